@@ -1,0 +1,26 @@
+"""The `fastmcp` 4.x client. A plan comes on stdin, one JSON line of facts goes to stdout."""
+
+import asyncio
+import json
+import sys
+
+from fastmcp import Client
+from mcp import MCPError
+
+
+async def call(client: Client, name: str, args: dict) -> dict:
+    try:
+        result = await client.call_tool(name, args, raise_on_error=False)
+    except MCPError as error:
+        return {"code": error.code, "message": error.error.message}
+    return {"failed": bool(result.is_error), "text": "\n".join(c.text for c in result.content if c.type == "text")}
+
+
+async def facts(plan: dict) -> dict:
+    async with Client(plan["url"], auth=plan["key"], mode=plan["mode"], timeout=30) as client:
+        tools = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in await client.list_tools()]
+        calls = [await call(client, c["name"], c["args"]) for c in plan["calls"]]
+        return {"protocol": client.session.protocol_version, "tools": tools, "calls": calls}
+
+
+print(json.dumps(asyncio.run(facts(json.load(sys.stdin)))))

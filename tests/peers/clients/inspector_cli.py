@@ -1,0 +1,40 @@
+"""The MCP Inspector's command line, one process a method, as people use it in scripts. A plan comes on stdin, one JSON line
+of facts goes to stdout. It lists the tools before each call and refuses an unlisted one by itself."""
+
+import json
+import os
+import subprocess
+import sys
+
+plan = json.load(sys.stdin)
+modules = os.path.join(os.environ["PEERS_NPM"], "node_modules")
+machine = {"x86_64": "x64", "aarch64": "arm64"}[os.uname().machine]
+node = os.path.join(modules, f"node-linux-{machine}", "bin", "node")
+launcher = os.path.join(modules, "@modelcontextprotocol", "inspector", "clients", "launcher", "build", "index.js")
+
+
+def ask(method: str, *more: str) -> dict:
+    command = [node, launcher, "--cli", plan["url"], "--transport", "http", "--header", f"Authorization: Bearer {plan['key']}",
+               "--protocol-era", plan["mode"], "--format", "json", "--quiet", "--method", method, *more]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    try:
+        return json.loads(done.stdout or done.stderr)
+    except ValueError:
+        sys.exit(f"inspector {method}: exit {done.returncode}: {done.stdout}{done.stderr}")
+
+
+def call(name: str, args: dict) -> dict:
+    answer = ask("tools/call", "--tool-name", name, "--tool-args-json", json.dumps(args))
+    if "error" in answer:
+        return {"code": answer["error"]["code"], "message": answer["error"]["message"]}
+    result = answer["result"]
+    text = "\n".join(c["text"] for c in result["content"] if c["type"] == "text")
+    return {"failed": result.get("isError") is True, "text": text}
+
+
+first = ask("initialize")
+tools = ask("tools/list")
+if "error" in first or "error" in tools:
+    sys.exit(f"inspector: {json.dumps(first)} {json.dumps(tools)}")
+calls = [call(c["name"], c["args"]) for c in plan["calls"]]
+print(json.dumps({"protocol": first["result"].get("protocolVersion"), "tools": tools["result"]["tools"], "calls": calls}))

@@ -1,0 +1,35 @@
+"""The official Python client (`mcp` 2.x). A plan comes on stdin, one JSON line of facts goes to stdout."""
+
+import asyncio
+import json
+import sys
+
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+
+
+async def call(client: Client, name: str, args: dict) -> dict:
+    try:
+        result = await client.call_tool(name, args)
+    except MCPError as error:
+        return {"code": error.code, "message": error.error.message}
+    return {"failed": bool(result.is_error), "text": "\n".join(c.text for c in result.content if c.type == "text")}
+
+
+async def facts(plan: dict) -> dict:
+    http = create_mcp_http_client(headers={"Authorization": f"Bearer {plan['key']}"})
+    transport = streamable_http_client(plan["url"], http_client=http)
+    async with http, Client(transport, mode=plan["mode"], read_timeout_seconds=30) as client:
+        tools, cursor = [], None
+        while True:
+            page = await client.list_tools(cursor=cursor)
+            tools += [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in page.tools]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        calls = [await call(client, c["name"], c["args"]) for c in plan["calls"]]
+        return {"protocol": client.protocol_version, "tools": tools, "calls": calls}
+
+
+print(json.dumps(asyncio.run(facts(json.load(sys.stdin)))))

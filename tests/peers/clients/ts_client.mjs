@@ -1,0 +1,32 @@
+// The official TypeScript client, `@modelcontextprotocol/client` 2.x. A plan comes on stdin, one JSON line of facts goes to stdout.
+import { readFileSync } from 'node:fs';
+import { Client, ProtocolError, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+
+const plan = JSON.parse(readFileSync(0, 'utf8'));
+const client = new Client({ name: 'strait-peers', version: '1' }, { versionNegotiation: { mode: plan.mode } });
+await client.connect(new StreamableHTTPClientTransport(new URL(plan.url), {
+  requestInit: { headers: { Authorization: `Bearer ${plan.key}` } },
+}));
+
+const tools = [];
+for (let cursor; ;) {
+  const page = await client.listTools(cursor === undefined ? undefined : { cursor });
+  tools.push(...page.tools);
+  cursor = page.nextCursor;
+  if (cursor === undefined) break;
+}
+
+const calls = [];
+for (const { name, args } of plan.calls) {
+  try {
+    const result = await client.callTool({ name, arguments: args });
+    const text = result.content.filter((c) => c.type === 'text').map((c) => c.text).join('\n');
+    calls.push({ failed: result.isError === true, text });
+  } catch (error) {
+    if (!(error instanceof ProtocolError)) throw error;
+    calls.push({ code: error.code, message: error.message });
+  }
+}
+const protocol = client.getNegotiatedProtocolVersion();
+await client.close();
+console.log(JSON.stringify({ protocol, tools, calls }));

@@ -1,0 +1,37 @@
+// The first TypeScript SDK, `@modelcontextprotocol/sdk` 1.x, which knows no era but the older one. A plan comes on stdin,
+// one JSON line of facts goes to stdout. It ends its session with DELETE, as its documentation asks.
+import { readFileSync } from 'node:fs';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { McpError } from '@modelcontextprotocol/sdk/types.js';
+
+const plan = JSON.parse(readFileSync(0, 'utf8'));
+const client = new Client({ name: 'strait-peers', version: '1' });
+const transport = new StreamableHTTPClientTransport(new URL(plan.url), {
+  requestInit: { headers: { Authorization: `Bearer ${plan.key}` } },
+});
+await client.connect(transport);
+
+const tools = [];
+for (let cursor; ;) {
+  const page = await client.listTools(cursor === undefined ? undefined : { cursor });
+  tools.push(...page.tools);
+  cursor = page.nextCursor;
+  if (cursor === undefined) break;
+}
+
+const calls = [];
+for (const { name, args } of plan.calls) {
+  try {
+    const result = await client.callTool({ name, arguments: args });
+    const text = result.content.filter((c) => c.type === 'text').map((c) => c.text).join('\n');
+    calls.push({ failed: result.isError === true, text });
+  } catch (error) {
+    if (!(error instanceof McpError)) throw error;
+    calls.push({ code: error.code, message: error.message });
+  }
+}
+const protocol = transport.protocolVersion;
+await transport.terminateSession();
+await client.close();
+console.log(JSON.stringify({ protocol, tools, calls }));

@@ -1,0 +1,78 @@
+"""The servers' own words: tools and results learned without Strait, over stdio, in the older era, with no capability declared
+(as Strait declares none for a shared child). What a client sees through Strait is compared with these."""
+
+import json
+import os
+import select
+import subprocess
+import time
+
+
+class Stdio:
+    """One MCP server as a child process; a request waits for its answer."""
+
+    def __init__(self, command: list[str], env: dict[str, str]):
+        self.child = subprocess.Popen(command, env={**os.environ, **env}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      stderr=subprocess.DEVNULL)
+        self.pending = b""
+        self.last = 0
+        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "strait-peers", "version": "1"}}
+        self.ask("initialize", hello)
+        self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.stdin.close()
+        try:
+            self.child.wait(5)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+        self.child.stdout.close()
+
+    def ask(self, method: str, params: dict | None = None, patience: float = 30) -> dict:
+        self.last += 1
+        self._send({"jsonrpc": "2.0", "id": self.last, "method": method, "params": params or {}})
+        until = time.monotonic() + patience
+        while True:
+            message = json.loads(self._line(until))
+            if message.get("id") == self.last and "method" not in message:
+                return message
+
+    def _send(self, message: dict):
+        self.child.stdin.write(json.dumps(message).encode() + b"\n")
+        self.child.stdin.flush()
+
+    def _line(self, until: float) -> bytes:
+        while b"\n" not in self.pending:
+            ready, _, _ = select.select([self.child.stdout], [], [], max(0.0, until - time.monotonic()))
+            more = os.read(self.child.stdout.fileno(), 65536) if ready else b""
+            if not more:
+                raise RuntimeError(f"{self.child.args[0]} gave no answer")
+            self.pending += more
+        line, self.pending = self.pending.split(b"\n", 1)
+        return line
+
+
+def learn(command: list[str], env: dict[str, str], calls: list[tuple[str, dict]]) -> tuple[list[dict], list[dict]]:
+    """The tools of a server, and its answers to `calls` in the form the client drivers print them."""
+    with Stdio(command, env) as server:
+        # server-everything registers one more tool when it has seen `initialized`: ask until two lists agree.
+        tools: list[dict] = []
+        while True:
+            again = server.ask("tools/list")["result"]["tools"]
+            if again == tools:
+                break
+            tools = again
+            time.sleep(0.2)
+        return tools, [in_short(server.ask("tools/call", {"name": name, "arguments": args})) for name, args in calls]
+
+
+def in_short(answer: dict) -> dict:
+    if "error" in answer:
+        return {"code": answer["error"]["code"], "message": answer["error"]["message"]}
+    result = answer["result"]
+    text = "\n".join(part["text"] for part in result["content"] if part["type"] == "text")
+    return {"failed": result.get("isError") is True, "text": text}

@@ -1,0 +1,517 @@
+#!/usr/bin/env python3
+"""Real MCP clients call real MCP servers through Strait, and what they see is compared with the servers' own words.
+
+    tests/peers/run.py [--full] [--strait PATH] [--only WORD] [--keep]
+
+Every client, in each era it can speak, lists the tools and calls some of every server, with a key that may everything and
+with one that may little, through a gateway of two workers: as it comes, with every request forced onto the wrong worker,
+and on epoll. Standard library only; `install` has put the packages into .cache. Read on at `main`.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+import direct
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+CACHE = HERE / ".cache"
+NPM = CACHE / "npm"
+SERVERS = NPM / "node_modules" / "@modelcontextprotocol"
+MODERN, LEGACY = "2026-07-28", "2025-11-25"
+
+# ---------------------------------------------------------------------------------------------------------------- plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Client:
+    name: str
+    command: list[str]
+    modes: dict[str, str]  # how the client is told to negotiate -> the revision that must come of it
+    asks_for_hidden: bool = True  # does it send a call of a tool that it was not shown?
+
+
+PYTHON = str(CACHE / "py-clients" / "bin" / "python")
+CLIENTS = [
+    Client("mcp (Python)", [PYTHON, str(HERE / "clients/mcp_python.py")], {"auto": MODERN, "legacy": LEGACY}),
+    Client("fastmcp", [PYTHON, str(HERE / "clients/fastmcp_python.py")], {"auto": MODERN, "legacy": LEGACY}),
+    Client("client (TypeScript)", ["node", str(NPM / "ts_client.mjs")], {"auto": MODERN, "legacy": LEGACY}),
+    Client("sdk (TypeScript)", ["node", str(NPM / "ts_sdk.mjs")], {"legacy": LEGACY}),
+    Client("inspector", [sys.executable, str(HERE / "clients/inspector_cli.py")], {"auto": MODERN, "modern": MODERN, "legacy": LEGACY},
+           asks_for_hidden=False),
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gateway:
+    name: str
+    verb: str  # `up CONFIG`, or `compile CONFIG` and `serve TABLE`
+    options: list[str]
+    clients: list[str]  # starts of client names; all when empty
+
+
+GATEWAYS = [
+    Gateway("two workers", "up", ["--workers", "2"], []),
+    Gateway("wrong worker", "serve", ["--workers", "2", "--force-wrong-worker"], []),
+    Gateway("epoll", "up", ["--workers", "2", "--driver", "epoll"], ["mcp", "sdk"]),
+]
+FULL_GATEWAYS = GATEWAYS[:2] + [
+    Gateway("epoll", "serve", ["--workers", "2", "--driver", "epoll"], []),
+    Gateway("epoll, wrong worker", "up", ["--workers", "2", "--driver", "epoll", "--force-wrong-worker"], []),
+    Gateway("one worker", "up", ["--workers", "1"], []),
+]
+
+LONG = "long line, " * 9000  # about 100 kB: more than a buffer, less than one argument of a command line may be
+CALLS = [  # upstream, tool, arguments, what its answer must contain (it must also equal the server's own answer)
+    ("git", "git_status", {"repo_path": "{work}/repo"}, "On branch main"),
+    ("git", "git_log", {"repo_path": "{work}/repo", "max_count": 1}, "first words"),
+    ("time", "convert_time", {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}, "+9.0h"),
+    ("fs", "read_text_file", {"path": "{work}/files/small.txt"}, "hello from a file"),
+    ("fs", "read_text_file", {"path": "{work}/files/large.txt"}, "line 29999"),
+    ("fs", "read_text_file", {"path": "/etc/hostname"}, "outside allowed directories"),  # refused by the server: a result
+    ("memory", "open_nodes", {"names": ["Strait"]}, "a narrow way between two seas"),
+    ("everything", "echo", {"message": "Grüße, 海峡 \u2028 🌊 \"\\"}, "Grüße, 海峡 \u2028 🌊 \"\\"),
+    ("everything", "get-structured-content", {"location": "Chicago"}, "temperature"),
+    ("everything_http", "get-sum", {"a": 5, "b": 7}, "12"),
+    ("everything_http", "echo", {"message": LONG}, LONG),
+    ("everything_http", "trigger-long-running-operation", {"duration": 0.2, "steps": 2}, "completed"),
+]
+SMALL = {"time": None, "fs": {"read_text_file"}}  # what gateway.yaml's role `small` may call; None: every tool
+HIDDEN = ["git__git_status", "fs__write_file", "everything_http__echo", "no_such__tool"]
+
+
+# --------------------------------------------------------------------------------------------------------------- parts
+
+
+class Tally:
+    """Counts checks and prints each as it is done."""
+
+    def __init__(self):
+        self.passed, self.failed = 0, []
+
+    def check(self, name: str, done: object):
+        """`done` is a function that returns words for the table, or raises."""
+        began = time.monotonic()
+        try:
+            words = done() or ""
+            self.passed += 1
+            print(f"ok    {name:<58} {words:<24} {time.monotonic() - began:5.1f} s", flush=True)
+        except Exception as error:  # a check may fail in any way; the run goes on and says so
+            self.failed.append(name)
+            print(f"FAIL  {name}\n      {type(error).__name__}: {str(error)[:2000]}", flush=True)
+
+
+def expect(fact: object, words: str):
+    if not fact:
+        raise AssertionError(words)
+
+
+def same(seen: object, wanted: object, what: str):
+    if seen != wanted:
+        raise AssertionError(f"{what}: seen {json.dumps(seen)[:700]}, wanted {json.dumps(wanted)[:700]}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(what: str, seconds: float, ready) -> object:
+    until = time.monotonic() + seconds
+    while True:
+        if found := ready():
+            return found
+        if time.monotonic() > until:
+            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.05)
+
+
+def stat(pid: int) -> tuple[str, int, int] | None:
+    """State, parent and start time of a process."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return fields[0], int(fields[1]), int(fields[19])
+
+
+def descendants(root: int) -> dict[int, tuple[str, int, int]]:
+    every = {int(entry.name): s for entry in pathlib.Path("/proc").iterdir() if entry.name.isdigit() and (s := stat(int(entry.name)))}
+    found, edge = {}, {root}
+    while edge:
+        edge = {pid for pid, s in every.items() if s[1] in edge and pid not in found}
+        found |= {pid: every[pid] for pid in edge}
+    return found
+
+
+def still_there(before: dict[int, tuple[str, int, int]]) -> list[int]:
+    return [pid for pid, was in before.items() if (now := stat(pid)) and now[2] == was[2]]
+
+
+def stop(child: subprocess.Popen, sign: int = signal.SIGTERM, seconds: float = 20) -> int:
+    if child.poll() is None:
+        child.send_signal(sign)
+    try:
+        return child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        raise
+
+
+def post(url: str, key: str | None, method: str, params: dict) -> tuple[int, dict | str]:
+    """One request of the modern revision, by hand."""
+    meta = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 7, "method": method, "params": {**params, "_meta": meta}}).encode()
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+               "MCP-Protocol-Version": MODERN, "Mcp-Method": method}
+    if "name" in params:
+        headers["Mcp-Name"] = params["name"]
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as answer:
+            status, kind, text = answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        status, kind, text = error.code, error.headers.get("Content-Type", ""), error.read().decode()
+    if kind.startswith("text/event-stream"):
+        text = [line[5:] for line in text.splitlines() if line.startswith("data:")][-1]
+    try:
+        return status, json.loads(text)
+    except ValueError:
+        return status, text
+
+
+# ------------------------------------------------------------------------------------------------------------- servers
+
+
+@dataclasses.dataclass
+class Known:
+    """What the servers say when nothing stands between."""
+
+    tools: dict[str, dict[str, dict]]  # upstream -> tool -> its definition
+    answers: list[dict]  # one for each of CALLS
+
+
+def prepare(work: pathlib.Path):
+    (work / "files").mkdir()
+    (work / "files/small.txt").write_text("hello from a file\n")
+    (work / "files/large.txt").write_text("".join(f"line {n}\n" for n in range(30000)))
+    entity = {"type": "entity", "name": "Strait", "entityType": "word", "observations": ["a narrow way between two seas"]}
+    (work / "memory.jsonl").write_text(json.dumps(entity) + "\n")
+    git = ["git", "-C", str(work / "repo"), "-c", "user.name=Peers", "-c", "user.email=peers@localhost"]
+    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", str(work / "repo")], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "first words"], check=True)
+
+
+def learn(work: pathlib.Path) -> Known:
+    everything = ["node", str(SERVERS / "server-everything/dist/index.js"), "stdio"]
+    servers = {
+        "git": ([str(CACHE / "py-servers/bin/mcp-server-git"), "--repository", str(work / "repo")], {}),
+        "time": ([str(CACHE / "py-servers/bin/mcp-server-time"), "--local-timezone", "UTC"], {}),
+        "fs": (["node", str(SERVERS / "server-filesystem/dist/index.js"), str(work / "files")], {}),
+        "memory": (["node", str(SERVERS / "server-memory/dist/index.js")], {"MEMORY_FILE_PATH": str(work / "memory.jsonl")}),
+        "everything": (everything, {}),
+        "everything_http": (everything, {}),
+    }
+    tools, answers = {}, [{}] * len(CALLS)
+    for upstream, (command, env) in servers.items():
+        mine = [n for n, call in enumerate(CALLS) if call[0] == upstream]
+        listed, said = direct.learn(command, env, [(CALLS[n][1], arguments(CALLS[n], work)) for n in mine])
+        tools[upstream] = {tool["name"]: tool for tool in listed}
+        for n, answer in zip(mine, said):
+            expect(CALLS[n][3] in answer.get("text", ""), f"{upstream} itself answers {CALLS[n][1]} with {json.dumps(answer)[:300]}")
+            answers[n] = answer
+    return Known(tools, answers)
+
+
+def arguments(call: tuple, work: pathlib.Path) -> dict:
+    return {name: value.replace("{work}", str(work)) if isinstance(value, str) else value for name, value in call[2].items()}
+
+
+def everything_http(work: pathlib.Path) -> tuple[subprocess.Popen, int]:
+    port = free_port()
+    with open(work / "everything_http.log", "ab") as log:
+        child = subprocess.Popen(["node", str(SERVERS / "server-everything/dist/index.js"), "streamableHttp"],
+                                 env={**os.environ, "PORT": str(port)}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def listens():
+        expect(child.poll() is None, "server-everything ended at once")
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_for("server-everything over HTTP", 20, listens)
+    return child, port
+
+
+# ------------------------------------------------------------------------------------------------------------- gateway
+
+
+class Running:
+    """A Strait that serves gateway.yaml out of its own folder."""
+
+    def __init__(self, strait: str, gateway: Gateway, work: pathlib.Path, http_port: int):
+        self.strait, self.gateway = strait, gateway
+        self.home = pathlib.Path(tempfile.mkdtemp(dir=work, prefix="gateway-"))
+        self.port, self.admin = free_port(), free_port()
+        self.env = {**os.environ, "PEERS_CACHE": str(CACHE), "PEERS_WORK": str(work), "PEERS_PORT": str(self.port),
+                    "PEERS_ADMIN_PORT": str(self.admin), "PEERS_EVERYTHING_PORT": str(http_port), "PEERS_HIDDEN": "not for children"}
+        shutil.copy(HERE / "gateway.yaml", self.home)
+        self.keys = {name: self.new_key(name) for name in ("full", "small")}
+        self.log = open(self.home / "strait.log", "ab")
+        source = self.home / "gateway.yaml"
+        if gateway.verb == "serve":
+            self.run("compile", str(source), "-o", str(self.home / "gateway.table"))
+            source = self.home / "gateway.table"
+        self.process = subprocess.Popen([strait, gateway.verb, str(source), "--state", str(self.home / "state"), *gateway.options],
+                                        cwd=self.home, env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run([self.strait, *words], cwd=self.home, env=self.env, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=60)
+        expect(done.returncode == 0, f"strait {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def new_key(self, name: str) -> str:
+        key = self.run("keys", "new", "keys.yaml", "--id", name, "--groups", name, "--quiet").splitlines()[-1]
+        expect(key.startswith("sk-strait-"), f"strait keys new prints {key[:12]}")
+        expect(key not in (self.home / "keys.yaml").read_text(), "keys.yaml holds the key itself")
+        return key
+
+    def url(self, server: str) -> str:
+        return f"http://127.0.0.1:{self.port}{'/solo/mcp' if server == 'solo' else '/mcp'}"
+
+    def ready(self):
+        def answers():
+            expect(self.process.poll() is None, f"strait ended with {self.process.returncode}:\n{self.tail()}")
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/readyz", timeout=5) as answer:
+                    return answer.status == 200
+            except OSError:
+                return False
+
+        try:
+            wait_for("/readyz", 30, answers)
+        except TimeoutError:
+            raise TimeoutError(f"/readyz was not 200 within 30 s:\n{self.tail()}") from None
+
+    def tail(self) -> str:
+        return (self.home / "strait.log").read_text(errors="replace")[-1500:]
+
+    def access(self) -> list[dict]:
+        return [json.loads(line) for line in (self.home / "access.log").read_text().splitlines()]
+
+
+# -------------------------------------------------------------------------------------------------------------- checks
+
+
+@dataclasses.dataclass
+class Trial:
+    """One client in one mode with one key at one endpoint: what it does, and what it must have seen."""
+
+    client: Client
+    mode: str
+    key: str
+    server: str  # of gateway.yaml: default or solo
+    work: pathlib.Path
+    known: Known
+
+    def reaches(self, upstream: str, tool: str) -> bool:
+        if self.server == "solo" and upstream != "time":
+            return False
+        return self.key == "full" or (upstream in SMALL and (SMALL[upstream] is None or tool in SMALL[upstream]))
+
+    def name(self, upstream: str, tool: str) -> str:
+        return tool if self.server == "solo" else f"{upstream}__{tool}"
+
+    def shown(self) -> dict[str, dict]:
+        every = ((upstream, tool) for upstream, tools in self.known.tools.items() for tool in tools.values())
+        return {self.name(upstream, tool["name"]): tool for upstream, tool in every if self.reaches(upstream, tool["name"])}
+
+    def calls(self) -> list[tuple[str, dict, dict]]:
+        """Name, arguments and the answer that must come."""
+        mine = [(self.name(*call[:2]), arguments(call, self.work), answer)
+                for call, answer in zip(CALLS, self.known.answers) if self.reaches(*call[:2])]
+        if self.key == "small" or self.server == "solo":
+            for name in HIDDEN:
+                refused = {"code": -32602, "message": f"Unknown tool: {name}"}
+                mine.append((name, {}, refused if self.client.asks_for_hidden else {"code": "tool_not_found"}))
+        return mine
+
+    def start(self, running: Running) -> subprocess.Popen:
+        plan = {"url": running.url(self.server), "key": running.keys[self.key], "mode": self.mode,
+                "calls": [{"name": name, "args": args} for name, args, _ in self.calls()]}
+        env = {**os.environ, "HOME": str(self.work), "PEERS_NPM": str(NPM)}
+        child = subprocess.Popen(self.client.command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        child.plan = json.dumps(plan).encode()
+        return child
+
+    def judge(self, child: subprocess.Popen) -> str:
+        try:
+            out, err = child.communicate(child.plan, timeout=180)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            out, err = child.communicate()
+            raise TimeoutError(f"no end after 180 s: {(out + err).decode(errors='replace')[-1500:]}") from None
+        expect(child.returncode == 0, f"exit {child.returncode}: {err.decode(errors='replace')[-1800:]}")
+        facts = json.loads(out)
+        same(facts["protocol"], self.client.modes[self.mode], "revision")
+        shown = self.shown()
+        same(sorted(tool["name"] for tool in facts["tools"]), sorted(shown), "names of tools")
+        for tool in facts["tools"]:
+            for part in ("description", "inputSchema"):
+                same(tool.get(part), shown[tool["name"]].get(part), f"{tool['name']}.{part}")
+        for (name, _, wanted), seen in zip(self.calls(), facts["calls"], strict=True):
+            if "code" in wanted:
+                same(seen.get("code"), wanted["code"], f"{name}: code of {json.dumps(seen)[:300]}")
+                expect(wanted.get("message", "") in seen["message"], f"{name}: {seen['message']}")
+            else:
+                same(seen, wanted, name)
+        return f"{facts['protocol']} {len(shown):>3} tools"
+
+
+def strangers_are_refused(running: Running):
+    for key in (None, "sk-strait-nobody", running.keys["full"][:-1]):
+        status, _ = post(running.url("default"), key, "tools/list", {})
+        same(status, 401, "status for no or a wrong key")
+
+
+def child_environment_is_clean(running: Running):
+    _, answer = post(running.url("default"), running.keys["full"], "tools/call", {"name": "everything__get-env", "arguments": {}})
+    seen = json.loads(answer["result"]["content"][0]["text"])
+    same(seen.get("PEERS_GIVEN"), "to the child", "PEERS_GIVEN")
+    stray = sorted(set(seen) - {"PATH", "HOME", "LANG", "TMPDIR", "USER", "PEERS_GIVEN"})
+    same(stray, [], "variables that the config does not give to the child")
+
+
+def killed_child_comes_back(running: Running):
+    ours = descendants(running.process.pid)
+    victims = [pid for pid in ours if "mcp-server-time" in pathlib.Path(f"/proc/{pid}/cmdline").read_text()]
+    same(len(victims), 1, "children that run mcp-server-time")
+    os.kill(victims[0], signal.SIGKILL)
+
+    def answers_again():
+        call = {"name": "convert_time", "arguments": CALLS[2][2]}
+        status, answer = post(running.url("solo"), running.keys["small"], "tools/call", call)
+        expect(isinstance(answer, dict) and ("result" in answer or "error" in answer), f"{status} {answer}")
+        return "result" in answer
+
+    wait_for("an answer of the restarted child", 30, answers_again)
+    expect(not still_there({victims[0]: ours[victims[0]]}), "the killed child is a zombie")
+
+
+def access_log_tells_all(running: Running, wanted: collections.Counter):
+    seen = collections.Counter()
+    for line in running.access():
+        if line.get("method") == "tools/call":
+            seen[(line["principal"], line["server"], line["tool"], line["verdict"])] += 1
+    for call in wanted.keys() | seen.keys():
+        same(seen[call], wanted[call], f"access lines of {call}")
+    return f"{sum(seen.values())} calls"
+
+
+def ends_cleanly(running: Running):
+    before = descendants(running.process.pid)
+    expect(not [pid for pid, s in before.items() if s[0] == "Z"], "zombies while it runs")
+    same(stop(running.process), 0, "exit status after SIGTERM")
+    wait_for("the end of every child", 5, lambda: not still_there(before))
+    return f"{len(before)} children gone"
+
+
+def children_follow_a_crash(running: Running):
+    before = descendants(running.process.pid)
+    stop(running.process, signal.SIGKILL)
+    wait_for("the end of every child", 10, lambda: not still_there(before))
+    return f"{len(before)} children gone"
+
+
+def try_gateway(tally: Tally, strait: str, gateway: Gateway, work: pathlib.Path, known: Known, http_port: int):
+    running = None
+
+    def starts():
+        nonlocal running
+        running = Running(strait, gateway, work, http_port)
+        running.ready()
+
+    tally.check(f"{gateway.name}: starts ({gateway.verb})", starts)
+    if running is None:
+        return
+    try:
+        if running.process.poll() is not None:
+            return
+        chosen = [c for c in CLIENTS if not gateway.clients or c.name.startswith(tuple(gateway.clients))]
+        trials = [Trial(client, mode, key, server, work, known) for client in chosen for mode in client.modes
+                  for key, server in (("full", "default"), ("small", "default"), ("full", "solo"))]
+        tally.check(f"{gateway.name}: no key, no entry", lambda: strangers_are_refused(running))
+        for trial in trials:
+            name = f"{gateway.name}: {trial.client.name} {trial.mode}, {trial.key} at {trial.server}"
+            tally.check(name, lambda: trial.judge(trial.start(running)))
+
+        def all_at_once():
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                first = [t for t in trials if t.server == "default"]
+                for _ in pool.map(lambda t: t.judge(t.start(running)), first):
+                    pass
+            return f"{len(first)} clients"
+
+        tally.check(f"{gateway.name}: all clients at once", all_at_once)
+        tally.check(f"{gateway.name}: a child's environment is clean", lambda: child_environment_is_clean(running))
+        tally.check(f"{gateway.name}: a killed child comes back", lambda: killed_child_comes_back(running))
+        tally.check(f"{gateway.name}: SIGTERM ends it and its children", lambda: ends_cleanly(running))
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+        running.log.close()
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--full", action="store_true", help="every client on every gateway, and more gateways")
+    options.add_argument("--strait", default=str(ROOT / "target/release/strait"), help="the binary to try")
+    options.add_argument("--only", default="", help="only gateways whose name contains this")
+    options.add_argument("--keep", action="store_true", help="leave the work folder, with its logs")
+    chosen = options.parse_args()
+    expect((CACHE / "stamp").exists(), "tests/peers/install has not run")
+    for driver in (HERE / "clients").glob("*.mjs"):
+        shutil.copy(driver, NPM)  # an ES module finds packages only beside itself
+
+    tally = Tally()
+    work = pathlib.Path(tempfile.mkdtemp(prefix="strait-peers-"))
+    prepare(work)
+    known = learn(work)
+    print("      " + ", ".join(f"{upstream} {len(tools)}" for upstream, tools in known.tools.items()) + " tools by their own word", flush=True)
+    server, http_port = everything_http(work)
+    try:
+        for gateway in FULL_GATEWAYS if chosen.full else GATEWAYS:
+            if chosen.only in gateway.name:
+                try_gateway(tally, os.path.abspath(chosen.strait), gateway, work, known, http_port)
+    finally:
+        stop(server)
+    if chosen.keep or tally.failed:
+        print(f"logs are in {work}")
+    else:
+        shutil.rmtree(work)
+    for name in tally.failed:
+        print(f"failed: {name}")
+    print(f"{tally.passed} passed, {len(tally.failed)} failed")
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
