@@ -1,0 +1,233 @@
+//! `bind(rules, catalog)`: joins rules with what upstreams really offer.
+//!
+//! A pure function with two callers: the compiler, where a lock file pins the catalog, and control,
+//! whenever an upstream's lists change. Globs are matched here and nowhere else, so that a request on
+//! its way finds numbers only.
+
+use std::collections::HashMap;
+
+use strait_policy::glob;
+use strait_protocol::jsonrpc::members::members;
+
+use crate::bound::{Bound, BoundServer, Item, Kind, Shelf};
+use crate::catalog::{Catalog, Definition, Known, Lists};
+use crate::names::Names;
+use crate::rules::{ArchivedNaming, ArchivedPattern, ArchivedPatternKind, ArchivedRules, ArchivedServer};
+
+/// Bytes of a name that an upstream may list; longer ones are left out.
+pub const NAME_BYTES_MAX: usize = 1_024;
+/// Separates upstream and name where a server joins several upstreams.
+pub const SEPARATOR: &str = "__";
+
+/// Something that could not be exposed, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindFinding {
+    pub server: String,
+    pub upstream: String,
+    pub name: String,
+    pub reason: &'static str,
+}
+
+/// Joins `rules` with `catalog`. What cannot be exposed is left out and told.
+pub fn bind(rules: &ArchivedRules, catalog: &Catalog) -> (Bound, Vec<BindFinding>) {
+    let mut binder = Binder { rules, catalog, bound: Bound::default(), interned: HashMap::new(), findings: Vec::new() };
+    for server in rules.servers.iter() {
+        let bound = binder.server(server);
+        binder.bound.servers.push(bound);
+    }
+    (binder.bound, binder.findings)
+}
+
+struct Binder<'r> {
+    rules: &'r ArchivedRules,
+    catalog: &'r Catalog,
+    bound: Bound,
+    interned: HashMap<String, u32>,
+    findings: Vec<BindFinding>,
+}
+
+impl Binder<'_> {
+    fn server(&mut self, server: &ArchivedServer) -> BoundServer {
+        let members: Vec<usize> =
+            (0..self.rules.upstreams.len()).filter(|upstream| self.reaches(server, *upstream)).collect();
+        let prefixed = match server.naming {
+            ArchivedNaming::Auto => members.len() > 1,
+            ArchivedNaming::Prefix => true,
+            ArchivedNaming::Bare => false,
+        };
+        let mut bound = BoundServer {
+            tools: self.shelf(server, Kind::Tool, &members, prefixed),
+            prompts: self.shelf(server, Kind::Prompt, &members, prefixed),
+            resources: self.shelf(server, Kind::Resource, &members, prefixed),
+            templates: self.shelf(server, Kind::Template, &members, prefixed),
+            instructions: server.instructions.as_str().to_owned(),
+            ..BoundServer::default()
+        };
+        for upstream in &members {
+            let Some(lists) = self.catalog.upstreams.get(*upstream) else { continue };
+            bound.completions |= lists.completions;
+            bound.logging |= lists.logging;
+            bound.partial |= lists.known != Known::Fresh;
+            if let (true, Some(text)) = (server.instructions.is_empty(), &lists.instructions) {
+                let title = self.rules.upstreams[*upstream].name.as_str();
+                bound.instructions.push_str(&format!("# {title}\n{text}\n"));
+            }
+        }
+        bound
+    }
+
+    /// Can this server's patterns reach anything of this upstream, whatever it lists?
+    fn reaches(&self, server: &ArchivedServer, upstream: usize) -> bool {
+        let prefix = format!("{}.", self.rules.upstreams[upstream].name.as_str());
+        let patterns = server.tools.iter().chain(server.prompts.iter()).chain(server.resources.iter());
+        patterns.into_iter().any(|pattern| {
+            let literal = pattern.glob.split('*').next().unwrap_or("");
+            literal.starts_with(&prefix) || (prefix.starts_with(literal) && literal.len() < pattern.glob.len())
+        })
+    }
+
+    fn shelf(&mut self, server: &ArchivedServer, kind: Kind, members: &[usize], prefixed: bool) -> Shelf {
+        let mut items: Vec<Item> = Vec::new();
+        let mut taken: HashMap<String, ()> = HashMap::new();
+        for upstream in members.iter().copied() {
+            let Some(lists) = self.catalog.upstreams.get(upstream) else { continue };
+            let upstream_name = self.rules.upstreams[upstream].name.as_str();
+            for definition in listed(lists, kind) {
+                let full = format!("{upstream_name}.{}", definition.name);
+                if !patterns_of(server, kind).iter().any(|p| speaks(p, kind, &full, &definition.name)) {
+                    continue;
+                }
+                let exposed = match kind {
+                    Kind::Tool | Kind::Prompt if prefixed => {
+                        format!("{upstream_name}{SEPARATOR}{}", definition.name)
+                    }
+                    _ => definition.name.clone(),
+                };
+                let refused = unfit(&definition.name)
+                    .or_else(|| taken.contains_key(&exposed).then_some("another upstream exposes this name already"));
+                let fragment = match refused {
+                    None => self.fragment(definition, kind, &exposed),
+                    Some(_) => None,
+                };
+                let Some(fragment) = fragment else {
+                    self.findings.push(BindFinding {
+                        server: server.name.as_str().to_owned(),
+                        upstream: upstream_name.to_owned(),
+                        name: definition.name.chars().take(128).collect(),
+                        reason: refused.unwrap_or("its definition has no `name` string to rewrite"),
+                    });
+                    continue;
+                };
+                taken.insert(exposed.clone(), ());
+                items.push(Item {
+                    bare: definition.name.clone(),
+                    upstream: upstream as u16,
+                    fragment,
+                    rules: self.rules_for(kind, &full, &definition.name),
+                    glob: if kind == Kind::Template { template_glob(&definition.name) } else { String::new() },
+                    exposed,
+                });
+            }
+        }
+        Shelf { index: Names::build(items.iter().map(|item| item.exposed.as_str())), items }
+    }
+
+    fn rules_for(&self, kind: Kind, full: &str, bare: &str) -> Vec<u16> {
+        let rules = self.rules.policy.rules.iter().enumerate();
+        rules
+            .filter(|(_, rule)| rule.patterns.iter().any(|p| speaks(p, kind, full, bare)))
+            .map(|(index, _)| index as u16)
+            .collect()
+    }
+
+    /// The definition with its exposed name, everything else byte for byte.
+    fn fragment(&mut self, definition: &Definition, kind: Kind, exposed: &str) -> Option<u32> {
+        let json = match kind {
+            Kind::Tool | Kind::Prompt if exposed != definition.name => rename(&definition.json, exposed)?,
+            _ => definition.json.clone(),
+        };
+        if let Some(known) = self.interned.get(&json) {
+            return Some(*known);
+        }
+        let index = self.bound.fragments.len() as u32;
+        self.bound.fragments.push(json.clone());
+        self.interned.insert(json, index);
+        Some(index)
+    }
+}
+
+fn listed(lists: &Lists, kind: Kind) -> &[Definition] {
+    match kind {
+        Kind::Tool => &lists.tools,
+        Kind::Prompt => &lists.prompts,
+        Kind::Resource => &lists.resources,
+        Kind::Template => &lists.templates,
+    }
+}
+
+fn patterns_of(server: &ArchivedServer, kind: Kind) -> &[ArchivedPattern] {
+    match kind {
+        Kind::Tool => &server.tools,
+        Kind::Prompt => &server.prompts,
+        Kind::Resource | Kind::Template => &server.resources,
+    }
+}
+
+/// Does a pattern speak of this thing? `full` is `upstream.name`, `bare` what the upstream calls it.
+pub fn speaks(pattern: &ArchivedPattern, kind: Kind, full: &str, bare: &str) -> bool {
+    match (&pattern.kind, kind) {
+        (ArchivedPatternKind::Any, _)
+        | (ArchivedPatternKind::Tool, Kind::Tool)
+        | (ArchivedPatternKind::Prompt, Kind::Prompt) => glob::matches(&pattern.glob, full),
+        (ArchivedPatternKind::Resource, Kind::Resource | Kind::Template) => {
+            glob::matches(&pattern.glob, full) || glob::matches(&pattern.glob, bare)
+        }
+        _ => false,
+    }
+}
+
+fn unfit(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("its name is empty")
+    } else if name.len() > NAME_BYTES_MAX {
+        Some("its name is longer than 1,024 bytes")
+    } else if name.chars().any(char::is_control) {
+        Some("its name has a control character")
+    } else {
+        None
+    }
+}
+
+/// Rewrites the value of the top-level `name`; `None` when there is not exactly one.
+fn rename(json: &str, exposed: &str) -> Option<String> {
+    let mut names = members(json.as_bytes()).filter_map(Result::ok).filter(|member| member.key == "name");
+    let (name, None) = (names.next()?, names.next()) else { return None };
+    let (start, end) = (name.value.start as usize, name.value.end() as usize);
+    let mut out = String::with_capacity(json.len() + exposed.len());
+    out.push_str(json.get(..start)?);
+    out.push('"');
+    for c in exposed.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out.push_str(json.get(end..)?);
+    Some(out)
+}
+
+/// `file:///{path}` speaks of `file:///*`: each expression may stand for anything, which can only make
+/// a deny reach further; what a URI may do is decided on the URI itself.
+fn template_glob(template: &str) -> String {
+    let mut glob = String::new();
+    let mut rest = template;
+    while let Some((literal, tail)) = rest.split_once('{') {
+        glob.push_str(literal);
+        glob.push('*');
+        rest = tail.split_once('}').map_or("", |(_, after)| after);
+    }
+    glob.push_str(rest);
+    glob
+}

@@ -1,0 +1,41 @@
+//! What upstreams offer: the tools, prompts, resources and templates that they listed, with their
+//! definitions as received, byte for byte. Learned at run time, or pinned by a lock file.
+
+/// One entry per upstream of the table, in its order.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    pub upstreams: Vec<Lists>,
+}
+
+/// What one upstream offers.
+#[derive(Debug, Clone, Default)]
+pub struct Lists {
+    pub known: Known,
+    pub tools: Vec<Definition>,
+    pub prompts: Vec<Definition>,
+    pub resources: Vec<Definition>,
+    pub templates: Vec<Definition>,
+    pub instructions: Option<String>,
+    pub completions: bool,
+    pub logging: bool,
+}
+
+/// How fresh [`Lists`] are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Known {
+    /// Never reached so far.
+    #[default]
+    Not,
+    Fresh,
+    /// The upstream is unreachable; this is the last that was good.
+    Stale,
+}
+
+/// One listed thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// A tool's or prompt's `name`, a resource's `uri`, a template's `uriTemplate`.
+    pub name: String,
+    /// The JSON object as the upstream sent it.
+    pub json: String,
+}

@@ -1,0 +1,75 @@
+//! What must be true of a table beyond its layout: bytecheck proves that reading is memory-safe, these
+//! prove that every number points at something. A table that passes cannot make a worker look past
+//! the end of anything.
+
+use strait_policy::ROLES_MAX;
+
+use crate::bound::{ArchivedBound, ArchivedShelf};
+use crate::file::OpenError;
+use crate::rules::{ArchivedRules, ArchivedTo, ArchivedTransport};
+
+/// Rules, servers, upstreams and identities are numbered with 16 bits.
+pub const NUMBERED_MAX: usize = u16::MAX as usize;
+
+pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
+    let numbered = [rules.upstreams.len(), rules.servers.len(), rules.identities.len(), rules.policy.rules.len()];
+    ensure(numbered.iter().all(|count| *count <= NUMBERED_MAX), "more than 65,535 of one kind")?;
+    ensure(rules.roles.len() <= ROLES_MAX, "more roles than a role set holds")?;
+    ensure(rules.paths.is_sound(rules.servers.len()), "the path index points at a server that is not there")?;
+    for server in rules.servers.iter() {
+        ensure(
+            server.auth.iter().all(|identity| (identity.to_native() as usize) < rules.identities.len()),
+            "a server names an identity that is not there",
+        )?;
+        ensure(server.path.starts_with('/'), "a server's path does not begin with `/`")?;
+        let found = rules.paths.find(server.path.as_bytes(), |at| rules.servers[at].path == server.path);
+        ensure(found.is_some(), "a server's path is not in the path index")?;
+    }
+    for rule in rules.policy.rules.iter() {
+        if let ArchivedTo::Roles(roles) = &rule.to {
+            ensure(
+                roles.iter().all(|role| (role.to_native() as usize) < rules.roles.len()),
+                "a rule speaks to a role that is not there",
+            )?;
+        }
+    }
+    for upstream in rules.upstreams.iter() {
+        if let ArchivedTransport::Http { endpoints } = &upstream.transport {
+            ensure(!endpoints.is_empty(), "an http upstream has no endpoint")?;
+        }
+    }
+    ensure(!rules.listeners.is_empty(), "there is no listener")
+}
+
+pub(crate) fn bound(rules: &ArchivedRules, bound: &ArchivedBound) -> Result<(), OpenError> {
+    ensure(bound.servers.len() == rules.servers.len(), "the catalog is of other servers than the rules")?;
+    for server in bound.servers.iter() {
+        for shelf in [&server.tools, &server.prompts, &server.resources, &server.templates] {
+            self::shelf(rules, bound, shelf)?;
+        }
+    }
+    Ok(())
+}
+
+fn shelf(rules: &ArchivedRules, bound: &ArchivedBound, shelf: &ArchivedShelf) -> Result<(), OpenError> {
+    ensure(shelf.index.is_sound(shelf.items.len()), "a name index points at an item that is not there")?;
+    for item in shelf.items.iter() {
+        ensure(
+            (item.upstream.to_native() as usize) < rules.upstreams.len(),
+            "an item belongs to an upstream that is not there",
+        )?;
+        ensure(
+            (item.fragment.to_native() as usize) < bound.fragments.len(),
+            "an item shows a fragment that is not there",
+        )?;
+        ensure(
+            item.rules.iter().all(|rule| (rule.to_native() as usize) < rules.policy.rules.len()),
+            "an item is spoken of by a rule that is not there",
+        )?;
+    }
+    Ok(())
+}
+
+fn ensure(holds: bool, what: &'static str) -> Result<(), OpenError> {
+    if holds { Ok(()) } else { Err(OpenError::Meaning { what }) }
+}

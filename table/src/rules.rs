@@ -1,0 +1,298 @@
+//! What an author's configuration becomes: the *rules* section of a table.
+//!
+//! Plain data with names resolved to indexes. The compiler makes it, [`crate::file::write`] archives
+//! it, and workers read the archived form in place. Secrets are never here, only [`Text`] references
+//! that control resolves at load.
+//!
+//! A new or changed field changes the archived layout: bump [`crate::file::FORMAT_VERSION`] and add a
+//! golden file.
+
+use rkyv::{Archive, Serialize};
+
+use crate::names::Names;
+
+/// The whole of a configuration, resolved.
+#[derive(Archive, Serialize, Debug, Default)]
+pub struct Rules {
+    pub listeners: Vec<Listener>,
+    /// Where the admin endpoints listen, `host:port`.
+    pub admin_bind: String,
+    pub upstreams: Vec<Upstream>,
+    pub servers: Vec<Server>,
+    /// `servers` by path.
+    pub paths: Names,
+    pub identities: Vec<Identity>,
+    pub roles: Vec<Role>,
+    pub policy: Policy,
+    pub access_log: AccessLog,
+    /// Request bodies over this are refused with 413.
+    pub body_bytes_max: u32,
+    /// Where each part was written, in load order.
+    pub sources: Vec<Source>,
+}
+
+#[derive(Archive, Serialize, Debug)]
+pub struct Source {
+    /// As written in the including file; the root's is its file name, so that bytes do not depend on
+    /// where the config lies.
+    pub path: String,
+    pub blake3: [u8; 32],
+}
+
+/// An address that agents connect to.
+#[derive(Archive, Serialize, Debug)]
+pub struct Listener {
+    pub name: String,
+    /// `ip:port`.
+    pub bind: String,
+    /// The URL agents know it by, when it differs from `http://{bind}`.
+    pub public: Option<String>,
+    /// Accepted `Host` names without port, lower case. Never empty: the compiler fills in the loopback
+    /// names, or the bind and public hosts. `*` accepts any.
+    pub hosts: Vec<String>,
+    /// Accepted `Origin` values, lower case; an absent Origin is always accepted. `*` accepts any;
+    /// `http://localhost:*` any port.
+    pub origins: Vec<String>,
+}
+
+/// A real MCP server.
+#[derive(Archive, Serialize, Debug)]
+pub struct Upstream {
+    pub name: String,
+    pub transport: Transport,
+    pub era: Era,
+    pub credential: Option<Credential>,
+    pub timeout: Timeouts,
+}
+
+#[derive(Archive, Serialize, Debug)]
+pub enum Transport {
+    /// Replicas of one server.
+    Http { endpoints: Vec<Endpoint> },
+    Stdio(Stdio),
+    Sample(Sample),
+}
+
+/// `http://host:port/path`, taken apart. Only `http` in this version.
+#[derive(Archive, Serialize, Debug)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+    /// With its query; begins with `/`.
+    pub path: String,
+}
+
+#[derive(Archive, Serialize, Debug)]
+pub struct Stdio {
+    pub command: String,
+    pub args: Vec<String>,
+    pub env: Vec<(String, Text)>,
+    /// Working folder; the config's folder when not written.
+    pub cwd: Option<String>,
+    pub per: Per,
+    /// Children at once.
+    pub max: u32,
+    pub idle_ms: u64,
+}
+
+/// Who shares a stdio child.
+#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Per {
+    Shared,
+    Session,
+    Principal,
+}
+
+/// A built-in MCP server for the first minute.
+#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sample {
+    Stdio,
+    Http,
+}
+
+/// Which dialect an upstream speaks.
+#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Era {
+    /// Asked once per process or origin.
+    Auto,
+    /// 2026-07-28: stateless.
+    Modern,
+    /// Up to 2025-11-25: handshake and sessions.
+    Legacy,
+}
+
+#[derive(Archive, Serialize, Debug)]
+pub enum Credential {
+    /// `Authorization: Bearer …`
+    Bearer(Text),
+    /// Any header.
+    Header { name: String, value: Text },
+    /// `Authorization: Basic …` of `user:password`.
+    Basic(Text),
+}
+
+/// Text whose parts may be references, resolved by control when the table is loaded.
+#[derive(Archive, Serialize, Debug, Default)]
+pub struct Text {
+    pub parts: Vec<TextPart>,
+}
+
+#[derive(Archive, Serialize, Debug)]
+pub enum TextPart {
+    Literal(String),
+    Env { name: String, default: Option<String> },
+    Secret(String),
+    /// Path as resolved against the file that named it.
+    File(String),
+}
+
+#[derive(Archive, Serialize, Debug, Clone, Copy)]
+pub struct Timeouts {
+    pub connect_ms: u32,
+    pub first_byte_ms: u32,
+    pub call_ms: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { connect_ms: 1_000, first_byte_ms: 30_000, call_ms: 60_000 }
+    }
+}
+
+/// A virtual server: what an agent sees at one path.
+#[derive(Archive, Serialize, Debug)]
+pub struct Server {
+    pub name: String,
+    pub path: String,
+    /// Indexes into `identities`, in the order they are tried. Empty: open to anyone.
+    pub auth: Vec<u16>,
+    pub tools: Vec<Pattern>,
+    pub prompts: Vec<Pattern>,
+    pub resources: Vec<Pattern>,
+    pub naming: Naming,
+    /// Text of `instructions` for clients; empty: the upstreams' own, joined.
+    pub instructions: String,
+}
+
+#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// Bare names when the server's patterns reach exactly one upstream, else prefixed.
+    Auto,
+    /// Always `upstream__tool`.
+    Prefix,
+    /// Always the bare name; a collision is a finding.
+    Bare,
+}
+
+/// A glob over `upstream.name` (tools and prompts) or `upstream.uri` (resources); with
+/// [`PatternKind::Resource`] also over the bare URI.
+#[derive(Archive, Serialize, Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    pub kind: PatternKind,
+    pub glob: String,
+}
+
+#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatternKind {
+    Any,
+    Tool,
+    Prompt,
+    Resource,
+}
+
+/// A way to learn who calls.
+#[derive(Archive, Serialize, Debug)]
+pub struct Identity {
+    pub name: String,
+    pub method: AuthMethod,
+}
+
+#[derive(Archive, Serialize, Debug)]
+pub enum AuthMethod {
+    /// A file of key digests, written by `strait keys`.
+    KeyFile { path: String },
+    /// Keys that `strait up|serve` makes at first start and keeps in the state folder, for
+    /// development: `api_keys: { generate: [{ id, groups }] }`.
+    Generated { keys: Vec<GeneratedKey> },
+}
+
+#[derive(Archive, Serialize, Debug)]
+pub struct GeneratedKey {
+    pub id: String,
+    pub groups: Vec<String>,
+}
+
+#[derive(Archive, Serialize, Debug)]
+pub struct Role {
+    pub name: String,
+    pub condition: Vec<ConditionOp>,
+}
+
+/// The stored form of [`strait_policy::roles::Op`].
+#[derive(Archive, Serialize, Debug, Clone, PartialEq, Eq)]
+pub enum ConditionOp {
+    Const(bool),
+    IdIs(String),
+    IdStartsWith(String),
+    IdEndsWith(String),
+    InGroup(String),
+    Not,
+    And,
+    Or,
+}
+
+#[derive(Archive, Serialize, Debug)]
+pub struct Policy {
+    pub default: Effect,
+    pub rules: Vec<Rule>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy { default: Effect::Deny, rules: Vec::new() }
+    }
+}
+
+#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    Allow,
+    Hold,
+    Deny,
+}
+
+#[derive(Archive, Serialize, Debug)]
+pub struct Rule {
+    pub id: String,
+    pub effect: Effect,
+    pub patterns: Vec<Pattern>,
+    pub to: To,
+}
+
+#[derive(Archive, Serialize, Debug)]
+pub enum To {
+    Everyone,
+    /// Indexes into `roles`.
+    Roles(Vec<u16>),
+}
+
+/// One JSON line per exchange.
+#[derive(Archive, Serialize, Debug)]
+pub struct AccessLog {
+    pub to: LogTo,
+    /// Lines kept per million exchanges; refusals are always kept.
+    pub sample_ppm: u32,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        AccessLog { to: LogTo::Stdout, sample_ppm: 1_000_000 }
+    }
+}
+
+#[derive(Archive, Serialize, Debug, Clone, PartialEq, Eq)]
+pub enum LogTo {
+    Off,
+    Stdout,
+    /// Relative paths are resolved against the file that names them.
+    File(String),
+}

@@ -1,0 +1,164 @@
+//! A table and a bound catalog, opened and checked: what an exchange holds from its first byte to its
+//! record, and the one way in for bytes from outside.
+//!
+//! A [`Snapshot`] that exists is sound: header, checksums, bytecheck and our own invariants
+//! ([`crate::invariants`]) have all passed. A refresh of an upstream's lists makes a new snapshot that
+//! shares the rules' memory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use strait_policy::authorize::Effect;
+use strait_policy::roles::Op;
+use strait_policy::{Principal, RoleSet, RuleView, Verdict, decide, roles};
+
+use crate::bind::speaks;
+use crate::bound::{ArchivedBound, Bound, Kind};
+use crate::file::{Generation, HEADER_BYTES, Header, OpenError, TABLE_BYTES_MAX, section_of_bound};
+use crate::invariants;
+use crate::mapping::{Mapping, Section};
+use crate::rules::{ArchivedConditionOp, ArchivedEffect, ArchivedRules, Rules};
+use crate::view::rule_view;
+
+/// An opened table with the catalog it is bound to.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    rules: Section<ArchivedRules>,
+    bound: Section<ArchivedBound>,
+    generation: Generation,
+    catalog: Generation,
+}
+
+impl Snapshot {
+    /// Opens the table at `path`. The file may change afterwards: what was checked stays in use.
+    pub fn open(path: &Path) -> Result<Snapshot, OpenError> {
+        let io = |error| OpenError::Io { doing: "read", error };
+        let found = std::fs::metadata(path).map_err(io)?.len();
+        if found > TABLE_BYTES_MAX {
+            return Err(OpenError::TooLong { found });
+        }
+        Snapshot::from_bytes(&std::fs::read(path).map_err(io)?)
+    }
+
+    /// Opens the bytes of a table.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Snapshot, OpenError> {
+        Header::parse(bytes)?;
+        let mapping = Arc::new(Mapping::seal(bytes)?);
+        let header = Header::parse(mapping.bytes())?;
+        let length = mapping.bytes().len();
+        let rules_range = header.rules.range("rules", length)?;
+        check_hash(&mapping.bytes()[rules_range.clone()], &header.rules.blake3, "rules")?;
+        let rules = Section::<ArchivedRules>::validate(mapping.clone(), rules_range, "rules")?;
+        invariants::rules(rules.get())?;
+        let generation = Generation(header.rules.blake3);
+        if header.bound.length == 0 {
+            let empty = Bound {
+                servers: rules.get().servers.iter().map(|_| Default::default()).collect(),
+                ..Bound::default()
+            };
+            return Snapshot::join(rules, generation, &empty);
+        }
+        let bound_range = header.bound.range("catalog", length)?;
+        check_hash(&mapping.bytes()[bound_range.clone()], &header.bound.blake3, "catalog")?;
+        let bound = Section::<ArchivedBound>::validate(mapping, bound_range, "catalog")?;
+        invariants::bound(rules.get(), bound.get())?;
+        Ok(Snapshot { rules, bound, generation, catalog: Generation(header.bound.blake3) })
+    }
+
+    /// The same rules, bound to a newer catalog.
+    pub fn with_bound(&self, bound: &Bound) -> Result<Snapshot, OpenError> {
+        Snapshot::join(self.rules.clone(), self.generation, bound)
+    }
+
+    fn join(rules: Section<ArchivedRules>, generation: Generation, bound: &Bound) -> Result<Snapshot, OpenError> {
+        let bytes = section_of_bound(bound);
+        let catalog = Generation(*blake3::hash(&bytes).as_bytes());
+        let mapping = Arc::new(Mapping::seal(&bytes)?);
+        let bound = Section::<ArchivedBound>::validate(mapping, 0..bytes.len(), "catalog")?;
+        invariants::bound(rules.get(), bound.get())?;
+        Ok(Snapshot { rules, bound, generation, catalog })
+    }
+
+    pub fn rules(&self) -> &ArchivedRules {
+        self.rules.get()
+    }
+
+    pub fn bound(&self) -> &ArchivedBound {
+        self.bound.get()
+    }
+
+    /// Names the rules.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Names the bound catalog.
+    pub fn catalog(&self) -> Generation {
+        self.catalog
+    }
+
+    /// The server at `path`.
+    pub fn server_at(&self, path: &[u8]) -> Option<usize> {
+        let rules = self.rules();
+        rules.paths.find(path, |server| rules.servers.get(server).is_some_and(|s| s.path.as_bytes() == path))
+    }
+
+    /// The roles of a principal under these rules.
+    pub fn roles_of(&self, principal: &Principal) -> RoleSet {
+        let mut set = RoleSet::default();
+        for (index, role) in self.rules().roles.iter().enumerate() {
+            if roles::holds(role.condition.iter().map(op), principal) {
+                set.insert(index);
+            }
+        }
+        set
+    }
+
+    pub(crate) fn rule(&self, index: u16) -> Option<RuleView> {
+        self.rules().policy.rules.get(usize::from(index)).map(|rule| rule_view(index, rule))
+    }
+
+    pub(crate) fn default_effect(&self) -> Effect {
+        match self.rules().policy.default {
+            ArchivedEffect::Allow => Effect::Allow,
+            ArchivedEffect::Hold => Effect::Hold,
+            ArchivedEffect::Deny => Effect::Deny,
+        }
+    }
+
+    /// Decides a resource URI that only a template covers: such names are open-ended, so their
+    /// patterns are matched now. `upstream` is the template's.
+    pub fn decide_uri(&self, upstream: usize, uri: &str, roles: &RoleSet) -> Verdict {
+        let Some(upstream) = self.rules().upstreams.get(upstream) else { return Verdict::Deny(None) };
+        let full = format!("{}.{uri}", upstream.name.as_str());
+        let rules = self.rules().policy.rules.iter().enumerate();
+        let speaking = rules
+            .filter(|(_, rule)| rule.patterns.iter().any(|p| speaks(p, Kind::Resource, &full, uri)))
+            .map(|(index, rule)| rule_view(index as u16, rule));
+        decide(self.default_effect(), speaking, roles)
+    }
+}
+
+fn check_hash(bytes: &[u8], expected: &[u8; 32], section: &'static str) -> Result<(), OpenError> {
+    if blake3::hash(bytes).as_bytes() == expected { Ok(()) } else { Err(OpenError::Damaged { section }) }
+}
+
+fn op(op: &ArchivedConditionOp) -> Op<'_> {
+    match op {
+        ArchivedConditionOp::Const(value) => Op::Const(*value),
+        ArchivedConditionOp::IdIs(id) => Op::IdIs(id),
+        ArchivedConditionOp::IdStartsWith(prefix) => Op::IdStartsWith(prefix),
+        ArchivedConditionOp::IdEndsWith(suffix) => Op::IdEndsWith(suffix),
+        ArchivedConditionOp::InGroup(group) => Op::InGroup(group),
+        ArchivedConditionOp::Not => Op::Not,
+        ArchivedConditionOp::And => Op::And,
+        ArchivedConditionOp::Or => Op::Or,
+    }
+}
+
+/// A snapshot of rules that were just compiled, without a file between.
+pub fn of_rules(rules: &Rules) -> Result<Snapshot, OpenError> {
+    Snapshot::from_bytes(&crate::file::write(rules, None))
+}
+
+const _: () = assert!(HEADER_BYTES.is_multiple_of(crate::file::ALIGN));
