@@ -1,0 +1,217 @@
+//! The engine as control sees it: what it is given, what it reports, and nothing else.
+//!
+//! Control hands over snapshots, keys and reachable upstreams; workers report lists they learned and
+//! the state they are in. Workers never wait for control: every message to them is a value they adopt
+//! between exchanges, and every report is dropped or retried rather than waited for.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use strait_policy::Principal;
+use strait_table::Snapshot;
+use strait_table::catalog::Lists;
+
+use crate::io::runtime::{Driver, DriverChoice};
+use tokio::sync::mpsc;
+
+/// How to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub workers: usize,
+    pub driver: DriverChoice,
+    /// Only worker 0 accepts, and everything that has an owner is owned by another worker: every such
+    /// request is forced onto the wrong worker first. For tests.
+    pub force_wrong_worker: bool,
+}
+
+/// Everything workers need that is not in the table.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub keys: Arc<KeyRing>,
+    pub reaches: Arc<Vec<Reach>>,
+}
+
+/// Who may present which key. Secrets are not here: only keyed digests.
+#[derive(Debug, Default)]
+pub struct KeyRing {
+    /// Index 0 is [`Principal::anonymous`].
+    pub principals: Vec<Principal>,
+    /// By identity of the table.
+    pub identities: Vec<IdentityKeys>,
+}
+
+/// The keys of one identity: blake3 keyed with `pepper`, over the key as presented.
+#[derive(Debug, Default, Clone)]
+pub struct IdentityKeys {
+    pub pepper: [u8; 32],
+    /// Digest to index into [`KeyRing::principals`].
+    pub by_digest: HashMap<[u8; 32], u32>,
+}
+
+/// How an upstream is reached, by upstream of the table: names resolved, references replaced.
+#[derive(Clone)]
+pub enum Reach {
+    Http { endpoints: Vec<HttpEndpoint> },
+    Stdio { command: String, args: Vec<String>, env: Vec<(String, String)>, cwd: Option<PathBuf> },
+    /// Not now; the text says which layer, and what to do.
+    Unreachable(String),
+}
+
+// Values of `env` and headers are secrets: they are left out.
+impl std::fmt::Debug for Reach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Reach::Http { endpoints } => f.debug_struct("Http").field("endpoints", endpoints).finish(),
+            Reach::Stdio { command, args, .. } => {
+                f.debug_struct("Stdio").field("command", command).field("args", args).finish_non_exhaustive()
+            }
+            Reach::Unreachable(why) => f.debug_tuple("Unreachable").field(why).finish(),
+        }
+    }
+}
+
+/// One address of an HTTP upstream.
+#[derive(Clone)]
+pub struct HttpEndpoint {
+    pub address: SocketAddr,
+    /// `Host` as sent.
+    pub host: String,
+    pub path: String,
+    /// Whole header lines with CRLF, the credential among them.
+    pub headers: String,
+}
+
+impl std::fmt::Debug for HttpEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}{})", self.address, self.host, self.path)
+    }
+}
+
+/// What a worker is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    Adopt(Arc<Snapshot>),
+    Facts(Facts),
+    /// Begin to accept.
+    Open,
+    /// Stop accepting, let exchanges end, then stop. Sent once.
+    Drain { deadline: Duration },
+}
+
+/// What workers report.
+#[derive(Debug)]
+pub enum Event {
+    /// An upstream was asked what it offers.
+    Learned { upstream: usize, outcome: Result<Lists, String> },
+    /// A line a stdio child wrote to stderr.
+    ChildLog { upstream: usize, line: String },
+    /// Something an operator should read.
+    Notice { level: Level, text: String },
+    /// The worker ended; `Err` when it was not asked to.
+    Stopped { worker: usize, outcome: Result<(), String> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+/// Figures of one worker, written by it alone and read by anyone.
+#[derive(Debug, Default)]
+pub struct WorkerFigures {
+    pub exchanges: AtomicU64,
+    pub refusals: AtomicU64,
+    pub connections: AtomicU64,
+    pub inflight: AtomicU64,
+    pub sessions: AtomicU64,
+    pub held_bytes: AtomicU64,
+    pub mailbox_trips: AtomicU64,
+    pub beats: AtomicU64,
+}
+
+impl WorkerFigures {
+    /// Adds on the only writing thread: a load and a store, no locked instruction.
+    pub(crate) fn add(counter: &AtomicU64, by: u64) {
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(counter: &AtomicU64, to: u64) {
+        counter.store(to, Ordering::Relaxed);
+    }
+}
+
+/// The running engine.
+pub struct Handle {
+    pub(crate) commands: Vec<mpsc::UnboundedSender<Command>>,
+    pub(crate) figures: Vec<Arc<WorkerFigures>>,
+    pub(crate) driver: Driver,
+    pub(crate) notes: Vec<String>,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) threads: Vec<std::thread::JoinHandle<()>>,
+    pub(crate) spawner: crate::io::spawn::Spawner,
+    pub(crate) log: crate::audit::AccessLog,
+}
+
+impl Handle {
+    /// Every worker uses `snapshot` from its next exchange on.
+    pub fn adopt(&self, snapshot: Arc<Snapshot>) {
+        self.tell(Command::Adopt(snapshot));
+    }
+
+    /// New keys or addresses.
+    pub fn learn(&self, facts: Facts) {
+        self.tell(Command::Facts(facts));
+    }
+
+    /// Workers begin to accept connections; until then they wait in the listen queue.
+    pub fn open(&self) {
+        self.tell(Command::Open);
+    }
+
+    /// Stops accepting and lets exchanges end until `deadline`; each worker then reports
+    /// [`Event::Stopped`].
+    pub fn drain(&self, deadline: Duration) {
+        self.tell(Command::Drain { deadline });
+    }
+
+    /// Waits for the threads of a drained engine, ends its children and flushes the access log.
+    pub fn join(self) {
+        drop(self.commands);
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        self.spawner.shutdown(Duration::from_secs(5));
+        self.log.close();
+    }
+
+    pub fn figures(&self) -> &[Arc<WorkerFigures>] {
+        &self.figures
+    }
+
+    pub fn driver(&self) -> Driver {
+        self.driver
+    }
+
+    /// What an operator should know of how the engine started, such as why io_uring is not used.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Where the listeners are bound, in the table's order; with real ports where the config said 0.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    fn tell(&self, command: Command) {
+        for worker in &self.commands {
+            // A worker that is gone has reported `Stopped`.
+            let _ = worker.send(command.clone());
+        }
+    }
+}
