@@ -32,6 +32,7 @@ ROOT = HERE.parent.parent
 CACHE = HERE / ".cache"
 NPM = CACHE / "npm"
 SERVERS = NPM / "node_modules" / "@modelcontextprotocol"
+NODE = NPM / "node_modules" / f"node-linux-{ {'x86_64': 'x64', 'aarch64': 'arm64'}[os.uname().machine] }" / "bin"
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 
 # ---------------------------------------------------------------------------------------------------------------- plan
@@ -51,8 +52,7 @@ CLIENTS = [
     Client("fastmcp", [PYTHON, str(HERE / "clients/fastmcp_python.py")], {"auto": MODERN, "legacy": LEGACY}),
     Client("client (TypeScript)", ["node", str(NPM / "ts_client.mjs")], {"auto": MODERN, "legacy": LEGACY}),
     Client("sdk (TypeScript)", ["node", str(NPM / "ts_sdk.mjs")], {"legacy": LEGACY}),
-    Client("inspector", [sys.executable, str(HERE / "clients/inspector_cli.py")], {"auto": MODERN, "modern": MODERN, "legacy": LEGACY},
-           asks_for_hidden=False),
+    Client("inspector", [sys.executable, str(HERE / "clients/inspector_cli.py")], {"auto": MODERN, "legacy": LEGACY}, asks_for_hidden=False),
 ]
 
 
@@ -103,16 +103,18 @@ class Tally:
     def __init__(self):
         self.passed, self.failed = 0, []
 
-    def check(self, name: str, done: object):
+    def check(self, name: str, done) -> bool:
         """`done` is a function that returns words for the table, or raises."""
         began = time.monotonic()
         try:
             words = done() or ""
             self.passed += 1
             print(f"ok    {name:<58} {words:<24} {time.monotonic() - began:5.1f} s", flush=True)
+            return True
         except Exception as error:  # a check may fail in any way; the run goes on and says so
             self.failed.append(name)
             print(f"FAIL  {name}\n      {type(error).__name__}: {str(error)[:2000]}", flush=True)
+            return False
 
 
 def expect(fact: object, words: str):
@@ -278,8 +280,8 @@ class Running:
         if gateway.verb == "serve":
             self.run("compile", str(source), "-o", str(self.home / "gateway.table"))
             source = self.home / "gateway.table"
-        self.process = subprocess.Popen([strait, gateway.verb, str(source), "--state", str(self.home / "state"), *gateway.options],
-                                        cwd=self.home, env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        command = [strait, gateway.verb, str(source), "--state", str(self.home / "state"), *gateway.options]
+        self.process = subprocess.Popen(command, cwd=self.home, env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
     def run(self, *words: str) -> str:
         done = subprocess.run([self.strait, *words], cwd=self.home, env=self.env, stdin=subprocess.DEVNULL, capture_output=True,
@@ -312,6 +314,12 @@ class Running:
 
     def tail(self) -> str:
         return (self.home / "strait.log").read_text(errors="replace")[-1500:]
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
 
     def access(self) -> list[dict]:
         return [json.loads(line) for line in (self.home / "access.log").read_text().splitlines()]
@@ -356,7 +364,7 @@ class Trial:
     def start(self, running: Running) -> subprocess.Popen:
         plan = {"url": running.url(self.server), "key": running.keys[self.key], "mode": self.mode,
                 "calls": [{"name": name, "args": args} for name, args, _ in self.calls()]}
-        env = {**os.environ, "HOME": str(self.work), "PEERS_NPM": str(NPM)}
+        env = {**os.environ, "HOME": str(self.work), "PEERS_NPM": str(NPM)}  # the Inspector writes into HOME
         child = subprocess.Popen(self.client.command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         child.plan = json.dumps(plan).encode()
         return child
@@ -415,14 +423,24 @@ def killed_child_comes_back(running: Running):
     expect(not still_there({victims[0]: ours[victims[0]]}), "the killed child is a zombie")
 
 
-def access_log_tells_all(running: Running, wanted: collections.Counter):
-    seen = collections.Counter()
-    for line in running.access():
-        if line.get("method") == "tools/call":
-            seen[(line["principal"], line["server"], line["tool"], line["verdict"])] += 1
-    for call in wanted.keys() | seen.keys():
-        same(seen[call], wanted[call], f"access lines of {call}")
-    return f"{sum(seen.values())} calls"
+def access_log_tells_all(running: Running, made: list[Trial]):
+    """One line for each call, in the log's words: who, at which server, which tool, and what became of it."""
+    wanted = collections.Counter()
+    for trial in made:
+        for name, _, answer in trial.calls():
+            if answer.get("code") != "tool_not_found":  # the Inspector did not even send that one
+                wanted[trial.key, trial.server, name, "deny" if "code" in answer else "permit"] += 1
+
+    def seen() -> collections.Counter:
+        calls = [line for line in running.access() if line["method"] == "tools/call"]
+        return collections.Counter((c["principal"], c["server"], c["tool"], c["verdict"]) for c in calls)
+
+    try:
+        wait_for("the last line", 5, lambda: seen() == wanted)
+    except TimeoutError:
+        different = [(call, seen()[call], wanted[call]) for call in seen().keys() | wanted.keys() if seen()[call] != wanted[call]]
+        raise AssertionError(f"(principal, server, tool, verdict), lines seen, wanted: {different[:8]}") from None
+    return f"{sum(wanted.values())} calls"
 
 
 def ends_cleanly(running: Running):
@@ -441,43 +459,41 @@ def children_follow_a_crash(running: Running):
 
 
 def try_gateway(tally: Tally, strait: str, gateway: Gateway, work: pathlib.Path, known: Known, http_port: int):
-    running = None
+    chosen = [c for c in CLIENTS if not gateway.clients or c.name.startswith(tuple(gateway.clients))]
+    trials = [Trial(client, mode, key, server, work, known) for client in chosen for mode in client.modes
+              for key, server in (("full", "default"), ("small", "default"), ("full", "solo"))]
+    at_once = [trial for trial in trials if trial.server == "default"]
+    started: list[Running] = []
 
-    def starts():
-        nonlocal running
-        running = Running(strait, gateway, work, http_port)
-        running.ready()
+    def start() -> Running:
+        started.append(Running(strait, gateway, work, http_port))
+        started[-1].ready()
+        return started[-1]
 
-    tally.check(f"{gateway.name}: starts ({gateway.verb})", starts)
-    if running is None:
-        return
+    def all_at_once(running: Running):
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda trial: trial.judge(trial.start(running)), at_once))
+        return f"{len(at_once)} clients"
+
+    def check(what: str, done):
+        return tally.check(f"{gateway.name}: {what}", done)
+
     try:
-        if running.process.poll() is not None:
+        if not check(f"starts ({gateway.verb})", lambda: start() and ""):
             return
-        chosen = [c for c in CLIENTS if not gateway.clients or c.name.startswith(tuple(gateway.clients))]
-        trials = [Trial(client, mode, key, server, work, known) for client in chosen for mode in client.modes
-                  for key, server in (("full", "default"), ("small", "default"), ("full", "solo"))]
-        tally.check(f"{gateway.name}: no key, no entry", lambda: strangers_are_refused(running))
+        running = started[0]
+        check("no key, no entry", lambda: strangers_are_refused(running))
         for trial in trials:
-            name = f"{gateway.name}: {trial.client.name} {trial.mode}, {trial.key} at {trial.server}"
-            tally.check(name, lambda: trial.judge(trial.start(running)))
-
-        def all_at_once():
-            with concurrent.futures.ThreadPoolExecutor(8) as pool:
-                first = [t for t in trials if t.server == "default"]
-                for _ in pool.map(lambda t: t.judge(t.start(running)), first):
-                    pass
-            return f"{len(first)} clients"
-
-        tally.check(f"{gateway.name}: all clients at once", all_at_once)
-        tally.check(f"{gateway.name}: a child's environment is clean", lambda: child_environment_is_clean(running))
-        tally.check(f"{gateway.name}: a killed child comes back", lambda: killed_child_comes_back(running))
-        tally.check(f"{gateway.name}: SIGTERM ends it and its children", lambda: ends_cleanly(running))
+            check(f"{trial.client.name} {trial.mode}, {trial.key} at {trial.server}", lambda: trial.judge(trial.start(running)))
+        check("all clients at once", lambda: all_at_once(running))
+        check("the access log tells of every call", lambda: access_log_tells_all(running, trials + at_once))
+        check("a child's environment is clean", lambda: child_environment_is_clean(running))
+        check("a killed child comes back", lambda: killed_child_comes_back(running))
+        check("SIGTERM ends it and its children", lambda: ends_cleanly(running))
+        check("its children do not outlive a crash", lambda: children_follow_a_crash(start()))
     finally:
-        if running.process.poll() is None:
-            running.process.kill()
-            running.process.wait()
-        running.log.close()
+        for running in started:
+            running.close()
 
 
 def main() -> int:
@@ -490,6 +506,10 @@ def main() -> int:
     expect((CACHE / "stamp").exists(), "tests/peers/install has not run")
     for driver in (HERE / "clients").glob("*.mjs"):
         shutil.copy(driver, NPM)  # an ES module finds packages only beside itself
+
+    os.environ["PATH"] = f"{NODE}:{os.environ['PATH']}"  # one node for all, whatever the machine has
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends what was started
 
     tally = Tally()
     work = pathlib.Path(tempfile.mkdtemp(prefix="strait-peers-"))

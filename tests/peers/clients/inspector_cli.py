@@ -7,14 +7,11 @@ import subprocess
 import sys
 
 plan = json.load(sys.stdin)
-modules = os.path.join(os.environ["PEERS_NPM"], "node_modules")
-machine = {"x86_64": "x64", "aarch64": "arm64"}[os.uname().machine]
-node = os.path.join(modules, f"node-linux-{machine}", "bin", "node")
-launcher = os.path.join(modules, "@modelcontextprotocol", "inspector", "clients", "launcher", "build", "index.js")
+launcher = os.path.join(os.environ["PEERS_NPM"], "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js")
 
 
 def ask(method: str, *more: str) -> dict:
-    command = [node, launcher, "--cli", plan["url"], "--transport", "http", "--header", f"Authorization: Bearer {plan['key']}",
+    command = ["node", launcher, "--cli", plan["url"], "--transport", "http", "--header", f"Authorization: Bearer {plan['key']}",
                "--protocol-era", plan["mode"], "--format", "json", "--quiet", "--method", method, *more]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     try:
