@@ -1,0 +1,112 @@
+//! Against objects that two parsers read differently: a key repeated, a key that a case-folding decoder takes for
+//! another, a NUL that ends a C string early. HOT.
+//!
+//! The decision: repetition is judged on what keys say, not on how they are written, and its cost never becomes
+//! quadratic: small objects are compared pair by pair, large ones by sorting the one reused list of keys.
+
+use std::cmp::Ordering;
+
+use memchr::memchr;
+
+use super::DecodeCause;
+use super::text::{Unescape, says_same};
+use crate::Span;
+use crate::limits::PAIRWISE_KEYS_MAX;
+
+/// What is wrong with an object, and at which byte.
+pub(super) type Objection = (DecodeCause, u32);
+
+/// The keys of one object after the other.
+#[derive(Default)]
+pub(super) struct Guard {
+    keys: Vec<Span>,
+}
+
+impl Guard {
+    /// Begins with another object.
+    pub fn begin(&mut self) {
+        self.keys.clear();
+    }
+
+    /// Notes a key, given as the bytes between its quotes.
+    pub fn key(&mut self, key: Span) {
+        self.keys.push(key);
+    }
+
+    /// Judges the object whose keys were noted, against the keys that we read in it.
+    pub fn judge(&mut self, body: &[u8], known: &[&str]) -> Result<(), Objection> {
+        let mut escaped = false;
+        for key in &self.keys {
+            let text = key.of(body);
+            let has_escape = memchr(b'\\', text).is_some();
+            escaped |= has_escape;
+            if has_escape && Unescape::new(text).any(|byte| byte == 0) {
+                return Err((DecodeCause::NulInKey, key.start));
+            }
+            if known.iter().any(|known| is_case_variant(text, has_escape, known)) {
+                return Err((DecodeCause::KeyCaseVariant, key.start));
+            }
+        }
+        match self.repeated(body, escaped) {
+            Some(at) => Err((DecodeCause::KeyRepeated, at)),
+            None => Ok(()),
+        }
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.keys.capacity()
+    }
+
+    /// The second occurrence of a key.
+    fn repeated(&mut self, body: &[u8], escaped: bool) -> Option<u32> {
+        if self.keys.len() <= PAIRWISE_KEYS_MAX {
+            for (index, key) in self.keys.iter().enumerate() {
+                let text = key.of(body);
+                let mut later = self.keys.iter().skip(index + 1);
+                let same = |other: &&Span| match escaped {
+                    true => says_same(text, other.of(body)),
+                    false => other.len == key.len && other.of(body) == text,
+                };
+                if let Some(other) = later.find(same) {
+                    return Some(other.start);
+                }
+            }
+            return None;
+        }
+        let order = |one: &Span, other: &Span| match escaped {
+            true => Unescape::new(one.of(body)).cmp(Unescape::new(other.of(body))),
+            false => one.of(body).cmp(other.of(body)),
+        };
+        self.keys.sort_unstable_by(order);
+        let mut neighbours = self.keys.windows(2);
+        let twice =
+            neighbours.find(|pair| matches!(pair, [one, other] if order(one, other) == Ordering::Equal))?;
+        twice.iter().map(|key| key.start).max()
+    }
+}
+
+/// Whether a key would be taken for `known` by a decoder that folds case, without being it.
+fn is_case_variant(text: &[u8], has_escape: bool, known: &str) -> bool {
+    // Without escapes a fold is never shorter than what it stands for, and at most three times as long.
+    if !has_escape && (text.len() < known.len() || text.len() > known.len() * 3) {
+        return false;
+    }
+    let known = known.as_bytes();
+    let mut said = Unescape::new(text);
+    let mut exact = true;
+    for letter in known {
+        let Some(byte) = said.next() else { return false };
+        // Simple case folding maps exactly two letters outside ASCII onto ASCII ones: U+017F, long s, and U+212A,
+        // the Kelvin sign; Go's decoder accepts both.
+        let folded = match byte {
+            0xc5 if said.next() == Some(0xbf) => b's',
+            0xe2 if said.next() == Some(0x84) && said.next() == Some(0xaa) => b'k',
+            _ => byte.to_ascii_lowercase(),
+        };
+        if folded != letter.to_ascii_lowercase() {
+            return false;
+        }
+        exact &= byte == *letter;
+    }
+    !exact && said.next().is_none()
+}

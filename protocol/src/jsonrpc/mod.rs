@@ -1,0 +1,32 @@
+//! JSON-RPC 2.0 under MCP's rules, in two readings and one way of writing.
+//!
+//! A client's message is small enough to hold and decides what happens, so [`Decoder`] reads it whole and refuses
+//! whatever two parsers could read differently. An upstream's message may be larger than any buffer and decides
+//! little, so [`Scanner`] reads it as it arrives and keeps only the envelope. Neither builds a tree: both answer with
+//! spans into the original bytes, and [`Splices`] edits those bytes. [`Members`] and [`Elements`] walk an object or
+//! an array of them for the cold side.
+
+mod decode;
+mod decode_fault;
+mod diagnose;
+mod envelope;
+mod error;
+mod guard;
+mod members;
+mod message;
+mod scanner;
+mod splice;
+#[cfg(test)]
+mod tests;
+mod text;
+mod walk;
+
+pub use decode::Decoder;
+pub use decode_fault::{DecodeCause, DecodeFault};
+pub use envelope::{Envelope, IdValue, Open, ResultType};
+pub use error::{ErrorId, append_error};
+pub use members::{Elements, Member, MemberFault, Members};
+pub use message::{Kind, Message, Text};
+pub use scanner::{EnvelopeCause, EnvelopeFault, Scanner};
+pub use splice::{SpliceFault, Splices};
+pub use text::{append_string, unescape};
