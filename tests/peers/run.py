@@ -351,19 +351,19 @@ class Trial:
         every = ((upstream, tool) for upstream, tools in self.known.tools.items() for tool in tools.values())
         return {self.name(upstream, tool["name"]): tool for upstream, tool in every if self.reaches(upstream, tool["name"])}
 
-    def calls(self) -> list[tuple[str, dict, dict]]:
-        """Name, arguments and the answer that must come."""
-        mine = [(self.name(*call[:2]), arguments(call, self.work), answer)
+    def calls(self) -> list[tuple[dict, dict, tuple]]:
+        """What is sent, the answer that must come, and the entry of CALLS it was made from."""
+        mine = [({"name": self.name(*call[:2]), "args": arguments(call, self.work)}, answer, call)
                 for call, answer in zip(CALLS, self.known.answers) if self.reaches(*call[:2])]
         if self.key == "small" or self.server == "solo":
             for name in HIDDEN:
                 refused = {"code": -32602, "message": f"Unknown tool: {name}"}
-                mine.append((name, {}, refused if self.client.asks_for_hidden else {"code": "tool_not_found"}))
+                mine.append(({"name": name, "args": {}}, refused if self.client.asks_for_hidden else {"code": "tool_not_found"}, ()))
         return mine
 
     def start(self, running: Running) -> subprocess.Popen:
         plan = {"url": running.url(self.server), "key": running.keys[self.key], "mode": self.mode,
-                "calls": [{"name": name, "args": args} for name, args, _ in self.calls()]}
+                "calls": [sent for sent, _, _ in self.calls()]}
         env = {**os.environ, "HOME": str(self.work), "PEERS_NPM": str(NPM)}  # the Inspector writes into HOME
         child = subprocess.Popen(self.client.command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         child.plan = json.dumps(plan).encode()
@@ -384,12 +384,12 @@ class Trial:
         for tool in facts["tools"]:
             for part in ("description", "inputSchema"):
                 same(tool.get(part), shown[tool["name"]].get(part), f"{tool['name']}.{part}")
-        for (name, _, wanted), seen in zip(self.calls(), facts["calls"], strict=True):
+        for (sent, wanted, _), seen in zip(self.calls(), facts["calls"], strict=True):
             if "code" in wanted:
-                same(seen.get("code"), wanted["code"], f"{name}: code of {json.dumps(seen)[:300]}")
-                expect(wanted.get("message", "") in seen["message"], f"{name}: {seen['message']}")
+                same(seen.get("code"), wanted["code"], f"{sent['name']}: code of {json.dumps(seen)[:300]}")
+                expect(wanted.get("message", "") in seen["message"], f"{sent['name']}: {seen['message']}")
             else:
-                same(seen, wanted, name)
+                same(seen, wanted, sent["name"])
         return f"{facts['protocol']} {len(shown):>3} tools"
 
 
@@ -424,22 +424,29 @@ def killed_child_comes_back(running: Running):
 
 
 def access_log_tells_all(running: Running, made: list[Trial]):
-    """One line for each call, in the log's words: who, at which server, which tool, and what became of it."""
+    """One line for each call that was sent: who, at which server, which tool of which upstream, and what became of it."""
     wanted = collections.Counter()
     for trial in made:
-        for name, _, answer in trial.calls():
-            if answer.get("code") != "tool_not_found":  # the Inspector did not even send that one
-                wanted[trial.key, trial.server, name, "deny" if "code" in answer else "permit"] += 1
+        for _, answer, call in trial.calls():
+            if "code" not in answer:
+                wanted[trial.key, trial.server, *call[:2], "permit"] += 1
+            elif trial.client.asks_for_hidden:
+                wanted[trial.key, trial.server, "refused"] += 1
 
     def seen() -> collections.Counter:
-        calls = [line for line in running.access() if line["method"] == "tools/call"]
-        return collections.Counter((c["principal"], c["server"], c["tool"], c["verdict"]) for c in calls)
+        return collections.Counter(
+            (line["principal"], line["server"], "refused") if "refused" in line else
+            (line["principal"], line["server"], line["upstream"], line["tool"], line["verdict"])
+            for line in running.access() if line.get("method") == "tools/call" and "principal" in line)
 
     try:
         wait_for("the last line", 5, lambda: seen() == wanted)
     except TimeoutError:
         different = [(call, seen()[call], wanted[call]) for call in seen().keys() | wanted.keys() if seen()[call] != wanted[call]]
-        raise AssertionError(f"(principal, server, tool, verdict), lines seen, wanted: {different[:8]}") from None
+        raise AssertionError(f"calls with their lines seen and wanted: {different[:8]}") from None
+    generations = {line["generation"] for line in running.access()}
+    expect(all(len(generation) == 12 for generation in generations), f"generations {generations}")
+    expect(all(line["ns"]["total"] > 0 for line in running.access()), "a line without its time")
     return f"{sum(wanted.values())} calls"
 
 
