@@ -205,7 +205,7 @@ fn all(bytes: &[u8]) -> Span {
 
 /// The end of the value that begins at `start`; None when there is none or it does not end. Iterative, so that depth
 /// costs nothing.
-pub(super) fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
+fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
     match bytes.get(start)? {
         b'"' => Some(string_end(bytes, start + 1)? + 1),
         b'{' | b'[' => container_end(bytes, start),

@@ -302,7 +302,7 @@ impl Reader {
     }
 
     /// The empty line: the event is over, and reported when it has data.
-    fn dispatch(&mut self, data: &mut Vec<u8>) -> Option<Event> {
+    fn dispatch(&mut self, data: &[u8]) -> Option<Event> {
         if std::mem::take(&mut self.id_seen) && self.pending_id_valid {
             std::mem::swap(&mut self.last_event_id, &mut self.pending_id);
         }

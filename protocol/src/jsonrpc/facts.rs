@@ -1,0 +1,263 @@
+//! What a scanner remembers: it hears where keys and values begin and end, and at which depth, and fills the
+//! [`Envelope`]. HOT.
+//!
+//! The decision: only keys and scalars at the two levels that matter are copied, into one small array that each
+//! reuses; a value too long for it can be nothing we know, and is only given its place.
+
+use super::envelope::{Envelope, IdValue, Open, ResultType};
+use super::text::says_same;
+use crate::mcp::Method;
+use crate::{Span, decimal};
+
+/// The longest word that is understood has 40 characters; the longest inner key has 13, which may take 6 bytes each.
+const CAPTURE_BYTES: usize = 96;
+const TOO_LONG: usize = CAPTURE_BYTES + 1;
+
+/// Members of the message itself, as bits so that a repetition is noticed.
+mod top {
+    pub const JSONRPC: u16 = 1;
+    pub const ID: u16 = 2;
+    pub const METHOD: u16 = 4;
+    pub const PARAMS: u16 = 8;
+    pub const RESULT: u16 = 16;
+    pub const ERROR: u16 = 32;
+    pub const SCALARS: u16 = JSONRPC | ID | METHOD;
+    pub const OPENED: u16 = PARAMS | RESULT | ERROR;
+    pub const KEYS: &[(&str, u16)] = &[
+        ("jsonrpc", JSONRPC),
+        ("id", ID),
+        ("method", METHOD),
+        ("params", PARAMS),
+        ("result", RESULT),
+        ("error", ERROR),
+    ];
+}
+
+/// Members of `params`, `result` and `error`. No bit stands for two, so one word notices repetitions in all three.
+mod inner {
+    pub const PROGRESS_TOKEN: u16 = 1;
+    pub const REQUEST_ID: u16 = 2;
+    pub const URI: u16 = 4;
+    pub const LEVEL: u16 = 8;
+    pub const IS_ERROR: u16 = 16;
+    pub const RESULT_TYPE: u16 = 32;
+    pub const CODE: u16 = 64;
+    pub const IN_PARAMS: &[(&str, u16)] =
+        &[("progressToken", PROGRESS_TOKEN), ("requestId", REQUEST_ID), ("uri", URI), ("level", LEVEL)];
+    pub const IN_RESULT: &[(&str, u16)] = &[("isError", IS_ERROR), ("resultType", RESULT_TYPE)];
+    pub const IN_ERROR: &[(&str, u16)] = &[("code", CODE)];
+}
+
+/// A member at one of the two levels.
+#[derive(Clone, Copy, Default, Debug)]
+struct Level {
+    /// All that were met.
+    seen: u16,
+    /// The one whose value is being read; 0 for one that nobody asked about.
+    member: u16,
+    /// Where its value begins.
+    start: u32,
+}
+
+/// A key that we read came twice.
+pub(super) struct Repeated;
+
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    capturing: bool,
+    capture: [u8; CAPTURE_BYTES],
+    /// Bytes in the array, or `TOO_LONG`.
+    captured: usize,
+    top: Level,
+    inner: Level,
+    pub envelope: Envelope,
+}
+
+impl Facts {
+    pub fn new() -> Facts {
+        Facts {
+            capturing: false,
+            capture: [0; CAPTURE_BYTES],
+            captured: 0,
+            top: Level::default(),
+            inner: Level::default(),
+            envelope: Envelope::default(),
+        }
+    }
+
+    /// A key begins in an object at this depth, counted from 1.
+    pub fn key_begins(&mut self, depth: u32) {
+        self.captured = 0;
+        self.capturing = depth == 1 || (depth == 2 && self.top.member & top::OPENED != 0);
+    }
+
+    pub fn key_ends(&mut self, depth: u32) -> Result<(), Repeated> {
+        if !self.capturing {
+            return Ok(());
+        }
+        let known = match (depth, self.top.member) {
+            (1, _) => top::KEYS,
+            (_, top::PARAMS) => inner::IN_PARAMS,
+            (_, top::RESULT) => inner::IN_RESULT,
+            _ => inner::IN_ERROR,
+        };
+        let text = self.captured();
+        let member = known.iter().find(|(key, _)| says_same(text, key.as_bytes())).map_or(0, |(_, bit)| *bit);
+        let level = if depth == 1 { &mut self.top } else { &mut self.inner };
+        level.member = member;
+        let repeated = level.seen & member != 0;
+        level.seen |= member;
+        if repeated { Err(Repeated) } else { Ok(()) }
+    }
+
+    /// A value begins at `start`, inside a container at this depth.
+    pub fn value_begins(&mut self, depth: u32, start: u32) {
+        self.captured = 0;
+        self.capturing = match depth {
+            1 => {
+                self.top.start = start;
+                self.inner.member = 0;
+                self.top.member & top::SCALARS != 0
+            }
+            2 => {
+                self.inner.start = start;
+                self.inner.member != 0
+            }
+            _ => false,
+        };
+    }
+
+    /// The value that just began is an object or an array.
+    pub fn container_begins(&mut self, depth: u32) {
+        self.capturing = false;
+        self.envelope.has_result |= depth == 1 && self.top.member == top::RESULT;
+    }
+
+    /// An object at this depth turned out to be empty, or not.
+    pub fn object_opened(&mut self, depth: u32, empty: bool) {
+        if depth == 2 {
+            let open = Some(Open { after: self.top.start + 1, empty });
+            match self.top.member {
+                top::PARAMS => self.envelope.params_open = open,
+                top::RESULT => self.envelope.result_open = open,
+                _ => {}
+            }
+        }
+    }
+
+    /// An object or array, itself a value inside a container at this depth, ended before `end`.
+    pub fn container_ends(&mut self, depth: u32, end: u32) {
+        self.captured = TOO_LONG;
+        self.value_ends(depth, end);
+    }
+
+    /// A value inside a container at this depth ended before `end`.
+    #[inline]
+    pub fn value_ends(&mut self, depth: u32, end: u32) {
+        match depth {
+            1 => self.top_value(Span::between(self.top.start as usize, end as usize)),
+            2 if self.inner.member != 0 => {
+                self.inner_value(Span::between(self.inner.start as usize, end as usize))
+            }
+            _ => {}
+        }
+    }
+
+    /// More bytes of the key or scalar being read, its quotes as well when it is a value.
+    #[inline]
+    pub fn copy(&mut self, bytes: &[u8]) {
+        if self.capturing {
+            self.capture(bytes);
+        }
+    }
+
+    fn capture(&mut self, bytes: &[u8]) {
+        let end = self.captured.saturating_add(bytes.len());
+        match self.capture.get_mut(self.captured..end) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.captured = end;
+            }
+            None => self.captured = TOO_LONG,
+        }
+    }
+
+    /// What was captured; empty when it was too long.
+    fn captured(&self) -> &[u8] {
+        self.capture.get(..self.captured).unwrap_or_default()
+    }
+
+    /// What was captured is a string that says `text`.
+    fn says(&self, text: &str) -> bool {
+        let inner = self.captured().strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+        inner.is_some_and(|inner| says_same(inner, text.as_bytes()))
+    }
+
+    fn top_value(&mut self, span: Span) {
+        match self.top.member {
+            top::JSONRPC => self.envelope.jsonrpc_ok = self.says("2.0"),
+            top::ID => {
+                self.envelope.id = Some(span);
+                self.envelope.id_value = self.id_value();
+            }
+            top::METHOD => {
+                let known = Method::ALL.iter().copied().find(|method| self.says(method.as_str()));
+                self.envelope.method = Some(span);
+                self.envelope.method_known = Some(known.unwrap_or(Method::Unknown));
+            }
+            top::PARAMS => self.envelope.params = Some(span),
+            top::RESULT => {
+                self.envelope.has_result = true;
+                self.envelope.result = Some(span);
+            }
+            top::ERROR => {
+                self.envelope.has_error = true;
+                self.envelope.error = Some(span);
+            }
+            _ => {}
+        }
+        self.top.member = 0;
+    }
+
+    fn inner_value(&mut self, span: Span) {
+        match self.inner.member {
+            inner::PROGRESS_TOKEN => {
+                self.envelope.progress_token = Some(span);
+                self.envelope.progress_token_value = self.id_value();
+            }
+            inner::REQUEST_ID => {
+                self.envelope.request_id = Some(span);
+                self.envelope.request_id_value = self.id_value();
+            }
+            inner::URI => self.envelope.uri = Some(span),
+            inner::LEVEL => self.envelope.level = Some(span),
+            inner::IS_ERROR => {
+                self.envelope.is_error = match self.captured() {
+                    b"true" => Some(true),
+                    b"false" => Some(false),
+                    _ => None,
+                }
+            }
+            inner::RESULT_TYPE => {
+                let known = ResultType::KNOWN.into_iter().find(|(word, _)| self.says(word));
+                self.envelope.result_type_span = Some(span);
+                self.envelope.result_type = known.map_or(ResultType::Other, |(_, known)| known);
+            }
+            inner::CODE => self.envelope.error_code = decimal::parse_signed(self.captured()),
+            _ => {}
+        }
+        self.inner.member = 0;
+    }
+
+    fn id_value(&self) -> IdValue {
+        match self.captured() {
+            // Too long, or a container. The first byte of the array is the value's own unless it was a container,
+            // and then it is a key's; a key is captured without its quote.
+            [] if self.capture.first() == Some(&b'"') => IdValue::Text,
+            [] => IdValue::Other,
+            b"null" => IdValue::Null,
+            [b'"', ..] => IdValue::Text,
+            text => decimal::parse_signed(text).map_or(IdValue::Other, IdValue::Integer),
+        }
+    }
+}
