@@ -1,1 +1,32 @@
-//! begun
+//! # strait-config-compiler: from an author's text to the rules of a table
+//!
+//! One loader for everybody: `strait check`, `compile` and `up`, the admin API and the tests all call
+//! [`load`], so that what was checked is what is served. A load goes through four folders, in order:
+//!
+//! 1. [`source`]: bytes to trees that know where everything was written, within [`limits`];
+//! 2. [`walk`]: the language's key tables, and the typed walker that reads trees by them;
+//! 3. [`lower`]: each block of a configuration to its part of [`Rules`], names to numbers;
+//! 4. [`check`]: what only shows when all is known: contradictions, things nobody uses.
+//!
+//! Whatever is wrong becomes a [`diagnostic::Finding`]; no mistake stops the run, so that one run
+//! shows them all. [`schema()`] makes the JSON Schema from the same key tables; [`keys`] keeps files of
+//! API-key digests. Nothing here is on a request's way: clarity first.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod diagnostic;
+pub mod keys;
+pub mod limits;
+mod load;
+pub mod lower;
+mod schema;
+pub mod source;
+pub mod walk;
+
+pub use diagnostic::{
+    Finding, Severity,
+    render::{render, render_short, to_json},
+};
+pub use load::{Outcome, load, load_text};
+pub use schema::schema;
+pub use strait_table::rules::Rules;

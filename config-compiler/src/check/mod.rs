@@ -1,0 +1,6 @@
+//! Checks that look at what was lowered as a whole: one file each, one function each, only reporting.
+
+pub mod clear_text;
+pub mod contradiction;
+pub mod nothing_allowed;
+pub mod unused;

@@ -1,0 +1,99 @@
+//! Every code a finding can carry, with its severity and one line of explanation. A code keeps its
+//! meaning for ever: one that is no longer given is left out, never given to something else. A test
+//! shows that each is produced by at least one golden case.
+
+use std::fmt;
+
+use super::Severity::{self, Error, Warning};
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    pub number: u16,
+    pub severity: Severity,
+    /// One line for `strait explain-code` and the documentation.
+    pub about: &'static str,
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ST{:04}", self.number)
+    }
+}
+
+macro_rules! codes {
+    ($($name:ident = $number:literal, $severity:ident, $about:literal;)*) => {
+        $(pub static $name: Code = Code { number: $number, severity: $severity, about: $about };)*
+        /// In ascending order.
+        pub static ALL: &[&Code] = &[$(&$name),*];
+    };
+}
+
+codes! {
+    // Reading text into a tree.
+    UNREADABLE = 1, Error, "a file cannot be opened or read";
+    TOO_LARGE = 2, Error, "a file, or all files together, are larger than a configuration may be";
+    NOT_TEXT = 3, Error, "a file is not UTF-8 text";
+    SYNTAX = 4, Error, "the text is not well-formed YAML or JSON";
+    TAB = 5, Error, "a tab stands where YAML wants spaces";
+    TOO_DEEP = 6, Error, "lists and mappings are nested deeper than any configuration needs";
+    TOO_MANY_NODES = 7, Error, "a file holds more values than a configuration may have";
+    ANCHOR = 8, Error, "anchors and aliases are not part of the language";
+    TAG = 9, Error, "tags are not part of the language";
+    DOCUMENTS = 10, Error, "a file holds more than one YAML document";
+    DUPLICATE_KEY = 11, Error, "a key is written twice in one mapping";
+    KEY_NOT_TEXT = 12, Error, "a key is not a simple text";
+    EMPTY = 13, Error, "a file says nothing";
+
+    // The shape of what is written.
+    UNKNOWN_KEY = 101, Error, "a key that the language does not have";
+    WRONG_TYPE = 102, Error, "a value is of another kind than its key wants";
+    MISSING = 103, Error, "a key that must be written is not";
+    UNKNOWN_WORD = 104, Error, "a value is not one of the words its key accepts";
+    OUT_OF_RANGE = 105, Error, "a number is outside its bounds, or there are too many of something";
+    DURATION = 106, Error, "a duration is not written like `500ms`, `10s`, `1m` or `1h`";
+    SIZE = 107, Error, "a size is not written like `64KiB` or `4MiB`";
+    ADDRESS = 108, Error, "an address is not written like `127.0.0.1:8080`";
+    URL = 109, Error, "a URL cannot be understood";
+    NAME = 110, Error, "a name, id, path or header has characters it may not have";
+    NOT_ENFORCED = 111, Error, "a block, key or effect that this version does not enforce";
+    LANGUAGE_VERSION = 112, Error, "the file is written in another version of the language";
+    ONE_OF = 113, Error, "keys that exclude each other, or none of those of which one is needed";
+    MIXED_FORMS = 114, Error, "`mcpServers` beside keys of the native language";
+
+    // Names and references.
+    DECLARED_TWICE = 201, Error, "two declarations have the same name, id, path or address";
+    UNKNOWN_ROLE = 202, Error, "a role that is declared nowhere";
+    UNKNOWN_IDENTITY = 203, Error, "an identity that is declared nowhere";
+    PATTERN = 204, Error, "a pattern that can never match";
+    REFERENCE = 205, Error, "a `${…}` reference that cannot be understood or may not stand here";
+    UNRESOLVED = 206, Error, "an environment variable or file that a reference names is not there";
+    UNKNOWN_UPSTREAM = 207, Error, "an upstream that is declared nowhere";
+    RENAMED = 208, Warning, "a name of the `mcpServers` form was changed to fit the language";
+    UNUSED = 209, Warning, "something is declared and nothing speaks of it";
+    FOREIGN_KEY = 210, Warning, "a key of the `mcpServers` form that only other programs read";
+
+    // Includes.
+    INCLUDE_NOTHING = 301, Warning, "an include pattern matches no file";
+    INCLUDE_CYCLE = 302, Error, "a file includes itself, directly or through others";
+    INCLUDE_LIMIT = 303, Error, "includes are nested too deeply, or there are too many files";
+
+    // Conditions of roles.
+    CONDITION_SYNTAX = 401, Error, "a condition is not well-formed";
+    CONDITION_SUBSET = 402, Error, "a condition uses something outside what can be decided for a role";
+    CONDITION_LIMIT = 403, Error, "a condition is too long or nested too deeply";
+
+    // Policy.
+    CONTRADICTION = 501, Error, "an allow that an unconditional deny covers whole";
+    NOTHING_ALLOWED = 502, Warning, "nobody can ever do anything under this policy";
+    HOLD_DENIES = 503, Warning, "a hold denies, since no approver channel exists in this version";
+
+    // Safety.
+    OPEN_SERVER = 601, Error, "a server without `auth` on an address others can reach";
+    CLEAR_TEXT = 602, Warning, "a secret is written in clear text";
+    UPSTREAM_TLS = 603, Error, "`https` upstreams are not in this version";
+    HOSTS = 604, Warning, "a listener on every address accepts only loopback `Host` names";
+
+    // Key files.
+    KEY_FILE = 701, Error, "a key file is malformed";
+    KEY_FILE_ABSENT = 702, Warning, "a key file does not exist yet";
+}

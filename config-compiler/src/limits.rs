@@ -1,0 +1,45 @@
+//! Every bound of the compiler, in one place. A configuration may come from a hostile registry or a
+//! broken generator; each limit is checked before the work it bounds, never after.
+//!
+//! Worst case of one load: [`TOTAL_BYTES_MAX`] of text, as much again in trees, and
+//! [`NODES_MAX`] nodes of about 100 bytes a file, dropped as soon as the rules are made.
+
+/// One file. Larger ones are refused by their size, unread.
+pub const FILE_BYTES_MAX: u64 = 4 << 20;
+/// All files of one load together.
+pub const TOTAL_BYTES_MAX: u64 = 16 << 20;
+/// Nesting of lists and mappings. The language itself needs eight.
+pub const DEPTH_MAX: usize = 32;
+/// Scalars, lists, mappings and keys in one file.
+pub const NODES_MAX: usize = 250_000;
+/// Files of one load.
+pub const FILES_MAX: usize = 256;
+/// How deep an included file may include.
+pub const INCLUDE_DEPTH_MAX: usize = 8;
+/// Entries looked at in one folder for one `include` pattern.
+pub const FOLDER_ENTRIES_MAX: usize = 10_000;
+/// A file read through `${file:…}`.
+pub const REFERENCED_BYTES_MAX: u64 = 64 << 10;
+/// Findings reported in one run; the rest are counted.
+pub const FINDINGS_MAX: usize = 100;
+/// Names of upstreams, servers, roles, rules.
+pub const NAME_BYTES_MAX: usize = 64;
+/// A pattern of a server or rule.
+pub const PATTERN_BYTES_MAX: usize = 512;
+pub const UPSTREAMS_MAX: usize = 4_096;
+pub const SERVERS_MAX: usize = 4_096;
+pub const IDENTITIES_MAX: usize = 256;
+pub const LISTENERS_MAX: usize = 64;
+pub const RULES_MAX: usize = 20_000;
+/// Source text of one role's condition.
+pub const CONDITION_BYTES_MAX: usize = 4_096;
+/// Parentheses, `!` and operators a condition may nest.
+pub const CONDITION_NESTING_MAX: usize = 32;
+/// Pairs of patterns compared while looking for contradictions: about half a second. A policy with
+/// more keeps its meaning and goes without this check.
+pub const CONTRADICTION_PAIRS_MAX: usize = 20_000_000;
+
+// Rules, servers and identities are numbered in 16 bits in the table.
+const _: () = assert!(RULES_MAX <= u16::MAX as usize && IDENTITIES_MAX <= u16::MAX as usize);
+// A nested operand needs at most one more value on the condition's stack.
+const _: () = assert!(CONDITION_NESTING_MAX < strait_policy::roles::CONDITION_DEPTH_MAX);

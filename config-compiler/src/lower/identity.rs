@@ -1,0 +1,90 @@
+//! Identities: who calls, learnt from an API key. A key file is not part of the table (a new or
+//! revoked key needs no compile), but a malformed one is found here, before it refuses everybody at
+//! run time.
+
+use std::collections::HashMap;
+
+use strait_table::rules::{AuthMethod, GeneratedKey, Identity};
+
+use super::{blocks::Declared, path};
+use crate::{
+    diagnostic::{Finding, codes},
+    source::{Node, Span, Value},
+    walk::{Walk, keys},
+};
+
+pub fn lower(walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<Identity> {
+    let mut fields = walk.fields(declared.node, &keys::IDENTITY)?;
+    let entry = fields.exactly_one(walk, &["api_keys"], declared.name_span);
+    fields.finish();
+    let node = &entry?.value;
+    let method = match node.value {
+        Value::Map(_) => generated(walk, node, declared.name_span)?,
+        _ => key_file(walk, node)?,
+    };
+    Some(Identity { name: declared.name.to_owned(), method })
+}
+
+fn key_file(walk: &mut Walk<'_>, node: &Node) -> Option<AuthMethod> {
+    let path = path(walk, node)?;
+    let root = walk.files.files().next().map(|root| root.folder().to_path_buf());
+    let in_memory = walk.files.file(node.span.file).path.as_os_str().is_empty();
+    if let (Some(folder), false) = (root, in_memory) {
+        let real = folder.join(&path);
+        if !real.exists() {
+            let finding =
+                Finding::new(&codes::KEY_FILE_ABSENT, node.span, format!("`{path}` does not exist yet"))
+                    .label("nobody is known by it")
+                    .help(format!("make a first key: `strait keys new {path} --id NAME --groups GROUP`"));
+            walk.report(finding);
+        } else if let Err(error) = crate::keys::load(&real) {
+            walk.report(Finding::new(&codes::KEY_FILE, node.span, error.to_string()));
+        }
+    }
+    Some(AuthMethod::KeyFile { path })
+}
+
+fn generated(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<AuthMethod> {
+    let mut fields = walk.fields(node, &keys::API_KEYS)?;
+    let list = fields.required(walk, "generate", at, "write `generate: [{ id: you, groups: [everyone] }]`");
+    fields.finish();
+    let items = walk.list(list?, "keys")?;
+    if items.is_empty() {
+        let finding =
+            Finding::new(&codes::MISSING, node.span, "no key would be generated: nobody could call");
+        walk.report(finding);
+    }
+    let mut seen: HashMap<String, Span> = HashMap::new();
+    let mut generated = Vec::new();
+    for item in items {
+        let Some((key, span)) = generated_key(walk, item) else { continue };
+        if let Some(first) = seen.insert(key.id.clone(), span) {
+            let message = format!("two keys are generated for `{}`", key.id);
+            walk.report(Finding::new(&codes::DECLARED_TWICE, span, message).note(first, "first here"));
+        }
+        generated.push(key);
+    }
+    Some(AuthMethod::Generated { keys: generated })
+}
+
+fn generated_key(walk: &mut Walk<'_>, node: &Node) -> Option<(GeneratedKey, Span)> {
+    let mut fields = walk.fields(node, &keys::GENERATED_KEY)?;
+    let id_node = fields.required(walk, "id", node.span, "write whom the key stands for: `id: NAME`");
+    let id = id_node.and_then(|node| walk.text(node));
+    let groups = match fields.get("groups") {
+        Some(node) => {
+            let items = walk.list(node, "groups").unwrap_or_default();
+            items.iter().filter_map(|item| walk.text(item)).collect()
+        }
+        None => Vec::new(),
+    };
+    fields.finish();
+    let span = id_node?.span;
+    let id = id?;
+    if id.is_empty() || id == "anonymous" {
+        let message = format!("`{id}` cannot be a principal's id");
+        walk.report(Finding::new(&codes::NAME, span, message));
+        return None;
+    }
+    Some((GeneratedKey { id, groups }, span))
+}

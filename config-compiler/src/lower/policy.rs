@@ -1,0 +1,174 @@
+//! The policy: its default, which must be written, and its rules, whose order never matters. Rules of
+//! all files are one list; their ids are unique because refusals and logs name them.
+
+use std::collections::HashMap;
+
+use strait_table::rules::{Effect, PatternKind, Policy, Rule, To};
+
+use super::{
+    blocks::Blocks,
+    pattern::{self, Written},
+    scope::Scope,
+};
+use crate::{
+    check,
+    diagnostic::{Finding, codes},
+    limits::RULES_MAX,
+    source::{Entry, Node, Span},
+    walk::{Walk, keys},
+};
+
+/// A rule before its places are forgotten.
+pub struct Draft {
+    pub id: String,
+    pub id_span: Span,
+    pub effect: Effect,
+    pub effect_span: Span,
+    pub patterns: Vec<Written>,
+    pub to: To,
+}
+
+pub fn lower(
+    walk: &mut Walk<'_>,
+    blocks: &Blocks<'_>,
+    upstreams: &mut Scope<'_>,
+    roles: &mut Scope<'_>,
+) -> Policy {
+    let mut default: Option<(Effect, Span)> = None;
+    let mut drafts: Vec<Draft> = Vec::new();
+    let mut attempted = false;
+    for node in &blocks.policies {
+        let Some(mut fields) = walk.fields(node, &keys::POLICY) else {
+            attempted = true;
+            continue;
+        };
+        if let Some(entry) = fields.entry("default") {
+            attempted = true;
+            read_default(walk, entry, &mut default);
+        }
+        if let Some(list) = fields.get("rules").filter(|node| !node.is_nothing()) {
+            for item in walk.list(list, "rules").unwrap_or_default() {
+                drafts.extend(rule(walk, item, upstreams, roles));
+            }
+        }
+        fields.finish();
+    }
+    if !attempted && walk.whole {
+        let at = blocks.policies.first().map(|node| walk.files.first_line(node.span)).or(blocks.begin);
+        if let Some(at) = at {
+            let finding = Finding::new(&codes::MISSING, at, "`policy.default` is not written")
+                .help("write `policy: { default: deny }`: what nobody allowed is refused");
+            walk.report(finding);
+        }
+    }
+    unique_ids(walk, &drafts);
+    if let Some((Effect::Deny, at)) = default {
+        check::nothing_allowed::run(walk, at, &drafts);
+    }
+    check::contradiction::run(walk, &drafts);
+    if drafts.len() > RULES_MAX {
+        let message = format!("there are more than {RULES_MAX} rules");
+        walk.report(Finding::new(&codes::OUT_OF_RANGE, drafts[RULES_MAX].id_span, message));
+    }
+    Policy {
+        default: default.map_or(Effect::Deny, |(effect, _)| effect),
+        rules: drafts.into_iter().map(finish).collect(),
+    }
+}
+
+fn finish(draft: Draft) -> Rule {
+    let patterns = draft.patterns.into_iter().map(|written| written.pattern).collect();
+    Rule { id: draft.id, effect: draft.effect, patterns, to: draft.to }
+}
+
+fn read_default(walk: &mut Walk<'_>, entry: &Entry, default: &mut Option<(Effect, Span)>) {
+    let words = [("deny", Effect::Deny), ("allow", Effect::Allow)];
+    let Some(effect) = walk.word(&entry.value, &words) else { return };
+    match default {
+        Some((_, first)) => {
+            let message = "`policy.default` is written twice";
+            let finding =
+                Finding::new(&codes::DECLARED_TWICE, entry.value.span, message).note(*first, "first here");
+            walk.report(finding);
+        }
+        None => *default = Some((effect, entry.value.span)),
+    }
+}
+
+fn rule(walk: &mut Walk<'_>, node: &Node, upstreams: &Scope<'_>, roles: &mut Scope<'_>) -> Option<Draft> {
+    let mut fields = walk.fields(node, &keys::RULE)?;
+    let id_node = fields.required(walk, "id", node.span, "name the rule: refusals and logs speak of it");
+    let id = id_node.and_then(|node| walk.text(node));
+    if let (Some(id), Some(node)) = (&id, id_node) {
+        walk.name(id, node.span, "a rule", true);
+    }
+    let by = id.as_ref().map_or("this rule".to_owned(), |id| format!("rule `{id}`"));
+    let said =
+        fields.exactly_one(walk, &["allow", "deny", "hold"], id_node.map_or(node.span, |node| node.span));
+    let patterns = said.map(|entry| patterns(walk, entry, upstreams, &by)).unwrap_or_default();
+    let to = match fields.entry("to") {
+        Some(entry) => To::Roles(audience(walk, entry, roles, &by)),
+        None => To::Everyone,
+    };
+    fields.finish();
+    let said = said?;
+    let effect = match said.key.as_str() {
+        "allow" => Effect::Allow,
+        "deny" => Effect::Deny,
+        _ => {
+            let message = format!("{by} denies: this version has no channel to ask an approver");
+            let finding = Finding::new(&codes::HOLD_DENIES, said.key_span, message)
+                .label("held calls are refused")
+                .help("write `deny` if that is meant");
+            walk.report(finding);
+            Effect::Hold
+        }
+    };
+    let id_span = id_node.map_or(node.span, |node| node.span);
+    Some(Draft { id: id?, id_span, effect, effect_span: said.key_span, patterns, to })
+}
+
+fn patterns(walk: &mut Walk<'_>, entry: &Entry, upstreams: &Scope<'_>, by: &str) -> Vec<Written> {
+    let Some(items) = walk.list(&entry.value, "patterns") else { return Vec::new() };
+    if items.is_empty() {
+        let message = format!("{by} speaks of nothing");
+        walk.report(
+            Finding::new(&codes::PATTERN, entry.value.span, message).help("name at least one pattern"),
+        );
+    }
+    let written: Vec<Written> =
+        items.iter().filter_map(|item| pattern::read(walk, item, PatternKind::Any)).collect();
+    for pattern in &written {
+        pattern::upstreams(walk, pattern, upstreams, by);
+    }
+    written
+}
+
+fn audience(walk: &mut Walk<'_>, entry: &Entry, roles: &mut Scope<'_>, by: &str) -> Vec<u16> {
+    let Some(items) = walk.list(&entry.value, "roles") else { return Vec::new() };
+    if items.is_empty() {
+        let finding = Finding::new(&codes::MISSING, entry.value.span, format!("{by} speaks to nobody"))
+            .help("leave `to` out to speak to everyone");
+        walk.report(finding);
+    }
+    let mut to: Vec<u16> =
+        items.iter().filter_map(|item| roles.resolve(walk, item, &codes::UNKNOWN_ROLE, by)).collect();
+    to.sort_unstable();
+    to.dedup();
+    to
+}
+
+fn unique_ids(walk: &mut Walk<'_>, drafts: &[Draft]) {
+    let mut seen: HashMap<&str, Span> = HashMap::new();
+    for draft in drafts {
+        if let Some(first) = seen.get(draft.id.as_str()) {
+            let message = format!("two rules have the id `{}`", draft.id);
+            let finding = Finding::new(&codes::DECLARED_TWICE, draft.id_span, message)
+                .label("again here")
+                .note(*first, "first here");
+            walk.report(finding);
+            continue;
+        }
+        seen.insert(&draft.id, draft.id_span);
+    }
+}

@@ -1,0 +1,202 @@
+//! Upstreams: how to reach a real MCP server, what to say to it, how long to wait. Secrets stay
+//! references on their way through; a literal one is reported and remembered, so that no rendering of
+//! any finding shows it.
+
+use strait_table::rules::{
+    Credential, Era, Per, Sample, Stdio, Text, TextPart, Timeouts, Transport, Upstream,
+};
+
+use super::{blocks::Declared, path};
+use crate::{
+    check::clear_text,
+    diagnostic::{Finding, codes},
+    source::{Entry, Node, Span, include::seen_from_root, reference::Spelling},
+    walk::{Fields, Walk, keys},
+};
+
+const IDLE_MS: u64 = 600_000;
+const CHILDREN_MAX: u32 = 16;
+
+pub fn lower(walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<Upstream> {
+    let mut fields = walk.fields(declared.node, &keys::UPSTREAM)?;
+    let transport = fields
+        .exactly_one(walk, &["http", "stdio", "sample"], declared.name_span)
+        .and_then(|entry| transport(walk, entry));
+    let upstream = Upstream {
+        name: declared.name.to_owned(),
+        era: fields.get("era").and_then(|node| era(walk, node)).unwrap_or(Era::Auto),
+        credential: credential(walk, &mut fields),
+        timeout: fields.get("timeout").and_then(|node| timeout(walk, node)).unwrap_or_default(),
+        transport: transport.unwrap_or(Transport::Sample(Sample::Stdio)),
+    };
+    fields.finish();
+    Some(upstream)
+}
+
+fn transport(walk: &mut Walk<'_>, entry: &Entry) -> Option<Transport> {
+    let node = &entry.value;
+    match entry.key.as_str() {
+        "http" => {
+            let urls = walk.one_or_many(node);
+            if urls.is_empty() {
+                let finding = walk.wrong_type(node, "a URL, or a list of at least one");
+                walk.report(finding);
+            }
+            let endpoints = urls.iter().filter_map(|url| walk.endpoint(url)).collect();
+            Some(Transport::Http { endpoints })
+        }
+        "sample" => {
+            walk.word(node, &[("stdio", Sample::Stdio), ("http", Sample::Http)]).map(Transport::Sample)
+        }
+        _ => stdio(walk, node, entry.key_span).map(Transport::Stdio),
+    }
+}
+
+fn stdio(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<Stdio> {
+    let mut fields = walk.fields(node, &keys::STDIO)?;
+    let command = fields
+        .required(walk, "command", at, "write the program, for example `command: uvx`")
+        .and_then(|node| command(walk, node, Spelling::Native));
+    let args = fields.get("args").map(|node| args(walk, node, Spelling::Native)).unwrap_or_default();
+    let env = fields.get("env").map(|node| env(walk, node, Spelling::Native)).unwrap_or_default();
+    let cwd = fields.get("cwd").and_then(|node| path(walk, node));
+    let per = fields.get("per").and_then(|node| {
+        walk.word(node, &[("shared", Per::Shared), ("session", Per::Session), ("principal", Per::Principal)])
+    });
+    let per = per.unwrap_or(Per::Shared);
+    let max = fields.get("max").and_then(|node| walk.integer(node, 1..=1024));
+    let idle = fields.get("idle").and_then(|node| walk.duration(node, 1_000..=7 * 86_400_000));
+    fields.finish();
+    let max = max.map_or(if per == Per::Shared { 1 } else { CHILDREN_MAX }, |max| max as u32);
+    Some(Stdio { command: command?, args, env, cwd, per, max, idle_ms: idle.unwrap_or(IDLE_MS) })
+}
+
+/// A bare name is looked up on PATH. A path is seen from the root's folder, and keeps a `./` so that
+/// nobody takes it for a bare name.
+pub fn command(walk: &mut Walk<'_>, node: &Node, spelling: Spelling) -> Option<String> {
+    let written = walk.text_spelt(node, spelling)?;
+    if written.is_empty() || written.contains('\0') {
+        walk.report(Finding::new(&codes::NAME, node.span, "this command names no program"));
+        return None;
+    }
+    if !written.contains('/') || written.starts_with('/') {
+        return Some(written);
+    }
+    let seen = seen_from_root(&walk.files.file(node.span.file).name, &written);
+    Some(if seen.starts_with("../") || seen.starts_with('/') { seen } else { format!("./{seen}") })
+}
+
+pub fn args(walk: &mut Walk<'_>, node: &Node, spelling: Spelling) -> Vec<String> {
+    let items = walk.list(node, "arguments").unwrap_or_default();
+    items.iter().filter_map(|item| walk.loose_text(item, spelling)).collect()
+}
+
+pub fn env(walk: &mut Walk<'_>, node: &Node, spelling: Spelling) -> Vec<(String, Text)> {
+    let entries = walk.map(node, "a mapping of variables").unwrap_or_default();
+    let mut env = Vec::new();
+    for entry in entries {
+        if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
+            let message = format!("`{}` cannot name an environment variable", entry.key);
+            walk.report(Finding::new(&codes::NAME, entry.key_span, message));
+            continue;
+        }
+        if let Some(text) = walk.secret(&entry.value, spelling) {
+            clear_text::in_env(walk, &entry.key, &text, &entry.value);
+            env.push((entry.key.clone(), text));
+        }
+    }
+    env
+}
+
+fn era(walk: &mut Walk<'_>, node: &Node) -> Option<Era> {
+    if matches!(&node.value, crate::source::Value::Scalar(s) if s.text == "sse") {
+        walk.not_enforced("era: sse", node.span);
+        return None;
+    }
+    walk.word(node, &[("auto", Era::Auto), ("modern", Era::Modern), ("legacy", Era::Legacy)])
+}
+
+fn timeout(walk: &mut Walk<'_>, node: &Node) -> Option<Timeouts> {
+    const HOUR: u64 = 3_600_000;
+    let mut fields = walk.fields(node, &keys::TIMEOUT)?;
+    let default = Timeouts::default();
+    let mut read = |walk: &mut Walk<'_>, key, otherwise| {
+        let written: Option<u64> = fields.get(key).and_then(|node| walk.duration(node, 1..=HOUR));
+        written.map_or(otherwise, |ms| ms as u32)
+    };
+    let timeouts = Timeouts {
+        connect_ms: read(walk, "connect", default.connect_ms),
+        first_byte_ms: read(walk, "first_byte", default.first_byte_ms),
+        call_ms: read(walk, "call", default.call_ms),
+    };
+    fields.finish();
+    Some(timeouts)
+}
+
+fn credential(walk: &mut Walk<'_>, upstream: &mut Fields<'_>) -> Option<Credential> {
+    let entry = upstream.entry("credential")?;
+    let mut fields = walk.fields(&entry.value, &keys::CREDENTIAL)?;
+    let written = fields.exactly_one(walk, &["bearer", "header", "basic"], entry.key_span);
+    fields.finish();
+    let written = written?;
+    match written.key.as_str() {
+        "bearer" => literal_free(walk, &written.value).map(Credential::Bearer),
+        "basic" => literal_free(walk, &written.value).map(Credential::Basic),
+        _ => {
+            let mut header = walk.fields(&written.value, &keys::HEADER)?;
+            let name = header
+                .required(walk, "name", written.key_span, "write the header's name")
+                .and_then(|node| header_name(walk, node));
+            let value = header
+                .required(
+                    walk,
+                    "value",
+                    written.key_span,
+                    "write its value, for example `\"${secret:name}\"`",
+                )
+                .and_then(|node| literal_free(walk, node));
+            header.finish();
+            Some(Credential::Header { name: name?, value: value? })
+        }
+    }
+}
+
+/// A secret of which at least some part is a reference; a wholly literal one is reported.
+fn literal_free(walk: &mut Walk<'_>, node: &Node) -> Option<Text> {
+    let text = walk.secret(node, Spelling::Native)?;
+    if text.parts.iter().all(|part| matches!(part, TextPart::Literal(_))) {
+        clear_text::report(walk, node.span, "this credential");
+    }
+    Some(text)
+}
+
+fn header_name(walk: &mut Walk<'_>, node: &Node) -> Option<String> {
+    let name = walk.text(node)?;
+    check_header_name(walk, &name, node.span).then_some(name)
+}
+
+/// Headers that frame or route a message are not for credentials.
+pub fn check_header_name(walk: &mut Walk<'_>, name: &str, span: Span) -> bool {
+    const OURS: [&str; 9] = [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "content-type",
+        "accept",
+        "expect",
+        "te",
+        "upgrade",
+    ];
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    let lower = name.to_ascii_lowercase();
+    let why = if name.is_empty() || !name.chars().all(token) {
+        "it is not a header name"
+    } else if OURS.contains(&lower.as_str()) || lower.starts_with("mcp-") {
+        "Strait writes this header itself"
+    } else {
+        return true;
+    };
+    walk.report(Finding::new(&codes::NAME, span, format!("`{name}` cannot carry a credential: {why}")));
+    false
+}

@@ -1,0 +1,412 @@
+//! The language's keys: one table per block, with what each key accepts and a line for whoever writes
+//! it. The walker refuses what is not here, the JSON Schema is made from here, and a debug assertion
+//! sees that lowering reads exactly these.
+//!
+//! `later` holds keys of the language that this version does not enforce: writing one is an error
+//! that says so, because a gateway that silently ignores a limit is worse than one that refuses it.
+
+/// A mapping with fixed keys.
+#[derive(Debug)]
+pub struct Block {
+    /// As it is called in findings: "unknown key `x` in {name}".
+    pub name: &'static str,
+    /// "expected {expected}, found a list".
+    pub expected: &'static str,
+    pub about: &'static str,
+    pub keys: &'static [Key],
+    pub later: &'static [&'static str],
+    /// Whose file it is: keys that others put there are a warning, not an error.
+    pub foreign: bool,
+}
+
+#[derive(Debug)]
+pub struct Key {
+    pub name: &'static str,
+    pub shape: Shape,
+    pub required: bool,
+    pub about: &'static str,
+}
+
+/// What a key accepts.
+#[derive(Debug)]
+pub enum Shape {
+    Version,
+    Text,
+    /// Numbers and booleans are taken as written.
+    LooseText,
+    /// Text whose references are resolved at load.
+    Secret,
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    Share,
+    Duration,
+    Size,
+    Words(&'static [&'static str]),
+    List(&'static Shape),
+    OneOrMany(&'static Shape),
+    /// Any names, each with the same shape.
+    Names(&'static Shape),
+    Block(&'static Block),
+    Either(&'static [Shape]),
+}
+
+const fn key(name: &'static str, shape: Shape, about: &'static str) -> Key {
+    Key { name, shape, required: false, about }
+}
+
+const fn required(name: &'static str, shape: Shape, about: &'static str) -> Key {
+    Key { name, shape, required: true, about }
+}
+
+const TEXTS: Shape = Shape::List(&Shape::Text);
+
+pub static ROOT: Block = Block {
+    name: "the configuration",
+    expected: "a mapping that begins with `strait: 1`",
+    about: "A Strait configuration, version 1.",
+    keys: &[
+        required("strait", Shape::Version, "Version of the configuration language: 1."),
+        key(
+            "include",
+            Shape::OneOrMany(&Shape::Text),
+            "Other files, relative to this one; `*` stands for any characters of a name.",
+        ),
+        key(
+            "listeners",
+            Shape::Names(&Shape::Block(&LISTENER)),
+            "Addresses that agents connect to. Default: `main` at 127.0.0.1:8080.",
+        ),
+        key("admin", Shape::Block(&ADMIN), "Where the admin endpoints listen."),
+        key("upstreams", Shape::Names(&Shape::Block(&UPSTREAM)), "Real MCP servers, by name."),
+        key("servers", Shape::Names(&Shape::Block(&SERVER)), "What agents see, by name."),
+        key("identity", Shape::Names(&Shape::Block(&IDENTITY)), "Ways to learn who calls, by name."),
+        key("roles", Shape::Names(&Shape::Text), "Names for conditions over the principal, in CEL."),
+        key("policy", Shape::Block(&POLICY), "Who may do what."),
+        key(
+            "access_log",
+            Shape::Either(&[Shape::Words(&["stdout", "off"]), Shape::Block(&ACCESS_LOG)]),
+            "One JSON line per exchange.",
+        ),
+        key("body_max", Shape::Size, "Largest request body. Default: 4MiB."),
+    ],
+    later: &[
+        "limits",
+        "screen",
+        "approvals",
+        "cache",
+        "secrets",
+        "audit",
+        "telemetry",
+        "cluster",
+        "tests",
+        "activation",
+        "catalog",
+    ],
+    foreign: false,
+};
+
+pub static LISTENER: Block = Block {
+    name: "a listener",
+    expected: "a listener like `{ bind: 127.0.0.1:8080 }`",
+    about: "An address that agents connect to.",
+    keys: &[
+        required("bind", Shape::Text, "`ip:port`."),
+        key("public", Shape::Text, "The URL agents know it by, when it is not `http://{bind}`."),
+        key(
+            "hosts",
+            TEXTS,
+            "Accepted `Host` names, without port. Default: loopback names, or the bind and public hosts. `*` accepts any.",
+        ),
+        key(
+            "origins",
+            TEXTS,
+            "Accepted `Origin` values. Default: pages of this machine on loopback, else the public origin. `*` accepts any.",
+        ),
+    ],
+    later: &["tls", "trusted_proxies", "client_ca", "proxy_protocol"],
+    foreign: false,
+};
+
+pub static ADMIN: Block = Block {
+    name: "`admin`",
+    expected: "a mapping like `{ bind: 127.0.0.1:8081 }`",
+    about: "Health, metrics and administration.",
+    keys: &[key("bind", Shape::Text, "`ip:port`. Default: 127.0.0.1:8081.")],
+    later: &["tls", "token", "socket", "oidc"],
+    foreign: false,
+};
+
+pub static UPSTREAM: Block = Block {
+    name: "an upstream",
+    expected: "an upstream like `{ http: http://127.0.0.1:9000/mcp }`",
+    about: "A real MCP server: exactly one of http, stdio and sample.",
+    keys: &[
+        key(
+            "http",
+            Shape::OneOrMany(&Shape::Text),
+            "URL of a Streamable HTTP server, or URLs of its replicas.",
+        ),
+        key("stdio", Shape::Block(&STDIO), "A command that speaks MCP on its standard input and output."),
+        key("sample", Shape::Words(&["stdio", "http"]), "A built-in server for the first minute."),
+        key(
+            "era",
+            Shape::Words(&["auto", "modern", "legacy"]),
+            "Which dialect it speaks. Default: auto, asked once.",
+        ),
+        key(
+            "credential",
+            Shape::Block(&CREDENTIAL),
+            "How Strait identifies itself to it; never the caller's token.",
+        ),
+        key("timeout", Shape::Block(&TIMEOUT), "Deadlines."),
+    ],
+    later: &["tls", "cache", "retry", "health", "limits", "schema", "openapi"],
+    foreign: false,
+};
+
+pub static STDIO: Block = Block {
+    name: "`stdio`",
+    expected: "a command like `{ command: uvx, args: [mcp-server-git] }`",
+    about: "A child process.",
+    keys: &[
+        required("command", Shape::Text, "A program on PATH, or a path."),
+        key("args", Shape::List(&Shape::LooseText), "Its arguments."),
+        key(
+            "env",
+            Shape::Names(&Shape::Secret),
+            "Its environment, beside PATH HOME LANG TMPDIR USER. References are resolved at load.",
+        ),
+        key("cwd", Shape::Text, "Working folder. Default: the configuration's."),
+        key("per", Shape::Words(&["shared", "session", "principal"]), "Who shares a child. Default: shared."),
+        key(
+            "max",
+            Shape::Integer { min: 1, max: 1024 },
+            "Children at once. Default: 1 when shared, else 16.",
+        ),
+        key("idle", Shape::Duration, "A child unused for so long is ended. Default: 10m."),
+    ],
+    later: &["user", "sandbox", "memory", "restart"],
+    foreign: false,
+};
+
+pub static CREDENTIAL: Block = Block {
+    name: "`credential`",
+    expected: "a credential like `{ bearer: \"${secret:name}\" }`",
+    about: "Exactly one of bearer, header and basic.",
+    keys: &[
+        key("bearer", Shape::Secret, "Sent as `Authorization: Bearer …`."),
+        key("header", Shape::Block(&HEADER), "Sent in a header of your choice."),
+        key("basic", Shape::Secret, "`user:password`, sent as `Authorization: Basic …`."),
+    ],
+    later: &["oauth", "exchange", "id_jag", "client_cert"],
+    foreign: false,
+};
+
+pub static HEADER: Block = Block {
+    name: "`header`",
+    expected: "a header like `{ name: X-Api-Key, value: \"${secret:name}\" }`",
+    about: "A header with a secret in it.",
+    keys: &[
+        required("name", Shape::Text, "The header's name."),
+        required("value", Shape::Secret, "Its value."),
+    ],
+    later: &[],
+    foreign: false,
+};
+
+pub static TIMEOUT: Block = Block {
+    name: "`timeout`",
+    expected: "deadlines like `{ connect: 1s, call: 60s }`",
+    about: "Deadlines of calls to an upstream.",
+    keys: &[
+        key("connect", Shape::Duration, "Default: 1s."),
+        key(
+            "first_byte",
+            Shape::Duration,
+            "From the request sent to the first byte of the reply. Default: 30s.",
+        ),
+        key("call", Shape::Duration, "The whole call. Default: 60s."),
+    ],
+    later: &["idle", "total"],
+    foreign: false,
+};
+
+pub static SERVER: Block = Block {
+    name: "a server",
+    expected: "a server like `{ path: /mcp, tools: [\"*\"] }`",
+    about: "The tools, prompts and resources that agents see at one path.",
+    keys: &[
+        required("path", Shape::Text, "Where it is reached, for example /mcp."),
+        key(
+            "auth",
+            Shape::Either(&[Shape::Words(&["none"]), TEXTS]),
+            "Names of identities, tried in order; `none` opens it to anyone.",
+        ),
+        key("tools", TEXTS, "Patterns over `upstream.tool`; `*` stands for any characters."),
+        key("prompts", TEXTS, "Patterns over `upstream.prompt`. Default: none."),
+        key("resources", TEXTS, "Patterns over `upstream.uri`. Default: none."),
+        key(
+            "naming",
+            Shape::Words(&["auto", "prefix", "bare"]),
+            "How tools are called: auto is bare with one upstream, else upstream__tool.",
+        ),
+        key(
+            "instructions",
+            Shape::Text,
+            "What clients are told about this server. Default: the upstreams' own words.",
+        ),
+    ],
+    later: &["limits", "screen", "cache", "tests", "description", "tls"],
+    foreign: false,
+};
+
+pub static IDENTITY: Block = Block {
+    name: "an identity",
+    expected: "an identity like `{ api_keys: ./keys.yaml }`",
+    about: "A way to learn who calls.",
+    keys: &[key(
+        "api_keys",
+        Shape::Either(&[Shape::Text, Shape::Block(&API_KEYS)]),
+        "A file of key digests, written by `strait keys`; or keys made at first start.",
+    )],
+    later: &["jwt", "mtls", "oidc", "oauth", "introspection"],
+    foreign: false,
+};
+
+pub static API_KEYS: Block = Block {
+    name: "`api_keys`",
+    expected: "the path of a key file, or `{ generate: [...] }`",
+    about: "Keys for development.",
+    keys: &[required(
+        "generate",
+        Shape::List(&Shape::Block(&GENERATED_KEY)),
+        "Keys made at first start and kept in the state folder.",
+    )],
+    later: &[],
+    foreign: false,
+};
+
+pub static GENERATED_KEY: Block = Block {
+    name: "a generated key",
+    expected: "a key like `{ id: you, groups: [everyone] }`",
+    about: "Whom a generated key stands for.",
+    keys: &[
+        required("id", Shape::Text, "The principal's id."),
+        key("groups", TEXTS, "Groups the principal is in."),
+    ],
+    later: &[],
+    foreign: false,
+};
+
+pub static POLICY: Block = Block {
+    name: "`policy`",
+    expected: "a mapping with `default` and `rules`",
+    about: "Deny wins over hold, hold over allow; order never matters.",
+    keys: &[
+        required(
+            "default",
+            Shape::Words(&["deny", "allow"]),
+            "What happens where no rule speaks. Must be written.",
+        ),
+        key("rules", Shape::List(&Shape::Block(&RULE)), "The rules."),
+    ],
+    later: &["cedar", "shadow"],
+    foreign: false,
+};
+
+pub static RULE: Block = Block {
+    name: "a rule",
+    expected: "a rule like `{ id: reads, allow: [\"crm.get_*\"] }`",
+    about: "Exactly one of allow, deny and hold.",
+    keys: &[
+        required("id", Shape::Text, "Named in refusals and in the access log."),
+        key(
+            "allow",
+            TEXTS,
+            "Patterns over `upstream.name`, optionally after `tool:`, `prompt:` or `resource:`.",
+        ),
+        key("deny", TEXTS, "As in `allow`; wins over every other rule."),
+        key("hold", TEXTS, "As in `allow`; waits for a person. In this version it denies."),
+        key("to", TEXTS, "Names of roles. Default: everyone."),
+    ],
+    later: &["when", "unless", "during", "approvers", "expires", "cost", "shadow"],
+    foreign: false,
+};
+
+pub static ACCESS_LOG: Block = Block {
+    name: "`access_log`",
+    expected: "`stdout`, `off`, or a mapping like `{ path: access.log }`",
+    about: "One JSON line per exchange.",
+    keys: &[
+        key(
+            "path",
+            Shape::Text,
+            "A file that lines are appended to, or `stdout`, or `off`. Default: stdout.",
+        ),
+        key("sample", Shape::Share, "Share of exchanges that leave a line; refusals always do. Default: 1."),
+    ],
+    later: &["format", "otlp"],
+    foreign: false,
+};
+
+/// The form that agents' users already have.
+pub static MCP_ROOT: Block = Block {
+    name: "an `mcpServers` file",
+    expected: "a mapping with `mcpServers`",
+    about: "A client's list of servers; every one becomes an upstream of `servers.default` at /mcp.",
+    keys: &[required("mcpServers", Shape::Names(&Shape::Block(&MCP_SERVER)), "The servers, by name.")],
+    later: &[],
+    foreign: true,
+};
+
+pub static MCP_SERVER: Block = Block {
+    name: "a server of `mcpServers`",
+    expected: "a mapping with `command` or `url`",
+    about: "Exactly one of command and url.",
+    keys: &[
+        key(
+            "type",
+            Shape::Words(&["stdio", "http", "streamable-http", "streamableHttp"]),
+            "How it is reached; follows from the other keys.",
+        ),
+        key("command", Shape::Text, "A program on PATH, or a path."),
+        key("args", Shape::List(&Shape::LooseText), "Its arguments."),
+        key("env", Shape::Names(&Shape::Secret), "Its environment."),
+        key("cwd", Shape::Text, "Working folder."),
+        key("url", Shape::Text, "URL of a Streamable HTTP server."),
+        key("disabled", Shape::Words(&["true", "false"]), "Leave this server out."),
+        key("headers", Shape::Names(&Shape::Secret), "At most one header, sent with every request."),
+    ],
+    later: &["oauth", "auth", "envFile"],
+    foreign: true,
+};
+
+/// Not part of the configuration language: what `strait keys` writes.
+pub static KEY_FILE: Block = Block {
+    name: "a key file",
+    expected: "a mapping with `pepper` and `keys`",
+    about: "Digests of API keys.",
+    keys: &[
+        required("pepper", Shape::Text, "64 hexadecimal digits: the key of the digests."),
+        key("keys", Shape::List(&Shape::Block(&KEY)), "The keys."),
+    ],
+    later: &[],
+    foreign: false,
+};
+
+pub static KEY: Block = Block {
+    name: "a key",
+    expected: "a mapping with `id`, `digest` and `created`",
+    about: "Whom a key stands for.",
+    keys: &[
+        required("id", Shape::Text, "The principal's id."),
+        key("groups", TEXTS, "Groups the principal is in."),
+        required("digest", Shape::Text, "64 hexadecimal digits."),
+        required("created", Shape::Text, "RFC 3339."),
+        key("revoked", Shape::Text, "RFC 3339."),
+    ],
+    later: &[],
+    foreign: false,
+};
