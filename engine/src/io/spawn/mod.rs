@@ -24,7 +24,8 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -38,8 +39,9 @@ use super::fd::Life;
 use super::operation::{receive, send_from};
 use super::runtime;
 
-/// Orders and signals waiting for the thread.
-pub const ERRANDS_MAX: usize = 256;
+/// Orders waiting for the thread; more are refused. (Requests to end a child are never refused: there are at most a
+/// few per child.)
+pub const ORDERS_WAITING_MAX: usize = 256;
 
 /// Children alive at once.
 pub const CHILDREN_MAX: usize = 1024;
@@ -129,11 +131,13 @@ impl Spawner {
     /// Starts the thread. `log` gets every line of every child's standard error, on that thread: it must not wait.
     pub fn start(log: impl Fn(ChildLog) + Send + 'static) -> io::Result<Spawner> {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let (errands, received) = sync_channel(ERRANDS_MAX);
-        let mut nursery = nursery::Nursery::open(received, bell.clone(), Box::new(log))?;
+        let (errands, received) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let mut nursery = nursery::Nursery::open(received, bell.clone(), waiting.clone(), Box::new(log))?;
         let thread =
             std::thread::Builder::new().name("strait-spawner".into()).spawn(move || nursery.run())?;
-        Ok(Spawner(Arc::new(Shared { errands: Some(errands), bell, thread: Mutex::new(Some(thread)) })))
+        let thread = Mutex::new(Some(thread));
+        Ok(Spawner(Arc::new(Shared { errands: Some(errands), waiting, bell, thread })))
     }
 
     /// Starts a child for the calling worker. If the caller goes away before the answer, the child is killed.
@@ -142,11 +146,11 @@ impl Spawner {
         let failed =
             |problem: &str| SpawnError { command: command.clone(), problem: problem.into(), help: None };
         let (answer, answered) = oneshot::channel();
-        match self.0.send(Errand::Spawn(Box::new(order), answer)) {
-            Ok(()) => {}
-            Err(Undelivered::Busy) => return Err(failed("too many children are being started at once")),
-            Err(Undelivered::Closed) => return Err(failed("the gateway is shutting down")),
+        if self.0.waiting.fetch_add(1, Ordering::Relaxed) >= ORDERS_WAITING_MAX {
+            self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(failed("too many children are being started at once"));
         }
+        self.0.send(Errand::Spawn(Box::new(order), answer));
         let born = answered.await.map_err(|_| failed("the gateway is shutting down"))??;
         let pid = born.pid;
         let adopt = || {
@@ -164,13 +168,13 @@ impl Spawner {
     /// its process group after `grace`, SIGKILL after twice that. A child that has already been reaped is left alone,
     /// whoever has its number now.
     pub fn kill(&self, pid: u32, grace: Duration) {
-        let _ = self.0.send(Errand::Kill { pid, at: Instant::now(), grace });
+        self.0.send(Errand::Kill { pid, at: Instant::now(), grace });
     }
 
     /// Ends all children: SIGTERM now, SIGKILL after `deadline`. Returns when the last one has been reaped and the
     /// thread has ended. Blocks: not for workers.
     pub fn shutdown(self, deadline: Duration) {
-        let _ = self.0.send(Errand::Shutdown { deadline: Instant::now() + deadline });
+        self.0.send(Errand::Shutdown { deadline: Instant::now() + deadline });
         let thread = self.0.thread.lock().ok().and_then(|mut thread| thread.take());
         if let Some(thread) = thread {
             let _ = thread.join();
@@ -240,31 +244,20 @@ impl Half {
 }
 
 struct Shared {
-    errands: Option<SyncSender<Errand>>,
+    errands: Option<Sender<Errand>>,
+    /// Orders sent and not yet taken up.
+    waiting: Arc<AtomicUsize>,
     bell: Arc<OwnedFd>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-enum Undelivered {
-    Busy,
-    Closed,
-}
-
 impl Shared {
-    fn send(&self, errand: Errand) -> Result<(), Undelivered> {
-        let sender = self.errands.as_ref().ok_or(Undelivered::Closed)?;
-        let sent = match &errand {
-            // Losing a signal would leave a child alive: wait for room, which the thread makes within milliseconds.
-            Errand::Kill { .. } | Errand::Shutdown { .. } => {
-                sender.send(errand).map_err(|_| Undelivered::Closed)
-            }
-            Errand::Spawn(..) => sender.try_send(errand).map_err(|refused| match refused {
-                TrySendError::Full(_) => Undelivered::Busy,
-                TrySendError::Disconnected(_) => Undelivered::Closed,
-            }),
-        };
-        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
-        sent
+    /// After the thread has ended an errand is dropped, and with it the answer's channel: the asker hears of it.
+    fn send(&self, errand: Errand) {
+        if let Some(errands) = &self.errands {
+            let _ = errands.send(errand);
+            let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ const BELL: u64 = 0;
 
 pub(super) struct Nursery {
     errands: Receiver<Errand>,
+    waiting: Arc<AtomicUsize>,
     bell: Arc<OwnedFd>,
     epoll: OwnedFd,
     log: Box<dyn Fn(ChildLog) + Send>,
@@ -56,12 +58,23 @@ impl Nursery {
     pub(super) fn open(
         errands: Receiver<Errand>,
         bell: Arc<OwnedFd>,
+        waiting: Arc<AtomicUsize>,
         log: Box<dyn Fn(ChildLog) + Send>,
     ) -> io::Result<Nursery> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &*bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
         let scratch = Vec::with_capacity(64 * 1024);
-        Ok(Nursery { errands, bell, epoll, log, kids: HashMap::new(), next_id: 1, closing: false, scratch })
+        Ok(Nursery {
+            errands,
+            waiting,
+            bell,
+            epoll,
+            log,
+            kids: HashMap::new(),
+            next_id: 1,
+            closing: false,
+            scratch,
+        })
     }
 
     /// Until shutdown: wait, serve, repeat. Ends with no child left.
@@ -102,7 +115,10 @@ impl Nursery {
         let _ = rustix::io::read(&*self.bell, &mut count);
         loop {
             match self.errands.try_recv() {
-                Ok(Errand::Spawn(order, answer)) => self.serve(&order, answer),
+                Ok(Errand::Spawn(order, answer)) => {
+                    self.waiting.fetch_sub(1, Ordering::Relaxed);
+                    self.serve(&order, answer);
+                }
                 Ok(Errand::Kill { pid, at, grace }) => self.sentence(pid, at, grace),
                 Ok(Errand::Shutdown { deadline }) => self.close(deadline),
                 Err(TryRecvError::Empty) => return,
