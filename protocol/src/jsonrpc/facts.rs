@@ -102,7 +102,11 @@ impl Facts {
             _ => inner::IN_ERROR,
         };
         let text = self.captured();
-        let member = known.iter().find(|(key, _)| says_same(text, key.as_bytes())).map_or(0, |(_, bit)| *bit);
+        let member = match text.contains(&b'\\') {
+            false => known.iter().find(|(key, _)| text == key.as_bytes()),
+            true => known.iter().find(|(key, _)| says_same(text, key.as_bytes())),
+        };
+        let member = member.map_or(0, |(_, bit)| *bit);
         let level = if depth == 1 { &mut self.top } else { &mut self.inner };
         level.member = member;
         let repeated = level.seen & member != 0;
@@ -187,10 +191,26 @@ impl Facts {
         self.capture.get(..self.captured).unwrap_or_default()
     }
 
+    /// The string that was captured, between its quotes.
+    fn text(&self) -> Option<&[u8]> {
+        self.captured().strip_prefix(b"\"")?.strip_suffix(b"\"")
+    }
+
     /// What was captured is a string that says `text`.
     fn says(&self, text: &str) -> bool {
-        let inner = self.captured().strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-        inner.is_some_and(|inner| says_same(inner, text.as_bytes()))
+        self.text().is_some_and(|inner| says_same(inner, text.as_bytes()))
+    }
+
+    fn method(&self) -> Method {
+        match self.text().map(Method::from_bytes) {
+            // Some libraries write `tools\/call`.
+            Some(Method::Unknown) if self.captured().contains(&b'\\') => Method::ALL
+                .iter()
+                .copied()
+                .find(|method| self.says(method.as_str()))
+                .unwrap_or(Method::Unknown),
+            method => method.unwrap_or(Method::Unknown),
+        }
     }
 
     fn top_value(&mut self, span: Span) {
@@ -201,9 +221,8 @@ impl Facts {
                 self.envelope.id_value = self.id_value();
             }
             top::METHOD => {
-                let known = Method::ALL.iter().copied().find(|method| self.says(method.as_str()));
                 self.envelope.method = Some(span);
-                self.envelope.method_known = Some(known.unwrap_or(Method::Unknown));
+                self.envelope.method_known = Some(self.method());
             }
             top::PARAMS => self.envelope.params = Some(span),
             top::RESULT => {

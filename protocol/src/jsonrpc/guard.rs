@@ -43,7 +43,11 @@ impl Guard {
             if has_escape && Unescape::new(text).any(|byte| byte == 0) {
                 return Err((DecodeCause::NulInKey, key.start));
             }
-            if known.iter().any(|known| is_case_variant(text, has_escape, known)) {
+            let varies = match has_escape || !text.is_ascii() {
+                true => known.iter().any(|known| is_variant(text, known.as_bytes())),
+                false => known.iter().any(|known| is_ascii_variant(text, known.as_bytes())),
+            };
+            if varies {
                 return Err((DecodeCause::KeyCaseVariant, key.start));
             }
         }
@@ -85,19 +89,19 @@ impl Guard {
     }
 }
 
-/// Whether a key would be taken for `known` by a decoder that folds case, without being it.
-fn is_case_variant(text: &[u8], has_escape: bool, known: &str) -> bool {
-    // Without escapes a fold is never shorter than what it stands for, and at most three times as long.
-    if !has_escape && (text.len() < known.len() || text.len() > known.len() * 3) {
-        return false;
-    }
-    let known = known.as_bytes();
+/// Whether a key of plain ASCII would be taken for `known` by a decoder that folds case, without being it. Nearly
+/// every key differs in length or is exactly the known one, so this is where nearly all end.
+fn is_ascii_variant(text: &[u8], known: &[u8]) -> bool {
+    text.len() == known.len() && text != known && text.eq_ignore_ascii_case(known)
+}
+
+/// The same for a key with escapes or letters beyond ASCII. Simple case folding maps exactly two of those onto ASCII
+/// letters: U+017F, long s, and U+212A, the Kelvin sign; Go's decoder accepts both.
+fn is_variant(text: &[u8], known: &[u8]) -> bool {
     let mut said = Unescape::new(text);
     let mut exact = true;
     for letter in known {
         let Some(byte) = said.next() else { return false };
-        // Simple case folding maps exactly two letters outside ASCII onto ASCII ones: U+017F, long s, and U+212A,
-        // the Kelvin sign; Go's decoder accepts both.
         let folded = match byte {
             0xc5 if said.next() == Some(0xbf) => b's',
             0xe2 if said.next() == Some(0x84) && said.next() == Some(0xaa) => b'k',
