@@ -3,7 +3,7 @@
 
 use super::text;
 use crate::Span;
-use crate::mcp::Method;
+use crate::mcp::{Method, Names};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -109,6 +109,16 @@ pub struct Message {
 }
 
 impl Message {
+    /// The string that `Mcp-Name` must say (2026-07-28); None when the method mirrors none, or it is missing.
+    pub fn mirrored_name(&self) -> Option<Text> {
+        match self.method.mirrors() {
+            Names::Name => self.name,
+            Names::Uri => self.uri,
+            Names::Task => self.task_id,
+            Names::Nothing | Names::Reference => None,
+        }
+    }
+
     pub(super) fn new(open: u32) -> Message {
         Message {
             kind: Kind::Notification,

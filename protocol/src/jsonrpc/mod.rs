@@ -16,6 +16,7 @@ mod facts;
 mod guard;
 mod members;
 mod message;
+mod reading;
 mod scanner;
 mod splice;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use super::Revision;
 
-/// Which parameter names the thing a message is about; the same one that `Mcp-Name` mirrors.
+/// Which parameter names the thing a message is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Names {
     Nothing,
@@ -132,6 +132,15 @@ impl Method {
     /// Whether the revision, with its official extensions, has this method in either direction.
     pub fn is_known_in(self, revision: Revision) -> bool {
         self.known().is_some_and(|(first, last)| (first..=last).contains(&(revision as u8)))
+    }
+
+    /// Which parameter the `Mcp-Name` header must repeat in a 2026-07-28 request.
+    pub const fn mirrors(self) -> Names {
+        match self {
+            Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead => self.names(),
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => self.names(),
+            _ => Nothing,
+        }
     }
 
     /// Methods whose result is a page of a list.

@@ -51,6 +51,7 @@ fn a_modern_call_is_read_into_places() {
     assert_eq!(decoder.text(message.name.unwrap()), b"git_log");
     assert_eq!(message.name.unwrap().read(body.as_bytes(), &mut Vec::new()), b"git_log");
     assert_eq!(decoder.text(message.method_text.unwrap()), b"tools/call");
+    assert_eq!(message.mirrored_name(), message.name);
     assert_eq!(says(message.arguments, body), Some(r#"{"a":[1,{"b":"}"}]}"#));
     assert_eq!(raw(message.protocol_version, body), Some("\"2026-07-28\""));
     assert_eq!(says(message.client_capabilities, body), Some("{ }"));
