@@ -81,8 +81,8 @@ pub struct HttpEndpoint {
     /// `Host` as sent.
     pub host: String,
     pub path: String,
-    /// Whole header lines with CRLF, the credential among them.
-    pub headers: String,
+    /// Further headers, the credential among them.
+    pub headers: Vec<(String, String)>,
 }
 
 impl std::fmt::Debug for HttpEndpoint {

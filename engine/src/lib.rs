@@ -1,1 +1,30 @@
-//! begun
+//! # strait-engine: the data plane
+//!
+//! One worker per core, each a single thread on io_uring (or epoll where that is refused), each with
+//! its own listener on the same address, its own connections, buffers and caches. A worker never
+//! locks, never waits for control, and keeps serving if control dies.
+//!
+//! Start reading at [`exchange`]: the story of one request, a stage per file. [`connection`] brings it
+//! requests, [`upstream`] answers them, [`session`] holds what the older revisions keep between
+//! requests, [`worker`] runs it all on one core. [`handle`] is everything control can see.
+//!
+//! Invariants: the engine knows neither the compiler nor control. Only [`io`] knows the runtime or a
+//! file descriptor, and only there and in `audit` may `unsafe` stand. Every bound is in [`limits`].
+#![deny(unsafe_code)]
+
+pub mod audit;
+mod connection;
+mod core;
+pub mod exchange;
+pub mod handle;
+#[allow(unsafe_code)]
+pub mod io;
+pub mod limits;
+mod session;
+mod start;
+mod upstream;
+mod worker;
+
+pub use handle::{Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, Options, Reach, WorkerFigures};
+pub use io::runtime::{Driver, DriverChoice};
+pub use start::{StartError, start};

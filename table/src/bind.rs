@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use strait_policy::glob;
-use strait_protocol::jsonrpc::members::members;
+use strait_protocol::jsonrpc::{Members, append_string};
 
 use crate::bound::{Bound, BoundServer, Item, Kind, Shelf};
 use crate::catalog::{Catalog, Definition, Known, Lists};
@@ -200,22 +200,14 @@ fn unfit(name: &str) -> Option<&'static str> {
 
 /// Rewrites the value of the top-level `name`; `None` when there is not exactly one.
 fn rename(json: &str, exposed: &str) -> Option<String> {
-    let mut names = members(json.as_bytes()).filter_map(Result::ok).filter(|member| member.key == "name");
+    let bytes = json.as_bytes();
+    let mut names = Members::of_all(bytes).filter_map(Result::ok).filter(|member| member.key_is(bytes, "name"));
     let (name, None) = (names.next()?, names.next()) else { return None };
-    let (start, end) = (name.value.start as usize, name.value.end() as usize);
-    let mut out = String::with_capacity(json.len() + exposed.len());
-    out.push_str(json.get(..start)?);
-    out.push('"');
-    for c in exposed.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out.push_str(json.get(end..)?);
-    Some(out)
+    let mut out = Vec::with_capacity(json.len() + exposed.len());
+    out.extend_from_slice(bytes.get(..name.value.start as usize)?);
+    append_string(&mut out, exposed.as_bytes());
+    out.extend_from_slice(bytes.get(name.value.end() as usize..)?);
+    String::from_utf8(out).ok()
 }
 
 /// `file:///{path}` speaks of `file:///*`: each expression may stand for anything, which can only make

@@ -21,12 +21,18 @@ use crate::rules::{ArchivedConditionOp, ArchivedEffect, ArchivedRules, Rules};
 use crate::view::rule_view;
 
 /// An opened table with the catalog it is bound to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Snapshot {
     rules: Section<ArchivedRules>,
     bound: Section<ArchivedBound>,
     generation: Generation,
     catalog: Generation,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Snapshot(generation {}, catalog {})", self.generation, self.catalog)
+    }
 }
 
 impl Snapshot {

@@ -6,7 +6,8 @@
 //! and replacing the runtime is this folder's work alone.
 //!
 //! Rules that callers keep, because the runtime does not:
-//! - a task never wakes itself while it is polled (the run queue puts it first: everybody else starves);
+//! - a task never wakes itself while it is polled (the run queue puts it first: everybody else starves); a loop that
+//!   may always have something at hand calls [`runtime::yield_turn`] now and then;
 //! - [`runtime::timeout`] never goes around `accept` or `recv` (what arrived is lost); give a socket a deadline
 //!   with [`watch::Watches`], an idle connection an end with [`tcp::Idle`];
 //! - every task ends its turn in I/O, a timer or a channel.

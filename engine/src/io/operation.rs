@@ -3,12 +3,14 @@
 //! monoio takes buffers by value for as long as the kernel may touch them and gives them back with the result;
 //! two small wrappers tell it which part of a `Buf` to use, so nothing is copied and nothing is allocated.
 
+use std::cell::Cell;
 use std::io;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent};
 
 use super::buffer::Buf;
+use super::runtime;
 
 /// `ECANCELED`, as monoio spells a cancelled operation on either driver.
 const CANCELED: i32 = 125;
@@ -24,12 +26,33 @@ pub(super) async fn receive(stream: &mut impl AsyncReadRent, mut buf: Buf) -> (i
         return (Err(io::ErrorKind::InvalidInput.into()), buf);
     }
     let mut tail = Tail(buf);
+    fair_turn().await;
     loop {
         let (result, back) = stream.read(tail).await;
         match result {
             // The epoll driver can leave a stale cancellation behind when a cancelled wait was dropped.
             Err(error) if is_canceled(&error) || error.kind() == io::ErrorKind::Interrupted => tail = back,
             result => return (result, back.0),
+        }
+    }
+}
+
+/// On epoll an operation that can be done at once is done without giving the others a turn, so a fast peer would
+/// keep a worker to itself: every so many operations, of whichever task, end the turn. A ring always gives turns.
+const OPERATIONS_PER_TURN: u32 = 64;
+
+thread_local! {
+    static UNTIL_YIELD: Cell<u32> = const { Cell::new(OPERATIONS_PER_TURN) };
+}
+
+async fn fair_turn() {
+    if runtime::is_epoll() {
+        match UNTIL_YIELD.get().checked_sub(1) {
+            Some(left) => UNTIL_YIELD.set(left),
+            None => {
+                UNTIL_YIELD.set(OPERATIONS_PER_TURN);
+                runtime::yield_turn().await;
+            }
         }
     }
 }
@@ -56,6 +79,7 @@ pub(super) async fn send_from(
 ) -> (io::Result<()>, Buf) {
     let mut rest = Rest { buf, at };
     while rest.at < rest.buf.len() {
+        fair_turn().await;
         let (result, back) = stream.write(rest).await;
         rest = back;
         match result {

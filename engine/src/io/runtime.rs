@@ -5,11 +5,13 @@
 //! altogether, the same program runs on epoll and says why. A throw-away ring with our own flags decides, because
 //! monoio's own probe does not try them.
 //!
-//! DEFER_TASKRUN has a price: completions appear only while a worker *waits*, and monoio does not wait as long as
-//! other threads keep waking its tasks. A flood through a mailbox would starve the sockets. [`breathe`] is the cure:
-//! it lets the kernel deliver without waiting, and mailboxes call it every few parcels.
+//! DEFER_TASKRUN has a price: completions appear only while a worker *waits*, and monoio does not wait as long as a
+//! task is runnable or other threads keep waking its tasks. And monoio puts a task that wakes itself first in the
+//! queue. So a task that always has something to do (a flooded mailbox) would starve all sockets, and there is no
+//! ordinary way to yield. [`yield_turn`] is the cure for both: it asks the kernel for finished operations without
+//! waiting, and goes to the back of the queue by way of another task.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -18,13 +20,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Mutex;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use io_uring_06::{IoUring, Probe, opcode};
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use super::signal::Signal;
 use super::sys;
 
 /// Operations the submission queue holds: monoio panics when it is full after a submit, so it is large.
@@ -204,8 +207,11 @@ where
     match chosen.driver {
         Driver::IoUring => {
             let mut runtime = build_ring_runtime(chosen.flags).map_err(failed)?;
-            runtime.block_on(async { main().await });
-            BREATH.set(None);
+            runtime.block_on(async {
+                spawn(relay());
+                main().await
+            });
+            DEFERRED_RING.set(None);
         }
         Driver::Epoll => {
             let mut runtime = RuntimeBuilder::<LegacyDriver>::new()
@@ -213,7 +219,10 @@ where
                 .enable_timer()
                 .build()
                 .map_err(failed)?;
-            runtime.block_on(async { main().await });
+            runtime.block_on(async {
+                spawn(relay());
+                main().await
+            });
         }
     }
     Ok(())
@@ -266,12 +275,40 @@ pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Outp
     monoio::time::timeout(duration, future).await.map_err(|_| Elapsed)
 }
 
-/// Lets the kernel deliver finished operations without waiting. One system call on a deferred ring, nothing
-/// elsewhere. For loops that other threads keep busy.
-pub fn breathe() {
-    if let Some(ring) = BREATH.get() {
-        let _ = sys::deliver_completions(ring);
+/// Ends this task's turn: everybody else who can run does, finished operations are taken in, then the task goes on.
+/// For loops that may always have something at hand; about a microsecond (one system call on a deferred ring).
+pub async fn yield_turn() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        RELAY.with(|relay| {
+            relay.waiting.borrow_mut().push(context.waker().clone());
+            relay.called.set();
+        });
+        Poll::Pending
+    })
+    .await
+}
+
+/// The other task: wakes those who yielded, who are not running now and so go to the back of the queue.
+async fn relay() {
+    let mut woken: Vec<Waker> = Vec::new();
+    loop {
+        poll_fn(|context| RELAY.with(|relay| relay.called.poll_wait(context))).await;
+        if let Some(ring) = DEFERRED_RING.get() {
+            let _ = sys::deliver_completions(ring);
+        }
+        RELAY.with(|relay| std::mem::swap(&mut *relay.waiting.borrow_mut(), &mut woken));
+        woken.drain(..).for_each(Waker::wake);
     }
+}
+
+#[derive(Default)]
+struct Relay {
+    waiting: RefCell<Vec<Waker>>,
+    called: Signal,
 }
 
 /// Whether this thread's worker runs on epoll.
@@ -290,8 +327,9 @@ pub fn cores() -> Vec<usize> {
 thread_local! {
     static PANICS: Cell<u64> = const { Cell::new(0) };
     static IS_EPOLL: Cell<bool> = const { Cell::new(false) };
-    /// The ring of this thread, when it needs [`breathe`].
-    static BREATH: Cell<Option<RawFd>> = const { Cell::new(None) };
+    /// The ring of this thread, when its completions must be asked for.
+    static DEFERRED_RING: Cell<Option<RawFd>> = const { Cell::new(None) };
+    static RELAY: Relay = Relay::default();
 }
 
 /// One worker at a time builds its ring, so that the descriptor that appears is known to be its own.
@@ -318,10 +356,10 @@ fn build_ring_runtime(flags: RingFlags) -> io::Result<RingRuntime> {
         rings().into_iter().find(|ring| !before.contains(ring) && sys::deliver_completions(*ring).is_ok());
     match ring {
         Some(ring) => {
-            BREATH.set(Some(ring));
+            DEFERRED_RING.set(Some(ring));
             Ok(runtime)
         }
-        // Without /proc the ring cannot be found, and without `breathe` it must not defer.
+        // Without /proc the ring cannot be found, and unable to ask for completions it must not defer.
         None => build(RingFlags::Cooperative),
     }
 }

@@ -19,8 +19,8 @@ pub const MAILBOX_PARCELS: usize = 1024;
 /// Events in flight per reply: a streaming answer is slowed to its client's pace.
 pub const REPLY_EVENTS: usize = 16;
 
-/// After this many parcels a receiver lets the kernel deliver its completions (see [`runtime::breathe`]).
-const PARCELS_PER_BREATH: u32 = 32;
+/// After this many parcels a receiver ends its turn, or a flood would starve the worker's sockets.
+const PARCELS_PER_TURN: u32 = 32;
 
 /// One worker's ends: boxes to all others, and, until taken, its own inboxes. `Send`, then owned by its worker.
 pub struct Post<T> {
@@ -35,7 +35,7 @@ pub struct Inbox<T> {
     /// The sending worker.
     pub from: usize,
     parcels: mpsc::Receiver<T>,
-    until_breath: u32,
+    until_yield: u32,
 }
 
 /// The posts of `workers` workers, in order. Every pair gets a channel, except a worker with itself.
@@ -52,7 +52,7 @@ pub fn grid<T: Send>(workers: usize) -> Vec<Post<T>> {
         for to in (0..workers).filter(|to| *to != from) {
             let (sender, parcels) = mpsc::channel(MAILBOX_PARCELS);
             posts[from].outboxes[to] = Some(sender);
-            posts[to].inboxes.push(Inbox { from, parcels, until_breath: PARCELS_PER_BREATH });
+            posts[to].inboxes.push(Inbox { from, parcels, until_yield: PARCELS_PER_TURN });
         }
     }
     posts
@@ -94,13 +94,13 @@ impl<T> Post<T> {
 impl<T> Inbox<T> {
     /// The next parcel; `None` once the sending worker is gone.
     pub async fn recv(&mut self) -> Option<T> {
-        let parcel = self.parcels.recv().await;
-        self.until_breath -= 1;
-        if self.until_breath == 0 {
-            self.until_breath = PARCELS_PER_BREATH;
-            runtime::breathe();
+        if self.until_yield == 0 {
+            self.until_yield = PARCELS_PER_TURN;
+            // Before taking a parcel, so that a dropped wait loses none.
+            runtime::yield_turn().await;
         }
-        parcel
+        self.until_yield -= 1;
+        self.parcels.recv().await
     }
 }
 

@@ -1,0 +1,140 @@
+//! One accepted socket: requests in order, one at a time, until somebody closes.
+//!
+//! A connection is either *active* (it has a buffer and the future of [`active`], boxed) or *parked*:
+//! after [`crate::limits::PARK_AFTER_MS`] without a request it gives both back and waits for readability with a few
+//! hundred bytes. The box comes from the allocator's per-thread pool and only when a connection wakes
+//! up, so a busy connection allocates nothing per exchange and an idle one keeps nothing.
+
+mod read;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use strait_protocol::http1::RequestHead;
+
+use crate::core::Core;
+use crate::exchange::refusal::Refusal;
+use crate::exchange::respond::{self, Next, Sink};
+use crate::exchange::{self, Incoming};
+use crate::io::buffer::Buf;
+use crate::io::tcp::{Idle, Stream};
+use crate::limits::{LINGER_BYTES_MAX, LINGER_MS_MAX};
+use read::{Arrived, Request};
+
+/// One client's socket and what is known of it.
+pub struct Connection {
+    stream: Stream,
+    listener: u16,
+    peer: IpAddr,
+    idle: Rc<Idle>,
+}
+
+enum Ended {
+    Idle,
+    Close,
+}
+
+/// Serves a connection until it closes.
+pub async fn serve(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) {
+    let mut connection = Connection { stream, listener, peer, idle: Rc::new(Idle::new()) };
+    let _counted = Counted::new(&core);
+    loop {
+        match Box::pin(active(&core, &mut connection)).await {
+            Ended::Idle => {}
+            Ended::Close => return,
+        }
+        if connection.stream.readable().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Answers a connection that is one too many, and closes it.
+pub async fn turn_away(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) {
+    let mut connection = Connection { stream, listener, peer, idle: Rc::new(Idle::new()) };
+    let refusal = Refusal::Overloaded("too many connections");
+    respond::refuse_unread(&core, &mut Sink::Stream(&mut connection.stream), &refusal).await;
+    linger(&core, &mut connection.stream, Buf::new()).await;
+}
+
+async fn active(core: &Rc<Core>, connection: &mut Connection) -> Ended {
+    let mut buf = Buf::new();
+    loop {
+        let (arrived, filled) = read::request(core, connection, buf).await;
+        buf = filled;
+        let request = match arrived {
+            Arrived::Request(request) => request,
+            Arrived::Idle => return Ended::Idle,
+            Arrived::Closed => return Ended::Close,
+            Arrived::Refused(refusal) => {
+                exchange::refuse_unread(core, connection.listener, &mut connection.stream, &refusal).await;
+                linger(core, &mut connection.stream, buf).await;
+                return Ended::Close;
+            }
+        };
+        match answer(core, connection, &request, &buf).await {
+            Next::KeepAlive => {}
+            Next::Close => return Ended::Close,
+            Next::Linger => {
+                linger(core, &mut connection.stream, buf).await;
+                return Ended::Close;
+            }
+        }
+        buf.consume_front(request.consumed);
+        if !buf.is_empty() {
+            continue;
+        }
+        // What grew for one large request does not stay with an idle connection.
+        if buf.capacity() > crate::io::buffer::BUFFER_BYTES {
+            buf = Buf::new();
+        }
+    }
+}
+
+async fn answer(core: &Rc<Core>, connection: &mut Connection, request: &Request, buf: &Buf) -> Next {
+    let head: &RequestHead = &request.head;
+    let incoming = Incoming {
+        head,
+        bytes: buf.get(..head.head_bytes as usize).unwrap_or_default(),
+        body: request.body(buf),
+        listener: connection.listener,
+        peer: connection.peer,
+        client: Some(connection.stream.fd()),
+    };
+    exchange::run(core, &incoming, Sink::Stream(&mut connection.stream)).await
+}
+
+/// Lets a client that is still sending read the refusal: no more from us, then read and drop for a
+/// bounded while. Closing at once would reset the connection and destroy what we said.
+async fn linger(core: &Rc<Core>, stream: &mut Stream, mut buf: Buf) {
+    let _ = stream.shutdown_write();
+    let watch = core.watches.shutdown_at(core.clock.coarse_ms() + LINGER_MS_MAX, stream.fd());
+    let mut dropped = 0;
+    while dropped < LINGER_BYTES_MAX && !watch.fired() {
+        buf.clear();
+        let (received, returned) = stream.recv(buf).await;
+        buf = returned;
+        match received {
+            Ok(0) | Err(_) => return,
+            Ok(count) => dropped += count,
+        }
+    }
+}
+
+struct Counted {
+    core: Rc<Core>,
+}
+
+impl Counted {
+    fn new(core: &Rc<Core>) -> Counted {
+        core.connections.set(core.connections.get() + 1);
+        Counted { core: core.clone() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.core.connections.set(self.core.connections.get() - 1);
+    }
+}
+

@@ -1,0 +1,227 @@
+//! What one worker owns. Everything here belongs to one thread: cells instead of locks, and an `Rc`
+//! of it in every task. Tasks borrow a cell for the length of a few lines and never across an await.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use strait_policy::RoleSet;
+use strait_protocol::jsonrpc::{Decoder, Splices};
+use strait_table::bound::ArchivedShelf;
+use strait_table::{Kind, Snapshot, View};
+use tokio::sync::mpsc;
+
+use crate::audit::LogLines;
+use crate::handle::{Event, Facts, KeyRing, Level, WorkerFigures};
+use crate::io::clock::Clock;
+use crate::io::mailbox::Post;
+use crate::io::spawn::Spawner;
+use crate::io::tcp::Stop;
+use crate::io::watch::Watches;
+use crate::limits::{BUFFERED_BYTES_PER_CORE, INFLIGHT_PER_CORE_MAX, VIEWS_PER_CORE_MAX};
+use crate::session::{Seal, Sessions};
+use crate::upstream::Upstreams;
+use crate::worker::Parcel;
+
+/// One worker's state.
+pub struct Core {
+    pub id: usize,
+    pub workers: usize,
+    pub force_wrong_worker: bool,
+    pub clock: Clock,
+    pub watches: Rc<Watches>,
+    pub stop: Stop,
+    pub draining: Cell<bool>,
+    pub connections: Cell<usize>,
+    pub inflight: Cell<usize>,
+    pub figures: Arc<WorkerFigures>,
+    pub decoder: RefCell<Decoder>,
+    pub scratch: RefCell<Scratch>,
+    pub sessions: RefCell<Sessions>,
+    pub seal: Seal,
+    pub upstreams: Upstreams,
+    pub post: Post<Parcel>,
+    pub events: mpsc::Sender<Event>,
+    pub spawner: Spawner,
+    pub log: LogLines,
+    adopted: RefCell<Rc<Adopted>>,
+    facts: RefCell<Facts>,
+}
+
+/// Buffers that are used between two awaits and kept for their capacity.
+#[derive(Default)]
+pub struct Scratch {
+    pub text: Vec<u8>,
+    pub other: Vec<u8>,
+    pub splices: Splices,
+}
+
+/// A snapshot as this worker uses it, with what it worked out for it.
+pub struct Adopted {
+    pub snapshot: Arc<Snapshot>,
+    pub keys: Arc<KeyRing>,
+    /// The generation's 12 hex digits.
+    pub generation: [u8; 12],
+    known: RefCell<Vec<Option<Known>>>,
+    views: RefCell<HashMap<(u16, RoleSet), Rc<View>>>,
+}
+
+impl Adopted {
+    fn new(snapshot: Arc<Snapshot>, keys: Arc<KeyRing>) -> Rc<Adopted> {
+        let known = RefCell::new(vec![None; keys.principals.len()]);
+        let generation = snapshot.generation().short();
+        Rc::new(Adopted { snapshot, keys, generation, known, views: RefCell::default() })
+    }
+
+    /// What is derived from a principal, worked out once per generation.
+    pub fn known(&self, principal: u32) -> Known {
+        let index = principal as usize;
+        let mut known = self.known.borrow_mut();
+        match (known.get_mut(index), self.keys.principals.get(index)) {
+            (Some(known), Some(principal)) => *known.get_or_insert_with(|| Known {
+                roles: self.snapshot.roles_of(principal),
+                digest: digest(&principal.id),
+            }),
+            // A number nobody was given: no roles, and a digest no session is bound to.
+            _ => Known { roles: RoleSet::default(), digest: u64::MAX },
+        }
+    }
+
+    /// The items of one kind under a server.
+    pub fn shelf(&self, server: usize, kind: Kind) -> Option<&ArchivedShelf> {
+        Some(self.snapshot.bound().servers.get(server)?.shelf(kind))
+    }
+
+    /// What these roles see of a server, worked out once per generation.
+    pub fn view(&self, server: usize, roles: RoleSet) -> Option<Rc<View>> {
+        let key = (server as u16, roles);
+        if let Some(view) = self.views.borrow().get(&key) {
+            return Some(view.clone());
+        }
+        let view = Rc::new(View::of(&self.snapshot, server, &roles)?);
+        let mut views = self.views.borrow_mut();
+        if views.len() >= VIEWS_PER_CORE_MAX {
+            views.clear();
+        }
+        views.insert(key, view.clone());
+        Some(view)
+    }
+}
+
+/// Facts of a principal under one generation.
+#[derive(Clone, Copy)]
+pub struct Known {
+    pub roles: RoleSet,
+    pub digest: u64,
+}
+
+fn digest(id: &str) -> u64 {
+    let hash = blake3::hash(id.as_bytes());
+    hash.as_bytes().first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// What a worker is made of that others choose.
+pub struct Parts {
+    pub id: usize,
+    pub workers: usize,
+    pub force_wrong_worker: bool,
+    pub snapshot: Arc<Snapshot>,
+    pub facts: Facts,
+    pub figures: Arc<WorkerFigures>,
+    pub seal: Seal,
+    pub upstreams: Upstreams,
+    pub post: Post<Parcel>,
+    pub events: mpsc::Sender<Event>,
+    pub spawner: Spawner,
+    pub log: LogLines,
+}
+
+impl Core {
+    pub fn new(parts: Parts) -> Rc<Core> {
+        let adopted = Adopted::new(parts.snapshot, parts.facts.keys.clone());
+        Rc::new(Core {
+            id: parts.id,
+            workers: parts.workers,
+            force_wrong_worker: parts.force_wrong_worker,
+            clock: Clock::new(),
+            watches: Watches::new(),
+            stop: Stop::new(),
+            draining: Cell::new(false),
+            connections: Cell::new(0),
+            inflight: Cell::new(0),
+            figures: parts.figures,
+            decoder: RefCell::new(Decoder::new()),
+            scratch: RefCell::default(),
+            sessions: RefCell::default(),
+            seal: parts.seal,
+            upstreams: parts.upstreams,
+            post: parts.post,
+            events: parts.events,
+            spawner: parts.spawner,
+            log: parts.log,
+            adopted: RefCell::new(adopted),
+            facts: RefCell::new(parts.facts),
+        })
+    }
+
+    /// The snapshot in use. An exchange takes it once and keeps it to its record.
+    pub fn adopted(&self) -> Rc<Adopted> {
+        self.adopted.borrow().clone()
+    }
+
+    pub fn facts(&self) -> Facts {
+        self.facts.borrow().clone()
+    }
+
+    pub fn adopt(&self, snapshot: Arc<Snapshot>) {
+        let keys = self.facts.borrow().keys.clone();
+        self.adopted.replace(Adopted::new(snapshot, keys));
+    }
+
+    pub fn learn(&self, facts: Facts) {
+        let snapshot = self.adopted.borrow().snapshot.clone();
+        self.adopted.replace(Adopted::new(snapshot, facts.keys.clone()));
+        self.facts.replace(facts);
+    }
+
+    /// Which worker owns what hashes to `key`: stdio children, and nothing of the hot path.
+    pub fn owner_of(&self, key: u64) -> usize {
+        if self.force_wrong_worker && self.workers > 1 {
+            return 1 + (key % (self.workers as u64 - 1)) as usize;
+        }
+        (key % self.workers as u64) as usize
+    }
+
+    /// Reports to control, unless it is too far behind to listen: workers do not wait for it.
+    pub fn report(&self, event: Event) {
+        let _ = self.events.try_send(event);
+    }
+
+    pub fn notice(&self, level: Level, text: String) {
+        self.report(Event::Notice { level, text });
+    }
+
+    /// Takes a place among the exchanges under way, or says what is full.
+    pub fn admit(self: &Rc<Self>) -> Result<InFlight, &'static str> {
+        if self.inflight.get() >= INFLIGHT_PER_CORE_MAX {
+            return Err("too many calls at once");
+        }
+        if crate::io::buffer::held_bytes() >= BUFFERED_BYTES_PER_CORE {
+            return Err("too many bytes on their way");
+        }
+        self.inflight.set(self.inflight.get() + 1);
+        Ok(InFlight { core: self.clone() })
+    }
+}
+
+/// A place among the exchanges under way; given back when dropped.
+pub struct InFlight {
+    core: Rc<Core>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.core.inflight.set(self.core.inflight.get() - 1);
+    }
+}

@@ -1,0 +1,60 @@
+//! May this caller do this, now? The answer was worked out when the caller's view was made; here it is
+//! read. What the caller may not do is answered exactly like what does not exist.
+
+use std::rc::Rc;
+
+use strait_policy::Verdict;
+use strait_protocol::mcp::Names;
+use strait_table::Kind;
+
+use super::Incoming;
+use super::decode::{Asked, Call};
+use super::identify::Caller;
+use super::record::Record;
+use super::refusal::Refusal;
+use super::resolve::{Item, Target, unknown};
+use crate::core::{Adopted, Core};
+
+/// Proof that policy allows the exchange. Only [`run`] makes one.
+pub struct Permit(());
+
+pub fn run(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    incoming: &Incoming<'_>,
+    caller: &Caller,
+    call: &Call,
+    target: &Target,
+    record: &mut Record,
+) -> Result<Permit, Refusal> {
+    let item = match target {
+        // Lists show what the view shows; acts concern the caller's own session.
+        Target::Local { .. } | Target::Session(_) => {
+            record.verdict(Verdict::Permit(None));
+            return Ok(Permit(()));
+        }
+        Target::Upstream(item) => item,
+    };
+    let mut scratch = core.scratch.borrow_mut();
+    let name = match &call.asked {
+        Asked::Message(message) if message.method.names() == Names::Uri => message.uri,
+        Asked::Message(message) => message.name,
+        Asked::EndSession(_) => None,
+    };
+    let name = name.map_or(&b""[..], |name| name.read(incoming.body, &mut scratch.text));
+    let verdict = decide(adopted, item, caller, name);
+    record.verdict(verdict);
+    if verdict.is_permit() { Ok(Permit(())) } else { Err(unknown(item.kind, name, record.modern)) }
+}
+
+fn decide(adopted: &Adopted, item: &Item, caller: &Caller, name: &[u8]) -> Verdict {
+    let verdict = item.view.kind(item.kind).verdict(item.index);
+    if item.kind != Kind::Template || !verdict.is_permit() {
+        return verdict;
+    }
+    // A template's URIs are open-ended: each is decided on itself.
+    match std::str::from_utf8(name) {
+        Ok(uri) => adopted.snapshot.decide_uri(item.upstream, uri, &caller.roles),
+        Err(_) => Verdict::Deny(None),
+    }
+}

@@ -1,0 +1,146 @@
+//! What is asked, and in which revision. The body is parsed once, strictly; headers that mirror it
+//! must agree with it, so that whoever routes or filters by header sees what the server will do.
+
+use std::rc::Rc;
+
+use strait_protocol::http1::Method as Verb;
+use strait_protocol::jsonrpc::{Kind, Message};
+use strait_protocol::mcp::{Method, Names, Revision, header};
+
+use super::Incoming;
+use super::record::Record;
+use super::refusal::Refusal;
+use crate::core::{Core, Scratch};
+use crate::session::SessionId;
+
+/// A decoded request of a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    pub asked: Asked,
+    /// How the client wants to be spoken to.
+    pub revision: Revision,
+    pub session: Option<SessionId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Asked {
+    Message(Message),
+    /// DELETE of a session.
+    EndSession(SessionId),
+}
+
+pub fn run(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    session: Option<SessionId>,
+    record: &mut Record,
+) -> Result<Call, Refusal> {
+    if let (Verb::Delete, Some(id)) = (incoming.head.method, session) {
+        return Ok(Call { asked: Asked::EndSession(id), revision: id.revision, session });
+    }
+    let decoded = core.decoder.borrow_mut().decode(incoming.body);
+    let message = decoded.map_err(|fault| {
+        record.id = fault.id;
+        record.modern = claims_modern(incoming);
+        Refusal::Decode(fault)
+    })?;
+    record.id = message.id;
+    record.token = message.progress_token;
+    record.method(message.method);
+    let mut scratch = core.scratch.borrow_mut();
+    let modern = message.protocol_version.is_some() || claims_modern(incoming);
+    record.modern = modern;
+    let revision = if modern {
+        modern_checks(incoming, &message, &mut scratch)?;
+        Revision::V2026_07_28
+    } else {
+        legacy_checks(incoming, &message, session, &mut scratch)?
+    };
+    Ok(Call { asked: Asked::Message(message), revision, session: if modern { None } else { session } })
+}
+
+fn claims_modern(incoming: &Incoming<'_>) -> bool {
+    incoming.head.protocol_version.is_some_and(|span| Revision::claims_modern(span.of(incoming.bytes)))
+}
+
+/// In the specification's order: version, mirrored headers, required `_meta`, method.
+fn modern_checks(incoming: &Incoming<'_>, message: &Message, scratch: &mut Scratch) -> Result<(), Refusal> {
+    let head = incoming.head;
+    if message.kind == Kind::Response {
+        return Err(Refusal::Invalid("2026-07-28 clients send no responses"));
+    }
+    let Some(said) = message.protocol_version else {
+        return Err(Refusal::Params("`_meta[\"io.modelcontextprotocol/protocolVersion\"]` is missing"));
+    };
+    let Scratch { text, other, .. } = scratch;
+    let version = said.read(incoming.body, text);
+    let same = |span: Option<strait_protocol::Span>, value: &[u8], other: &mut Vec<u8>| {
+        span.is_some_and(|span| header::equals_text(span.of(incoming.bytes), value, other) == Ok(true))
+    };
+    if !same(head.protocol_version, version, other) {
+        return Err(Refusal::HeaderMismatch("MCP-Protocol-Version is missing or differs from `_meta`"));
+    }
+    if version != Revision::V2026_07_28.as_str().as_bytes() {
+        return Err(Refusal::Unsupported { requested: String::from_utf8_lossy(version).chars().take(64).collect() });
+    }
+    if message.kind == Kind::Notification {
+        return Ok(());
+    }
+    let method = message.method_text.ok_or(Refusal::Invalid("a request needs a method"))?;
+    if !same(head.mcp_method, method.read(incoming.body, text), other) {
+        return Err(Refusal::HeaderMismatch("Mcp-Method is missing or differs from the body's method"));
+    }
+    let named = match message.method.names() {
+        Names::Name => message.name,
+        Names::Uri => message.uri,
+        Names::Task => message.task_id,
+        Names::Nothing | Names::Reference => None,
+    };
+    if let Some(named) = named {
+        if !same(head.mcp_name, named.read(incoming.body, text), other) {
+            return Err(Refusal::HeaderMismatch("Mcp-Name is missing or differs from the body"));
+        }
+    } else if head.mcp_name.is_some() && matches!(message.method.names(), Names::Name | Names::Uri | Names::Task) {
+        return Err(Refusal::HeaderMismatch("Mcp-Name names something, the body does not"));
+    }
+    if message.client_capabilities.is_none() {
+        return Err(Refusal::Params("`_meta[\"io.modelcontextprotocol/clientCapabilities\"]` is missing"));
+    }
+    if !message.method.is_known_in(Revision::V2026_07_28) || !message.method.from_client() {
+        return Err(unknown_method(incoming, message, text));
+    }
+    Ok(())
+}
+
+fn legacy_checks(
+    incoming: &Incoming<'_>,
+    message: &Message,
+    session: Option<SessionId>,
+    scratch: &mut Scratch,
+) -> Result<Revision, Refusal> {
+    if message.client_capabilities.is_some() || message.client_info.is_some() || message.log_level.is_some() {
+        return Err(Refusal::Params("`_meta` has keys of 2026-07-28, but not its protocolVersion"));
+    }
+    if message.method == Method::Initialize {
+        let Some(requested) = message.initialize_version else {
+            return Err(Refusal::Params("initialize without `protocolVersion`"));
+        };
+        return Ok(Revision::negotiate(requested.read(incoming.body, &mut scratch.text)));
+    }
+    let session = session.ok_or(Refusal::SessionNeeded)?;
+    if let Some(said) = incoming.head.protocol_version {
+        if said.of(incoming.bytes) != session.revision.as_str().as_bytes() {
+            return Err(Refusal::SessionRevision);
+        }
+    }
+    if message.kind == Kind::Request && (!message.method.is_known_in(session.revision) || !message.method.from_client())
+    {
+        return Err(unknown_method(incoming, message, &mut scratch.text));
+    }
+    Ok(session.revision)
+}
+
+fn unknown_method(incoming: &Incoming<'_>, message: &Message, text: &mut Vec<u8>) -> Refusal {
+    let method = message.method_text.map_or(&b""[..], |method| method.read(incoming.body, text));
+    Refusal::UnknownMethod { method: String::from_utf8_lossy(method).chars().take(128).collect() }
+}

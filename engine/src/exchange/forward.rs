@@ -1,0 +1,71 @@
+//! To whoever answers: an upstream, this gateway itself, or the caller's session.
+
+use std::rc::Rc;
+
+use super::approve::Clearance;
+use super::arrive::Place;
+use super::decode::Asked;
+use super::identify::Caller;
+use super::local::{self, Asking};
+use super::record::Record;
+use super::refusal::Refusal;
+use super::resolve::{Act, Local, Target};
+use super::screen::Screened;
+use super::{Incoming, hand_over};
+use crate::core::{Adopted, Core};
+use crate::upstream::{self, Order, Reply};
+
+#[allow(clippy::too_many_arguments)] // the proofs and facts of every stage before meet here
+pub async fn run(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    incoming: &Incoming<'_>,
+    place: &Place,
+    caller: &Caller,
+    call: Screened,
+    target: Target,
+    clearance: Clearance,
+    record: &mut Record,
+) -> Result<Reply, Refusal> {
+    let call = call.call();
+    let admitted = clearance.into_place();
+    let (item, message) = match (target, &call.asked) {
+        (Target::Upstream(item), Asked::Message(message)) => (item, message),
+        (Target::Local { answer, view }, Asked::Message(message)) => {
+            let asking = Asking { core, adopted, incoming, place, call, message, view: &view };
+            let body = local::answer(&asking, answer)?;
+            let session = match answer {
+                Local::Initialize => Some(hand_over::begin_session(core, place, caller, call.revision)?),
+                _ => None,
+            };
+            return Ok(Reply::ready(body, session, admitted));
+        }
+        (Target::Session(Act::End(id)), _) => {
+            core.sessions.borrow_mut().end(id.serial);
+            return Ok(Reply::empty(204, admitted));
+        }
+        (Target::Session(Act::Absorb), _) => return Ok(Reply::empty(202, admitted)),
+        (Target::Upstream(_) | Target::Local { .. }, Asked::EndSession(_)) => {
+            return Err(Refusal::Internal("an ended session was given a target"));
+        }
+    };
+    let shelf = adopted.shelf(place.server, item.kind);
+    let bare = shelf.and_then(|shelf| shelf.items.get(item.index)).map(|item| &item.bare);
+    let order = Order {
+        upstream: item.upstream,
+        body: incoming.body,
+        message,
+        // A template's item is named by the URI that was asked for.
+        bare: bare.filter(|_| item.kind != strait_table::Kind::Template).map(|name| name.as_bytes()),
+        client: call.revision,
+        head: Some((incoming.head, incoming.bytes)),
+        principal: caller.digest,
+        session: call.session.map(|session| session.serial),
+        client_fd: incoming.client,
+    };
+    let name = || adopted.snapshot.rules().upstreams.get(item.upstream).map_or("?", |u| u.name.as_str()).to_owned();
+    let _ = record;
+    upstream::call(core, adopted, &order, admitted)
+        .await
+        .map_err(|fault| Refusal::Upstream { name: name(), fault })
+}

@@ -1,0 +1,146 @@
+//! Requests that another worker must answer.
+//!
+//! A session of the older revisions has one owner, written into its sealed id. `SO_REUSEPORT` may
+//! deliver a request of it anywhere; the wrong worker hands it over with its bytes, and relays the
+//! bytes of the answer. One trip through two mailboxes costs about 16 us and is counted; modern
+//! requests never take it.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use strait_protocol::http1::RequestHead;
+use strait_protocol::mcp::Revision;
+
+use super::arrive::Place;
+use super::identify::Caller;
+use super::refusal::Refusal;
+use super::respond::{Next, Sink};
+use super::{Incoming, run as tell};
+use crate::core::Core;
+use crate::handle::WorkerFigures;
+use crate::io::buffer::Buf;
+use crate::io::mailbox::{ReplyTx, reply};
+use crate::session::{Seal, SessionId};
+use crate::worker::Parcel;
+
+/// Who must tell the story.
+pub enum Owner {
+    /// This worker, with the session if there is one.
+    Here(Option<SessionId>),
+    Worker(usize),
+}
+
+/// A request on its way to its owner.
+pub struct Parcelled {
+    head: RequestHead,
+    bytes: Vec<u8>,
+    listener: u16,
+    peer: IpAddr,
+    answer: ReplyTx<Relayed>,
+}
+
+/// What comes back.
+pub enum Relayed {
+    Bytes(Buf),
+    End(Next),
+}
+
+pub fn owner(core: &Rc<Core>, incoming: &Incoming<'_>, place: &Place, caller: &Caller) -> Result<Owner, Refusal> {
+    let head = incoming.head;
+    let modern = head.protocol_version.is_some_and(|v| Revision::claims_modern(v.of(incoming.bytes)));
+    let Some(text) = head.session_id.filter(|_| !modern) else {
+        return Ok(if core.force_wrong_worker && core.id == 0 && core.workers > 1 && !modern {
+            // A handshake: the session it begins will belong to whoever answers it.
+            Owner::Worker(core.owner_of(core.clock.now_ns()))
+        } else {
+            Owner::Here(None)
+        });
+    };
+    let id = core.seal.open(text.of(incoming.bytes)).ok_or(Refusal::SessionUnknown)?;
+    if usize::from(id.server) != place.server || id.principal != caller.digest {
+        return Err(Refusal::SessionUnknown);
+    }
+    if usize::from(id.worker) != core.id {
+        return Ok(Owner::Worker(usize::from(id.worker)));
+    }
+    if !core.sessions.borrow_mut().touch(id.serial, core.clock.coarse_ms()) {
+        return Err(Refusal::SessionUnknown);
+    }
+    Ok(Owner::Here(Some(id)))
+}
+
+/// The id of a new session that this worker owns.
+pub fn begin_session(core: &Rc<Core>, place: &Place, caller: &Caller, revision: Revision) -> Result<Vec<u8>, Refusal> {
+    let internal = |_| Refusal::Internal("no random numbers for a session id");
+    let serial = Seal::serial().map_err(internal)?;
+    if !core.sessions.borrow_mut().begin(serial, core.clock.coarse_ms()) {
+        return Err(Refusal::Overloaded("too many sessions"));
+    }
+    let id = SessionId {
+        worker: core.id as u16,
+        server: place.server as u16,
+        revision,
+        principal: caller.digest,
+        serial,
+    };
+    let mut text = Vec::new();
+    core.seal.seal(&id, &mut text).map_err(internal)?;
+    Ok(text)
+}
+
+/// Hands a request over and relays its answer.
+pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: &mut Sink<'_>) -> Next {
+    let (answer, mut answers) = reply();
+    let mut bytes = Vec::with_capacity(incoming.bytes.len() + incoming.body.len());
+    bytes.extend_from_slice(incoming.bytes);
+    bytes.extend_from_slice(incoming.body);
+    let parcel = Parcelled {
+        head: *incoming.head,
+        bytes,
+        listener: incoming.listener,
+        peer: incoming.peer,
+        answer,
+    };
+    WorkerFigures::add(&core.figures.mailbox_trips, 1);
+    if core.post.send(worker, Parcel::Exchange(Box::new(parcel))).is_err() {
+        let refusal = Refusal::Overloaded("the worker that owns this session is too busy");
+        return super::respond::refuse_plain(core, incoming, &refusal, sink).await;
+    }
+    loop {
+        match answers.recv().await {
+            Some(Relayed::Bytes(mut bytes)) => {
+                bytes.arrive();
+                if sink.send(core, bytes).await.is_err() {
+                    return Next::Close;
+                }
+            }
+            Some(Relayed::End(next)) => return next,
+            // The owner gave up in the middle.
+            None => return Next::Close,
+        }
+    }
+}
+
+/// The owner's side.
+pub async fn receive(core: Rc<Core>, parcel: Box<Parcelled>) {
+    let parcel = *parcel;
+    let (bytes, body) = parcel.bytes.split_at(parcel.head.head_bytes as usize);
+    let incoming = Incoming {
+        head: &parcel.head,
+        bytes,
+        body,
+        listener: parcel.listener,
+        peer: parcel.peer,
+        client: None,
+    };
+    let next = tell(&core, &incoming, Sink::Relay(&parcel.answer)).await;
+    let _ = parcel.answer.send(Relayed::End(next)).await;
+}
+
+/// Keeps [`Parcelled`] small enough to pass around and `Send`.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Parcelled>();
+    is_send::<Arc<Relayed>>();
+};

@@ -1,0 +1,115 @@
+//! The story of an exchange: one request and everything that answers it.
+//!
+//! Each stage takes what only the stage before it can make, so leaving a check out does not compile.
+//! `record` runs on every exit, refusals included; everything holds one snapshot from the first byte
+//! to the record.
+//!
+//! | stage | gives |
+//! |---|---|
+//! | [`arrive`] | a [`arrive::Place`]: which virtual server, by path, Host, Origin and HTTP method |
+//! | [`identify`] | a [`identify::Caller`]: who asks |
+//! | [`decode`] | a [`decode::Call`]: what is asked, in which revision |
+//! | [`resolve`] | a [`resolve::Target`]: upstream item, local answer or session act |
+//! | [`authorize`] | a [`authorize::Permit`] |
+//! | [`meter`] | an [`meter::Admission`] |
+//! | [`screen`] | a [`screen::Screened`] call |
+//! | [`approve`] | a [`approve::Clearance`] |
+//! | [`forward`] | a [`crate::upstream::Reply`]: a stream of events |
+//! | [`respond`] | bytes to the client, each event through [`reverse`] or [`screen::reply`] first |
+//! | [`record`] | one access line |
+
+pub mod approve;
+pub mod arrive;
+pub mod authorize;
+pub mod decode;
+pub mod forward;
+pub mod hand_over;
+pub mod identify;
+pub mod local;
+pub mod meter;
+pub mod record;
+pub mod refusal;
+pub mod resolve;
+pub mod respond;
+pub mod reverse;
+pub mod screen;
+
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+use strait_protocol::http1::RequestHead;
+
+use crate::core::{Adopted, Core};
+use crate::io::tcp::Stream;
+use crate::upstream::Reply;
+use record::{Phase, Record};
+use refusal::Refusal;
+use respond::{Next, Sink};
+
+/// A request as it arrived, on whichever worker tells its story.
+pub struct Incoming<'a> {
+    pub head: &'a RequestHead,
+    /// The head's bytes.
+    pub bytes: &'a [u8],
+    pub body: &'a [u8],
+    pub listener: u16,
+    pub peer: IpAddr,
+    /// The client's socket, when it is on this worker.
+    pub client: Option<RawFd>,
+}
+
+/// How the story ended, short of a refusal.
+pub enum Outcome {
+    Reply(Reply),
+    /// Another worker owns this session: it tells the story.
+    HandOver { worker: usize },
+}
+
+/// Tells the whole story of one request, to the last byte of its answer and its record.
+pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -> Next {
+    let adopted = core.adopted();
+    let mut record = Record::begin(core, &adopted);
+    let outcome = story(core, &adopted, incoming, &mut record).await;
+    let next = match outcome {
+        Ok(Outcome::Reply(reply)) => respond::run(core, incoming, reply, &mut sink, &mut record).await,
+        Ok(Outcome::HandOver { worker }) => return hand_over::run(core, worker, incoming, &mut sink).await,
+        Err(refusal) => respond::refuse(core, incoming, &refusal, &mut sink, &mut record).await,
+    };
+    record.write(core, &adopted, incoming);
+    next
+}
+
+/// Refuses what could not even be read as a request; it leaves a record as well.
+pub async fn refuse_unread(core: &Rc<Core>, listener: u16, stream: &mut Stream, refusal: &Refusal) {
+    let adopted = core.adopted();
+    let mut record = Record::begin(core, &adopted);
+    record.refused(refusal);
+    respond::refuse_unread(core, &mut Sink::Stream(stream), refusal).await;
+    record.write_unread(core, &adopted, listener, refusal.status(false));
+}
+
+async fn story(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    incoming: &Incoming<'_>,
+    record: &mut Record,
+) -> Result<Outcome, Refusal> {
+    let place = arrive::run(incoming, adopted, record)?;
+    let caller = identify::run(core, incoming, adopted, &place, record)?;
+    record.mark(core, Phase::Identify);
+    let session = match hand_over::owner(core, incoming, &place, &caller)? {
+        hand_over::Owner::Here(session) => session,
+        hand_over::Owner::Worker(worker) => return Ok(Outcome::HandOver { worker }),
+    };
+    let call = decode::run(core, incoming, session, record)?;
+    record.mark(core, Phase::Decode);
+    let target = resolve::run(core, adopted, incoming, &place, &caller, &call, record)?;
+    let permit = authorize::run(core, adopted, incoming, &caller, &call, &target, record)?;
+    let admission = meter::run(core, permit)?;
+    let call = screen::call(call);
+    let clearance = approve::run(admission);
+    record.mark(core, Phase::Policy);
+    let reply = forward::run(core, adopted, incoming, &place, &caller, call, target, clearance, record).await?;
+    Ok(Outcome::Reply(reply))
+}

@@ -1,0 +1,270 @@
+//! What is remembered of an exchange: gathered on the way, written once, on every exit.
+//!
+//! One JSON line: who (principal), what (method, server, upstream, item), the verdict and its rule,
+//! the generation that decided, the HTTP status, the reason of a refusal, bytes, and how long each
+//! phase took in nanoseconds. Arguments and results are never in it. Refusals are always written;
+//! other lines are sampled as `access_log.sample` says.
+
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use strait_policy::Verdict;
+use strait_protocol::decimal;
+use strait_protocol::jsonrpc::append_string;
+use strait_protocol::mcp::Method;
+use strait_protocol::{Span, mcp};
+use strait_table::Kind;
+
+use super::Incoming;
+use super::refusal::Refusal;
+use crate::core::{Adopted, Core};
+use crate::handle::WorkerFigures;
+
+/// Parts of an exchange's time, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// From the whole request to a known caller.
+    Identify,
+    Decode,
+    /// Resolve, authorize, limits, screening.
+    Policy,
+    /// From sending to the first event of the answer.
+    Upstream,
+    /// To the last byte handed to the kernel.
+    Respond,
+}
+
+const PHASES: [(Phase, &str); 5] = [
+    (Phase::Identify, "identify"),
+    (Phase::Decode, "decode"),
+    (Phase::Policy, "policy"),
+    (Phase::Upstream, "upstream"),
+    (Phase::Respond, "respond"),
+];
+
+/// One exchange so far.
+pub struct Record {
+    /// The request's id, as written in its body.
+    pub id: Option<Span>,
+    /// The request's progress token, as written in its body.
+    pub token: Option<Span>,
+    /// Whether the client speaks 2026-07-28.
+    pub modern: bool,
+    began_ns: u64,
+    marked_ns: u64,
+    phases: [u64; PHASES.len()],
+    principal: Option<u32>,
+    server: Option<usize>,
+    item: Option<(Kind, usize, u16)>,
+    method: Method,
+    verdict: Option<Verdict>,
+    refusal: Option<&'static str>,
+    status: u16,
+    bytes_out: u64,
+}
+
+impl Record {
+    pub fn begin(core: &Core, _adopted: &Adopted) -> Record {
+        let now = core.clock.now_ns();
+        Record {
+            id: None,
+            token: None,
+            modern: false,
+            began_ns: now,
+            marked_ns: now,
+            phases: [0; PHASES.len()],
+            principal: None,
+            server: None,
+            item: None,
+            method: Method::Unknown,
+            verdict: None,
+            refusal: None,
+            status: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// The time since the last mark belongs to `phase`.
+    pub fn mark(&mut self, core: &Core, phase: Phase) {
+        let now = core.clock.now_ns();
+        self.phases[phase as usize] += now.saturating_sub(self.marked_ns);
+        self.marked_ns = now;
+    }
+
+    pub fn server(&mut self, server: usize) {
+        self.server = Some(server);
+    }
+
+    pub fn principal(&mut self, principal: u32) {
+        self.principal = Some(principal);
+    }
+
+    pub fn method(&mut self, method: mcp::Method) {
+        self.method = method;
+    }
+
+    pub fn item(&mut self, kind: Kind, index: usize, upstream: u16) {
+        self.item = Some((kind, index, upstream));
+    }
+
+    pub fn verdict(&mut self, verdict: Verdict) {
+        self.verdict = Some(verdict);
+    }
+
+    pub fn refused(&mut self, refusal: &Refusal) {
+        self.refusal = Some(refusal.label());
+    }
+
+    /// A fault after the answer had begun.
+    pub fn broke(&mut self, label: &'static str) {
+        self.refusal = Some(label);
+    }
+
+    pub fn status(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    pub fn sent(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    /// Counts the exchange and writes its line.
+    pub fn write(mut self, core: &Rc<Core>, adopted: &Adopted, incoming: &Incoming<'_>) {
+        self.mark(core, Phase::Respond);
+        self.finish(core, adopted, usize::from(incoming.listener), incoming.bytes.len() + incoming.body.len());
+    }
+
+    /// The line of a request that could not be read.
+    pub fn write_unread(mut self, core: &Rc<Core>, adopted: &Adopted, listener: u16, status: u16) {
+        self.status = status;
+        self.finish(core, adopted, usize::from(listener), 0);
+    }
+
+    fn finish(self, core: &Rc<Core>, adopted: &Adopted, listener: usize, bytes_in: usize) {
+        WorkerFigures::add(&core.figures.exchanges, 1);
+        if self.refusal.is_some() {
+            WorkerFigures::add(&core.figures.refusals, 1);
+        }
+        let sample_ppm = adopted.snapshot.rules().access_log.sample_ppm.to_native();
+        if !core.log.is_on() || (self.refusal.is_none() && !sampled(self.began_ns, sample_ppm)) {
+            return;
+        }
+        core.log.line(|out| self.append(out, core, adopted, listener, bytes_in));
+    }
+
+    fn append(&self, out: &mut Vec<u8>, core: &Core, adopted: &Adopted, listener: usize, bytes_in: usize) {
+        let rules = adopted.snapshot.rules();
+        out.extend_from_slice(b"{\"ts\":\"");
+        timestamp(out);
+        out.extend_from_slice(b"\",\"generation\":\"");
+        out.extend_from_slice(&adopted.generation);
+        out.push(b'"');
+        let mut text = |name: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                out.extend_from_slice(b",\"");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":");
+                append_string(out, value.as_bytes());
+            }
+        };
+        text("listener", rules.listeners.get(listener).map(|l| l.name.as_str()));
+        text("principal", self.principal.and_then(|p| adopted.keys.principals.get(p as usize)).map(|p| p.id.as_str()));
+        text("server", self.server.and_then(|s| rules.servers.get(s)).map(|s| s.name.as_str()));
+        text("method", (self.method != Method::Unknown).then(|| self.method.as_str()));
+        if let (Some((kind, index, upstream)), Some(server)) = (self.item, self.server) {
+            text("upstream", rules.upstreams.get(usize::from(upstream)).map(|u| u.name.as_str()));
+            let name = match kind {
+                Kind::Tool => "tool",
+                Kind::Prompt => "prompt",
+                Kind::Resource => "resource",
+                Kind::Template => "template",
+            };
+            let item = adopted.shelf(server, kind).and_then(|shelf| shelf.items.get(index));
+            text(name, item.map(|item| item.bare.as_str()));
+        }
+        text("verdict", self.verdict.map(Verdict::label));
+        let rule = self.verdict.and_then(Verdict::rule);
+        text("rule", rule.and_then(|r| rules.policy.rules.get(usize::from(r))).map(|r| r.id.as_str()));
+        text("refused", self.refusal);
+        let mut number = |name: &str, value: u64| {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            decimal::append(out, value);
+        };
+        number("status", u64::from(self.status));
+        number("worker", core.id as u64);
+        number("bytes_in", bytes_in as u64);
+        number("bytes_out", self.bytes_out);
+        out.extend_from_slice(b",\"ns\":{\"total\":");
+        decimal::append(out, core.clock.now_ns().saturating_sub(self.began_ns));
+        for (phase, name) in PHASES {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            decimal::append(out, self.phases[phase as usize]);
+        }
+        out.extend_from_slice(b"}}\n");
+    }
+}
+
+/// Spread evenly by mixing the start time; no random state to keep.
+fn sampled(began_ns: u64, sample_ppm: u32) -> bool {
+    let mixed = began_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    mixed % 1_000_000 < u64::from(sample_ppm)
+}
+
+/// `2026-11-21T06:15:19.123Z`, without allocating.
+fn timestamp(out: &mut Vec<u8>) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let mut padded = |value: u64, width: u32, end: u8| {
+        for place in (0..width).rev() {
+            out.push(b'0' + (value / 10u64.pow(place) % 10) as u8);
+        }
+        out.push(end);
+    };
+    padded(year, 4, b'-');
+    padded(month, 2, b'-');
+    padded(day, 2, b'T');
+    padded(seconds / 3_600, 2, b':');
+    padded(seconds / 60 % 60, 2, b':');
+    padded(seconds % 60, 2, b'.');
+    padded(u64::from(since.subsec_millis()), 3, b'Z');
+}
+
+/// Days since 1970-01-01 as a date of the Gregorian calendar (years count from March, so that the leap
+/// day comes last).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_become_dates() {
+        for (days, date) in
+            [(0, (1970, 1, 1)), (58, (1970, 2, 28)), (789, (1972, 2, 29)), (19_782, (2024, 2, 29)), (20_778, (2026, 11, 21))]
+        {
+            assert_eq!(civil(days), date, "{days}");
+        }
+    }
+
+    #[test]
+    fn sampling_keeps_about_the_share_it_should() {
+        for ppm in [0, 10_000, 500_000, 1_000_000] {
+            let kept = (0..100_000u64).filter(|n| sampled(n * 10_007, ppm)).count() as f64 / 100_000.0;
+            assert!((kept - f64::from(ppm) / 1e6).abs() < 0.01, "{ppm}: {kept}");
+        }
+    }
+}

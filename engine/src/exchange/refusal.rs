@@ -1,0 +1,222 @@
+//! Why an exchange ended early, and everything that follows from it: status, JSON-RPC code, label in
+//! the record, text for the reader. The one place that knows the wire form of a "no".
+//!
+//! The text names the layer at fault: the request itself, this gateway, or an upstream by name.
+
+use std::borrow::Cow;
+
+use strait_protocol::http1::HeadFault;
+use strait_protocol::jsonrpc::{DecodeFault, ErrorId, append_error};
+use strait_protocol::mcp::codes;
+
+use crate::upstream::UpstreamFault;
+
+/// A refusal, before it is written.
+#[derive(Debug)]
+pub enum Refusal {
+    Head(HeadFault),
+    /// The body's chunks are malformed.
+    Chunks(&'static str),
+    /// 408: the request did not arrive in time.
+    Slow,
+    TooLarge { limit: usize },
+    NoSuchPath,
+    Host,
+    Origin,
+    Method { allow: &'static str },
+    MediaType,
+    NotAcceptable,
+    Unauthenticated,
+    Decode(DecodeFault),
+    Invalid(&'static str),
+    SessionNeeded,
+    SessionUnknown,
+    SessionRevision,
+    /// `Mcp-Method`, `Mcp-Name` or `MCP-Protocol-Version` disagrees with the body.
+    HeaderMismatch(&'static str),
+    Unsupported { requested: String },
+    Params(&'static str),
+    UnknownMethod { method: String },
+    /// Unknown, hidden and denied read the same.
+    UnknownTool { name: String },
+    UnknownPrompt { name: String },
+    UnknownResource { uri: String, modern: bool },
+    BadCursor,
+    Overloaded(&'static str),
+    Draining,
+    Upstream { name: String, fault: UpstreamFault },
+    /// A fault of ours.
+    Internal(&'static str),
+}
+
+impl Refusal {
+    /// The stable word in records and counters.
+    pub fn label(&self) -> &'static str {
+        use Refusal::*;
+        match self {
+            Head(fault) => fault.label(),
+            Chunks(_) => "chunks",
+            Slow => "request_timeout",
+            TooLarge { .. } => "body_too_large",
+            NoSuchPath => "no_such_path",
+            Host => "host",
+            Origin => "origin",
+            Method { .. } => "method",
+            MediaType => "content_type",
+            NotAcceptable => "accept",
+            Unauthenticated => "unauthenticated",
+            Decode(fault) => fault.label(),
+            Invalid(_) => "invalid_request",
+            SessionNeeded => "session_needed",
+            SessionUnknown => "session_unknown",
+            SessionRevision => "session_revision",
+            HeaderMismatch(_) => "header_mismatch",
+            Unsupported { .. } => "unsupported_version",
+            Params(_) => "invalid_params",
+            UnknownMethod { .. } => "unknown_method",
+            UnknownTool { .. } => "unknown_tool",
+            UnknownPrompt { .. } => "unknown_prompt",
+            UnknownResource { .. } => "unknown_resource",
+            BadCursor => "bad_cursor",
+            Overloaded(_) => "overloaded",
+            Draining => "draining",
+            Upstream { fault, .. } => fault.label(),
+            Internal(_) => "internal",
+        }
+    }
+
+    /// The HTTP status. To legacy clients, JSON-RPC errors of a request that was understood ride on 200.
+    pub fn status(&self, modern: bool) -> u16 {
+        use Refusal::*;
+        match self {
+            Head(fault) => fault.status(),
+            Chunks(_) | Decode(_) | Invalid(_) | SessionNeeded | SessionRevision => 400,
+            HeaderMismatch(_) | Unsupported { .. } => 400,
+            Slow => 408,
+            TooLarge { .. } => 413,
+            NoSuchPath | SessionUnknown => 404,
+            Host | Origin => 403,
+            Method { .. } => 405,
+            MediaType => 415,
+            NotAcceptable => 406,
+            Unauthenticated => 401,
+            Overloaded(_) | Draining => 503,
+            Params(_) if modern => 400,
+            UnknownMethod { .. } if modern => 404,
+            Params(_) | UnknownMethod { .. } => 200,
+            UnknownTool { .. } | UnknownPrompt { .. } | UnknownResource { .. } | BadCursor => 200,
+            Upstream { .. } | Internal(_) => 200,
+        }
+    }
+
+    pub fn code(&self) -> i64 {
+        use Refusal::*;
+        match self {
+            Decode(fault) => fault.code(),
+            HeaderMismatch(_) => codes::HEADER_MISMATCH,
+            Unsupported { .. } => codes::UNSUPPORTED_PROTOCOL_VERSION,
+            UnknownMethod { .. } => codes::METHOD_NOT_FOUND,
+            Params(_) | UnknownTool { .. } | UnknownPrompt { .. } | BadCursor => codes::INVALID_PARAMS,
+            UnknownResource { modern: true, .. } => codes::INVALID_PARAMS,
+            UnknownResource { modern: false, .. } => codes::RESOURCE_NOT_FOUND_LEGACY,
+            Upstream { .. } | Internal(_) | Overloaded(_) | Draining => codes::INTERNAL_ERROR,
+            SessionUnknown => -32001,
+            _ => codes::INVALID_REQUEST,
+        }
+    }
+
+    fn message(&self) -> Cow<'static, str> {
+        use Refusal::*;
+        match self {
+            Head(fault) => format!("request: {}", fault.message()).into(),
+            Chunks(what) => format!("request: chunked body: {what}").into(),
+            Slow => "request: did not arrive in time".into(),
+            TooLarge { limit } => format!("request: the body is over the limit of {limit} bytes").into(),
+            NoSuchPath => "request: no server at this path".into(),
+            Host => "request: this listener does not answer to that Host; see `hosts` of the listener".into(),
+            Origin => "request: Origin not allowed; see `origins` of the listener".into(),
+            Method { allow } => format!("request: method not allowed, expected {allow}").into(),
+            MediaType => "request: expected Content-Type application/json".into(),
+            NotAcceptable => {
+                "request: Accept must list application/json and text/event-stream, or */*".into()
+            }
+            Unauthenticated => "request: expected a valid API key as `Authorization: Bearer …`".into(),
+            Decode(fault) => format!("request: {}", fault.message()).into(),
+            Invalid(what) | Params(what) => format!("request: {what}").into(),
+            SessionNeeded => "request: session id required: send initialize first, then Mcp-Session-Id on every \
+                              request; or speak 2026-07-28"
+                .into(),
+            SessionUnknown => "session unknown or ended: initialize again without Mcp-Session-Id".into(),
+            SessionRevision => "request: MCP-Protocol-Version differs from what this session negotiated".into(),
+            HeaderMismatch(what) => format!("request: {what}").into(),
+            Unsupported { requested } => {
+                format!("request: protocol version `{requested}` is not supported, expected 2026-07-28").into()
+            }
+            UnknownMethod { method } => format!("Method not found: {method}").into(),
+            UnknownTool { name } => format!("Unknown tool: {name}").into(),
+            UnknownPrompt { name } => format!("Unknown prompt: {name}").into(),
+            UnknownResource { uri, .. } => format!("Resource not found: {uri}").into(),
+            BadCursor => "Invalid cursor: the list has changed or the cursor is not ours; start again".into(),
+            Overloaded(what) => format!("gateway: overloaded: {what}; retry later").into(),
+            Draining => "gateway: shutting down; retry on another connection".into(),
+            Upstream { name, fault } => format!("upstream `{name}`: {fault}").into(),
+            Internal(what) => format!("gateway: {what}; this is a defect of strait, please report it").into(),
+        }
+    }
+
+    /// Appends the JSON-RPC error. `id` is the request's id as written, when it could be read.
+    pub fn append_body(&self, out: &mut Vec<u8>, id: Option<&[u8]>, modern: bool) {
+        let id = match (id, self) {
+            (Some(raw), _) => ErrorId::Raw(raw),
+            (None, _) if modern => ErrorId::Omitted,
+            (None, _) => ErrorId::Null,
+        };
+        let message = self.message();
+        let data = self.data();
+        append_error(out, id, self.code(), &message, data.as_deref());
+    }
+
+    fn data(&self) -> Option<Vec<u8>> {
+        use Refusal::*;
+        match self {
+            Unsupported { requested } => {
+                let mut data = br#"{"supported":["2026-07-28"],"requested":"#.to_vec();
+                strait_protocol::jsonrpc::append_string(&mut data, requested.as_bytes());
+                data.push(b'}');
+                Some(data)
+            }
+            UnknownResource { uri, .. } => {
+                let mut data = br#"{"uri":"#.to_vec();
+                strait_protocol::jsonrpc::append_string(&mut data, uri.as_bytes());
+                data.push(b'}');
+                Some(data)
+            }
+            Overloaded(_) | Draining => {
+                Some(format!(r#"{{"reason":"{}","retryAfter":{}}}"#, self.label(), crate::limits::RETRY_AFTER_S).into())
+            }
+            Upstream { fault, .. } => Some(
+                format!(r#"{{"reason":"{}","layer":"upstream","retryable":{}}}"#, fault.label(), fault.is_retryable())
+                    .into(),
+            ),
+            _ => Some(format!(r#"{{"reason":"{}"}}"#, self.label()).into()),
+        }
+    }
+
+    /// Header lines that belong to this refusal.
+    pub fn headers<'h>(&self, head: strait_protocol::http1::write::Head<'h>) -> strait_protocol::http1::write::Head<'h> {
+        match self {
+            Refusal::Method { allow } => head.header("Allow", allow.as_bytes()),
+            Refusal::Unauthenticated => head.header("WWW-Authenticate", b"Bearer"),
+            Refusal::Overloaded(_) | Refusal::Draining => head.number("Retry-After", crate::limits::RETRY_AFTER_S),
+            _ => head,
+        }
+    }
+
+    /// After these the rest of the input can't be trusted or is not wanted: the connection closes.
+    pub fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Refusal::Head(_) | Refusal::Chunks(_) | Refusal::Slow | Refusal::TooLarge { .. } | Refusal::Draining
+        )
+    }
+}

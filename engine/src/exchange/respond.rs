@@ -1,0 +1,329 @@
+//! The answer on its way out: a stream of events becomes JSON, an event stream, or nothing but a
+//! status.
+//!
+//! The head waits for the first event: a final message makes a JSON answer with its length, anything
+//! else opens an event stream. Bytes are rendered once, with the client's own id spliced in, whether
+//! the client's socket is here or on another worker ([`Sink`]).
+
+use std::rc::Rc;
+
+use strait_protocol::http1::write;
+use strait_protocol::jsonrpc::SpliceFault;
+use strait_protocol::mcp::{Method, header};
+use strait_protocol::sse;
+
+use super::hand_over::Relayed;
+use super::record::{Phase, Record};
+use super::refusal::Refusal;
+use super::reverse::{self, Direction};
+use super::{Incoming, screen};
+use crate::core::Core;
+use crate::io::buffer::Buf;
+use crate::io::mailbox::ReplyTx;
+use crate::io::tcp::Stream;
+use crate::limits::SEND_STALL_MS_MAX;
+use crate::upstream::dialect::Client;
+use crate::upstream::{Event, Reply, UpstreamFault};
+
+/// What becomes of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    KeepAlive,
+    Close,
+    /// The client may still be sending: close so that it can read what was said.
+    Linger,
+}
+
+/// Where an answer's bytes go.
+pub enum Sink<'a> {
+    Stream(&'a mut Stream),
+    /// The client's socket is on another worker.
+    Relay(&'a ReplyTx<Relayed>),
+}
+
+/// The client is gone.
+#[derive(Debug)]
+pub struct Gone;
+
+impl Sink<'_> {
+    pub async fn send(&mut self, core: &Rc<Core>, mut bytes: Buf) -> Result<(), Gone> {
+        match self {
+            Sink::Stream(stream) => {
+                let deadline = core.clock.coarse_ms() + SEND_STALL_MS_MAX;
+                let watch = core.watches.shutdown_at(deadline, stream.fd());
+                let (sent, _) = stream.send_all(bytes).await;
+                drop(watch);
+                sent.map_err(|_| Gone)
+            }
+            Sink::Relay(relay) => {
+                bytes.depart();
+                relay.send(Relayed::Bytes(bytes)).await.map_err(|_| Gone)
+            }
+        }
+    }
+}
+
+/// Sends a reply, event by event.
+pub async fn run(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    mut reply: Reply,
+    sink: &mut Sink<'_>,
+    record: &mut Record,
+) -> Next {
+    let close = !incoming.head.keep_alive || core.draining.get();
+    if reply.is_empty() {
+        return empty(core, reply.empty_status(), close, sink, record).await;
+    }
+    let method = reply.method();
+    let first = match next(core, &mut reply, &client(incoming, record, method)).await {
+        Ok(event) => event,
+        Err(fault) => {
+            let refusal = Refusal::Upstream { name: reply.upstream_name(), fault };
+            return refuse(core, incoming, &refusal, sink, record).await;
+        }
+    };
+    record.mark(core, Phase::Upstream);
+    let mut answer = Answer { core, incoming, sink, record, close };
+    match &first {
+        Event::Fragment { .. } => answer.fragments(reply, first).await,
+        Event::Message { last: true, .. } | Event::Ready { last: true, .. } => answer.json(&reply, &first).await,
+        Event::Message { .. } | Event::Ready { .. } => answer.events(reply, first).await,
+    }
+}
+
+/// The next event that the client is to see, screened.
+pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Result<Event, UpstreamFault> {
+    loop {
+        let event = reply.next(core, client).await?;
+        match reverse::run(core, reply, &event) {
+            Direction::Deliver => return Ok(screen::reply(event)),
+            Direction::Drop => {}
+        }
+    }
+}
+
+fn client<'a>(incoming: &Incoming<'a>, record: &Record, method: Method) -> Client<'a> {
+    Client {
+        id: record.id.map_or(&b"null"[..], |id| id.of(incoming.body)),
+        token: record.token.map(|token| token.of(incoming.body)),
+        modern: record.modern,
+        method,
+    }
+}
+
+/// Room for a head beside a body: what we write is under 400 bytes.
+const HEAD_ROOM: usize = 512;
+
+struct Answer<'a, 's, 'k> {
+    core: &'a Rc<Core>,
+    incoming: &'a Incoming<'a>,
+    sink: &'s mut Sink<'k>,
+    record: &'a mut Record,
+    close: bool,
+}
+
+impl Answer<'_, '_, '_> {
+    /// One message as JSON with its length.
+    async fn json(&mut self, reply: &Reply, event: &Event) -> Next {
+        let status = reply.status(event, self.record.modern);
+        self.record.status(status);
+        let out = {
+            let mut scratch = self.core.scratch.borrow_mut();
+            let rendered = reply.plan(event, &client(self.incoming, self.record, reply.method()), &mut scratch.splices);
+            let mut out = Buf::with_capacity(HEAD_ROOM + rendered);
+            let head = write::reply(out.vec(), status)
+                .header("Content-Type", b"application/json")
+                .content_length(rendered as u64)
+                .header_if(header::SESSION_ID, reply.session_id());
+            let head = if self.close { head.connection_close() } else { head };
+            if head.finish().is_err() || scratch.splices.write(event.bytes(), out.vec()).is_err() {
+                return Next::Close;
+            }
+            out
+        };
+        self.finish(out).await
+    }
+
+    /// Messages as server-sent events, each leaving as soon as it is there.
+    async fn events(&mut self, mut reply: Reply, first: Event) -> Next {
+        let method = reply.method();
+        self.record.status(200);
+        let mut out = Buf::new();
+        let head = write::reply(out.vec(), 200)
+            .header("Content-Type", b"text/event-stream")
+            .header("Cache-Control", b"no-cache")
+            .header("X-Accel-Buffering", b"no")
+            .header_if(header::SESSION_ID, reply.session_id());
+        let chunked = !self.incoming.head.http10;
+        let close = self.close || !chunked;
+        let head = if chunked { head.chunked() } else { head };
+        let head = if close { head.connection_close() } else { head };
+        if head.finish().is_err() {
+            return Next::Close;
+        }
+        let mut event = first;
+        loop {
+            let last = event.is_last();
+            if self.append_event(&reply, &event, chunked, out.vec()).is_err() {
+                return Next::Close;
+            }
+            if last && chunked {
+                write::last_chunk(out.vec());
+            }
+            if last {
+                self.close = close;
+                return self.finish(out).await;
+            }
+            self.record.sent(out.len());
+            if self.sink.send(self.core, out).await.is_err() {
+                return Next::Close;
+            }
+            out = Buf::new();
+            event = match next(self.core, &mut reply, &client(self.incoming, self.record, method)).await {
+                Ok(event) => event,
+                Err(fault) => Event::Ready { bytes: self.mishap(reply.upstream_name(), fault), last: true },
+            };
+        }
+    }
+
+    /// One message too large for a buffer, as it arrives.
+    async fn fragments(&mut self, mut reply: Reply, first: Event) -> Next {
+        let method = reply.method();
+        self.record.status(200);
+        let mut out = Buf::new();
+        let head = write::reply(out.vec(), 200).header("Content-Type", b"application/json").chunked();
+        let head = if self.close { head.connection_close() } else { head };
+        if self.incoming.head.http10 || head.finish().is_err() {
+            // HTTP/1.0 has no way to send what has no length yet.
+            return Next::Close;
+        }
+        let mut event = first;
+        loop {
+            write::chunk(out.vec(), event.bytes());
+            if event.is_last() {
+                write::last_chunk(out.vec());
+                return self.finish(out).await;
+            }
+            self.record.sent(out.len());
+            if self.sink.send(self.core, out).await.is_err() {
+                return Next::Close;
+            }
+            out = Buf::new();
+            event = match next(self.core, &mut reply, &client(self.incoming, self.record, method)).await {
+                Ok(event) => event,
+                Err(fault) => {
+                    // Too late for an error: an answer cut short is the only honest signal left.
+                    self.record.broke(fault.label());
+                    return Next::Close;
+                }
+            };
+        }
+    }
+
+    /// The error that ends an event stream whose upstream failed.
+    fn mishap(&mut self, name: String, fault: UpstreamFault) -> Buf {
+        let refusal = Refusal::Upstream { name, fault };
+        self.record.refused(&refusal);
+        let mut body = Buf::new();
+        let id = self.record.id.map(|id| id.of(self.incoming.body));
+        refusal.append_body(body.vec(), id, self.record.modern);
+        body
+    }
+
+    fn append_event(
+        &mut self,
+        reply: &Reply,
+        event: &Event,
+        chunked: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SpliceFault> {
+        let mut scratch = self.core.scratch.borrow_mut();
+        let scratch = &mut *scratch;
+        reply.plan(event, &client(self.incoming, self.record, reply.method()), &mut scratch.splices);
+        scratch.text.clear();
+        scratch.splices.write(event.bytes(), &mut scratch.text)?;
+        scratch.other.clear();
+        sse::append_event(&mut scratch.other, None, &scratch.text);
+        if chunked {
+            write::chunk(out, &scratch.other);
+        } else {
+            out.extend_from_slice(&scratch.other);
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self, out: Buf) -> Next {
+        self.record.sent(out.len());
+        match self.sink.send(self.core, out).await {
+            Ok(()) if !self.close => Next::KeepAlive,
+            Ok(()) | Err(Gone) => Next::Close,
+        }
+    }
+}
+
+/// A status without a body: 202, 204.
+async fn empty(core: &Rc<Core>, status: u16, close: bool, sink: &mut Sink<'_>, record: &mut Record) -> Next {
+    record.status(status);
+    let mut out = Buf::new();
+    let head = write::reply(out.vec(), status);
+    let head = if status == 204 { head } else { head.content_length(0) };
+    let head = if close { head.connection_close() } else { head };
+    if head.finish().is_err() {
+        return Next::Close;
+    }
+    record.sent(out.len());
+    match sink.send(core, out).await {
+        Ok(()) if !close => Next::KeepAlive,
+        Ok(()) | Err(Gone) => Next::Close,
+    }
+}
+
+/// Says no, and remembers it.
+pub async fn refuse(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    refusal: &Refusal,
+    sink: &mut Sink<'_>,
+    record: &mut Record,
+) -> Next {
+    record.refused(refusal);
+    record.status(refusal.status(record.modern));
+    let id = record.id.map(|id| id.of(incoming.body));
+    let close = !incoming.head.keep_alive || core.draining.get() || refusal.ends_connection();
+    let out = rendered(refusal, id, record.modern, close);
+    record.sent(out.len());
+    match sink.send(core, out).await {
+        Ok(()) if !close => Next::KeepAlive,
+        Ok(()) if refusal.ends_connection() => Next::Linger,
+        Ok(()) | Err(Gone) => Next::Close,
+    }
+}
+
+/// Says no before there is a record to write it in: a hand-over that failed.
+pub async fn refuse_plain(core: &Rc<Core>, incoming: &Incoming<'_>, refusal: &Refusal, sink: &mut Sink<'_>) -> Next {
+    let mut record = Record::begin(core, &core.adopted());
+    let next = refuse(core, incoming, refusal, sink, &mut record).await;
+    record.write(core, &core.adopted(), incoming);
+    next
+}
+
+/// Says no to what could not be read as a request. The caller closes, lingering.
+pub async fn refuse_unread(core: &Rc<Core>, sink: &mut Sink<'_>, refusal: &Refusal) {
+    let _ = sink.send(core, rendered(refusal, None, false, true)).await;
+}
+
+fn rendered(refusal: &Refusal, id: Option<&[u8]>, modern: bool, close: bool) -> Buf {
+    let mut body = Buf::new();
+    refusal.append_body(body.vec(), id, modern);
+    let mut out = Buf::with_capacity(HEAD_ROOM + body.len());
+    let head = write::reply(out.vec(), refusal.status(modern))
+        .header("Content-Type", b"application/json")
+        .content_length(body.len() as u64);
+    let head = refusal.headers(head);
+    let head = if close { head.connection_close() } else { head };
+    // Every header here is ours, so this cannot fail; an empty answer would close the connection.
+    let _ = head.finish();
+    out.vec().extend_from_slice(&body);
+    out
+}

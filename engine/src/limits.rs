@@ -1,0 +1,85 @@
+//! Every bound of the data plane, with what it costs, and the sum.
+//!
+//! Worst case of a core: [`BUFFERED_BYTES_PER_CORE`] of bodies and replies on their way (an exchange
+//! that would pass it is refused with 503), plus per connection a task of a few hundred bytes when it
+//! is idle, plus sessions and pending calls as counted below.
+
+/// Connections a core serves at once; more are answered 503 and closed. An idle one holds no buffer.
+pub const CONNECTIONS_PER_CORE_MAX: usize = 16_384;
+/// Exchanges a core has under way at once; more are answered 503.
+pub const INFLIGHT_PER_CORE_MAX: usize = 4_096;
+/// Bytes a core holds in buffers before it refuses further exchanges.
+pub const BUFFERED_BYTES_PER_CORE: usize = 512 * 1024 * 1024;
+/// What an overloaded core asks a client to wait.
+pub const RETRY_AFTER_S: u64 = 1;
+
+/// A request's head must be complete this long after its first byte.
+pub const HEAD_MS_MAX: u64 = 10_000;
+/// A request's body must make progress at least this often.
+pub const BODY_STALL_MS_MAX: u64 = 15_000;
+/// A client must take some of its reply at least this often.
+pub const SEND_STALL_MS_MAX: u64 = 30_000;
+/// A connection without a request this long gives its buffer and its future back.
+pub const PARK_AFTER_MS: u64 = 1_000;
+
+/// What a refused client may still send so that it can read the refusal, and for how long.
+pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const LINGER_MS_MAX: u64 = 2_000;
+
+/// A JSON reply up to this size is checked whole before its first byte leaves; a larger one is checked
+/// while it streams.
+pub const REPLY_WINDOW_BYTES: usize = 64 * 1024;
+/// A line of a stdio child.
+pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What a list, a probe or a handshake may answer.
+pub const ASKED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Pages that are followed when an upstream is asked what it offers.
+pub const LIST_PAGES_MAX: usize = 200;
+
+/// Idle connections kept per upstream endpoint and core.
+pub const UPSTREAM_IDLE_MAX: usize = 256;
+/// An idle upstream connection is closed after this.
+pub const UPSTREAM_IDLE_MS_MAX: u64 = 30_000;
+/// An upstream connection idle for longer than this is looked at before it is used again.
+pub const UPSTREAM_TRUST_MS: u64 = 1_000;
+/// Sessions a core keeps with one legacy upstream; the least recently used goes first.
+pub const UPSTREAM_SESSIONS_MAX: usize = 1_024;
+
+/// Calls one stdio child works on at once; more are answered as busy. A pending call is 200 bytes.
+pub const CHILD_PENDING_MAX: usize = 1_024;
+/// Notifications that wait for one call's client before further ones are dropped.
+pub const CHILD_QUEUE_MAX: usize = 256;
+/// A child must answer its first message within this; package runners download first.
+pub const CHILD_START_MS_MAX: u64 = 60_000;
+/// Between restarts of a child that ended: doubled each time up to the second figure.
+pub const CHILD_BACKOFF_MS: (u64, u64) = (250, 30_000);
+/// After stdin was closed: SIGTERM, and after as long again SIGKILL.
+pub const CHILD_GRACE_MS: u64 = 2_000;
+
+/// Sessions of older clients per core: about 100 bytes each.
+pub const SESSIONS_PER_CORE_MAX: usize = 65_536;
+/// A session unused for this long is gone.
+pub const SESSION_IDLE_MS_MAX: u64 = 60 * 60 * 1_000;
+
+/// Views kept per core; the cache starts over beyond it.
+pub const VIEWS_PER_CORE_MAX: usize = 1_024;
+/// Items and bytes of one page of a list.
+pub const PAGE_ITEMS_MAX: usize = 1_000;
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Reports to control that may wait.
+pub const EVENTS_MAX: usize = 4_096;
+/// Access-log bytes gathered before they are handed to the writer, and buffers that may wait there.
+pub const LOG_FLUSH_BYTES: usize = 64 * 1024;
+pub const LOG_BUFFERS_MAX: usize = 64;
+
+/// How often a worker looks at deadlines.
+pub const TICK_MS: u64 = 50;
+/// Lists are asked for again this often, and sooner after a failure.
+pub const RELIST_MS: u64 = 300_000;
+pub const RELIST_FAILED_MS: (u64, u64) = (1_000, 60_000);
+
+const _: () = assert!(REPLY_WINDOW_BYTES < BUFFERED_BYTES_PER_CORE / 64);
+const _: () = assert!(CONNECTIONS_PER_CORE_MAX >= INFLIGHT_PER_CORE_MAX);
+const _: () = assert!(TICK_MS * 10 <= PARK_AFTER_MS);
+const _: () = assert!(LINGER_MS_MAX > TICK_MS);

@@ -1,0 +1,128 @@
+//! Sealing of session ids: ChaCha20-Poly1305 under a key of this process, no key derivation per
+//! request. A client can neither read an id nor make one; every worker can open it.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::AeadInPlace;
+use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
+use strait_protocol::mcp::Revision;
+
+use super::SessionId;
+
+const NONCE: usize = 12;
+const TAG: usize = 16;
+/// worker 2, server 2, revision 1, principal 8, serial 16
+const PLAIN: usize = 29;
+const SEALED: usize = NONCE + PLAIN + TAG;
+/// Visible characters of an id: 76. The limit other parts may rely on is 128.
+pub const ID_CHARS_MAX: usize = (SEALED * 4).div_ceil(3);
+
+const _: () = assert!(ID_CHARS_MAX <= 128);
+
+/// The key of all session ids of this process. `Clone` shares the key with every worker.
+#[derive(Clone)]
+pub struct Seal {
+    cipher: ChaCha20Poly1305,
+}
+
+impl Seal {
+    /// A fresh key.
+    pub fn random() -> std::io::Result<Seal> {
+        let mut key = [0; 32];
+        fill_random(&mut key)?;
+        Ok(Seal { cipher: ChaCha20Poly1305::new(Key::from_slice(&key)) })
+    }
+
+    /// A number nobody can guess.
+    pub fn serial() -> std::io::Result<u128> {
+        let mut bytes = [0; 16];
+        fill_random(&mut bytes)?;
+        Ok(u128::from_le_bytes(bytes))
+    }
+
+    /// The id as text, appended to `out`.
+    pub fn seal(&self, id: &SessionId, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let mut sealed = [0; SEALED];
+        fill_random(&mut sealed[..NONCE])?;
+        let nonce = *Nonce::from_slice(&sealed[..NONCE]);
+        let plain = &mut sealed[NONCE..NONCE + PLAIN];
+        plain[0..2].copy_from_slice(&id.worker.to_le_bytes());
+        plain[2..4].copy_from_slice(&id.server.to_le_bytes());
+        plain[4] = id.revision as u8;
+        plain[5..13].copy_from_slice(&id.principal.to_le_bytes());
+        plain[13..29].copy_from_slice(&id.serial.to_le_bytes());
+        let tag = self
+            .cipher
+            .encrypt_in_place_detached(&nonce, b"", plain)
+            .map_err(|_| std::io::Error::other("sealing a session id failed"))?;
+        sealed[NONCE + PLAIN..].copy_from_slice(&tag);
+        let mut text = [0; ID_CHARS_MAX];
+        let written = BASE64_URL_SAFE_NO_PAD
+            .encode_slice(sealed, &mut text)
+            .map_err(|_| std::io::Error::other("a session id has an unexpected length"))?;
+        out.extend_from_slice(&text[..written]);
+        Ok(())
+    }
+
+    /// What an id says; `None` for anything that this process did not seal.
+    pub fn open(&self, text: &[u8]) -> Option<SessionId> {
+        let mut sealed = [0; SEALED];
+        if text.len() != ID_CHARS_MAX || BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut sealed) != Ok(SEALED) {
+            return None;
+        }
+        let (nonce, rest) = sealed.split_at_mut(NONCE);
+        let (plain, tag) = rest.split_at_mut(PLAIN);
+        self.cipher
+            .decrypt_in_place_detached(Nonce::from_slice(nonce), b"", plain, Tag::from_slice(tag))
+            .ok()?;
+        Some(SessionId {
+            worker: u16::from_le_bytes([plain[0], plain[1]]),
+            server: u16::from_le_bytes([plain[2], plain[3]]),
+            revision: Revision::from_index(plain[4])?,
+            principal: u64::from_le_bytes(*plain[5..].first_chunk()?),
+            serial: u128::from_le_bytes(*plain[13..].first_chunk()?),
+        })
+    }
+}
+
+fn fill_random(bytes: &mut [u8]) -> std::io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> SessionId {
+        SessionId { worker: 3, server: 7, revision: Revision::V2025_06_18, principal: u64::MAX - 5, serial: 1 << 100 }
+    }
+
+    #[test]
+    fn an_id_opens_to_what_was_sealed_and_only_under_its_key() {
+        let (seal, other) = (Seal::random().unwrap(), Seal::random().unwrap());
+        let mut text = Vec::new();
+        seal.seal(&id(), &mut text).unwrap();
+        assert_eq!(text.len(), ID_CHARS_MAX);
+        assert!(text.iter().all(|byte| (0x21..=0x7e).contains(byte)));
+        assert_eq!(seal.open(&text), Some(id()));
+        assert_eq!(other.open(&text), None);
+    }
+
+    #[test]
+    fn a_changed_id_does_not_open() {
+        let seal = Seal::random().unwrap();
+        let mut text = Vec::new();
+        seal.seal(&id(), &mut text).unwrap();
+        for at in 0..text.len() {
+            let mut changed = text.clone();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(seal.open(&changed), None, "changed at {at}");
+        }
+        assert_eq!(seal.open(&text[1..]), None);
+        assert_eq!(seal.open(b""), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! Bringing the engine up: choose a driver, bind every listener once per worker, start the threads.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use strait_table::Snapshot;
+use strait_table::rules::ArchivedLogTo;
+use tokio::sync::mpsc;
+
+use crate::audit::{AccessLog, Destination};
+use crate::core::Parts;
+use crate::handle::{Event, Facts, Handle, Level, Options, WorkerFigures};
+use crate::io::runtime::{self, DriverError};
+use crate::io::spawn::Spawner;
+use crate::io::{mailbox, tcp};
+use crate::limits::EVENTS_MAX;
+use crate::session::Seal;
+use crate::upstream::{SharedEra, Upstreams};
+use crate::worker;
+
+/// Why the engine did not start.
+#[derive(Debug)]
+pub enum StartError {
+    Driver(DriverError),
+    Listen { listener: String, address: SocketAddr, error: std::io::Error },
+    Address(String),
+    Log { error: std::io::Error },
+    Thread { error: std::io::Error },
+    Random { error: std::io::Error },
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::Driver(error) => write!(f, "{error}"),
+            StartError::Listen { listener, address, error } => {
+                write!(f, "cannot listen on {address} (listener `{listener}`): {error}")?;
+                match error.kind() {
+                    std::io::ErrorKind::AddrInUse => write!(
+                        f,
+                        "; another process has it: `ss -ltnp 'sport = :{}'` names it, or choose another `bind`",
+                        address.port()
+                    ),
+                    std::io::ErrorKind::PermissionDenied => {
+                        write!(f, "; ports under 1024 need CAP_NET_BIND_SERVICE, or choose a higher one")
+                    }
+                    std::io::ErrorKind::AddrNotAvailable => {
+                        write!(f, "; no interface of this machine has that address")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            StartError::Address(what) => f.write_str(what),
+            StartError::Log { error } => write!(f, "cannot open the access log: {error}"),
+            StartError::Thread { error } => write!(f, "cannot start a thread: {error}"),
+            StartError::Random { error } => write!(f, "the kernel gives no random numbers: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Starts the engine. It learns from upstreams at once, but accepts only after [`Handle::open`].
+pub fn start(
+    options: Options,
+    snapshot: Arc<Snapshot>,
+    facts: Facts,
+) -> Result<(Handle, mpsc::Receiver<Event>), StartError> {
+    let chosen = runtime::choose(options.driver).map_err(StartError::Driver)?;
+    let workers = options.workers.max(1);
+    let rules = snapshot.rules();
+    let destination = match &rules.access_log.to {
+        ArchivedLogTo::Off => Destination::Off,
+        ArchivedLogTo::Stdout => Destination::Stdout,
+        ArchivedLogTo::File(path) => Destination::File(PathBuf::from(path.as_str())),
+    };
+    let listeners = bind(&snapshot, workers, options.force_wrong_worker)?;
+    let addresses = listeners
+        .first()
+        .map(|of_worker| of_worker.iter().filter_map(|l| l.local_addr().ok()).collect())
+        .unwrap_or_default();
+    let (log, lines) = AccessLog::start(&destination, workers).map_err(|error| StartError::Log { error })?;
+    let (events, reports) = mpsc::channel(EVENTS_MAX);
+    let child_lines = events.clone();
+    let spawner = Spawner::start(move |line| {
+        let _ = child_lines.try_send(Event::ChildLog { upstream: line.tag as usize, line: line.line });
+    })
+    .map_err(|error| StartError::Thread { error })?;
+    let seal = Seal::random().map_err(|error| StartError::Random { error })?;
+    let eras: Vec<Arc<SharedEra>> = rules.upstreams.iter().map(|_| Arc::default()).collect();
+    let cores = runtime::cores();
+    let mut handle = Handle {
+        commands: Vec::new(),
+        figures: Vec::new(),
+        driver: chosen.driver,
+        notes: chosen.note.clone().into_iter().collect(),
+        addresses,
+        threads: Vec::new(),
+        spawner: spawner.clone(),
+        log,
+    };
+    let posts = mailbox::grid(workers);
+    for (id, ((post, lines), listeners)) in posts.into_iter().zip(lines).zip(listeners).enumerate() {
+        let (commands, orders) = mpsc::unbounded_channel();
+        let figures = Arc::new(WorkerFigures::default());
+        handle.commands.push(commands);
+        handle.figures.push(figures.clone());
+        let (snapshot, facts, seal, eras) = (snapshot.clone(), facts.clone(), seal.clone(), eras.clone());
+        let (spawner, chosen, reports) = (spawner.clone(), chosen.clone(), events.clone());
+        let force_wrong_worker = options.force_wrong_worker;
+        // With fewer than three cores a pinned worker would compete with its neighbours for one core.
+        let pin = (cores.len() >= 3).then(|| cores[id % cores.len()]);
+        let body = move || {
+            let events = reports.clone();
+            let outcome = runtime::run(&chosen, pin, move || {
+                let upstreams = Upstreams::new(&snapshot, &facts.reaches, &eras);
+                let parts = Parts {
+                    id,
+                    workers,
+                    force_wrong_worker,
+                    snapshot,
+                    facts,
+                    figures,
+                    seal,
+                    upstreams,
+                    post,
+                    events,
+                    spawner,
+                    log: lines,
+                };
+                worker::run(parts, listeners, orders)
+            });
+            let outcome = outcome.map_err(|error| error.to_string());
+            let _ = reports.blocking_send(Event::Stopped { worker: id, outcome });
+        };
+        let thread = std::thread::Builder::new().name(format!("strait-worker-{id}")).spawn(body);
+        handle.threads.push(thread.map_err(|error| StartError::Thread { error })?);
+    }
+    if let Some(note) = &chosen.note {
+        let _ = events.try_send(Event::Notice { level: Level::Warn, text: note.clone() });
+    }
+    Ok((handle, reports))
+}
+
+/// One socket per worker and listener on the same address, bound before any thread starts: a port that
+/// is taken fails here, whole.
+fn bind(snapshot: &Snapshot, workers: usize, only_first: bool) -> Result<Vec<Vec<TcpListener>>, StartError> {
+    let rules = snapshot.rules();
+    let mut addresses = worker::addresses(rules).map_err(StartError::Address)?;
+    let mut all = Vec::new();
+    for id in 0..workers {
+        let mut of_worker = Vec::new();
+        if id > 0 && only_first {
+            all.push(of_worker);
+            continue;
+        }
+        for (address, listener) in addresses.iter_mut().zip(rules.listeners.iter()) {
+            let failed = |error| StartError::Listen {
+                listener: listener.name.as_str().to_owned(),
+                address: *address,
+                error,
+            };
+            if id == 0 {
+                // With SO_REUSEPORT a second gateway of the same user would silently share the port.
+                drop(TcpListener::bind(*address).map_err(failed)?);
+            }
+            let bound = tcp::listen(*address).map_err(failed)?;
+            // Port 0 means any; the other workers join the first one's.
+            *address = bound.local_addr().map_err(failed)?;
+            of_worker.push(bound);
+        }
+        all.push(of_worker);
+    }
+    Ok(all)
+}

@@ -1,0 +1,154 @@
+//! Splices between what a client said and what an upstream understands, and back.
+//!
+//! Nothing is re-serialised: the client's bytes go on with another id, another name, and, towards the
+//! other era, the `_meta` members it asks for. Unknown members and every JSON Schema keyword survive.
+
+use std::rc::Rc;
+
+use strait_protocol::Span;
+use strait_protocol::decimal;
+use strait_protocol::jsonrpc::{Envelope, SpliceFault, Splices, append_string};
+use strait_protocol::mcp::meta::Meta;
+use strait_protocol::mcp::{Method, Names, Revision};
+
+use super::{Era, Order, UpstreamFault};
+use crate::core::Core;
+use crate::io::buffer::Buf;
+
+/// What an answer needs to know of the client.
+pub struct Client<'a> {
+    /// The id of its request, as written.
+    pub id: &'a [u8],
+    /// Its progress token, as written.
+    pub token: Option<&'a [u8]>,
+    pub modern: bool,
+    pub method: Method,
+}
+
+/// Whether other calls share the channel, so that tokens must be told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// One HTTP request and its own answer.
+    Own,
+    Shared,
+}
+
+/// Appends the client's message as this upstream is to see it.
+pub fn request(
+    core: &Rc<Core>,
+    order: &Order<'_>,
+    era: Era,
+    channel: Channel,
+    id: i64,
+    out: &mut Buf,
+) -> Result<(), UpstreamFault> {
+    let mut scratch = core.scratch.borrow_mut();
+    let splices = &mut scratch.splices;
+    splices.clear();
+    let unfit = |fault: SpliceFault| UpstreamFault::NotMcp(format!("the call cannot be edited for it ({})", fault.label()));
+    plan_request(splices, order, era, channel, id).map_err(unfit)?;
+    out.reserve(order.body.len().saturating_add_signed(splices.delta() as isize));
+    splices.write(order.body, out.vec()).map_err(unfit)
+}
+
+fn plan_request(
+    splices: &mut Splices,
+    order: &Order<'_>,
+    era: Era,
+    channel: Channel,
+    id: i64,
+) -> Result<(), SpliceFault> {
+    let message = order.message;
+    if let Some(span) = message.id {
+        splices.replace_with(span, |out| append_id(out, id))?;
+    }
+    if let (Some(bare), Some(name)) = (order.bare, named(order)) {
+        splices.replace_with(name, |out| append_string(out, bare))?;
+    }
+    if let (Channel::Shared, Some(token)) = (channel, message.progress_token) {
+        splices.replace_with(token, |out| append_id(out, id))?;
+    }
+    if era == Era::Modern && !order.client.is_modern() {
+        add_meta(splices, order)?;
+    }
+    Ok(())
+}
+
+fn append_id(out: &mut Vec<u8>, id: i64) {
+    decimal::append(out, id.unsigned_abs());
+}
+
+fn named(order: &Order<'_>) -> Option<Span> {
+    let text = match order.message.method.names() {
+        Names::Name => order.message.name,
+        Names::Uri => order.message.uri,
+        Names::Nothing | Names::Task | Names::Reference => None,
+    };
+    text.map(|text| text.raw)
+}
+
+/// A legacy client's call, for a modern server: no capability is declared that this gateway could not
+/// serve on the client's behalf.
+fn add_meta(splices: &mut Splices, order: &Order<'_>) -> Result<(), SpliceFault> {
+    let meta = Meta {
+        protocol_version: Revision::V2026_07_28.as_str(),
+        client_capabilities: b"{}",
+        client_info: Some(CLIENT_INFO.as_bytes()),
+        log_level: None,
+        progress_token: None,
+        traceparent: None,
+    };
+    let message = order.message;
+    match (message.meta, message.params) {
+        (Some(span), _) => {
+            let mut members = Vec::new();
+            meta.append_members(&mut members);
+            if !message.meta_empty {
+                members.push(b',');
+            }
+            splices.insert(span.start + 1, &members)
+        }
+        (None, Some(params)) => {
+            let mut member = b"\"_meta\":".to_vec();
+            meta.append(&mut member);
+            if !message.params_empty {
+                member.push(b',');
+            }
+            splices.insert(params.start + 1, &member)
+        }
+        (None, None) => {
+            let mut member = b"\"params\":{\"_meta\":".to_vec();
+            meta.append(&mut member);
+            member.extend_from_slice(b"},");
+            splices.insert(message.open, &member)
+        }
+    }
+}
+
+/// How this gateway introduces itself to upstreams.
+pub const CLIENT_INFO: &str = concat!("{\"name\":\"strait\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
+
+/// Plans the edits of an upstream's message for the client. A message that cannot be edited within the
+/// splice limit (there are at most four edits) is left as it is.
+pub fn answer(splices: &mut Splices, bytes: &[u8], envelope: &Envelope, client: &Client<'_>, legacy: bool) {
+    let _ = bytes;
+    if let Some(id) = envelope.id {
+        let _ = splices.replace(id, client.id);
+    }
+    if let (Some(span), Some(token)) = (envelope.progress_token, client.token) {
+        let _ = splices.replace(span, token);
+    }
+    if client.modern && legacy {
+        if let Some(open) = envelope.result_open {
+            let _ = splices.replace_with(Span { start: open.after, len: 0 }, |out| {
+                out.extend_from_slice(b"\"resultType\":\"complete\"");
+                if client.method == Method::ResourcesRead {
+                    out.extend_from_slice(b",\"ttlMs\":0,\"cacheScope\":\"private\"");
+                }
+                if !open.empty {
+                    out.push(b',');
+                }
+            });
+        }
+    }
+}

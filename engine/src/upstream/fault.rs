@@ -1,0 +1,87 @@
+//! What can go wrong with an upstream, by layer, in words for whoever has to mend it.
+
+use std::fmt;
+
+/// Why an upstream did not answer a call as it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamFault {
+    /// Control could not resolve it; the text says which layer.
+    Unreachable(String),
+    Connect(String),
+    ConnectTimeout { ms: u32 },
+    Send(String),
+    FirstByteTimeout { ms: u32 },
+    CallTimeout { ms: u32 },
+    /// It closed the connection or ended before its answer was complete.
+    Closed { after_bytes: bool },
+    Http(String),
+    Status { status: u16 },
+    NotMcp(String),
+    WrongId,
+    TooLarge { limit: usize },
+    Handshake(String),
+    Busy { limit: usize },
+    Spawn(String),
+    Exited(String),
+    /// The client went away; nobody reads this.
+    ClientGone,
+}
+
+impl UpstreamFault {
+    pub fn label(&self) -> &'static str {
+        use UpstreamFault::*;
+        match self {
+            Unreachable(_) => "upstream_unreachable",
+            Connect(_) => "upstream_connect",
+            ConnectTimeout { .. } => "upstream_connect_timeout",
+            Send(_) => "upstream_send",
+            FirstByteTimeout { .. } => "upstream_first_byte_timeout",
+            CallTimeout { .. } => "upstream_call_timeout",
+            Closed { .. } => "upstream_closed",
+            Http(_) => "upstream_http",
+            Status { .. } => "upstream_status",
+            NotMcp(_) => "upstream_not_mcp",
+            WrongId => "upstream_wrong_id",
+            TooLarge { .. } => "upstream_reply_too_large",
+            Handshake(_) => "upstream_handshake",
+            Busy { .. } => "upstream_busy",
+            Spawn(_) => "upstream_spawn",
+            Exited(_) => "upstream_exited",
+            ClientGone => "client_gone",
+        }
+    }
+
+    /// Whether the same call may succeed later without anyone mending anything.
+    pub fn is_retryable(&self) -> bool {
+        use UpstreamFault::*;
+        !matches!(self, NotMcp(_) | WrongId | TooLarge { .. } | Http(_) | Spawn(_) | ClientGone)
+    }
+}
+
+impl fmt::Display for UpstreamFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use UpstreamFault::*;
+        match self {
+            Unreachable(why) => f.write_str(why),
+            Connect(error) => write!(f, "connect failed: {error}; is it running?"),
+            ConnectTimeout { ms } => write!(f, "connect timed out after {ms} ms"),
+            Send(error) => write!(f, "sending the request failed: {error}"),
+            FirstByteTimeout { ms } => write!(f, "no first byte of an answer within {ms} ms"),
+            CallTimeout { ms } => write!(f, "no complete answer within {ms} ms"),
+            Closed { after_bytes: false } => write!(f, "closed the connection without an answer"),
+            Closed { after_bytes: true } => write!(f, "closed the connection in the middle of its answer"),
+            Http(what) => write!(f, "malformed HTTP: {what}"),
+            Status { status } => write!(f, "answered HTTP {status} without a JSON-RPC message"),
+            NotMcp(what) => write!(f, "answer is not a JSON-RPC message: {what}"),
+            WrongId => write!(f, "answered with another request's id"),
+            TooLarge { limit } => write!(f, "answer over the limit of {limit} bytes"),
+            Handshake(what) => write!(f, "MCP handshake failed: {what}"),
+            Busy { limit } => write!(f, "busy: {limit} calls are waiting for it already"),
+            Spawn(why) => f.write_str(why),
+            Exited(how) => write!(f, "its process ended ({how}) before answering"),
+            ClientGone => write!(f, "the client went away"),
+        }
+    }
+}
+
+impl std::error::Error for UpstreamFault {}

@@ -1,0 +1,68 @@
+//! The words of a handshake with an upstream, for every transport: which messages open a
+//! conversation, and what their answers mean.
+
+use strait_protocol::jsonrpc::{Envelope, Members, unescape};
+use strait_protocol::mcp::Revision;
+use strait_protocol::mcp::codes;
+use strait_protocol::mcp::meta::Meta;
+
+use super::dialect::CLIENT_INFO;
+use super::{Era, UpstreamFault};
+
+/// The notification that ends a legacy handshake.
+pub const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+pub fn initialize(id: i64) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{CLIENT_INFO}}}}}"#,
+        Revision::LATEST_LEGACY.as_str()
+    )
+}
+
+pub fn discover(id: i64) -> Vec<u8> {
+    let mut out = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"server/discover","params":{{"_meta":"#).into_bytes();
+    Meta {
+        protocol_version: Revision::V2026_07_28.as_str(),
+        client_capabilities: b"{}",
+        client_info: Some(CLIENT_INFO.as_bytes()),
+        log_level: None,
+        progress_token: None,
+        traceparent: None,
+    }
+    .append(&mut out);
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// What an answer to `server/discover` says of the server. An error that only a modern server makes
+/// means modern; any other means that it does not know the question.
+pub fn era(envelope: &Envelope, status: u16) -> Era {
+    let modern_error = envelope.error_code.is_some_and(|code| {
+        codes::is_modern_only(code) || (status == 404 && code == codes::METHOD_NOT_FOUND)
+    });
+    if envelope.has_result || modern_error { Era::Modern } else { Era::Legacy }
+}
+
+/// The version a server chose in its answer to `initialize`.
+pub fn negotiated(message: &[u8], envelope: &Envelope) -> Result<Revision, UpstreamFault> {
+    let refused = |what: String| UpstreamFault::Handshake(what);
+    let Some(result) = envelope.result else {
+        let code = envelope.error_code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
+        return Err(refused(format!("initialize was answered with an error ({code})")));
+    };
+    let version = Members::find(message, result, "protocolVersion").ok().flatten();
+    let text = version.and_then(|raw| raw.of(message).strip_prefix(b"\"")?.strip_suffix(b"\""));
+    let revision = text.and_then(Revision::parse).filter(|revision| !revision.is_modern());
+    revision.ok_or_else(|| {
+        let found = text.map_or("none".into(), String::from_utf8_lossy);
+        refused(format!("expected a known protocolVersion, found `{}`", found.chars().take(40).collect::<String>()))
+    })
+}
+
+/// What a server says about itself in the answer to `initialize` or `server/discover`.
+pub fn instructions(message: &[u8], envelope: &Envelope) -> Option<String> {
+    let raw = Members::find(message, envelope.result?, "instructions").ok()??.of(message);
+    let mut text = Vec::new();
+    unescape(raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?, &mut text);
+    String::from_utf8(text).ok()
+}

@@ -1,0 +1,131 @@
+//! A call to an HTTP upstream, in whichever era it speaks: choose a replica, find or open a session,
+//! send, and mend once what a lost session or a replaced server broke.
+
+use std::rc::Rc;
+
+use strait_protocol::mcp::{Method, Names};
+
+use super::post::Post;
+use super::reply::HttpReply;
+use super::{era, session};
+use crate::core::Core;
+use crate::handle::HttpEndpoint;
+use crate::io::buffer::Buf;
+use crate::upstream::dialect::{self, Channel};
+use crate::upstream::{Era, Order, Upstream, UpstreamFault, handshake};
+
+/// Sends a call and reads the head of its answer.
+pub async fn call(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    endpoints: &[HttpEndpoint],
+    order: &Order<'_>,
+) -> Result<HttpReply, UpstreamFault> {
+    let mut mended = false;
+    let mut replicas_left = endpoints.len();
+    loop {
+        let attempt = once(core, upstream, endpoints, order).await;
+        match attempt {
+            Ok(reply) => match reply.objection() {
+                None => return Ok(reply),
+                Some(Objection::SessionLost) if !mended => session::forget(upstream, order.principal),
+                Some(Objection::OtherEra) if !mended && upstream.fixed_era.is_none() => upstream.era.set(None),
+                Some(_) => return Ok(reply),
+            },
+            // Nothing was sent: another replica may do.
+            Err(UpstreamFault::Connect(_) | UpstreamFault::ConnectTimeout { .. }) if replicas_left > 1 => {
+                replicas_left -= 1;
+                session::forget(upstream, order.principal);
+                continue;
+            }
+            Err(fault) => return Err(fault),
+        }
+        mended = true;
+    }
+}
+
+/// Why a reply is not the answer to what was asked, though the server proved that it did nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objection {
+    SessionLost,
+    OtherEra,
+}
+
+async fn once(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    endpoints: &[HttpEndpoint],
+    order: &Order<'_>,
+) -> Result<HttpReply, UpstreamFault> {
+    let era = era(core, upstream, endpoints).await?;
+    let session = match era {
+        Era::Legacy => Some(session::session(core, upstream, endpoints, order.principal).await?),
+        Era::Modern => None,
+    };
+    let replica = session.as_ref().map_or_else(|| upstream.http.next_turn(endpoints.len()), |s| s.replica);
+    let id = upstream.next_id();
+    let mut body = Buf::with_capacity(order.body.len() + BODY_ROOM);
+    let channel = if era == Era::Legacy { Channel::Shared } else { Channel::Own };
+    dialect::request(core, order, era, channel, id, &mut body)?;
+    let mut said = Vec::new();
+    let post = Post {
+        id: order.message.id.map(|_| id),
+        name: name(order, &mut said),
+        session,
+        head: order.head,
+        client_fd: order.client_fd,
+        ..Post::new(upstream, order.message.method, era)
+    };
+    let mut reply = post.send(core, endpoints, replica, body).await?;
+    reply.look_at_refusal(core).await?;
+    Ok(reply)
+}
+
+/// Room for what splices add: a synthesised `_meta` is under 300 bytes.
+const BODY_ROOM: usize = 512;
+
+/// What `Mcp-Name` must say: the upstream's own name for the item.
+fn name<'n>(order: &'n Order<'_>, said: &'n mut Vec<u8>) -> Option<&'n [u8]> {
+    if let Some(bare) = order.bare {
+        return Some(bare);
+    }
+    let text = match order.message.method.names() {
+        Names::Name => order.message.name,
+        Names::Uri => order.message.uri,
+        Names::Task => order.message.task_id,
+        Names::Nothing | Names::Reference => None,
+    };
+    text.map(|text| text.read(order.body, said))
+}
+
+/// Asks a server of unknown era what it is.
+pub async fn probe(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    endpoints: &[HttpEndpoint],
+) -> Result<Era, UpstreamFault> {
+    let id = upstream.next_id();
+    let mut fault = UpstreamFault::Unreachable("it has no endpoint".to_owned());
+    for replica in 0..endpoints.len() {
+        let post = Post { id: Some(id), ..Post::new(upstream, Method::ServerDiscover, Era::Modern) };
+        let body = Buf::from(handshake::discover(id).as_slice());
+        match post.send(core, endpoints, replica, body).await {
+            Ok(mut reply) => {
+                let status = reply.status();
+                if matches!(status, 401 | 403 | 407 | 500..) {
+                    return Err(UpstreamFault::Status { status });
+                }
+                return Ok(match reply.whole(core).await {
+                    Ok(answer) => {
+                        upstream.instructions.replace(handshake::instructions(answer.bytes(), &answer.envelope));
+                        handshake::era(&answer.envelope, status)
+                    }
+                    Err(_) => Era::Legacy,
+                });
+            }
+            Err(other @ (UpstreamFault::Connect(_) | UpstreamFault::ConnectTimeout { .. })) => fault = other,
+            Err(other) => return Err(other),
+        }
+    }
+    Err(fault)
+}

@@ -1,0 +1,114 @@
+//! A JSON message larger than the window, edited while it passes.
+//!
+//! The scanner runs ahead of what leaves: the last [`HOLD_BYTES`] stay until more has come, so that an
+//! id which ends a megabyte message is still here when it is recognised. An id that is not ours ends
+//! the reply; what has left by then is an answer cut short, which no client takes for a whole one.
+
+use std::rc::Rc;
+
+use strait_protocol::Span;
+use strait_protocol::jsonrpc::{Envelope, IdValue, Scanner};
+
+use crate::core::Core;
+use crate::io::buffer::Buf;
+use crate::limits::REPLY_WINDOW_BYTES;
+use crate::upstream::UpstreamFault;
+use crate::upstream::dialect::{self, Client};
+
+/// More than an id of ours can be long.
+const HOLD_BYTES: usize = 64;
+
+pub struct Large {
+    scanner: Scanner,
+    /// Fed, but not yet sent on.
+    held: Buf,
+    /// Bytes sent on before `held`.
+    sent: u32,
+}
+
+impl Large {
+    /// Goes on where a gathering of `held`, all of it fed to `scanner`, became too much.
+    pub fn begin(scanner: Scanner, held: Buf) -> Large {
+        Large { scanner, held, sent: 0 }
+    }
+
+    pub fn feed(&mut self, piece: &[u8]) -> Result<(), UpstreamFault> {
+        self.scanner.feed(piece).map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
+        self.held.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// What can leave now, once it is worth a send.
+    pub fn take(
+        &mut self,
+        core: &Rc<Core>,
+        client: &Client<'_>,
+        legacy: bool,
+        id: Option<i64>,
+    ) -> Result<Option<Buf>, UpstreamFault> {
+        if self.held.len() < REPLY_WINDOW_BYTES / 2 {
+            return Ok(None);
+        }
+        let envelope = *self.scanner.envelope();
+        if envelope.id.is_some() && envelope.id_value != id.map_or(IdValue::Absent, IdValue::Integer) {
+            return Err(UpstreamFault::WrongId);
+        }
+        let mut leaving = self.held.len() - HOLD_BYTES;
+        // A place to edit that the cut would split stays whole.
+        for span in edited(&envelope) {
+            let start = (span.start as usize).saturating_sub(self.sent as usize);
+            let end = (span.end() as usize).saturating_sub(self.sent as usize);
+            if start < leaving && end > leaving {
+                leaving = start;
+            }
+        }
+        self.leave(core, client, legacy, &envelope, leaving).map(Some)
+    }
+
+    /// The rest, when the message is whole and ours.
+    pub fn finish(
+        &mut self,
+        core: &Rc<Core>,
+        client: &Client<'_>,
+        legacy: bool,
+        id: Option<i64>,
+    ) -> Result<Buf, UpstreamFault> {
+        let envelope = self.scanner.finish().map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
+        if envelope.id_value != id.map_or(IdValue::Absent, IdValue::Integer) {
+            return Err(UpstreamFault::WrongId);
+        }
+        let rest = self.held.len();
+        self.leave(core, client, legacy, &envelope, rest)
+    }
+
+    fn leave(
+        &mut self,
+        core: &Rc<Core>,
+        client: &Client<'_>,
+        legacy: bool,
+        envelope: &Envelope,
+        bytes: usize,
+    ) -> Result<Buf, UpstreamFault> {
+        let (from, to) = (self.sent, self.sent + bytes as u32);
+        let within = |span: Span| (from..to).contains(&span.start).then(|| Span { start: span.start - from, ..span });
+        let mut here = Envelope { id: envelope.id.and_then(within), ..Envelope::default() };
+        here.result_open = envelope.result_open.filter(|open| (from..to).contains(&open.after)).map(|mut open| {
+            open.after -= from;
+            open
+        });
+        let mut scratch = core.scratch.borrow_mut();
+        scratch.splices.clear();
+        let piece = self.held.get(..bytes).unwrap_or_default();
+        dialect::answer(&mut scratch.splices, piece, &here, client, legacy);
+        let mut out = Buf::with_capacity(bytes.saturating_add_signed(scratch.splices.delta() as isize));
+        scratch.splices.write(piece, out.vec()).map_err(|fault| UpstreamFault::NotMcp(fault.label().to_owned()))?;
+        self.held.consume_front(bytes);
+        self.sent = to;
+        Ok(out)
+    }
+}
+
+fn edited(envelope: &Envelope) -> impl Iterator<Item = Span> {
+    let open = envelope.result_open.map(|open| Span { start: open.after, len: 0 });
+    [envelope.id, open].into_iter().flatten()
+}

@@ -1,0 +1,62 @@
+//! Streamable HTTP upstreams of both eras.
+//!
+//! Every worker has its own connections, so modern traffic never leaves the core it arrived on. A call
+//! is one POST; its reply is read by [`HttpReply`]. A legacy server gets a session per principal
+//! ([`session`]), because what one principal does in it must not show to another.
+
+mod call;
+mod large;
+mod pool;
+mod post;
+mod reply;
+mod session;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+pub use call::call;
+pub use reply::HttpReply;
+
+use super::{Era, Upstream, UpstreamFault};
+use crate::core::Core;
+use crate::handle::HttpEndpoint;
+
+/// What one worker keeps of an HTTP upstream.
+#[derive(Default)]
+pub struct State {
+    pools: RefCell<Vec<pool::Pool>>,
+    sessions: RefCell<HashMap<u64, session::Session>>,
+    /// The replica whose turn it is.
+    turn: Cell<usize>,
+}
+
+impl State {
+    /// Nothing that was open is used again.
+    pub fn forget(&self) {
+        self.pools.borrow_mut().clear();
+        self.sessions.borrow_mut().clear();
+    }
+
+    pub fn sweep(&self, now_ms: u64) {
+        for pool in self.pools.borrow_mut().iter_mut() {
+            pool.sweep(now_ms);
+        }
+    }
+
+    fn next_turn(&self, replicas: usize) -> usize {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn % replicas.max(1)
+    }
+}
+
+/// The era of an upstream, asked once per process for all workers.
+async fn era(core: &Rc<Core>, upstream: &Rc<Upstream>, endpoints: &[HttpEndpoint]) -> Result<Era, UpstreamFault> {
+    if let Some(era) = upstream.known_era() {
+        return Ok(era);
+    }
+    let era = call::probe(core, upstream, endpoints).await?;
+    upstream.era.set(Some(era));
+    Ok(era)
+}

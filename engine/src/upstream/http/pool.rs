@@ -1,0 +1,93 @@
+//! Idle connections to one endpoint, the most recently used first: those that are needed stay warm,
+//! the rest age out.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::core::Core;
+use crate::handle::HttpEndpoint;
+use crate::io::tcp::Stream;
+use crate::limits::{UPSTREAM_IDLE_MAX, UPSTREAM_IDLE_MS_MAX, UPSTREAM_TRUST_MS};
+use crate::upstream::{Upstream, UpstreamFault};
+
+#[derive(Default)]
+pub struct Pool {
+    idle: Vec<(Stream, u64)>,
+}
+
+impl Pool {
+    fn take(&mut self, now_ms: u64) -> Option<Stream> {
+        while let Some((stream, since_ms)) = self.idle.pop() {
+            let idle_ms = now_ms.saturating_sub(since_ms);
+            // Looking costs a system call, so only those that had time to be closed are looked at.
+            if idle_ms < UPSTREAM_TRUST_MS || (idle_ms < UPSTREAM_IDLE_MS_MAX && !stream.peer_closed()) {
+                return Some(stream);
+            }
+        }
+        None
+    }
+
+    fn put(&mut self, stream: Stream, now_ms: u64) {
+        if self.idle.len() < UPSTREAM_IDLE_MAX {
+            self.idle.push((stream, now_ms));
+        }
+    }
+
+    pub fn sweep(&mut self, now_ms: u64) {
+        self.idle.retain(|(_, since_ms)| now_ms.saturating_sub(*since_ms) < UPSTREAM_IDLE_MS_MAX);
+    }
+}
+
+/// A connection, and whether it had been used before.
+pub struct Line {
+    pub stream: Stream,
+    pub reused: bool,
+}
+
+/// An idle connection of the pool, or a new one.
+pub async fn line(
+    core: &Rc<Core>,
+    upstream: &Upstream,
+    endpoint: &HttpEndpoint,
+    replica: usize,
+) -> Result<Line, UpstreamFault> {
+    let now_ms = core.clock.coarse_ms();
+    let pooled = upstream.http.pools.borrow_mut().get_mut(replica).and_then(|pool| pool.take(now_ms));
+    match pooled {
+        Some(stream) => Ok(Line { stream, reused: true }),
+        None => fresh(upstream, endpoint).await,
+    }
+}
+
+pub async fn fresh(upstream: &Upstream, endpoint: &HttpEndpoint) -> Result<Line, UpstreamFault> {
+    let ms = upstream.timeouts.connect_ms;
+    match Stream::connect(endpoint.address, Duration::from_millis(ms.into())).await {
+        Ok(stream) => Ok(Line { stream, reused: false }),
+        Err(error) => {
+            // Whatever answers there next may be another version of it.
+            upstream.era.set(None);
+            Err(if error.kind() == std::io::ErrorKind::TimedOut {
+                UpstreamFault::ConnectTimeout { ms }
+            } else {
+                UpstreamFault::Connect(format!("{} ({})", plain(&error), endpoint.address))
+            })
+        }
+    }
+}
+
+/// Gives a connection back whose last reply was read to its end.
+pub fn give_back(core: &Rc<Core>, upstream: &Upstream, replica: usize, stream: Stream) {
+    let mut pools = upstream.http.pools.borrow_mut();
+    if pools.len() <= replica {
+        pools.resize_with(replica + 1, Pool::default);
+    }
+    if let Some(pool) = pools.get_mut(replica) {
+        pool.put(stream, core.clock.coarse_ms());
+    }
+}
+
+/// An I/O error without "(os error N)".
+pub fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}

@@ -1,0 +1,191 @@
+//! One POST to an upstream: the head is written from scratch, the connection is the pool's or new, and
+//! a pooled connection that turns out to be dead is replaced once when that cannot repeat anything.
+
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+use strait_protocol::http1::{RequestHead, parse_reply, worth_parsing, write};
+use strait_protocol::mcp::{Method, Revision, header};
+
+use super::pool::{self, Line};
+use super::reply::HttpReply;
+use super::session::Session;
+use crate::core::Core;
+use crate::handle::HttpEndpoint;
+use crate::io::buffer::Buf;
+use crate::io::watch::{Cause, Watch};
+use crate::upstream::{Era, Upstream, UpstreamFault};
+
+/// What the head of a request says.
+pub struct Post<'a> {
+    pub upstream: &'a Rc<Upstream>,
+    pub method: Method,
+    pub era: Era,
+    /// `None` for a notification.
+    pub id: Option<i64>,
+    /// For `Mcp-Name`, as text.
+    pub name: Option<&'a [u8]>,
+    pub session: Option<Session>,
+    /// The client's head, for `Mcp-Param-*`.
+    pub head: Option<(&'a RequestHead, &'a [u8])>,
+    pub client_fd: Option<RawFd>,
+}
+
+impl<'a> Post<'a> {
+    pub fn new(upstream: &'a Rc<Upstream>, method: Method, era: Era) -> Post<'a> {
+        Post { upstream, method, era, id: None, name: None, session: None, head: None, client_fd: None }
+    }
+
+    /// Sends `body` and reads the head of the answer.
+    pub async fn send(
+        &self,
+        core: &Rc<Core>,
+        endpoints: &[HttpEndpoint],
+        replica: usize,
+        body: Buf,
+    ) -> Result<HttpReply, UpstreamFault> {
+        let endpoint =
+            endpoints.get(replica).ok_or_else(|| UpstreamFault::Unreachable("it has no endpoint".to_owned()))?;
+        let mut head = Buf::new();
+        self.write_head(endpoint, body.len(), &mut head)?;
+        let began_ms = core.clock.coarse_ms();
+        let timeouts = self.upstream.timeouts;
+        let mut body = body;
+        let mut line = pool::line(core, self.upstream, endpoint, replica).await?;
+        loop {
+            let reused = line.reused;
+            let watch = self.watch(core, began_ms + u64::from(timeouts.first_byte_ms), &line);
+            let (sent, head_back, body_back) = line.stream.send_parts(head, body).await;
+            (head, body) = (head_back, body_back);
+            if let Err(error) = sent {
+                self.check(&watch, timeouts.first_byte_ms)?;
+                if !reused {
+                    return Err(UpstreamFault::Send(pool::plain(&error)));
+                }
+            } else {
+                match self.receive(core, line, watch, replica).await {
+                    Ok(mut reply) => {
+                        reply.expire_at(began_ms + u64::from(timeouts.call_ms));
+                        return Ok(reply);
+                    }
+                    Err(UpstreamFault::Closed { after_bytes: false }) if reused && self.may_repeat() => {}
+                    Err(fault) => return Err(fault),
+                }
+            }
+            line = pool::fresh(self.upstream, endpoint).await?;
+        }
+    }
+
+    /// A pooled connection may have died while idle. Nothing of an answer came, but a tool may have
+    /// run: only what is safe to repeat is sent again.
+    fn may_repeat(&self) -> bool {
+        self.method != Method::ToolsCall
+    }
+
+    fn watch(&self, core: &Rc<Core>, deadline_ms: u64, line: &Line) -> Watch {
+        let watch = core.watches.shutdown_at(deadline_ms, line.stream.fd());
+        match self.client_fd {
+            Some(client) => watch.also_client(client),
+            None => watch,
+        }
+    }
+
+    fn check(&self, watch: &Watch, ms: u32) -> Result<(), UpstreamFault> {
+        match (watch.fired(), watch.cause()) {
+            (false, _) => Ok(()),
+            (true, Cause::Deadline) => Err(UpstreamFault::FirstByteTimeout { ms }),
+            (true, Cause::ClientGone) => Err(UpstreamFault::ClientGone),
+        }
+    }
+
+    async fn receive(
+        &self,
+        core: &Rc<Core>,
+        mut line: Line,
+        watch: Watch,
+        replica: usize,
+    ) -> Result<HttpReply, UpstreamFault> {
+        let mut buf = Buf::new();
+        let mut seen = 0;
+        loop {
+            if worth_parsing(&buf, seen) {
+                let parsed = parse_reply(&buf).map_err(|fault| UpstreamFault::Http(fault.message().into_owned()))?;
+                match parsed {
+                    Some(head) if head.is_interim() => {
+                        buf.consume_front(head.head_bytes as usize);
+                        seen = 0;
+                        continue;
+                    }
+                    Some(head) => return HttpReply::begin(self, line.stream, buf, head, watch, replica),
+                    None => {}
+                }
+            }
+            seen = buf.len();
+            if buf.room() == 0 {
+                buf.reserve(buf.len());
+            }
+            let (received, returned) = line.stream.recv(buf).await;
+            buf = returned;
+            match received {
+                Ok(0) | Err(_) => {
+                    self.check(&watch, self.upstream.timeouts.first_byte_ms)?;
+                    let _ = core;
+                    return Err(UpstreamFault::Closed { after_bytes: !buf.is_empty() });
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn write_head(&self, endpoint: &HttpEndpoint, body_bytes: usize, out: &mut Buf) -> Result<(), UpstreamFault> {
+        let out = out.vec();
+        let mut named = Vec::new();
+        let mut head = write::request(out, b"POST", endpoint.path.as_bytes())
+            .header("Host", endpoint.host.as_bytes())
+            .header("Content-Type", b"application/json")
+            .header("Accept", b"application/json, text/event-stream")
+            .content_length(body_bytes as u64);
+        match (self.era, &self.session) {
+            (Era::Modern, _) => {
+                head = head
+                    .header(header::PROTOCOL_VERSION, Revision::V2026_07_28.as_str().as_bytes())
+                    .header(header::METHOD, self.method.as_str().as_bytes());
+                if let Some(name) = self.name {
+                    let plain = name.iter().all(|byte| (0x21..=0x7e).contains(byte)) && !name.starts_with(b"=?");
+                    if plain {
+                        head = head.header(header::NAME, name);
+                    } else {
+                        header::encode(&mut named, name);
+                        head = head.header(header::NAME, &named);
+                    }
+                }
+                head = self.forward_parameters(head);
+            }
+            (Era::Legacy, Some(session)) => {
+                head = head.header_if(header::SESSION_ID, session.id.as_deref());
+                head = head.header(header::PROTOCOL_VERSION, session.revision.as_str().as_bytes());
+            }
+            (Era::Legacy, None) => {}
+        }
+        for (name, value) in &endpoint.headers {
+            head = head.named(name.as_bytes(), value.as_bytes());
+        }
+        head.finish()
+            .map_err(|_| UpstreamFault::Http("a header of ours is not printable; see its credential".to_owned()))
+    }
+
+    /// `Mcp-Param-*` as the client sent them: they mirror arguments, which are forwarded unchanged.
+    fn forward_parameters<'h>(&self, mut head: write::Head<'h>) -> write::Head<'h> {
+        let Some((client, bytes)) = self.head else { return head };
+        if client.mcp_params == 0 {
+            return head;
+        }
+        let prefix = header::PARAMETER_PREFIX.as_bytes();
+        for (name, value) in client.headers(bytes) {
+            if name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)) {
+                head = head.named(name, value);
+            }
+        }
+        head
+    }
+}

@@ -1,0 +1,425 @@
+//! The answer to one POST, read as it arrives.
+//!
+//! A JSON message that fits the window is checked whole before its first byte leaves: kind, id,
+//! structure. A larger one is scanned and edited while it streams. An event stream is taken apart
+//! event by event. When the body has been read to its end, the connection goes back to the pool.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use strait_protocol::http1::{Body, ContentType, ReplyHead};
+use strait_protocol::jsonrpc::{Envelope, IdValue, Kind, Scanner};
+use strait_protocol::mcp::{Method, codes};
+use strait_protocol::sse;
+
+use super::call::Objection;
+use super::large::Large;
+use super::pool;
+use super::post::Post;
+use super::session::Session;
+use crate::core::Core;
+use crate::io::buffer::Buf;
+use crate::io::runtime;
+use crate::io::tcp::Stream;
+use crate::io::watch::{Cause, Watch};
+use crate::limits::{ASKED_BYTES_MAX, REPLY_WINDOW_BYTES};
+use crate::upstream::dialect::Client;
+use crate::upstream::{Era, Event, Upstream, UpstreamFault};
+
+/// An answer being read.
+pub struct HttpReply {
+    wire: Option<Wire>,
+    shape: Shape,
+    status: u16,
+    era: Era,
+    id: Option<i64>,
+    session: Option<Session>,
+    session_id: Option<Rc<[u8]>>,
+    scanner: Scanner,
+    /// A refusal that was read to learn what it means.
+    stashed: Option<Whole>,
+}
+
+/// A whole message.
+pub struct Whole {
+    bytes: Buf,
+    from: usize,
+    pub envelope: Envelope,
+}
+
+impl Whole {
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(self.from..).unwrap_or_default()
+    }
+}
+
+enum Shape {
+    Json,
+    Events { reader: sse::Reader, data: Buf, left: Range<usize> },
+    Large(Large),
+    /// A status without a message.
+    Nothing,
+}
+
+/// The connection while the body is read.
+struct Wire {
+    stream: Stream,
+    buf: Buf,
+    /// Bytes of `buf` that are dealt with.
+    at: usize,
+    body: Body,
+    watch: Watch,
+    call_ms: u32,
+    keep: bool,
+    upstream: Rc<Upstream>,
+    replica: usize,
+}
+
+impl HttpReply {
+    pub(super) fn begin(
+        post: &Post<'_>,
+        stream: Stream,
+        buf: Buf,
+        head: ReplyHead,
+        watch: Watch,
+        replica: usize,
+    ) -> Result<HttpReply, UpstreamFault> {
+        if head.encoded {
+            return Err(UpstreamFault::Http("the body has a Content-Encoding that was not asked for".to_owned()));
+        }
+        let shape = match head.content_type {
+            ContentType::Json => Shape::Json,
+            ContentType::EventStream if head.status < 300 => {
+                Shape::Events { reader: sse::Reader::new(), data: Buf::new(), left: 0..0 }
+            }
+            _ => Shape::Nothing,
+        };
+        let opens = post.method == Method::Initialize;
+        let session_id = head.session_id.filter(|_| opens).map(|span| Rc::from(span.of(&buf)));
+        let wire = Wire {
+            stream,
+            at: head.head_bytes as usize,
+            buf,
+            body: Body::of_reply(head.framing),
+            watch,
+            call_ms: post.upstream.timeouts.call_ms,
+            keep: head.keep_alive,
+            upstream: post.upstream.clone(),
+            replica,
+        };
+        Ok(HttpReply {
+            wire: Some(wire),
+            shape,
+            status: head.status,
+            era: post.era,
+            id: post.id,
+            session: post.session.clone(),
+            session_id,
+            scanner: Scanner::new(),
+            stashed: None,
+        })
+    }
+
+    pub(super) fn expire_at(&mut self, deadline_ms: u64) {
+        if let Some(wire) = &self.wire {
+            wire.watch.extend(deadline_ms);
+        }
+    }
+
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(super) fn take_session_id(&mut self) -> Option<Rc<[u8]>> {
+        self.session_id.take()
+    }
+
+    /// Reads a refusal whole, so that [`HttpReply::objection`] knows what it says.
+    pub(super) async fn look_at_refusal(&mut self, core: &Rc<Core>) -> Result<(), UpstreamFault> {
+        if self.status >= 300 {
+            let refusal = self.message(core).await;
+            match refusal {
+                Ok(whole) if whole.envelope.has_error => self.stashed = Some(whole),
+                Ok(_) | Err(UpstreamFault::NotMcp(_)) if self.objection().is_some() => {}
+                Ok(_) | Err(UpstreamFault::NotMcp(_)) => return Err(UpstreamFault::Status { status: self.status }),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn objection(&self) -> Option<Objection> {
+        let code = self.stashed.as_ref().and_then(|whole| whole.envelope.error_code);
+        match (self.era, self.status) {
+            // A server that lost a session says 404; some say 400.
+            (Era::Legacy, 404 | 400) if self.session.as_ref().is_some_and(|s| s.id.is_some()) => {
+                Some(Objection::SessionLost)
+            }
+            // Modern servers have their own codes for 400 and 404; anything else is not one.
+            (Era::Modern, 400 | 404 | 405)
+                if !code.is_some_and(|code| {
+                    codes::is_modern_only(code) || code == codes::INVALID_PARAMS || code == codes::METHOD_NOT_FOUND
+                }) =>
+            {
+                Some(Objection::OtherEra)
+            }
+            _ => None,
+        }
+    }
+
+    /// The next event of the answer.
+    pub async fn next(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Event, UpstreamFault> {
+        if let Some(whole) = self.stashed.take() {
+            return self.accept(whole).map(|whole| last(whole, true));
+        }
+        if matches!(self.shape, Shape::Json) {
+            let whole = self.message(core).await?;
+            if matches!(self.shape, Shape::Json) {
+                return self.accept(whole).map(|whole| last(whole, true));
+            }
+        }
+        match &self.shape {
+            Shape::Large(_) => self.fragment(core, client).await,
+            Shape::Events { .. } => self.event(core).await,
+            Shape::Json | Shape::Nothing => {
+                Err(UpstreamFault::NotMcp(format!("HTTP {} with no JSON and no event stream", self.status)))
+            }
+        }
+    }
+
+    /// The final message, whatever carries it: for questions of our own.
+    pub async fn whole(&mut self, core: &Rc<Core>) -> Result<Whole, UpstreamFault> {
+        let mut gathered = Buf::empty();
+        let id = self.id.unwrap_or_default().to_string();
+        let client = Client {
+            id: id.as_bytes(),
+            token: None,
+            modern: false,
+            method: Method::Unknown,
+        };
+        loop {
+            match self.next(core, &client).await? {
+                Event::Message { bytes, from, envelope, last: true } => return Ok(Whole { bytes, from, envelope }),
+                Event::Message { .. } => {}
+                Event::Ready { bytes, last } | Event::Fragment { bytes, last } => {
+                    gathered.extend_from_slice(&bytes);
+                    if gathered.len() > ASKED_BYTES_MAX {
+                        return Err(UpstreamFault::TooLarge { limit: ASKED_BYTES_MAX });
+                    }
+                    if last {
+                        let envelope = scan(&mut self.scanner, &gathered)?;
+                        return Ok(Whole { bytes: gathered, from: 0, envelope });
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&self, whole: Whole) -> Result<Whole, UpstreamFault> {
+        let envelope = &whole.envelope;
+        let ours = envelope.id_value == self.id.map_or(IdValue::Absent, IdValue::Integer);
+        // An error about a request that the server could not read has no id to echo.
+        let unread = envelope.has_error && matches!(envelope.id_value, IdValue::Null | IdValue::Absent);
+        match envelope.kind() {
+            Some(Kind::Response) if ours || unread => Ok(whole),
+            Some(Kind::Response) => Err(UpstreamFault::WrongId),
+            _ => Err(UpstreamFault::NotMcp("expected a response, found a request or notification".to_owned())),
+        }
+    }
+
+    /// The whole JSON body. One that is too large for the window turns the reply into [`Shape::Large`]
+    /// and leaves an empty message.
+    async fn message(&mut self, core: &Rc<Core>) -> Result<Whole, UpstreamFault> {
+        if !matches!(self.shape, Shape::Json) {
+            return Err(UpstreamFault::NotMcp(format!("HTTP {} without JSON", self.status)));
+        }
+        let wire = self.wire.as_mut().ok_or(UpstreamFault::Closed { after_bytes: true })?;
+        if let Some(left) = wire.body.left()
+            && wire.buf.len() - wire.at == usize::try_from(left).unwrap_or(usize::MAX)
+            && left > 0
+        {
+            // All of it is here, unframed: it is used where it lies.
+            let envelope = scan(&mut self.scanner, wire.buf.get(wire.at..).unwrap_or_default())?;
+            let (bytes, from) = (std::mem::take(&mut wire.buf), wire.at);
+            wire.at = 0;
+            wire.body = Body::Length { left: 0 };
+            self.finish(core);
+            return Ok(Whole { bytes, from, envelope });
+        }
+        let mut gathered = Buf::with_capacity(REPLY_WINDOW_BYTES);
+        self.scanner.reset();
+        while let Some(range) = wire.pull(core).await? {
+            let piece = wire.buf.get(range).unwrap_or_default();
+            self.scanner.feed(piece).map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
+            gathered.extend_from_slice(piece);
+            if gathered.len() >= REPLY_WINDOW_BYTES {
+                let scanner = std::mem::replace(&mut self.scanner, Scanner::new());
+                self.shape = Shape::Large(Large::begin(scanner, gathered));
+                return Ok(Whole { bytes: Buf::empty(), from: 0, envelope: Envelope::default() });
+            }
+        }
+        let envelope = self.scanner.finish().map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
+        self.finish(core);
+        Ok(Whole { bytes: gathered, from: 0, envelope })
+    }
+
+    async fn fragment(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Event, UpstreamFault> {
+        let (Shape::Large(large), Some(wire)) = (&mut self.shape, self.wire.as_mut()) else {
+            return Err(UpstreamFault::Closed { after_bytes: true });
+        };
+        let legacy = self.era == Era::Legacy;
+        loop {
+            if let Some(bytes) = large.take(core, client, legacy, self.id)? {
+                return Ok(Event::Fragment { bytes, last: false });
+            }
+            match wire.pull(core).await? {
+                Some(range) => large.feed(wire.buf.get(range).unwrap_or_default())?,
+                None => {
+                    let bytes = large.finish(core, client, legacy, self.id)?;
+                    self.finish(core);
+                    return Ok(Event::Fragment { bytes, last: true });
+                }
+            }
+        }
+    }
+
+    async fn event(&mut self, core: &Rc<Core>) -> Result<Event, UpstreamFault> {
+        loop {
+            let (Shape::Events { reader, data, left }, Some(wire)) = (&mut self.shape, self.wire.as_mut()) else {
+                return Err(UpstreamFault::Closed { after_bytes: true });
+            };
+            if left.start >= left.end {
+                match wire.pull(core).await? {
+                    Some(range) => *left = range,
+                    None => return Err(UpstreamFault::Closed { after_bytes: true }),
+                }
+            }
+            let input = wire.buf.get(left.clone()).unwrap_or_default();
+            let step = reader.push(input, data.vec()).map_err(|fault| UpstreamFault::NotMcp(fault.message().into()))?;
+            left.start += step.consumed;
+            if step.event.is_none() {
+                continue;
+            }
+            let envelope = scan(&mut self.scanner, data)?;
+            let whole = Whole { bytes: std::mem::replace(data, Buf::new()), from: 0, envelope };
+            match envelope.kind() {
+                Some(Kind::Response) => {
+                    let whole = self.accept(whole)?;
+                    self.finish_behind(core);
+                    return Ok(last(whole, true));
+                }
+                Some(Kind::Request) => self.decline(core, &whole),
+                Some(Kind::Notification) | None => return Ok(last(whole, false)),
+            }
+        }
+    }
+
+    /// A server's own request in mid-call. It was told of no capability, so it gets a ping answered and
+    /// everything else declined, at once and on a request of its own.
+    fn decline(&self, core: &Rc<Core>, whole: &Whole) {
+        let (Some(wire), Some(id)) = (&self.wire, whole.envelope.id) else { return };
+        let answer = crate::upstream::decline(whole.bytes(), id, whole.envelope.method_known);
+        let (core, upstream, session) = (core.clone(), wire.upstream.clone(), self.session.clone());
+        let replica = wire.replica;
+        runtime::spawn_guarded("answer to an upstream's request", async move {
+            let reach = upstream.reach.borrow().clone();
+            if let crate::handle::Reach::Http { endpoints } = &*reach {
+                let post = Post {
+                    session,
+                    ..Post::new(&upstream, Method::Unknown, Era::Legacy)
+                };
+                let _ = post.send(&core, endpoints, replica, answer).await;
+            }
+        });
+    }
+
+    /// The body is at its end: the connection can serve another call.
+    fn finish(&mut self, core: &Rc<Core>) {
+        if let Some(wire) = self.wire.take() {
+            wire.give_back(core);
+        }
+    }
+
+    /// The answer is complete, but the event stream has not ended yet. Servers end it right away; the
+    /// client does not wait for that.
+    fn finish_behind(&mut self, core: &Rc<Core>) {
+        let Some(mut wire) = self.wire.take() else { return };
+        if !wire.keep {
+            return;
+        }
+        let core = core.clone();
+        wire.watch.extend(core.clock.coarse_ms() + STREAM_END_MS);
+        runtime::spawn_guarded("end of an event stream", async move {
+            while let Ok(Some(_)) = wire.pull(&core).await {}
+            if wire.body.is_done() {
+                wire.give_back(&core);
+            }
+        });
+    }
+}
+
+/// How long a server may take to end an event stream after its last event before the connection is
+/// closed instead of kept.
+const STREAM_END_MS: u64 = 500;
+
+fn last(whole: Whole, last: bool) -> Event {
+    Event::Message { bytes: whole.bytes, from: whole.from, envelope: whole.envelope, last }
+}
+
+fn scan(scanner: &mut Scanner, bytes: &[u8]) -> Result<Envelope, UpstreamFault> {
+    scanner.reset();
+    scanner.feed(bytes).and_then(|()| scanner.finish()).map_err(|fault| UpstreamFault::NotMcp(fault.message()))
+}
+
+impl Wire {
+    /// Where in `buf` the next payload is, receiving when there is none; `None` at the body's end.
+    async fn pull(&mut self, _core: &Rc<Core>) -> Result<Option<Range<usize>>, UpstreamFault> {
+        loop {
+            if self.body.is_done() {
+                return Ok(None);
+            }
+            let input = self.buf.get(self.at..).unwrap_or_default();
+            if !input.is_empty() {
+                let step = self.body.next(input).map_err(|fault| UpstreamFault::Http(fault.label().to_owned()))?;
+                let data = self.at + step.data.start..self.at + step.data.end;
+                self.at += step.consumed;
+                if !data.is_empty() {
+                    return Ok(Some(data));
+                }
+                if step.consumed > 0 {
+                    continue;
+                }
+            }
+            self.buf.consume_front(self.at);
+            self.at = 0;
+            if self.buf.room() == 0 {
+                self.buf.reserve(self.buf.len().max(1));
+            }
+            let (received, buf) = self.stream.recv(std::mem::take(&mut self.buf)).await;
+            self.buf = buf;
+            match received {
+                Ok(0) if self.body.may_end_here() => return Ok(None),
+                Ok(0) | Err(_) => {
+                    return Err(match (self.watch.fired(), self.watch.cause()) {
+                        (true, Cause::Deadline) => UpstreamFault::CallTimeout { ms: self.call_ms },
+                        (true, Cause::ClientGone) => UpstreamFault::ClientGone,
+                        (false, _) => UpstreamFault::Closed { after_bytes: true },
+                    });
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn give_back(self, core: &Rc<Core>) {
+        // Bytes behind the answer belong to nothing we asked.
+        if self.keep && self.body.is_done() && self.buf.len() == self.at && !self.watch.fired() {
+            drop(self.watch);
+            pool::give_back(core, &self.upstream, self.replica, self.stream);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What an upstream offers: its lists, page by page, reported to control, which binds them to the
+//! rules. One worker asks for each upstream, over the same path as any call; it asks again when the
+//! server says that a list changed, from time to time, and soon after a failure.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use strait_protocol::Span;
+use strait_protocol::jsonrpc::{Elements, Envelope, Members, Scanner, unescape};
+use strait_protocol::mcp::{Method, Revision, codes};
+use strait_table::catalog::{Definition, Known, Lists};
+
+use super::dialect::Client;
+use super::{Event as ReplyEvent, Order, Upstream, UpstreamFault};
+use crate::core::Core;
+use crate::handle::{Event, Reach};
+use crate::io::buffer::Buf;
+use crate::io::runtime;
+use crate::limits::{ASKED_BYTES_MAX, LIST_PAGES_MAX, RELIST_FAILED_MS, RELIST_MS};
+
+/// Sessions and children that serve our own questions belong to nobody.
+const NOBODY: u64 = 0;
+/// Servers announce several changed lists in a row: wait for the last.
+const SETTLE_MS: u64 = 100;
+
+/// Whether this worker asks.
+pub fn is_asker(core: &Core, upstream: &Upstream) -> bool {
+    match &**upstream.reach.borrow() {
+        Reach::Stdio { .. } => upstream.stdio.owner_for_nobody(core, upstream) == core.id,
+        Reach::Http { .. } | Reach::Unreachable(_) => core.owner_of(upstream.index as u64) == core.id,
+    }
+}
+
+/// Keeps control told of what an upstream offers, for as long as the worker lives.
+pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
+    let mut wait_ms = RELIST_FAILED_MS.0;
+    loop {
+        let outcome = lists(&core, &upstream).await;
+        let pause_ms = match &outcome {
+            Ok(_) => {
+                wait_ms = RELIST_FAILED_MS.0;
+                RELIST_MS
+            }
+            Err(_) => {
+                let pause_ms = wait_ms;
+                wait_ms = (wait_ms * 2).min(RELIST_FAILED_MS.1);
+                pause_ms
+            }
+        };
+        let outcome = outcome.map_err(|fault| fault.to_string());
+        let report = Event::Learned { upstream: upstream.index, outcome };
+        if core.events.send(report).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = upstream.relist.wait() => runtime::sleep(Duration::from_millis(SETTLE_MS)).await,
+            () = runtime::sleep(Duration::from_millis(pause_ms)) => {}
+        }
+    }
+}
+
+async fn lists(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<Lists, UpstreamFault> {
+    let tools = list(core, upstream, Method::ToolsList, "tools", "name").await?;
+    let prompts = list(core, upstream, Method::PromptsList, "prompts", "name").await?;
+    let resources = list(core, upstream, Method::ResourcesList, "resources", "uri").await?;
+    let templates =
+        list(core, upstream, Method::ResourcesTemplatesList, "resourceTemplates", "uriTemplate").await?;
+    let instructions = upstream.instructions.borrow().clone();
+    Ok(Lists {
+        known: Known::Fresh,
+        tools,
+        prompts,
+        resources,
+        templates,
+        instructions,
+        completions: false,
+        logging: false,
+    })
+}
+
+async fn list(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    method: Method,
+    items: &str,
+    name: &str,
+) -> Result<Vec<Definition>, UpstreamFault> {
+    let mut definitions = Vec::new();
+    let mut cursor: Option<Vec<u8>> = None;
+    let mut bytes_left = ASKED_BYTES_MAX;
+    for _ in 0..LIST_PAGES_MAX {
+        let (page, envelope) = ask(core, upstream, method, cursor.as_deref()).await?;
+        bytes_left = bytes_left
+            .checked_sub(page.len())
+            .ok_or(UpstreamFault::TooLarge { limit: ASKED_BYTES_MAX })?;
+        let Some(result) = envelope.result else {
+            return match envelope.error_code {
+                // It has no such list.
+                Some(codes::METHOD_NOT_FOUND | codes::INVALID_PARAMS) => Ok(definitions),
+                code => Err(UpstreamFault::NotMcp(format!(
+                    "{} was answered with an error ({})",
+                    method.as_str(),
+                    code.map_or_else(|| "no code".to_owned(), |code| code.to_string())
+                ))),
+            };
+        };
+        read_page(&page, result, items, name, &mut definitions)
+            .ok_or_else(|| UpstreamFault::NotMcp(format!("{} has no `{items}` array of objects", method.as_str())))?;
+        let next = Members::find(&page, result, "nextCursor").ok().flatten().map(|span| span.of(&page).to_vec());
+        match next {
+            // A cursor that repeats would be followed for ever.
+            Some(next) if next.starts_with(b"\"") && cursor.as_ref() != Some(&next) => cursor = Some(next),
+            _ => break,
+        }
+    }
+    Ok(definitions)
+}
+
+fn read_page(page: &[u8], result: Span, items: &str, name: &str, into: &mut Vec<Definition>) -> Option<()> {
+    let array = Members::find(page, result, items).ok()??;
+    for element in Elements::of(page, array) {
+        let element = element.ok()?;
+        let Some(raw) = Members::find(page, element, name).ok()? else { continue };
+        let inner = raw.of(page).strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let mut text = Vec::new();
+        unescape(inner, &mut text);
+        let (Ok(name), Ok(json)) = (String::from_utf8(text), std::str::from_utf8(element.of(page))) else { continue };
+        into.push(Definition { name, json: json.to_owned() });
+    }
+    Some(())
+}
+
+/// One question of our own, over the path of any call.
+async fn ask(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    method: Method,
+    cursor: Option<&[u8]>,
+) -> Result<(Buf, Envelope), UpstreamFault> {
+    let mut body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}","params":{{"#, method.as_str()).into_bytes();
+    if let Some(cursor) = cursor {
+        body.extend_from_slice(b"\"cursor\":");
+        body.extend_from_slice(cursor);
+    }
+    body.extend_from_slice(b"}}");
+    let decoded = core.decoder.borrow_mut().decode(&body);
+    let message = decoded.map_err(|fault| UpstreamFault::NotMcp(format!("its cursor: {}", fault.message())))?;
+    let order = Order {
+        upstream: upstream.index,
+        body: &body,
+        message: &message,
+        bare: None,
+        client: Revision::LATEST_LEGACY,
+        head: None,
+        principal: NOBODY,
+        session: None,
+        client_fd: None,
+    };
+    let admitted = core.admit().map_err(|_| UpstreamFault::Busy { limit: crate::limits::INFLIGHT_PER_CORE_MAX })?;
+    let mut reply = super::call(core, &core.adopted(), &order, admitted).await?;
+    let client = Client { id: b"1", token: None, modern: false, method };
+    let mut gathered = Buf::empty();
+    loop {
+        match reply.next(core, &client).await? {
+            ReplyEvent::Message { bytes, from, envelope, last: true } => {
+                let mut bytes = bytes;
+                bytes.consume_front(from);
+                return Ok((bytes, envelope));
+            }
+            ReplyEvent::Message { .. } => {}
+            ReplyEvent::Ready { bytes, last } | ReplyEvent::Fragment { bytes, last } => {
+                gathered.extend_from_slice(&bytes);
+                if gathered.len() > ASKED_BYTES_MAX {
+                    return Err(UpstreamFault::TooLarge { limit: ASKED_BYTES_MAX });
+                }
+                if last {
+                    let mut scanner = Scanner::new();
+                    let envelope = scanner
+                        .feed(&gathered)
+                        .and_then(|()| scanner.finish())
+                        .map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
+                    return Ok((gathered, envelope));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What answers an exchange: a stream of events, whatever carries it.
+
+use std::rc::Rc;
+
+use strait_protocol::jsonrpc::{Envelope, Splices};
+use strait_protocol::mcp::{Method, codes};
+
+use super::dialect::{self, Client};
+use super::{Era, Order, Upstream, UpstreamFault, http, stdio};
+use crate::core::{Core, InFlight};
+use crate::io::buffer::Buf;
+
+/// One event of a reply.
+pub enum Event {
+    /// A whole JSON-RPC message of an upstream; it is edited for the client when it leaves.
+    Message {
+        bytes: Buf,
+        /// Where in `bytes` it begins.
+        from: usize,
+        envelope: Envelope,
+        last: bool,
+    },
+    /// A whole message that is right as it is.
+    Ready { bytes: Buf, last: bool },
+    /// A piece of a message too large to hold, edited already.
+    Fragment { bytes: Buf, last: bool },
+}
+
+impl Event {
+    pub fn is_last(&self) -> bool {
+        match self {
+            Event::Message { last, .. } | Event::Ready { last, .. } | Event::Fragment { last, .. } => *last,
+        }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Event::Message { bytes, from, .. } => bytes.get(*from..).unwrap_or_default(),
+            Event::Ready { bytes, .. } | Event::Fragment { bytes, .. } => bytes,
+        }
+    }
+}
+
+/// The answer of an exchange.
+pub struct Reply {
+    source: Source,
+    upstream: Option<Rc<Upstream>>,
+    method: Method,
+    session_id: Option<Vec<u8>>,
+    empty_status: Option<u16>,
+    /// Held until the last byte has left.
+    _admitted: InFlight,
+}
+
+/// Where events come from.
+#[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
+pub enum Source {
+    /// Everything is here already.
+    Local(Option<Buf>),
+    Http(http::HttpReply),
+    Child(stdio::ChildReply),
+    /// From the worker that owns the child.
+    Elsewhere(stdio::elsewhere::Answers),
+}
+
+impl Reply {
+    pub fn of(source: Source, upstream: Rc<Upstream>, order: &Order<'_>, admitted: InFlight) -> Reply {
+        Reply {
+            source,
+            upstream: Some(upstream),
+            method: order.message.method,
+            session_id: None,
+            empty_status: None,
+            _admitted: admitted,
+        }
+    }
+
+    /// An answer made here.
+    pub fn ready(body: Buf, session_id: Option<Vec<u8>>, admitted: InFlight) -> Reply {
+        Reply {
+            source: Source::Local(Some(body)),
+            upstream: None,
+            method: Method::Unknown,
+            session_id,
+            empty_status: None,
+            _admitted: admitted,
+        }
+    }
+
+    /// A status and nothing else.
+    pub fn empty(status: u16, admitted: InFlight) -> Reply {
+        Reply {
+            source: Source::Local(None),
+            upstream: None,
+            method: Method::Unknown,
+            session_id: None,
+            empty_status: Some(status),
+            _admitted: admitted,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.empty_status.is_some()
+    }
+
+    pub fn empty_status(&self) -> u16 {
+        self.empty_status.unwrap_or(202)
+    }
+
+    /// The session that the answer begins.
+    pub fn session_id(&self) -> Option<&[u8]> {
+        self.session_id.as_deref()
+    }
+
+    /// What the client asked, for the answer to be edited by.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    pub fn upstream_name(&self) -> String {
+        self.upstream.as_ref().map_or_else(String::new, |upstream| upstream.name.clone())
+    }
+
+    /// The next event. After the last one there is none to wait for.
+    pub async fn next(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Event, UpstreamFault> {
+        match &mut self.source {
+            Source::Local(body) => {
+                let bytes = body.take().ok_or(UpstreamFault::Closed { after_bytes: true })?;
+                Ok(Event::Ready { bytes, last: true })
+            }
+            Source::Http(reply) => reply.next(core, client).await,
+            Source::Child(reply) => reply.next(core).await,
+            Source::Elsewhere(answers) => answers.next().await,
+        }
+    }
+
+    /// Plans the edits that make an event the client's, and says how many bytes it will have.
+    pub fn plan(&self, event: &Event, client: &Client<'_>, splices: &mut Splices) -> usize {
+        splices.clear();
+        let Event::Message { envelope, .. } = event else { return event.bytes().len() };
+        let legacy = match &self.source {
+            Source::Http(reply) => reply.era() == Era::Legacy,
+            Source::Child(reply) => reply.era() == Era::Legacy,
+            Source::Local(_) | Source::Elsewhere(_) => false,
+        };
+        dialect::answer(splices, event.bytes(), envelope, client, legacy);
+        event.bytes().len().saturating_add_signed(splices.delta() as isize)
+    }
+
+    /// The HTTP status under which a final message goes to the client.
+    pub fn status(&self, event: &Event, modern: bool) -> u16 {
+        match event {
+            Event::Message { envelope, .. } if modern && envelope.has_error => {
+                envelope.error_code.map_or(200, codes::modern_status)
+            }
+            _ => 200,
+        }
+    }
+}

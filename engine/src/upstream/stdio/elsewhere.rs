@@ -1,0 +1,134 @@
+//! Calls to a child that another worker owns: the order goes through the mailbox with its bytes, and
+//! rendered events come back.
+
+use std::rc::Rc;
+
+use strait_protocol::jsonrpc::Message;
+use strait_protocol::mcp::Revision;
+
+use super::ChildReply;
+use crate::core::Core;
+use crate::exchange::respond;
+use crate::handle::{Reach, WorkerFigures};
+use crate::io::buffer::Buf;
+use crate::io::mailbox::{ReplyRx, ReplyTx, reply};
+use crate::upstream::dialect::Client;
+use crate::upstream::reply::{Reply, Source};
+use crate::upstream::{Event, Order, UpstreamFault};
+use crate::worker::Parcel;
+
+/// An order on its way to its owner.
+pub struct Parcelled {
+    upstream: usize,
+    body: Vec<u8>,
+    message: Message,
+    bare: Option<Vec<u8>>,
+    client: Revision,
+    principal: u64,
+    session: Option<u128>,
+    answer: ReplyTx<Answered>,
+}
+
+enum Rendered {
+    Event { bytes: Buf, last: bool },
+    Failed(UpstreamFault),
+}
+
+/// One event on its way back.
+pub struct Answered(Rendered);
+
+/// The asking side.
+pub struct Answers {
+    events: ReplyRx<Answered>,
+}
+
+/// Hands the order to the worker that owns the child.
+pub fn send(core: &Rc<Core>, owner: usize, order: &Order<'_>) -> Result<Answers, UpstreamFault> {
+    let (answer, events) = reply();
+    let parcel = Parcelled {
+        upstream: order.upstream,
+        body: order.body.to_vec(),
+        message: *order.message,
+        bare: order.bare.map(<[u8]>::to_vec),
+        client: order.client,
+        principal: order.principal,
+        session: order.session,
+        answer,
+    };
+    WorkerFigures::add(&core.figures.mailbox_trips, 1);
+    match core.post.send(owner, Parcel::Order(Box::new(parcel))) {
+        Ok(()) => Ok(Answers { events }),
+        Err(_) => Err(UpstreamFault::Busy { limit: crate::io::mailbox::MAILBOX_PARCELS }),
+    }
+}
+
+impl Answers {
+    pub async fn next(&mut self) -> Result<Event, UpstreamFault> {
+        match self.events.recv().await {
+            Some(Answered(Rendered::Event { mut bytes, last })) => {
+                bytes.arrive();
+                Ok(Event::Ready { bytes, last })
+            }
+            Some(Answered(Rendered::Failed(fault))) => Err(fault),
+            None => Err(UpstreamFault::Closed { after_bytes: true }),
+        }
+    }
+}
+
+/// The owner's side: calls the child and renders every event for the client.
+pub async fn receive(core: Rc<Core>, parcel: Box<Parcelled>) {
+    let outcome = relay(&core, &parcel).await;
+    if let Err(fault) = outcome {
+        let _ = parcel.answer.send(Answered(Rendered::Failed(fault))).await;
+    }
+}
+
+async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault> {
+    let order = Order {
+        upstream: parcel.upstream,
+        body: &parcel.body,
+        message: &parcel.message,
+        bare: parcel.bare.as_deref(),
+        client: parcel.client,
+        head: None,
+        principal: parcel.principal,
+        session: parcel.session,
+        client_fd: None,
+    };
+    let gone = || UpstreamFault::Unreachable("no longer configured".to_owned());
+    let upstream = core.upstreams.get(order.upstream).ok_or_else(gone)?;
+    let reach = upstream.reach.borrow().clone();
+    if !matches!(&*reach, Reach::Stdio { .. }) {
+        return Err(gone());
+    }
+    let admitted = core.admit().map_err(|_| UpstreamFault::Busy { limit: crate::limits::INFLIGHT_PER_CORE_MAX })?;
+    let child: ChildReply = super::call(core, &upstream, &reach, &order).await?;
+    let mut reply = Reply::of(Source::Child(child), upstream, &order, admitted);
+    let client = Client {
+        id: order.message.id.map_or(&b"null"[..], |id| id.of(order.body)),
+        token: order.message.progress_token.map(|token| token.of(order.body)),
+        modern: order.client.is_modern(),
+        method: order.message.method,
+    };
+    loop {
+        let event = tokio::select! {
+            biased;
+            // Nobody waits any more: dropping the reply cancels the call.
+            () = parcel.answer.closed() => return Ok(()),
+            event = respond::next(core, &mut reply, &client) => event?,
+        };
+        let last = event.is_last();
+        let mut bytes = {
+            let mut scratch = core.scratch.borrow_mut();
+            let rendered = reply.plan(&event, &client, &mut scratch.splices);
+            let mut bytes = Buf::with_capacity(rendered);
+            let _ = scratch.splices.write(event.bytes(), bytes.vec());
+            bytes
+        };
+        bytes.depart();
+        let sent = parcel.answer.send(Answered(Rendered::Event { bytes, last })).await;
+        if sent.is_err() || last {
+            return Ok(());
+        }
+    }
+}

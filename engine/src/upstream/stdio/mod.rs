@@ -1,0 +1,281 @@
+//! MCP servers that are children of ours and speak over stdin and stdout.
+//!
+//! A child belongs to one worker, which alone writes to it and reads from it; other workers' calls come
+//! through the mailbox ([`elsewhere`]). All calls share one channel, so each gets an id and a progress
+//! token of ours, and [`child`] tells the answers apart. A child that ended is started again by the
+//! next call that needs it, not sooner than its backoff allows.
+
+pub mod child;
+pub mod elsewhere;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use tokio::sync::Notify;
+
+use crate::core::Core;
+use crate::handle::Reach;
+use crate::io::buffer::Buf;
+use crate::io::signal::Signal;
+use crate::io::watch::{Cause, Watch};
+use crate::limits::CHILD_BACKOFF_MS;
+use crate::upstream::dialect::{self, Channel};
+use crate::upstream::{Era, Event, Order, Upstream, UpstreamFault};
+use child::{Child, Pending};
+
+/// Who shares a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    Shared,
+    Session,
+    Principal,
+}
+
+/// The children of one upstream on this worker.
+pub struct Children {
+    per: Per,
+    max: usize,
+    idle_ms: u64,
+    slots: RefCell<HashMap<u64, Rc<Slot>>>,
+}
+
+/// The place of one child: it may be running, being started, or waiting to be started again.
+pub struct Slot {
+    child: RefCell<Option<Rc<Child>>>,
+    starting: Cell<bool>,
+    started: Notify,
+    /// Why the last start failed.
+    failed: RefCell<Option<UpstreamFault>>,
+    not_before_ms: Cell<u64>,
+    backoff_ms: Cell<u64>,
+    used_ms: Cell<u64>,
+}
+
+impl Children {
+    pub fn new(per: Per, max: usize, idle_ms: u64) -> Children {
+        Children { per, max: max.max(1), idle_ms, slots: RefCell::default() }
+    }
+
+    pub fn shared() -> Children {
+        Children::new(Per::Shared, 1, u64::MAX)
+    }
+
+    /// Which worker owns the child that an order is for.
+    pub fn owner(&self, core: &Core, upstream: &Upstream, order: &Order<'_>) -> usize {
+        match (self.per, order.session) {
+            (Per::Shared, _) => core.owner_of(upstream.index as u64),
+            // A session's requests are told by its owner already, so its child lives there.
+            (Per::Session, Some(_)) => core.id,
+            (Per::Session, None) | (Per::Principal, _) => core.owner_of(order.principal ^ upstream.index as u64),
+        }
+    }
+
+    /// Which worker asks for lists on nobody's behalf.
+    pub fn owner_for_nobody(&self, core: &Core, upstream: &Upstream) -> usize {
+        core.owner_of(upstream.index as u64)
+    }
+
+    fn key(&self, order: &Order<'_>) -> u64 {
+        match (self.per, order.session) {
+            (Per::Shared, _) => 0,
+            (Per::Session, Some(session)) => session as u64 ^ (session >> 64) as u64,
+            (Per::Session, None) | (Per::Principal, _) => order.principal,
+        }
+    }
+
+    fn slot(&self, key: u64, now_ms: u64) -> Result<Rc<Slot>, UpstreamFault> {
+        let mut slots = self.slots.borrow_mut();
+        let full = slots.len() >= self.max;
+        match slots.entry(key) {
+            std::collections::hash_map::Entry::Occupied(slot) => Ok(slot.get().clone()),
+            std::collections::hash_map::Entry::Vacant(_) if full => Err(UpstreamFault::Busy { limit: self.max }),
+            std::collections::hash_map::Entry::Vacant(place) => Ok(place.insert(Slot::new(now_ms)).clone()),
+        }
+    }
+
+    /// Ends children that nobody has used for a while.
+    pub fn sweep(&self, core: &Rc<Core>) {
+        if self.per == Per::Shared {
+            return;
+        }
+        let now_ms = core.clock.coarse_ms();
+        self.slots.borrow_mut().retain(|_, slot| {
+            let idle = now_ms.saturating_sub(slot.used_ms.get()) > self.idle_ms;
+            let busy = slot.starting.get() || slot.child.borrow().as_ref().is_some_and(|child| child.is_busy());
+            if idle && !busy {
+                if let Some(child) = slot.child.take() {
+                    child.end(core);
+                }
+            }
+            !idle || busy
+        });
+    }
+
+    /// Ends all children: their stdin closes, then they are signalled.
+    pub fn end(&self, core: &Rc<Core>) {
+        for slot in self.slots.borrow().values() {
+            if let Some(child) = slot.child.take() {
+                child.end(core);
+            }
+        }
+    }
+}
+
+impl Slot {
+    fn new(now_ms: u64) -> Rc<Slot> {
+        Rc::new(Slot {
+            child: RefCell::default(),
+            starting: Cell::new(false),
+            started: Notify::new(),
+            failed: RefCell::default(),
+            not_before_ms: Cell::new(0),
+            backoff_ms: Cell::new(CHILD_BACKOFF_MS.0),
+            used_ms: Cell::new(now_ms),
+        })
+    }
+
+    /// The running child, started if need be. Several callers wait for the same start.
+    async fn child(
+        self: &Rc<Self>,
+        core: &Rc<Core>,
+        upstream: &Rc<Upstream>,
+        reach: &Reach,
+    ) -> Result<Rc<Child>, UpstreamFault> {
+        loop {
+            self.used_ms.set(core.clock.coarse_ms());
+            if let Some(child) = self.child.borrow().as_ref().filter(|child| child.is_alive()) {
+                return Ok(child.clone());
+            }
+            if self.starting.get() {
+                self.started.notified().await;
+                if let (None, Some(fault)) = (&*self.child.borrow(), &*self.failed.borrow()) {
+                    return Err(fault.clone());
+                }
+                continue;
+            }
+            let now_ms = core.clock.coarse_ms();
+            if now_ms < self.not_before_ms.get() {
+                let failed = self.failed.borrow().clone();
+                return Err(failed.unwrap_or_else(|| UpstreamFault::Exited("it is about to be restarted".into())));
+            }
+            self.starting.set(true);
+            let started = child::start(core, upstream, reach).await;
+            self.starting.set(false);
+            // Whatever happens next, not at once again.
+            self.not_before_ms.set(core.clock.coarse_ms() + self.backoff_ms.get());
+            self.backoff_ms.set((self.backoff_ms.get() * 2).min(CHILD_BACKOFF_MS.1));
+            match started {
+                Ok(child) => {
+                    self.failed.take();
+                    self.child.replace(Some(child.clone()));
+                    self.started.notify_waiters();
+                    return Ok(child);
+                }
+                Err(fault) => {
+                    self.child.take();
+                    self.failed.replace(Some(fault.clone()));
+                    self.started.notify_waiters();
+                    return Err(fault);
+                }
+            }
+        }
+    }
+}
+
+/// Sends a call to the child it is for, which this worker owns.
+pub async fn call(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    reach: &Reach,
+    order: &Order<'_>,
+) -> Result<ChildReply, UpstreamFault> {
+    let slot = upstream.stdio.slot(upstream.stdio.key(order), core.clock.coarse_ms())?;
+    let child = slot.child(core, upstream, reach).await?;
+    let id = upstream.next_id();
+    let mut line = Buf::with_capacity(order.body.len() + 512);
+    dialect::request(core, order, child.era(), Channel::Shared, id, &mut line)?;
+    let pending = child.ask(id, order.client.is_modern(), line)?;
+    // It answered a start and took a call: the next failure starts counting anew.
+    slot.backoff_ms.set(CHILD_BACKOFF_MS.0);
+    let timeouts = upstream.timeouts;
+    let deadline_ms = core.clock.coarse_ms() + u64::from(timeouts.first_byte_ms.min(timeouts.call_ms));
+    let expired = Rc::new(Signal::new());
+    let watch = core.watches.wake_at(deadline_ms, expired.clone());
+    let watch = match order.client_fd {
+        Some(client) => watch.also_client(client),
+        None => watch,
+    };
+    Ok(ChildReply {
+        child,
+        pending,
+        expired,
+        watch,
+        call_at_ms: core.clock.coarse_ms() + u64::from(timeouts.call_ms),
+        first_byte_ms: timeouts.first_byte_ms,
+        call_ms: timeouts.call_ms,
+        began: false,
+        done: false,
+    })
+}
+
+/// The answer of a child to one call.
+pub struct ChildReply {
+    child: Rc<Child>,
+    pending: Rc<Pending>,
+    expired: Rc<Signal>,
+    watch: Watch,
+    call_at_ms: u64,
+    first_byte_ms: u32,
+    call_ms: u32,
+    began: bool,
+    done: bool,
+}
+
+impl ChildReply {
+    pub fn era(&self) -> Era {
+        self.child.era()
+    }
+
+    pub async fn next(&mut self, _core: &Rc<Core>) -> Result<Event, UpstreamFault> {
+        let arrived = poll_fn(|context| {
+            if let Poll::Ready(event) = self.pending.queue.poll_pop(context) {
+                return Poll::Ready(event.ok_or(None));
+            }
+            self.expired.poll_wait(context).map(|()| Err(Some(())))
+        })
+        .await;
+        match arrived {
+            Ok(event) => {
+                if !self.began {
+                    self.began = true;
+                    self.watch.extend(self.call_at_ms);
+                }
+                self.done = event.is_last();
+                Ok(event)
+            }
+            Err(Some(())) => Err(match self.watch.cause() {
+                Cause::ClientGone => UpstreamFault::ClientGone,
+                Cause::Deadline if self.began => UpstreamFault::CallTimeout { ms: self.call_ms },
+                Cause::Deadline => UpstreamFault::FirstByteTimeout { ms: self.first_byte_ms },
+            }),
+            Err(None) => {
+                self.done = true;
+                Err(UpstreamFault::Exited(self.child.ending()))
+            }
+        }
+    }
+}
+
+impl Drop for ChildReply {
+    /// A call that nobody waits for any more is cancelled, unless its client's revision says that going
+    /// away is not cancelling.
+    fn drop(&mut self) {
+        if !self.done {
+            self.child.forget(self.pending.id, self.pending.cancel_when_dropped);
+        }
+    }
+}
+

@@ -1,0 +1,137 @@
+//! One core's worker: accepts, serves, ticks, and adopts what control hands over.
+//!
+//! Everything of a worker runs as tasks on one thread. This file starts them and says in which order a
+//! worker lives: bind, learn, open, serve, drain, stop.
+
+mod accept;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::core::{Core, Parts};
+use crate::exchange::hand_over;
+use crate::handle::{Command, WorkerFigures};
+use crate::io::mailbox::Inbox;
+use crate::io::runtime::{self, sleep};
+use crate::io::tcp::Listener;
+use crate::limits::TICK_MS;
+use crate::upstream::{learn, stdio};
+
+/// What workers send each other.
+pub enum Parcel {
+    /// A request whose session the receiver owns.
+    Exchange(Box<hand_over::Parcelled>),
+    /// A call to a child that the receiver owns.
+    Order(Box<stdio::elsewhere::Parcelled>),
+}
+
+/// After a drain began: connections that are being made are still accepted for this long, so that a
+/// load balancer which has not noticed yet loses nothing.
+const LAST_ACCEPTS_MS: u64 = 200;
+
+/// Runs a worker to its end. Called on the worker's own thread, inside the runtime.
+pub async fn run(mut parts: Parts, listeners: Vec<std::net::TcpListener>, commands: mpsc::UnboundedReceiver<Command>) {
+    let inboxes = parts.post.take_inboxes();
+    let core = Core::new(parts);
+    for inbox in inboxes {
+        runtime::spawn_guarded("mailbox", receive(core.clone(), inbox));
+    }
+    runtime::spawn_guarded("tick", tick(core.clone()));
+    for upstream in core.upstreams.all() {
+        if learn::is_asker(&core, &upstream) {
+            runtime::spawn_guarded("learning of an upstream", learn::keep(core.clone(), upstream));
+        }
+    }
+    obey(&core, listeners, commands).await;
+    for upstream in core.upstreams.all() {
+        upstream.stdio.end(&core);
+    }
+    core.log.flush();
+}
+
+/// Carries out commands until the drain is over.
+async fn obey(
+    core: &Rc<Core>,
+    mut listeners: Vec<std::net::TcpListener>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Adopt(snapshot) => core.adopt(snapshot),
+            Command::Facts(facts) => {
+                core.upstreams.learn(&facts.reaches);
+                core.learn(facts);
+            }
+            Command::Open => {
+                for (index, listener) in std::mem::take(&mut listeners).into_iter().enumerate() {
+                    if let Ok(listener) = Listener::from_std(listener) {
+                        runtime::spawn_guarded("accept", accept::run(core.clone(), listener, index as u16));
+                    }
+                }
+            }
+            Command::Drain { deadline } => return drain(core, deadline).await,
+        }
+    }
+}
+
+/// Accepts what is on its way, then nothing more; ends when the last exchange has.
+async fn drain(core: &Rc<Core>, deadline: Duration) {
+    core.draining.set(true);
+    sleep(Duration::from_millis(LAST_ACCEPTS_MS)).await;
+    core.stop.stop();
+    let ends_ms = core.clock.coarse_ms() + deadline.as_millis() as u64;
+    let mut quiet = 0;
+    // Twice nothing in a row: a request that had arrived but was not yet read shows by then.
+    while quiet < 2 && core.clock.coarse_ms() < ends_ms {
+        sleep(Duration::from_millis(TICK_MS)).await;
+        quiet = if core.inflight.get() == 0 { quiet + 1 } else { 0 };
+    }
+}
+
+async fn receive(core: Rc<Core>, mut inbox: Inbox<Parcel>) {
+    while let Some(parcel) = inbox.recv().await {
+        match parcel {
+            Parcel::Exchange(parcel) => {
+                runtime::spawn_guarded("exchange handed over", hand_over::receive(core.clone(), parcel));
+            }
+            Parcel::Order(parcel) => {
+                runtime::spawn_guarded("call handed over", stdio::elsewhere::receive(core.clone(), parcel));
+            }
+        }
+    }
+}
+
+/// Looks at deadlines, hands over access lines, publishes figures.
+async fn tick(core: Rc<Core>) {
+    let mut ticks: u64 = 0;
+    loop {
+        sleep(Duration::from_millis(TICK_MS)).await;
+        let now_ms = core.clock.tick();
+        core.watches.tick(now_ms);
+        core.log.flush();
+        WorkerFigures::add(&core.figures.beats, 1);
+        WorkerFigures::set(&core.figures.connections, core.connections.get() as u64);
+        WorkerFigures::set(&core.figures.inflight, core.inflight.get() as u64);
+        WorkerFigures::set(&core.figures.sessions, core.sessions.borrow().count() as u64);
+        WorkerFigures::set(&core.figures.held_bytes, crate::io::buffer::held_bytes() as u64);
+        ticks += 1;
+        if ticks.is_multiple_of(SWEEP_TICKS) {
+            core.upstreams.sweep(&core);
+            core.decoder.borrow_mut().trim();
+        }
+    }
+}
+
+const SWEEP_TICKS: u64 = 1_000 / TICK_MS;
+
+/// The addresses of listeners, resolved from the table.
+pub fn addresses(rules: &strait_table::rules::ArchivedRules) -> Result<Vec<SocketAddr>, String> {
+    let parse = |listener: &strait_table::rules::ArchivedListener| {
+        let bind = listener.bind.as_str();
+        bind.parse().map_err(|_| format!("listener `{}`: expected ip:port, found `{bind}`", listener.name.as_str()))
+    };
+    rules.listeners.iter().map(parse).collect()
+}
