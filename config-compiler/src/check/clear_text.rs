@@ -6,7 +6,7 @@ use strait_table::rules::{Text, TextPart};
 
 use crate::{
     diagnostic::{Finding, codes},
-    source::{Node, Span},
+    source::{Node, Span, Value},
     walk::Walk,
 };
 
@@ -52,6 +52,19 @@ pub fn secrets_in(text: &str) -> Vec<(usize, usize)> {
         at += len;
     }
     found
+}
+
+/// Literals anywhere in a credential are never shown, whatever else is wrong with it.
+pub fn mask_literals(walk: &mut Walk<'_>, node: &Node) {
+    match &node.value {
+        Value::Scalar(scalar) if !scalar.text.contains("${") => walk.secrets.push(node.span),
+        Value::Scalar(_) => {}
+        Value::List(items) => items.iter().for_each(|item| mask_literals(walk, item)),
+        Value::Map(entries) => {
+            let secret = entries.iter().filter(|entry| entry.key != "name");
+            secret.for_each(|entry| mask_literals(walk, &entry.value));
+        }
+    }
 }
 
 /// A variable whose literal value looks like a secret.

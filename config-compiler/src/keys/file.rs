@@ -34,7 +34,7 @@ fn unreadable(path: &Path, error: ReadError) -> KeyFileError {
         ReadError::TooLarge { bytes, max } => format!("it has {bytes} bytes, more than {max}"),
         ReadError::NotText { why, .. } => why.to_owned(),
     };
-    KeyFileError::Refused { why: format!("cannot read `{}`: {why}", path.display()) }
+    KeyFileError::Unreadable { path: path.to_path_buf(), why }
 }
 
 /// Reads a key file's text; `path` only names it.

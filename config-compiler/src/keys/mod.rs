@@ -65,6 +65,10 @@ pub enum KeyFileError {
         path: PathBuf,
         error: std::io::Error,
     },
+    Unreadable {
+        path: PathBuf,
+        why: String,
+    },
     /// One line per finding, with places.
     Malformed {
         path: PathBuf,
@@ -79,19 +83,31 @@ pub enum KeyFileError {
     },
 }
 
+impl KeyFileError {
+    /// The error without the file's path, for where that is known.
+    pub fn why(&self) -> String {
+        match self {
+            KeyFileError::Io { what, error, .. } => format!("cannot {what} it: {error}"),
+            KeyFileError::Unreadable { why, .. } => format!("it cannot be read: {why}"),
+            KeyFileError::Malformed { findings, .. } => format!("it is malformed: {}", findings.join("; ")),
+            KeyFileError::Unknown { .. } => "no key in use has that id or fingerprint".to_owned(),
+            KeyFileError::Refused { why } => why.clone(),
+        }
+    }
+}
+
 impl fmt::Display for KeyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeyFileError::Io { what, path, error } => {
                 write!(f, "cannot {what} `{}`: {error}", path.display())
             }
-            KeyFileError::Malformed { path, findings } => {
-                write!(f, "the key file `{}` is malformed: {}", path.display(), findings.join("; "))
+            KeyFileError::Unreadable { path, .. }
+            | KeyFileError::Malformed { path, .. }
+            | KeyFileError::Unknown { path } => {
+                write!(f, "the key file `{}`: {}", path.display(), self.why())
             }
-            KeyFileError::Unknown { path } => {
-                write!(f, "no key in use in `{}` has that id or fingerprint", path.display())
-            }
-            KeyFileError::Refused { why } => f.write_str(why),
+            KeyFileError::Refused { .. } => f.write_str(&self.why()),
         }
     }
 }

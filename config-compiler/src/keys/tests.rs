@@ -76,7 +76,7 @@ fn a_malformed_file_says_where_and_never_what() {
     check(format!("pepper: {secret}\nkeys: []"), &["keys.yaml:1:9", "64 hexadecimal"]);
     check(
         format!("pepper: \"{pepper}\"\nkeys:\n  - {{ id: a, digest: {secret}, created: {secret} }}"),
-        &["3:22", "3:85"],
+        &["3:22", "3:86"],
     );
     check(format!("pepper: \"{pepper}\"\n{secret}: 1"), &["2:1", "unknown key"]);
     check(format!("pepper: \"{pepper}\"\nkeys: {secret}"), &["expected a list"]);

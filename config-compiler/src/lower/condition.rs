@@ -65,7 +65,7 @@ pub fn parse(text: &str) -> Result<Vec<ConditionOp>, Wrong> {
     whole.condition("the condition")
 }
 
-pub(self) fn wrong(
+fn wrong(
     code: &'static Code,
     message: impl Into<String>,
     help: impl Into<String>,

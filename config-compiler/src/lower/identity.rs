@@ -38,7 +38,11 @@ fn key_file(walk: &mut Walk<'_>, node: &Node) -> Option<AuthMethod> {
                     .help(format!("make a first key: `strait keys new {path} --id NAME --groups GROUP`"));
             walk.report(finding);
         } else if let Err(error) = crate::keys::load(&real) {
-            walk.report(Finding::new(&codes::KEY_FILE, node.span, error.to_string()));
+            walk.report(Finding::new(
+                &codes::KEY_FILE,
+                node.span,
+                format!("`{path}` is no key file: {}", error.why()),
+            ));
         }
     }
     Some(AuthMethod::KeyFile { path })

@@ -71,7 +71,8 @@ fn listener(
     if !bind.ip().is_loopback() {
         reachable.push(Reachable { bind: bind.to_string(), span: bind_node.span });
     }
-    if bind.ip().is_unspecified() && hosts.is_none() && public.is_none() {
+    let silent = ["hosts", "public"].iter().all(|key| declared.node.get(key).is_none());
+    if bind.ip().is_unspecified() && silent {
         let finding = Finding::new(
             &codes::HOSTS,
             bind_node.span,

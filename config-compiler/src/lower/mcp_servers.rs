@@ -27,14 +27,12 @@ const IDLE_MS: u64 = 600_000;
 
 pub fn lower(walk: &mut Walk<'_>, root: &Node) -> Rules {
     let mut upstreams = Vec::new();
-    refuse_mixed(walk, root);
     if let Some(mut fields) = walk.fields(root, &keys::MCP_ROOT) {
         let servers =
             fields.get("mcpServers").and_then(|node| walk.map(node, "a mapping of servers by name"));
         fields.finish();
         upstreams = self::servers(walk, servers.unwrap_or_default());
-        if let Some(servers) = servers.filter(|servers| servers.is_empty()) {
-            debug_assert!(servers.is_empty());
+        if servers.is_some_and(|servers| servers.is_empty()) {
             let at = walk.files.first_line(root.span);
             walk.report(Finding::new(&codes::MISSING, at, "`mcpServers` names no server"));
         }
@@ -62,21 +60,6 @@ pub fn lower(walk: &mut Walk<'_>, root: &Node) -> Rules {
         access_log: AccessLog::default(),
         body_bytes_max: BODY_BYTES_MAX,
         sources: Vec::new(),
-    }
-}
-
-/// Half of one language and half of the other would leave somebody's rules unread.
-fn refuse_mixed(walk: &mut Walk<'_>, root: &Node) {
-    let native = keys::ROOT.keys.iter().find(|key| root.get(key.name).is_some());
-    if let Some(key) = native {
-        let at = root.get(key.name).map_or(root.span, |node| node.span);
-        let finding = Finding::new(
-            &codes::MIXED_FORMS,
-            walk.files.first_line(at),
-            format!("`{}` stands beside `mcpServers`", key.name),
-        )
-        .help("declare the servers under `upstreams`, or keep `mcpServers` in a file of its own");
-        walk.report(finding);
     }
 }
 
@@ -146,7 +129,7 @@ fn server(walk: &mut Walk<'_>, entry: &Entry, name: String) -> Option<Upstream> 
 
 fn kind(walk: &mut Walk<'_>, node: &Node) {
     if matches!(&node.value, crate::source::Value::Scalar(s) if s.text == "sse") {
-        return walk.not_enforced("type: sse", node.span);
+        return walk.not_supported("`type: sse`", node.span);
     }
     walk.word(node, &[("stdio", ()), ("http", ()), ("streamable-http", ()), ("streamableHttp", ())]);
 }
@@ -175,9 +158,10 @@ fn url(walk: &mut Walk<'_>, node: &Node) -> Option<strait_table::rules::Endpoint
 
 /// One header is a credential; more than one is more than an upstream can carry in this version.
 fn headers(walk: &mut Walk<'_>, node: &Node) -> Option<Credential> {
+    clear_text::mask_literals(walk, node);
     let entries = walk.map(node, "a mapping of headers")?;
     if let Some(second) = entries.get(1) {
-        walk.not_enforced("a second header", second.key_span);
+        walk.not_supported("a second header", second.key_span);
     }
     let entry = entries.first()?;
     upstream::check_header_name(walk, &entry.key, entry.key_span);

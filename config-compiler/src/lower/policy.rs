@@ -37,6 +37,7 @@ pub fn lower(
     let mut default: Option<(Effect, Span)> = None;
     let mut drafts: Vec<Draft> = Vec::new();
     let mut attempted = false;
+    let mut written = 0;
     for node in &blocks.policies {
         let Some(mut fields) = walk.fields(node, &keys::POLICY) else {
             attempted = true;
@@ -48,6 +49,7 @@ pub fn lower(
         }
         if let Some(list) = fields.get("rules").filter(|node| !node.is_nothing()) {
             for item in walk.list(list, "rules").unwrap_or_default() {
+                written += 1;
                 drafts.extend(rule(walk, item, upstreams, roles));
             }
         }
@@ -62,7 +64,8 @@ pub fn lower(
         }
     }
     unique_ids(walk, &drafts);
-    if let Some((Effect::Deny, at)) = default {
+    // A rule that could not be read may have been meant to allow.
+    if let (Some((Effect::Deny, at)), true) = (default, written == drafts.len()) {
         check::nothing_allowed::run(walk, at, &drafts);
     }
     check::contradiction::run(walk, &drafts);

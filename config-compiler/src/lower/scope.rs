@@ -2,7 +2,7 @@
 //! table, whether or not its block could be lowered: numbers must not shift because of a mistake
 //! elsewhere.
 
-use std::collections::HashMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use super::blocks::Declared;
 use crate::{
@@ -15,7 +15,7 @@ pub struct Scope<'n> {
     /// "upstream", "role": as it is called in findings.
     pub what: &'static str,
     pub declared: Vec<Declared<'n>>,
-    index: HashMap<&'n str, usize>,
+    index: BTreeMap<&'n str, usize>,
     pub used: Vec<bool>,
 }
 
@@ -27,7 +27,7 @@ impl<'n> Scope<'n> {
         what: &'static str,
         max: usize,
     ) -> Scope<'n> {
-        let mut scope = Scope { what, declared: Vec::new(), index: HashMap::new(), used: Vec::new() };
+        let mut scope = Scope { what, declared: Vec::new(), index: BTreeMap::new(), used: Vec::new() };
         let article = if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
         for declared in blocks {
             walk.name(declared.name, declared.name_span, &format!("{article} {what}"), what != "upstream");
@@ -66,6 +66,14 @@ impl<'n> Scope<'n> {
 
     pub fn find(&self, name: &str) -> Option<usize> {
         self.index.get(name).copied()
+    }
+
+    /// Declared things whose names begin so, by name.
+    pub fn beginning_with(&self, beginning: &str) -> impl Iterator<Item = usize> + '_ {
+        let from = (Bound::Included(beginning), Bound::Unbounded);
+        let names = self.index.range::<str, _>(from);
+        let beginning = beginning.to_owned();
+        names.take_while(move |(name, _)| name.starts_with(&beginning)).map(|(_, at)| *at)
     }
 
     /// The declared thing whose name is written at `node`. `by` says who speaks of it.

@@ -110,7 +110,7 @@ pub fn env(walk: &mut Walk<'_>, node: &Node, spelling: Spelling) -> Vec<(String,
 
 fn era(walk: &mut Walk<'_>, node: &Node) -> Option<Era> {
     if matches!(&node.value, crate::source::Value::Scalar(s) if s.text == "sse") {
-        walk.not_enforced("era: sse", node.span);
+        walk.not_supported("`era: sse`", node.span);
         return None;
     }
     walk.word(node, &[("auto", Era::Auto), ("modern", Era::Modern), ("legacy", Era::Legacy)])
@@ -135,6 +135,7 @@ fn timeout(walk: &mut Walk<'_>, node: &Node) -> Option<Timeouts> {
 
 fn credential(walk: &mut Walk<'_>, upstream: &mut Fields<'_>) -> Option<Credential> {
     let entry = upstream.entry("credential")?;
+    clear_text::mask_literals(walk, &entry.value);
     let mut fields = walk.fields(&entry.value, &keys::CREDENTIAL)?;
     let written = fields.exactly_one(walk, &["bearer", "header", "basic"], entry.key_span);
     fields.finish();

@@ -251,6 +251,11 @@ fn syntax(file: FileId, text: &str, error: &ScanError) -> Fatal {
             "a `:` stands where no key can be".into(),
             Some("quote text that holds `: `, and check the indentation of this line and the one above"),
         ),
+        ErrorKind::InvalidColonPlacement => (
+            &codes::SYNTAX,
+            "a `:` stands where no key can be".into(),
+            Some("is a bracket, brace or quote above left open?"),
+        ),
         ErrorKind::UnexpectedCharacter { character: '@' | '`' } => {
             (&codes::SYNTAX, error.info(), Some("quote text that begins with this character"))
         }

@@ -135,20 +135,37 @@ impl<'s> Walk<'s> {
         }
         let quoted = self.quote(entry.key_span.file, &entry.key);
         if block.foreign {
-            let message = format!("{quoted} in {} means nothing to Strait", block.name);
-            self.report(Finding::new(&codes::FOREIGN_KEY, entry.key_span, message).label("ignored"));
+            self.foreign(entry, block, &quoted);
             return;
         }
-        let meant = suggest::nearest(&entry.key, block.keys.iter().map(|key| key.name));
-        let known: Vec<&str> = block.keys.iter().map(|key| key.name).collect();
-        let finding = Finding::new(
-            &codes::UNKNOWN_KEY,
-            entry.key_span,
-            format!("unknown key {quoted} in {}", block.name),
-        )
-        .help(format!("{} has the keys {}", block.name, suggest::listed(&known)))
-        .meant(meant);
-        self.report(finding);
+        let full = self.findings.is_full();
+        let meant = suggest::nearest(&entry.key, block.keys.iter().filter(|_| !full).map(|key| key.name));
+        let message = format!("unknown key {quoted} in {}", block.name);
+        let finding = Finding::new(&codes::UNKNOWN_KEY, entry.key_span, message).meant(meant);
+        self.report(match meant {
+            Some(_) => finding,
+            None => {
+                let known: Vec<&str> = block.keys.iter().map(|key| key.name).collect();
+                finding.help(format!("{} has the keys {}", block.name, suggest::listed(&known)))
+            }
+        });
+    }
+
+    /// Half of our language in somebody else's form would leave rules unread: that is an error.
+    fn foreign(&mut self, entry: &Entry, block: &'static Block, quoted: &str) {
+        let ours =
+            std::ptr::eq(block, &keys::MCP_ROOT) && keys::ROOT.keys.iter().any(|key| key.name == entry.key);
+        self.report(match ours {
+            true => {
+                let message = format!("{quoted} stands beside `mcpServers`");
+                Finding::new(&codes::MIXED_FORMS, entry.key_span, message)
+                    .help("declare the servers under `upstreams`, or keep `mcpServers` in a file of its own")
+            }
+            false => {
+                let message = format!("{quoted} in {} means nothing to Strait", block.name);
+                Finding::new(&codes::FOREIGN_KEY, entry.key_span, message).label("ignored")
+            }
+        });
     }
 
     pub fn not_enforced(&mut self, name: &str, span: Span) {
@@ -157,6 +174,10 @@ impl<'s> Walk<'s> {
             .label("would have no effect")
             .help("leave it out: a gateway must not seem to enforce what it does not");
         self.report(finding);
+    }
+
+    pub fn not_supported(&mut self, what: &str, span: Span) {
+        self.report(Finding::new(&codes::NOT_ENFORCED, span, format!("{what} is not in this version")));
     }
 }
 
@@ -195,7 +216,9 @@ impl<'n> Fields<'n> {
         if found.is_none() {
             let at = walk.files.first_line(at);
             let message = format!("{} needs `{key}`", self.block.name);
-            walk.report(Finding::new(&codes::MISSING, at, message).label("here").help(help));
+            walk.report(
+                Finding::new(&codes::MISSING, at, message).label(format!("without `{key}`")).help(help),
+            );
         }
         found
     }
@@ -212,7 +235,7 @@ impl<'n> Fields<'n> {
                 }
                 let message = format!("{} needs one of {}", self.block.name, suggest::listed(keys));
                 let at = walk.files.first_line(at);
-                walk.report(Finding::new(&codes::ONE_OF, at, message).label("here"));
+                walk.report(Finding::new(&codes::ONE_OF, at, message));
                 None
             }
             [first, second, ..] => {

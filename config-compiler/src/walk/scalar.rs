@@ -165,9 +165,13 @@ impl Walk<'_> {
     }
 
     pub fn bad_url(&mut self, node: &Node, text: &str, why: &str) {
-        // A URL may carry a password: only the part without one is repeated.
-        let quoted =
-            if text.contains('@') { "this URL".to_owned() } else { self.quote(node.span.file, text) };
+        // A URL may carry a password.
+        let quoted = if text.contains('@') {
+            self.secrets.push(node.span);
+            "this".to_owned()
+        } else {
+            self.quote(node.span.file, text)
+        };
         let finding =
             Finding::new(&codes::URL, node.span, format!("{quoted} is not a URL Strait can use: {why}"));
         self.report(finding);

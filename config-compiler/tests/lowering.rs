@@ -1,0 +1,183 @@
+//! What a configuration becomes: the examples, whole, and the rules of the language that findings do
+//! not show: defaults, references, paths, the order of things.
+
+use std::path::{Path, PathBuf};
+
+use strait_config_compiler::{Outcome, Rules, load, load_text, render};
+use strait_table::rules::*;
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
+}
+
+fn env(name: &str) -> Option<String> {
+    (name == "HOST").then(|| "crm.internal".to_owned())
+}
+
+#[track_caller]
+fn rules(outcome: Outcome) -> Rules {
+    let text = render(&outcome, false);
+    outcome.rules.unwrap_or_else(|| panic!("{text}"))
+}
+
+/// A configuration with these blocks and an open policy.
+#[track_caller]
+fn compile(blocks: &str) -> Rules {
+    let text = format!("strait: 1\npolicy: {{ default: allow }}\n{blocks}");
+    rules(load_text("test.yaml", &text, &env))
+}
+
+fn any(glob: &str) -> Pattern {
+    Pattern { kind: PatternKind::Any, glob: glob.to_owned() }
+}
+
+#[test]
+fn the_quickstart_is_what_it_says() {
+    let outcome = load(&example("quickstart.yaml"), &|_| None);
+    assert!(outcome.findings.is_empty(), "{}", render(&outcome, false));
+    let rules = rules(outcome);
+    assert_eq!(rules.listeners[0].bind, "127.0.0.1:8080");
+    assert_eq!(rules.listeners[0].hosts, ["localhost", "127.0.0.1", "[::1]"]);
+    assert_eq!(rules.admin_bind, "127.0.0.1:8081");
+    let names: Vec<&str> = rules.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(names, ["hello", "shop"]);
+    assert!(matches!(rules.upstreams[1].transport, Transport::Sample(Sample::Http)));
+    assert_eq!((rules.servers[0].path.as_str(), rules.servers[0].auth.as_slice()), ("/mcp", &[0u16][..]));
+    let AuthMethod::Generated { keys } = &rules.identities[0].method else { panic!("generated keys") };
+    assert_eq!((keys[0].id.as_str(), keys[0].groups.join(" ")), ("you", "everyone staff".to_owned()));
+    assert_eq!(rules.policy.default, Effect::Deny);
+    let last = rules.policy.rules.last().unwrap();
+    assert_eq!((last.effect, last.patterns.as_slice()), (Effect::Deny, &[any("*.delete_*")][..]));
+    assert!(matches!(last.to, To::Everyone));
+    assert_eq!(rules.roles[0].condition, [ConditionOp::InGroup("everyone".into())]);
+    assert_eq!(rules.body_bytes_max, 4 << 20);
+    assert_eq!(rules.sources.len(), 1);
+    assert_eq!(rules.sources[0].path, "quickstart.yaml");
+}
+
+#[test]
+fn a_team_is_joined_from_its_files() {
+    let outcome = load(&example("team.yaml"), &|_| None);
+    assert_eq!(outcome.errors(), 0, "{}", render(&outcome, false));
+    assert!(
+        outcome.watched.iter().any(|path| path.ends_with("teams")),
+        "the folder of an include is watched"
+    );
+    let rules = rules(outcome);
+    let sources: Vec<&str> = rules.sources.iter().map(|source| source.path.as_str()).collect();
+    assert_eq!(
+        sources,
+        ["team.yaml", "teams/code.yaml", "teams/support.yaml", "${env:REPOSITORY:-/srv/repo}"],
+        "files first, in load order, then what references brought in"
+    );
+    let ids: Vec<&str> = rules.policy.rules.iter().map(|rule| rule.id.as_str()).collect();
+    assert_eq!(ids, ["no-deletes", "code-git", "support-reads", "support-refunds"]);
+    assert!(matches!(&rules.identities[0].method, AuthMethod::KeyFile { path } if path == "keys.yaml"));
+    assert_eq!(rules.listeners[0].hosts, ["localhost", "127.0.0.1", "[::1]", "gw.example"]);
+    assert_eq!(rules.listeners[0].origins, ["https://gw.example"]);
+    let Transport::Stdio(git) = &rules.upstreams[0].transport else { panic!("stdio") };
+    assert_eq!(git.args, ["mcp-server-git", "--repository", "/srv/repo"]);
+    assert_eq!((git.per, git.max, git.idle_ms), (Per::Session, 16, 600_000));
+    assert!(matches!(&rules.upstreams[1].credential,
+        Some(Credential::Bearer(text)) if matches!(&text.parts[..], [TextPart::Secret(name)] if name == "crm")));
+    assert_eq!(rules.access_log.sample_ppm, 100_000);
+    assert_eq!(rules.access_log.to, LogTo::File("access.jsonl".into()));
+}
+
+#[test]
+fn a_clients_own_file_is_a_configuration() {
+    let outcome = load(&example("mcp-servers.json"), &|_| None);
+    assert!(outcome.findings.is_empty(), "{}", render(&outcome, false));
+    let rules = rules(outcome);
+    assert_eq!(rules.policy.default, Effect::Allow);
+    assert_eq!((rules.servers[0].name.as_str(), rules.servers[0].path.as_str()), ("default", "/mcp"));
+    assert!(rules.servers[0].auth.is_empty());
+    assert_eq!(rules.servers[0].resources, [Pattern { kind: PatternKind::Resource, glob: "*".into() }]);
+    let Transport::Stdio(time) = &rules.upstreams[0].transport else { panic!("stdio") };
+    assert_eq!((time.command.as_str(), time.args[2].as_str()), ("uvx", "UTC"));
+    let Transport::Stdio(memory) = &rules.upstreams[1].transport else { panic!("stdio") };
+    assert!(matches!(&memory.env[0].1.parts[..],
+        [TextPart::Env { name, default: None }, TextPart::Literal(rest)] if name == "HOME" && rest == "/memory.json"));
+    let Transport::Http { endpoints } = &rules.upstreams[2].transport else { panic!("http") };
+    assert_eq!(
+        (endpoints[0].host.as_str(), endpoints[0].port, endpoints[0].path.as_str()),
+        ("127.0.0.1", 9000, "/mcp")
+    );
+    assert!(
+        matches!(&rules.upstreams[2].credential, Some(Credential::Header { name, .. }) if name == "Authorization")
+    );
+}
+
+#[test]
+fn the_same_text_gives_the_same_rules() {
+    let print = || format!("{:?}", rules(load(&example("team.yaml"), &|_| None)));
+    let first = print();
+    for _ in 0..10 {
+        assert_eq!(print(), first);
+    }
+    assert!(!first.contains(env!("CARGO_MANIFEST_DIR")), "no path of this machine is in a table");
+}
+
+#[test]
+fn a_resolved_reference_counts_among_the_sources() {
+    let http = "upstreams: { crm: { http: 'http://${env:HOST}:81/${env:NONE:-mcp}' } }";
+    let rules = compile(http);
+    let Transport::Http { endpoints } = &rules.upstreams[0].transport else { panic!("http") };
+    assert_eq!(
+        (endpoints[0].host.as_str(), endpoints[0].port, endpoints[0].path.as_str()),
+        ("crm.internal", 81, "/mcp")
+    );
+    let sources: Vec<&str> = rules.sources.iter().map(|source| source.path.as_str()).collect();
+    assert_eq!(sources, ["test.yaml", "${env:HOST}", "${env:NONE:-mcp}"]);
+    assert_eq!(&rules.sources[1].blake3, blake3::hash(b"crm.internal").as_bytes());
+}
+
+#[test]
+fn words_of_yaml_1_1_are_text() {
+    let rules = compile(
+        "upstreams: { on: { stdio: { command: yes, args: [no, off, 0x10, 1.10, ~x, true] } } }\nservers: { y: { path: /mcp, tools: [\"on.*\"] } }",
+    );
+    let Transport::Stdio(stdio) = &rules.upstreams[0].transport else { panic!("stdio") };
+    assert_eq!((rules.upstreams[0].name.as_str(), stdio.command.as_str()), ("on", "yes"));
+    assert_eq!(stdio.args, ["no", "off", "0x10", "1.10", "~x", "true"]);
+}
+
+#[test]
+fn paths_are_kept_as_seen_from_the_roots_folder() {
+    let rules = compile(
+        "upstreams:\n  a: { stdio: { command: ./bin/../run.sh, cwd: ./work } }\n  b: { stdio: { command: run, cwd: /srv } }\n  c: { stdio: { command: ../run } }\naccess_log: { path: logs/../access.jsonl }",
+    );
+    let stdio = |at: usize| match &rules.upstreams[at].transport {
+        Transport::Stdio(stdio) => (stdio.command.as_str(), stdio.cwd.as_deref()),
+        _ => panic!("stdio"),
+    };
+    assert_eq!(stdio(0), ("./run.sh", Some("work")));
+    assert_eq!(stdio(1), ("run", Some("/srv")));
+    assert_eq!(stdio(2), ("../run", None));
+    assert_eq!(rules.access_log.to, LogTo::File("access.jsonl".into()));
+}
+
+#[test]
+fn defaults_are_what_the_schema_says() {
+    let rules = compile(
+        "upstreams:\n  a: { stdio: { command: x } }\n  b: { http: http://b }\nservers: { s: { path: /s, tools: [] } }",
+    );
+    let Transport::Stdio(stdio) = &rules.upstreams[0].transport else { panic!("stdio") };
+    assert_eq!((stdio.per, stdio.max, stdio.idle_ms, stdio.cwd.as_deref()), (Per::Shared, 1, 600_000, None));
+    let timeout = rules.upstreams[1].timeout;
+    assert_eq!((timeout.connect_ms, timeout.first_byte_ms, timeout.call_ms), (1_000, 30_000, 60_000));
+    assert_eq!(rules.upstreams[1].era, Era::Auto);
+    assert_eq!(rules.servers[0].naming, Naming::Auto);
+    assert!(rules.servers[0].prompts.is_empty() && rules.servers[0].resources.is_empty());
+    assert_eq!((rules.access_log.to.clone(), rules.access_log.sample_ppm), (LogTo::Stdout, 1_000_000));
+    assert_eq!(rules.listeners[0].name, "main");
+    assert_eq!(compile("access_log: off").access_log.to, LogTo::Off);
+}
+
+#[test]
+fn numbers_in_the_table_are_those_of_the_text() {
+    let rules = compile(
+        "upstreams: { a: { sample: http } }\nservers: { s: { path: /s, tools: [\"*\"], auth: [two, one] } }\nidentity:\n  one: { api_keys: { generate: [{ id: x }] } }\n  two: { api_keys: { generate: [{ id: y }] } }",
+    );
+    assert_eq!(rules.servers[0].auth, [1, 0], "in the order they are tried");
+}
