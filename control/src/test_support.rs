@@ -1,6 +1,8 @@
 //! Helpers of this crate's tests: a runtime, a router called without a socket, a folder of one's own.
 
+use std::fs::DirBuilder;
 use std::future::Future;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,6 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
+use strait_table::rules::{Listener, Rules};
 use tower_service::Service;
 
 pub fn run<T>(future: impl Future<Output = T>) -> T {
@@ -18,6 +21,18 @@ pub async fn send(router: Router, request: Request<Body>) -> Response {
     router.into_service().call(request).await.unwrap()
 }
 
+/// The least that is a table: a listener and an admin address.
+pub fn rules() -> Rules {
+    let listener = Listener {
+        name: "main".into(),
+        bind: "127.0.0.1:0".into(),
+        public: None,
+        hosts: vec!["localhost".into()],
+        origins: Vec::new(),
+    };
+    Rules { listeners: vec![listener], admin_bind: "127.0.0.1:0".into(), body_bytes_max: 1 << 20, ..Rules::default() }
+}
+
 /// A fresh folder, removed at the end.
 pub struct Folder(PathBuf);
 
@@ -26,7 +41,7 @@ impl Folder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("strait-control-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).unwrap();
         Folder(path)
     }
 

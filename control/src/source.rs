@@ -1,0 +1,93 @@
+//! What is served: a configuration that is compiled now, or a table that was compiled before. Every
+//! verb that takes a FILE takes either; the first bytes tell which.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strait_config_compiler::Outcome;
+use strait_table::{OpenError, Snapshot, file, snapshot};
+
+use crate::failure::{Code, Failure};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Config(PathBuf),
+    Table(PathBuf),
+}
+
+/// A source that was opened without an error.
+pub struct Opened {
+    pub snapshot: Arc<Snapshot>,
+    /// Relative paths in the table start here.
+    pub base: PathBuf,
+    /// The compiler's run, with its warnings; a table has none.
+    pub outcome: Option<Outcome>,
+}
+
+impl Source {
+    /// Tells a table from a configuration by its magic.
+    pub fn detect(path: &Path) -> Result<Source, Failure> {
+        let mut start = [0; file::MAGIC.len()];
+        let unreadable = |error: std::io::Error| {
+            let failure = Failure::new(Code::Usage, format!("cannot read `{}`: {error}", path.display()));
+            failure.help("name a configuration (YAML or JSON) or a table made by `strait compile`")
+        };
+        let mut opened = std::fs::File::open(path).map_err(unreadable)?;
+        if opened.metadata().map_err(unreadable)?.is_dir() {
+            return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
+        }
+        match opened.read_exact(&mut start) {
+            // The last byte of the magic is no part of the name: a later one must be told apart too.
+            Ok(()) if start[..7] == file::MAGIC[..7] => Ok(Source::Table(path.to_owned())),
+            Ok(()) => Ok(Source::Config(path.to_owned())),
+            // Shorter than any table.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(Source::Config(path.to_owned())),
+            Err(error) => Err(unreadable(error)),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        match self {
+            Source::Config(path) | Source::Table(path) => path,
+        }
+    }
+
+    /// Compiles or opens. Findings that are errors become a [`Failure`] that carries them.
+    pub fn open(&self) -> Result<Opened, Failure> {
+        let base = match self.path().parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        match self {
+            Source::Table(path) => {
+                let snapshot = Snapshot::open(path).map_err(|error| refused(path, &error))?;
+                Ok(Opened { snapshot: Arc::new(snapshot), base, outcome: None })
+            }
+            Source::Config(path) => {
+                let outcome = compile(path);
+                let Some(rules) = &outcome.rules else { return Err(findings(path, outcome)) };
+                let snapshot = snapshot::of_rules(rules)
+                    .map_err(|error| Failure::bug(format!("the compiled table does not open: {error}")))?;
+                Ok(Opened { snapshot: Arc::new(snapshot), base, outcome: Some(outcome) })
+            }
+        }
+    }
+}
+
+/// Runs the compiler with this process's environment.
+pub fn compile(path: &Path) -> Outcome {
+    strait_config_compiler::load(path, &|name| std::env::var(name).ok())
+}
+
+/// The failure that findings amount to.
+pub fn findings(path: &Path, outcome: Outcome) -> Failure {
+    let count = outcome.errors();
+    let message = format!("`{}` has {count} error{}", path.display(), if count == 1 { "" } else { "s" });
+    Failure { outcome: Some(Box::new(outcome)), ..Failure::new(Code::Failed, message) }
+}
+
+fn refused(path: &Path, error: &OpenError) -> Failure {
+    let code = if matches!(error, OpenError::Io { .. }) { Code::Unfit } else { Code::Failed };
+    Failure::new(code, format!("`{}`: {error}", path.display())).help("make it again with `strait compile CONFIG -o TABLE`")
+}
