@@ -56,8 +56,8 @@ class Stdio:
         return line
 
 
-def learn(command: list[str], env: dict[str, str], calls: list[tuple[str, dict]]) -> tuple[list[dict], list[dict]]:
-    """The tools of a server, and its answers to `calls` in the form the client drivers print them."""
+def learn(command: list[str], env: dict[str, str], calls: list[tuple[str, dict]]) -> tuple[list[dict], list[str], list[dict]]:
+    """The tools of a server, the names of its prompts, and its answers to `calls` in the form the client drivers print them."""
     with Stdio(command, env) as server:
         # server-everything registers one more tool when it has seen `initialized`: ask until two lists agree.
         tools: list[dict] = []
@@ -67,7 +67,9 @@ def learn(command: list[str], env: dict[str, str], calls: list[tuple[str, dict]]
                 break
             tools = again
             time.sleep(0.2)
-        return tools, [in_short(server.ask("tools/call", {"name": name, "arguments": args})) for name, args in calls]
+        prompts = server.ask("prompts/list").get("result", {}).get("prompts", [])  # an error where there are none
+        names = [prompt["name"] for prompt in prompts]
+        return tools, names, [in_short(server.ask("tools/call", {"name": name, "arguments": args})) for name, args in calls]
 
 
 def in_short(answer: dict) -> dict:

@@ -90,6 +90,9 @@ CALLS = [  # upstream, tool, arguments, what its answer must contain (it must al
     ("everything_http", "echo", {"message": LONG}, LONG),
     ("everything_http", "trigger-long-running-operation", {"duration": 0.2, "steps": 2}, "completed"),
 ]
+PROMPTS = [("everything", "args-prompt", {"city": "Oslo"}, "What's weather in Oslo?"),
+           ("everything_http", "args-prompt", {"city": "Lima"}, "What's weather in Lima?")]
+RESOURCES = [("memory://knowledge-graph", "a narrow way between two seas")]
 SMALL = {"time": None, "fs": {"read_text_file"}}  # what gateway.yaml's role `small` may call; None: every tool
 HIDDEN = ["git__git_status", "fs__write_file", "everything_http__echo", "no_such__tool"]
 
@@ -207,6 +210,7 @@ class Known:
     """What the servers say when nothing stands between."""
 
     tools: dict[str, dict[str, dict]]  # upstream -> tool -> its definition
+    prompts: list[str]  # their exposed names where several servers are joined
     answers: list[dict]  # one for each of CALLS
 
 
@@ -231,15 +235,16 @@ def learn(work: pathlib.Path) -> Known:
         "everything": (everything, {}),
         "everything_http": (everything, {}),
     }
-    tools, answers = {}, [{}] * len(CALLS)
+    tools, prompts, answers = {}, [], [{}] * len(CALLS)
     for upstream, (command, env) in servers.items():
         mine = [n for n, call in enumerate(CALLS) if call[0] == upstream]
-        listed, said = direct.learn(command, env, [(CALLS[n][1], arguments(CALLS[n], work)) for n in mine])
+        listed, prompted, said = direct.learn(command, env, [(CALLS[n][1], arguments(CALLS[n], work)) for n in mine])
         tools[upstream] = {tool["name"]: tool for tool in listed}
+        prompts += [f"{upstream}__{name}" for name in prompted]
         for n, answer in zip(mine, said):
             expect(CALLS[n][3] in answer.get("text", ""), f"{upstream} itself answers {CALLS[n][1]} with {json.dumps(answer)[:300]}")
             answers[n] = answer
-    return Known(tools, answers)
+    return Known(tools, prompts, answers)
 
 
 def arguments(call: tuple, work: pathlib.Path) -> dict:
@@ -344,6 +349,9 @@ class Trial:
             return False
         return self.key == "full" or (upstream in SMALL and (SMALL[upstream] is None or tool in SMALL[upstream]))
 
+    def sees_all(self) -> bool:
+        return self.key == "full" and self.server == "default"
+
     def name(self, upstream: str, tool: str) -> str:
         return tool if self.server == "solo" else f"{upstream}__{tool}"
 
@@ -363,7 +371,10 @@ class Trial:
 
     def start(self, running: Running) -> subprocess.Popen:
         plan = {"url": running.url(self.server), "key": running.keys[self.key], "mode": self.mode,
-                "calls": [sent for sent, _, _ in self.calls()]}
+                "calls": [sent for sent, _, _ in self.calls()], "prompts": [], "resources": []}
+        if self.sees_all():
+            plan["prompts"] = [{"name": self.name(upstream, prompt), "args": args} for upstream, prompt, args, _ in PROMPTS]
+            plan["resources"] = [uri for uri, _ in RESOURCES]
         env = {**os.environ, "HOME": str(self.work), "PEERS_NPM": str(NPM)}  # the Inspector writes into HOME
         child = subprocess.Popen(self.client.command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         child.plan = json.dumps(plan).encode()
@@ -390,6 +401,11 @@ class Trial:
                 expect(wanted.get("message", "") in seen["message"], f"{sent['name']}: {seen['message']}")
             else:
                 same(seen, wanted, sent["name"])
+        if self.sees_all():
+            same(sorted(facts["prompt_names"]), sorted(self.known.prompts), "names of prompts")
+            same(facts["prompts"], [words for *_, words in PROMPTS], "prompts")
+            for (uri, words), text in zip(RESOURCES, facts["resources"], strict=True):
+                expect(words in text, f"{uri}: {text[:300]}")
         return f"{facts['protocol']} {len(shown):>3} tools"
 
 

@@ -19,8 +19,15 @@ async def call(client: Client, name: str, args: dict) -> dict:
 async def facts(plan: dict) -> dict:
     async with Client(plan["url"], auth=plan["key"], mode=plan["mode"], timeout=30) as client:
         tools = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in await client.list_tools()]
-        calls = [await call(client, c["name"], c["args"]) for c in plan["calls"]]
-        return {"protocol": client.session.protocol_version, "tools": tools, "calls": calls}
+        seen = {"protocol": client.session.protocol_version, "tools": tools}
+        seen["calls"] = [await call(client, c["name"], c["args"]) for c in plan["calls"]]
+        if plan["prompts"]:
+            seen["prompt_names"] = [prompt.name for prompt in await client.list_prompts()]
+        got = [await client.get_prompt(p["name"], p["args"]) for p in plan["prompts"]]
+        seen["prompts"] = [prompt.messages[0].content.text for prompt in got]
+        read = [await client.read_resource(uri) for uri in plan["resources"]]
+        seen["resources"] = [contents[0].text for contents in read]
+        return seen
 
 
 print(json.dumps(asyncio.run(facts(json.load(sys.stdin)))))

@@ -29,9 +29,18 @@ def call(name: str, args: dict) -> dict:
     return {"failed": result.get("isError") is True, "text": text}
 
 
-first = ask("initialize")
-tools = ask("tools/list")
-if "error" in first or "error" in tools:
-    sys.exit(f"inspector: {json.dumps(first)} {json.dumps(tools)}")
-calls = [call(c["name"], c["args"]) for c in plan["calls"]]
-print(json.dumps({"protocol": first["result"].get("protocolVersion"), "tools": tools["result"]["tools"], "calls": calls}))
+def must(method: str, *more: str) -> dict:
+    answer = ask(method, *more)
+    if "error" in answer:
+        sys.exit(f"inspector {method}: {json.dumps(answer)}")
+    return answer["result"]
+
+
+seen = {"protocol": must("initialize").get("protocolVersion"), "tools": must("tools/list")["tools"]}
+seen["calls"] = [call(c["name"], c["args"]) for c in plan["calls"]]
+if plan["prompts"]:
+    seen["prompt_names"] = [prompt["name"] for prompt in must("prompts/list")["prompts"]]
+words = [["--prompt-name", p["name"], "--prompt-args", *(f"{k}={v}" for k, v in p["args"].items())] for p in plan["prompts"]]
+seen["prompts"] = [must("prompts/get", *w)["messages"][0]["content"]["text"] for w in words]
+seen["resources"] = [must("resources/read", "--uri", uri)["contents"][0]["text"] for uri in plan["resources"]]
+print(json.dumps(seen))

@@ -28,8 +28,15 @@ async def facts(plan: dict) -> dict:
             cursor = page.next_cursor
             if cursor is None:
                 break
-        calls = [await call(client, c["name"], c["args"]) for c in plan["calls"]]
-        return {"protocol": client.protocol_version, "tools": tools, "calls": calls}
+        seen = {"protocol": client.protocol_version, "tools": tools}
+        seen["calls"] = [await call(client, c["name"], c["args"]) for c in plan["calls"]]
+        if plan["prompts"]:
+            seen["prompt_names"] = [prompt.name for prompt in (await client.list_prompts()).prompts]
+        got = [await client.get_prompt(p["name"], p["args"]) for p in plan["prompts"]]
+        seen["prompts"] = [prompt.messages[0].content.text for prompt in got]
+        read = [await client.read_resource(uri) for uri in plan["resources"]]
+        seen["resources"] = [resource.contents[0].text for resource in read]
+        return seen
 
 
 print(json.dumps(asyncio.run(facts(json.load(sys.stdin)))))

@@ -31,7 +31,12 @@ for (const { name, args } of plan.calls) {
     calls.push({ code: error.code, message: error.message });
   }
 }
-const protocol = transport.protocolVersion;
+const seen = { protocol: transport.protocolVersion, tools, calls, prompts: [], resources: [] };
+if (plan.prompts.length > 0) seen.prompt_names = (await client.listPrompts()).prompts.map((p) => p.name);
+for (const { name, args } of plan.prompts) {
+  seen.prompts.push((await client.getPrompt({ name, arguments: args })).messages[0].content.text);
+}
+for (const uri of plan.resources) seen.resources.push((await client.readResource({ uri })).contents[0].text);
 await transport.terminateSession();
 await client.close();
-console.log(JSON.stringify({ protocol, tools, calls }));
+console.log(JSON.stringify(seen));
