@@ -119,6 +119,16 @@ fn the_same_text_gives_the_same_rules() {
 }
 
 #[test]
+fn what_passes_the_compiler_is_a_table() {
+    for name in ["quickstart.yaml", "team.yaml", "mcp-servers.json"] {
+        let write = || strait_table::file::write(&rules(load(&example(name), &|_| None)), None);
+        let bytes = write();
+        assert_eq!(bytes, write(), "{name}: same input, same bytes");
+        strait_table::Snapshot::from_bytes(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
 fn a_resolved_reference_counts_among_the_sources() {
     let http = "upstreams: { crm: { http: 'http://${env:HOST}:81/${env:NONE:-mcp}' } }";
     let rules = compile(http);
@@ -180,4 +190,22 @@ fn numbers_in_the_table_are_those_of_the_text() {
         "upstreams: { a: { sample: http } }\nservers: { s: { path: /s, tools: [\"*\"], auth: [two, one] } }\nidentity:\n  one: { api_keys: { generate: [{ id: x }] } }\n  two: { api_keys: { generate: [{ id: y }] } }",
     );
     assert_eq!(rules.servers[0].auth, [1, 0], "in the order they are tried");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    /// JSON is a subset of what we read: any text that a JSON writer escapes comes back as it was.
+    #[test]
+    fn any_json_text_is_read_as_json_means_it(text in "\\PC{0,40}|[\\x01-\\x7e\u{a0}\u{2028}\u{1f600}]{0,20}", pretty: bool) {
+        let config = serde_json::json!({
+            "strait": 1,
+            "policy": { "default": "allow" },
+            "upstreams": { "a": { "sample": "http" } },
+            "servers": { "s": { "path": "/s", "tools": ["*"], "instructions": text.replace("${", "$") } },
+        });
+        let json = if pretty { format!("{config:#}").replace("  ", "\t") } else { config.to_string() };
+        let rules = rules(load_text("any.json", &json, &env));
+        proptest::prop_assert_eq!(&rules.servers[0].instructions, &text.replace("${", "$"));
+    }
 }

@@ -88,6 +88,22 @@ impl Finding {
     }
 }
 
+/// Quotes may hold escape sequences for the reader's terminal, or marks that turn text around.
+fn printable(mut finding: Finding) -> Finding {
+    let hostile = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let clean = |text: &mut String| {
+        if text.contains(hostile) {
+            *text = text.chars().map(|c| if hostile(c) { '\u{fffd}' } else { c }).collect();
+        }
+    };
+    clean(&mut finding.message);
+    clean(&mut finding.label);
+    finding.notes.iter_mut().for_each(|note| clean(&mut note.text));
+    finding.help.iter_mut().for_each(clean);
+    finding.did_you_mean.iter_mut().for_each(clean);
+    finding
+}
+
 /// All findings of a run, capped: an error is never lost to warnings that came before it.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -98,6 +114,7 @@ pub struct Findings {
 
 impl Findings {
     pub fn push(&mut self, finding: Finding) {
+        let finding = printable(finding);
         let is_error = finding.severity() == Severity::Error;
         self.errors += usize::from(is_error);
         if self.kept.len() < FINDINGS_MAX {

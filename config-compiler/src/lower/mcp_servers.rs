@@ -165,7 +165,7 @@ fn headers(walk: &mut Walk<'_>, node: &Node) -> Option<Credential> {
     }
     let entry = entries.first()?;
     upstream::check_header_name(walk, &entry.key, entry.key_span);
-    let value = walk.secret(&entry.value, FORM)?;
+    let value = upstream::header_value(walk, &entry.value, FORM)?;
     if value.parts.iter().all(|part| matches!(part, TextPart::Literal(_))) {
         clear_text::report(walk, entry.value.span, "this header");
     }

@@ -164,9 +164,23 @@ fn credential(walk: &mut Walk<'_>, upstream: &mut Fields<'_>) -> Option<Credenti
 
 /// A secret of which at least some part is a reference; a wholly literal one is reported.
 fn literal_free(walk: &mut Walk<'_>, node: &Node) -> Option<Text> {
-    let text = walk.secret(node, Spelling::Native)?;
+    let text = header_value(walk, node, Spelling::Native)?;
     if text.parts.iter().all(|part| matches!(part, TextPart::Literal(_))) {
         clear_text::report(walk, node.span, "this credential");
+    }
+    Some(text)
+}
+
+/// A secret that will stand in a header: its literal parts must not end the line.
+pub fn header_value(walk: &mut Walk<'_>, node: &Node, spelling: Spelling) -> Option<Text> {
+    let text = walk.secret(node, spelling)?;
+    let breaks =
+        |part: &TextPart| matches!(part, TextPart::Literal(text) if text.chars().any(char::is_control));
+    if text.parts.iter().any(breaks) {
+        let finding =
+            Finding::new(&codes::NAME, node.span, "a header cannot hold a line break or control character");
+        walk.report(finding);
+        return None;
     }
     Some(text)
 }

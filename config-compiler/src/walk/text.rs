@@ -78,6 +78,10 @@ impl Walk<'_> {
 
     fn parts(&mut self, node: &Node, spelling: Spelling) -> Option<Vec<Part>> {
         let scalar = self.scalar(node, "text")?;
+        if scalar.text.contains('\0') {
+            self.report(Finding::new(&codes::NAME, node.span, "this text holds a zero byte"));
+            return None;
+        }
         match reference::parse(&scalar.text, spelling) {
             Ok(parts) => Some(parts),
             Err(wrong) => {
