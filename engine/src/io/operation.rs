@@ -67,6 +67,8 @@ pub(super) async fn receive_cancelable(
     if buf.room() == 0 {
         return (Err(io::ErrorKind::InvalidInput.into()), buf);
     }
+    // A cancel during this turn is remembered by `handle`.
+    fair_turn().await;
     let (result, tail) = stream.cancelable_read(Tail(buf), handle).await;
     (result, tail.0)
 }

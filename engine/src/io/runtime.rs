@@ -412,7 +412,8 @@ fn try_ring(flags: RingFlags) -> io::Result<()> {
     }
 }
 
-fn explain(error: &io::Error) -> String {
+/// The likely cause of a refused ring, and what helps.
+pub(super) fn explain(error: &io::Error) -> String {
     let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let seccomp = status.lines().any(|line| line.starts_with("Seccomp:") && line.ends_with('2'));

@@ -107,6 +107,17 @@ fn a_ring_is_chosen_or_the_reason_told() {
 }
 
 #[test]
+fn a_refused_ring_is_explained() {
+    let check = |errno: rustix::io::Errno, expected: &str| {
+        let text = runtime::explain(&errno.into());
+        assert!(text.starts_with("io_uring is not available (") && text.contains(expected), "{text}");
+    };
+    check(rustix::io::Errno::NOMEM, "RLIMIT_MEMLOCK");
+    check(rustix::io::Errno::MFILE, "RLIMIT_NOFILE");
+    check(rustix::io::Errno::INVAL, "too old");
+}
+
+#[test]
 fn echo_small_and_large() {
     on_each(|| async {
         let (mut server, mut client) = pair().await;
@@ -218,34 +229,47 @@ fn idle_ends_a_wait_and_loses_no_byte() {
 #[test]
 fn idle_and_data_at_once_a_thousand_times() {
     on_each(|| async {
-        let (mut ours, mut peer) = pair().await;
-        let idle = Rc::new(Idle::new());
+        let (mut ours, peer) = pair_with_std().await;
+        let (idle, peer) = (Rc::new(Idle::new()), Rc::new(RefCell::new(peer)));
         let (mut bytes, mut idles) = (0, 0);
         for round in 0..1000 {
-            // The cancel runs in a task of its own, in the same turn as the send or one turn around it.
-            let cancel = idle.clone();
+            // Byte and cancel in the same turn, in either order, while the receive waits in the kernel; or the byte
+            // before or after that turn.
+            let (cancel, write, done) = (idle.clone(), peer.clone(), Rc::new(Signal::new()));
+            let over = done.clone();
             spawn(async move {
-                if round % 3 == 1 {
-                    sleep(Duration::from_micros(1)).await;
-                }
-                cancel.cancel();
-            });
-            if round % 3 == 2 {
+                let write = || assert_eq!(write.borrow_mut().write(b"x").unwrap(), 1);
+                // Until the receive is armed.
                 sleep(Duration::from_micros(1)).await;
-            }
-            peer.send_all(Buf::from(&b"x"[..])).await.0.unwrap();
+                match round % 4 {
+                    0 => (write(), cancel.cancel()),
+                    1 => (cancel.cancel(), write()),
+                    2 => {
+                        write();
+                        runtime::yield_turn().await;
+                        (cancel.cancel(), ())
+                    }
+                    _ => {
+                        cancel.cancel();
+                        sleep(Duration::from_micros(1)).await;
+                        (write(), ())
+                    }
+                };
+                over.set();
+            });
             match ours.recv_idle(Buf::new(), &idle).await {
                 (Received::Bytes(got), _) => bytes += got,
                 (Received::Idle, _) => idles += 1,
                 other => panic!("{other:?}"),
             }
+            done.wait().await;
+            if bytes == round {
+                let (result, _) = ours.recv(Buf::new()).await;
+                bytes += result.unwrap();
+            }
+            assert_eq!(bytes, round + 1);
         }
-        while bytes < 1000 {
-            let (result, _) = ours.recv(Buf::new()).await;
-            bytes += result.unwrap();
-        }
-        assert_eq!(bytes, 1000);
-        eprintln!("{idles} of 1000 ended idly");
+        assert!(idles > 100, "{idles} of 1000 ended idly");
     });
 }
 

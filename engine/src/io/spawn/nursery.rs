@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
-    set_parent_process_death_signal, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpid, getppid, kill_process_group,
+    pidfd_open, set_parent_process_death_signal, waitid,
 };
 use tokio::sync::oneshot;
 
@@ -168,13 +168,15 @@ impl Nursery {
         if let Some(cwd) = &order.cwd {
             command.current_dir(cwd);
         }
-        let prepare = || {
+        let gateway = getpid();
+        let prepare = move || {
             // Our sockets and std's own error pipe alike: the flag acts at exec, so std still hears of a failed exec.
             sys::close_all_on_exec()?;
             set_parent_process_death_signal(Some(Signal::KILL))?;
-            Ok(())
+            // Died before the line above: nobody would send that signal.
+            if getppid() == Some(gateway) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
         };
-        // SAFETY: between fork and exec the closure makes two system calls and nothing else: no allocation, no lock.
+        // SAFETY: between fork and exec the closure makes three system calls and nothing else: no allocation, no lock.
         unsafe { command.pre_exec(prepare) };
         let mut child = command.spawn().map_err(failed)?;
         // Closes our copies of the child's ends, so that its end of file is seen.
