@@ -58,6 +58,11 @@ impl Failure {
         Failure { code, message: message.into(), help: None, outcome: None }
     }
 
+    /// Everything was told already: only the exit code is left to give.
+    pub fn told(code: Code) -> Failure {
+        Failure::new(code, "")
+    }
+
     pub fn help(mut self, help: impl Into<String>) -> Failure {
         self.help = Some(help.into());
         self

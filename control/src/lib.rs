@@ -1,8 +1,22 @@
 //! # strait-control: everything that may wait
 //!
-//! begun
+//! A worker of the engine never waits; this crate does it for all of them. [`serve::run`] takes a table
+//! from [`source`] to a serving process: keys (`keys.rs`), secrets (`secret.rs`) and addresses
+//! (`reach.rs`) are resolved before the engine starts, and one thread then keeps what changes: the
+//! lists that upstreams offer (`ledger.rs`), bound to the rules and handed to the workers as a new
+//! snapshot. Beside it stand the admin endpoints (`admin.rs`, shown from `board.rs`), the process log
+//! ([`log`]), what `strait up` prints (`banner.rs`) and the sample servers ([`sample`]).
+//!
+//! Invariants: workers never wait for this crate, and keep serving should its thread die. What is
+//! missing for one upstream (a secret, a name, an answer) never stops another. A secret is in no log,
+//! no `Debug` and no pipe.
+//!
+//! Read `serve.rs`, then `serve/control.rs`: they are the story.
 #![forbid(unsafe_code)]
 
+mod admin;
+mod banner;
+mod board;
 pub mod failure;
 mod host;
 mod keys;
@@ -13,8 +27,12 @@ pub mod log;
 mod reach;
 pub mod sample;
 mod secret;
+pub mod serve;
 pub mod source;
 mod state;
 #[cfg(test)]
 mod test_support;
 mod time;
+
+pub use failure::{Code, Failure};
+pub use source::Source;

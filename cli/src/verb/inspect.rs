@@ -1,0 +1,180 @@
+//! `strait inspect FILE`: what a table says, as text or JSON: short, in the table's order, and without
+//! anything it does not hold (keys and secrets are never in a table).
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use strait_control::{Failure, Source};
+use strait_table::Snapshot;
+use strait_table::rules::*;
+
+use crate::output::Output;
+
+#[derive(clap::Args)]
+pub struct Inspect {
+    /// A table or a configuration.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl Inspect {
+    pub fn run(self, output: &Output) -> Result<(), Failure> {
+        let opened = Source::detect(&self.file)?.open()?;
+        let facts = facts(&opened.snapshot);
+        output.facts(&facts, || text(&facts));
+        Ok(())
+    }
+}
+
+fn facts(snapshot: &Snapshot) -> Value {
+    let rules = snapshot.rules();
+    let listeners = rules.listeners.iter().map(|listener| {
+        json!({ "name": listener.name.as_str(), "bind": listener.bind.as_str(), "hosts": texts(&listener.hosts) })
+    });
+    let upstreams = rules
+        .upstreams
+        .iter()
+        .map(|upstream| json!({ "name": upstream.name.as_str(), "reach": reach(&upstream.transport) }));
+    let identity = |index: usize| rules.identities.get(index).map_or("?", |identity| identity.name.as_str());
+    let servers = rules.servers.iter().map(|server| {
+        let auth: Vec<&str> = server.auth.iter().map(|index| identity(index.to_native().into())).collect();
+        json!({
+            "name": server.name.as_str(),
+            "path": server.path.as_str(),
+            "auth": auth,
+            "tools": patterns(&server.tools),
+            "prompts": patterns(&server.prompts),
+            "resources": patterns(&server.resources),
+        })
+    });
+    let identities = rules
+        .identities
+        .iter()
+        .map(|identity| json!({ "name": identity.name.as_str(), "keys": keys(&identity.method) }));
+    let roles = rules.roles.iter().map(|role| json!({ "name": role.name.as_str(), "when": condition(&role.condition) }));
+    let policy = rules.policy.rules.iter().map(|rule| {
+        let to = match &rule.to {
+            ArchivedTo::Everyone => Value::Null,
+            ArchivedTo::Roles(indexes) => {
+                let name = |index: usize| rules.roles.get(index).map_or("?", |role| role.name.as_str());
+                indexes.iter().map(|index| name(index.to_native().into())).collect()
+            }
+        };
+        json!({ "id": rule.id.as_str(), "effect": effect(&rule.effect), "on": patterns(&rule.patterns), "to": to })
+    });
+    json!({
+        "generation": snapshot.generation().to_string(),
+        "admin": rules.admin_bind.as_str(),
+        "listeners": listeners.collect::<Vec<_>>(),
+        "upstreams": upstreams.collect::<Vec<_>>(),
+        "servers": servers.collect::<Vec<_>>(),
+        "identities": identities.collect::<Vec<_>>(),
+        "roles": roles.collect::<Vec<_>>(),
+        "policy": { "default": effect(&rules.policy.default), "rules": policy.collect::<Vec<_>>() },
+        "sources": rules.sources.iter().map(|source| source.path.as_str()).collect::<Vec<_>>(),
+    })
+}
+
+/// The facts as lines: a heading, then one line an entry.
+fn text(facts: &Value) -> String {
+    let mut out = format!("generation {}\nadmin {}\n", plain(&facts["generation"]), plain(&facts["admin"]));
+    for section in ["listeners", "upstreams", "servers", "identities", "roles"] {
+        lines(&mut out, section, &facts[section], &["name"]);
+    }
+    let policy = &facts["policy"];
+    lines(&mut out, &format!("policy, default {}", plain(&policy["default"])), &policy["rules"], &["effect", "id"]);
+    out.push_str(&format!("sources {}\n", plain(&facts["sources"])));
+    out
+}
+
+/// Entries of a section; the values of `first` stand bare at the start of a line.
+fn lines(out: &mut String, heading: &str, entries: &Value, first: &[&str]) {
+    let Some(entries) = entries.as_array().filter(|entries| !entries.is_empty()) else { return };
+    out.push_str(&format!("{heading}\n"));
+    for entry in entries {
+        let bare = first.iter().map(|key| plain(&entry[*key]));
+        let named = entry.as_object().into_iter().flatten();
+        let named = named.filter(|(key, value)| !first.contains(&key.as_str()) && !is_empty(value));
+        let words: Vec<String> = bare.chain(named.map(|(key, value)| format!("{key} {}", plain(value)))).collect();
+        out.push_str(&format!("  {}\n", words.join("  ")));
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect(),
+        Value::Array(values) => format!("[{}]", values.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
+
+fn reach(transport: &ArchivedTransport) -> String {
+    match transport {
+        ArchivedTransport::Http { endpoints } => {
+            let url = |e: &ArchivedEndpoint| format!("http://{}:{}{}", e.host.as_str(), e.port, e.path.as_str());
+            endpoints.iter().map(url).collect::<Vec<_>>().join(" ")
+        }
+        // Arguments may hold what their author thinks private.
+        ArchivedTransport::Stdio(stdio) => format!("stdio {}", stdio.command.as_str()),
+        ArchivedTransport::Sample(ArchivedSample::Stdio) => "sample stdio".to_owned(),
+        ArchivedTransport::Sample(ArchivedSample::Http) => "sample http".to_owned(),
+    }
+}
+
+fn keys(method: &ArchivedAuthMethod) -> String {
+    match method {
+        ArchivedAuthMethod::KeyFile { path } => path.as_str().to_owned(),
+        ArchivedAuthMethod::Generated { keys } => {
+            let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+            format!("generated for {}", ids.join(", "))
+        }
+    }
+}
+
+fn effect(effect: &ArchivedEffect) -> &'static str {
+    match effect {
+        ArchivedEffect::Allow => "allow",
+        ArchivedEffect::Hold => "hold",
+        ArchivedEffect::Deny => "deny",
+    }
+}
+
+fn texts(texts: &[impl AsRef<str>]) -> Vec<&str> {
+    texts.iter().map(AsRef::as_ref).collect()
+}
+
+fn patterns(patterns: &[ArchivedPattern]) -> Vec<String> {
+    let prefix = |kind: &ArchivedPatternKind| match kind {
+        ArchivedPatternKind::Any => "",
+        ArchivedPatternKind::Tool => "tool:",
+        ArchivedPatternKind::Prompt => "prompt:",
+        ArchivedPatternKind::Resource => "resource:",
+    };
+    patterns.iter().map(|pattern| format!("{}{}", prefix(&pattern.kind), pattern.glob.as_str())).collect()
+}
+
+/// The postfix program as an expression.
+fn condition(program: &[ArchivedConditionOp]) -> String {
+    let mut stack: Vec<String> = Vec::new();
+    for op in program {
+        let text = match op {
+            ArchivedConditionOp::Const(value) => value.to_string(),
+            ArchivedConditionOp::IdIs(id) => format!("principal.id == {:?}", id.as_str()),
+            ArchivedConditionOp::IdStartsWith(text) => format!("principal.id.startsWith({:?})", text.as_str()),
+            ArchivedConditionOp::IdEndsWith(text) => format!("principal.id.endsWith({:?})", text.as_str()),
+            ArchivedConditionOp::InGroup(group) => format!("{:?} in principal.groups", group.as_str()),
+            ArchivedConditionOp::Not => format!("!({})", stack.pop().unwrap_or_default()),
+            ArchivedConditionOp::And | ArchivedConditionOp::Or => {
+                let word = if matches!(op, ArchivedConditionOp::And) { "&&" } else { "||" };
+                let (right, left) = (stack.pop().unwrap_or_default(), stack.pop().unwrap_or_default());
+                format!("({left} {word} {right})")
+            }
+        };
+        stack.push(text);
+    }
+    stack.pop().unwrap_or_default()
+}

@@ -1,0 +1,49 @@
+//! The verbs, one file each: what it is asked with, and what it does.
+
+mod check;
+mod compile;
+mod inspect;
+mod keys;
+mod sample;
+mod schema;
+mod serve;
+
+use strait_control::Failure;
+
+use crate::output::Output;
+
+#[derive(clap::Subcommand)]
+pub enum Verb {
+    /// Serve a configuration: development and the first minute.
+    Up(serve::Serve),
+    /// Serve a table or a configuration: production.
+    Serve(serve::Serve),
+    /// Tell everything that is wrong with a configuration, or whether a table is sound.
+    Check(check::Check),
+    /// Compile a configuration into a table.
+    Compile(compile::Compile),
+    /// Show a table or a configuration as it is served.
+    Inspect(inspect::Inspect),
+    /// Print the JSON Schema of the configuration language, for editors.
+    Schema,
+    /// Make, list and revoke API keys.
+    Keys(keys::Keys),
+    /// A built-in MCP server.
+    #[command(hide = true)]
+    Sample(sample::Sample),
+}
+
+impl Verb {
+    pub fn run(self, output: &Output) -> Result<(), Failure> {
+        match self {
+            Verb::Up(up) => up.run(output, true),
+            Verb::Serve(serve) => serve.run(output, false),
+            Verb::Check(check) => check.run(output),
+            Verb::Compile(compile) => compile.run(output),
+            Verb::Inspect(inspect) => inspect.run(output),
+            Verb::Schema => schema::run(),
+            Verb::Keys(keys) => keys.run(output),
+            Verb::Sample(sample) => sample.run(),
+        }
+    }
+}

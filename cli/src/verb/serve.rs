@@ -1,0 +1,71 @@
+//! `strait up FILE` and `strait serve FILE`: the same process; `up` greets a person, `serve` logs a line.
+
+use std::path::PathBuf;
+
+use strait_control::serve::{Setup, run};
+use strait_control::{Code, Failure, Source};
+use strait_engine::DriverChoice;
+
+use crate::output::Output;
+
+#[derive(clap::Args)]
+pub struct Serve {
+    /// A configuration or a table.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Where generated keys, the admin token and secrets are kept.
+    #[arg(long, value_name = "DIR", default_value = ".strait")]
+    state: PathBuf,
+    /// Worker threads; one per core when not said.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// How workers talk to the kernel; also by STRAIT_DRIVER.
+    #[arg(long, value_enum, value_name = "DRIVER")]
+    driver: Option<Driver>,
+    /// Let only one worker accept, and another own everything: every request is handed over.
+    #[arg(long, hide = true)]
+    force_wrong_worker: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Driver {
+    /// io_uring where the kernel allows it, else epoll.
+    Auto,
+    /// io_uring or nothing.
+    #[value(name = "io_uring", alias = "io-uring")]
+    IoUring,
+    Epoll,
+}
+
+impl Serve {
+    pub fn run(self, output: &Output, banner: bool) -> Result<(), Failure> {
+        let driver = self.driver()?;
+        let opened = Source::detect(&self.file)?.open()?;
+        if let Some(outcome) = &opened.outcome {
+            output.warnings(outcome);
+        }
+        run(Setup {
+            opened,
+            state: self.state,
+            workers: self.workers.map(usize::from),
+            driver,
+            force_wrong_worker: self.force_wrong_worker,
+            banner,
+        })
+    }
+
+    fn driver(&self) -> Result<DriverChoice, Failure> {
+        let from_env = || match std::env::var("STRAIT_DRIVER") {
+            Ok(name) if !name.is_empty() => <Driver as clap::ValueEnum>::from_str(&name, false).map_err(|_| {
+                let message = format!("STRAIT_DRIVER is `{name}`: expected `auto`, `io_uring` or `epoll`");
+                Failure::new(Code::Usage, message)
+            }),
+            _ => Ok(Driver::Auto),
+        };
+        Ok(match self.driver.map_or_else(from_env, Ok)? {
+            Driver::Auto => DriverChoice::Auto,
+            Driver::IoUring => DriverChoice::IoUring,
+            Driver::Epoll => DriverChoice::Epoll,
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! The admin listener: `/healthz` for whoever restarts a process, `/readyz` for whoever sends it
+//! traffic. On loopback neither needs a token; both refuse a foreign `Host` (see `host.rs`).
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::board::Board;
+use crate::host;
+
+/// Serves on `listener` as a task of this runtime.
+pub fn start(listener: TcpListener, board: Arc<Board>) -> std::io::Result<()> {
+    let address = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    tokio::spawn(async move { axum::serve(listener, router(board, address)).await });
+    Ok(())
+}
+
+pub fn router(board: Arc<Board>, bound: SocketAddr) -> Router {
+    let names = Arc::new(vec![bound.ip().to_string()]);
+    Router::new()
+        .route("/healthz", get(health))
+        .route("/readyz", get(ready))
+        .with_state(board)
+        .layer(middleware::from_fn_with_state(names, only_for_us))
+}
+
+async fn only_for_us(State(names): State<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
+    if !host::admits(request.headers(), &names) {
+        let text = format!("expected a `Host` of this machine ({}), and no foreign `Origin`\n", names.join(", "));
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// 200 while every worker's beats advance. A worker that hangs cannot be mended from inside.
+async fn health(State(board): State<Arc<Board>>) -> Response {
+    let stalled = board.stalled(Instant::now());
+    if stalled.is_empty() {
+        return (StatusCode::OK, "ok\n").into_response();
+    }
+    let lines = stalled.iter().map(|(worker, still)| format!("worker {worker} has not moved for {} s\n", still.as_secs()));
+    (StatusCode::SERVICE_UNAVAILABLE, lines.collect::<String>()).into_response()
+}
+
+/// 200 when the gateway is open.
+async fn ready(State(board): State<Arc<Board>>) -> Response {
+    let status = if board.is_open() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", board.ready())).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use axum::body::Body;
+    use serde_json::Value;
+    use strait_engine::WorkerFigures;
+
+    use super::*;
+    use crate::board::Phase;
+    use crate::ledger::Ledger;
+    use crate::limits::STALLED_AFTER;
+    use crate::test_support::{run, send};
+
+    fn get_from(board: &Arc<Board>, path: &str, host: &str) -> (u16, String) {
+        let request = Request::get(path).header("host", host).body(Body::empty()).unwrap();
+        run(async {
+            let response = send(router(board.clone(), "10.0.0.5:8081".parse().unwrap()), request).await;
+            let status = response.status().as_u16();
+            let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+            (status, String::from_utf8(body.to_vec()).unwrap())
+        })
+    }
+
+    #[test]
+    fn only_our_hosts_are_answered() {
+        let board = Arc::default();
+        let check = |host, status| assert_eq!(get_from(&board, "/healthz", host).0, status, "{host}");
+        check("localhost:8081", 200);
+        check("10.0.0.5:8081", 200);
+        check("evil.example:8081", 403);
+        assert_eq!(get_from(&board, "/none", "localhost").0, 404);
+    }
+
+    #[test]
+    fn readiness_follows_the_phase_and_shows_the_upstreams() {
+        let board = Arc::new(Board::default());
+        let mut ledger = Ledger::new(["crm".to_owned()].into_iter());
+        ledger.learned(0, Err("refused".into()));
+        board.upstreams(&ledger);
+        assert_eq!(get_from(&board, "/readyz", "localhost").0, 503);
+        board.phase(Phase::Open);
+        let (status, body) = get_from(&board, "/readyz", "localhost");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &body["ready"], &body["phase"]), (200, &true.into(), &"open".into()));
+        assert_eq!(body["upstreams"][0]["state"], "unreachable");
+        assert_eq!(body["upstreams"][0]["error"], "refused");
+        board.phase(Phase::Draining);
+        assert_eq!(get_from(&board, "/readyz", "localhost").0, 503);
+    }
+
+    #[test]
+    fn a_worker_that_stands_still_is_named() {
+        let board = Board::default();
+        let figures = [Arc::new(WorkerFigures::default()), Arc::default()];
+        board.engine(&figures, "epoll");
+        let later = Instant::now() + 2 * STALLED_AFTER;
+        figures[0].beats.store(5, Ordering::Relaxed);
+        board.pulse(later);
+        assert_eq!(board.stalled(later).iter().map(|(worker, _)| *worker).collect::<Vec<_>>(), [1]);
+        figures[1].beats.store(1, Ordering::Relaxed);
+        board.pulse(later);
+        assert!(board.stalled(later).is_empty());
+    }
+}

@@ -1,0 +1,138 @@
+//! A serving process, from an opened table to its last exchange.
+//!
+//! [`run`] prepares what can fail (addresses, state, keys, references) before anything listens, and
+//! then starts one thread, `strait-control`, whose loop (`serve/control.rs`) may wait for anything:
+//! names, lists, signals. Workers never wait for it. Should it panic, the workers keep serving and
+//! this thread stays to drain them when the process is told to stop.
+
+mod control;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use strait_engine::{DriverChoice, Handle, Options};
+use strait_table::Snapshot;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::failure::{Code, Failure};
+use crate::keys::{self, Keys};
+use crate::limits::{DRAIN_GRACE, DRAIN_WITHIN};
+use crate::reach::{self, Plan};
+use crate::secret::References;
+use crate::source::Opened;
+use crate::state::State;
+use crate::{listen, log};
+
+/// What to serve, and how.
+pub struct Setup {
+    pub opened: Opened,
+    pub state: PathBuf,
+    /// One per core when not said.
+    pub workers: Option<usize>,
+    pub driver: DriverChoice,
+    /// For tests: see [`Options`].
+    pub force_wrong_worker: bool,
+    /// Show a person what can be done now: endpoints, key, commands to try.
+    pub banner: bool,
+}
+
+/// Everything that could fail before the engine starts, done.
+struct Prepared {
+    snapshot: Arc<Snapshot>,
+    keys: Keys,
+    plans: Vec<Plan>,
+    admin: TcpListener,
+    state: State,
+    options: Options,
+    banner: bool,
+}
+
+/// Where the control thread leaves the engine's handle for the one that outlives it.
+type Slot = Arc<OnceLock<Arc<Handle>>>;
+
+/// Serves until the process is told to stop and every accepted request is answered.
+pub fn run(setup: Setup) -> Result<(), Failure> {
+    let prepared = prepare(setup)?;
+    let slot = Slot::default();
+    let for_control = slot.clone();
+    let thread = std::thread::Builder::new()
+        .name("strait-control".into())
+        .spawn(move || {
+            let runtime = runtime()?;
+            let ended = runtime.block_on(control::run(prepared, &for_control));
+            // A host name still being looked up is nothing to wait for.
+            runtime.shutdown_background();
+            ended
+        })
+        .map_err(|error| Failure::new(Code::Unfit, format!("cannot start the control thread: {error}")))?;
+    let ended = thread.join().unwrap_or_else(|_| orphaned(&slot));
+    // After an interruption exchanges may hang, and workers with them: they end with the process.
+    let is_interrupted = ended.as_ref().is_err_and(|failure| failure.code == Code::Interrupted);
+    let handle = Arc::into_inner(slot).and_then(OnceLock::into_inner).and_then(Arc::into_inner);
+    if let (Some(handle), false) = (handle, is_interrupted) {
+        handle.join();
+    }
+    ended
+}
+
+fn prepare(setup: Setup) -> Result<Prepared, Failure> {
+    let Opened { snapshot, base, .. } = setup.opened;
+    let rules = snapshot.rules();
+    for listener in rules.listeners.iter() {
+        listen::probe(&format!("listener `{}`", listener.name.as_str()), &listener.bind)?;
+    }
+    let admin = listen::bind("`admin`", &rules.admin_bind)?;
+    let state = State::open(&setup.state)?;
+    state.admin_token().map_err(|error| {
+        let message = format!("cannot write the admin token in `{}`: {error}", state.root().display());
+        Failure::new(Code::Unfit, message)
+    })?;
+    let keys = keys::load(&snapshot, &base, &state)?;
+    let this_program = std::env::current_exe()
+        .map_err(|error| Failure::new(Code::Unfit, format!("cannot find this program's own file: {error}")))?;
+    let secrets = state.secrets();
+    let references = References { base: &base, secrets: &secrets, env: &|name| std::env::var(name).ok() };
+    let plans = reach::plan(&snapshot, &base, &references, &this_program);
+    let options = Options {
+        workers: setup.workers.unwrap_or_else(cores),
+        driver: setup.driver,
+        force_wrong_worker: setup.force_wrong_worker,
+    };
+    Ok(Prepared { snapshot, keys, plans, admin, state, options, banner: setup.banner })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| Failure::new(Code::Unfit, format!("cannot start the control runtime: {error}")))
+}
+
+/// The control thread panicked. Workers serve what they have until the process is told to stop.
+fn orphaned(slot: &Slot) -> Result<(), Failure> {
+    let failure = || Failure::bug("the control thread panicked");
+    let Some(handle) = slot.get() else { return Err(failure()) };
+    log::error(
+        "the control thread panicked: requests are served on, but lists, keys and health are no longer kept; \
+         start this process again soon",
+    );
+    runtime()?.block_on(async {
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return;
+        };
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        handle.drain(DRAIN_WITHIN);
+        // Nobody hears when workers have stopped: their reports went to the thread that is gone.
+        tokio::select! {
+            _ = tokio::time::sleep(DRAIN_WITHIN + DRAIN_GRACE) => {},
+            _ = terminate.recv() => {},
+            _ = interrupt.recv() => {},
+        }
+    });
+    Err(failure())
+}
