@@ -820,10 +820,26 @@ fn what_cannot_start_says_why() {
         order.command = "/etc/passwd".into();
         let text = refuse(order.clone()).await;
         assert!(text.contains("not executable"), "{text}");
+        order.command = "no\0name".into();
+        assert!(refuse(order.clone()).await.contains("zero byte"));
+        let mut order = shell("true");
+        order.env = vec![("A=B".into(), "C".into())];
+        assert!(refuse(order).await.contains("no name for an environment variable"));
         let mut order = shell("true");
         order.cwd = Some("/no/such/place".into());
         let text = refuse(order.clone()).await;
         assert!(text.contains("working directory /no/such/place does not exist"), "{text}");
+        spawner.shutdown(LONG);
+    });
+}
+
+#[test]
+fn a_child_starts_with_default_signals_none_blocked() {
+    on_each(|| async {
+        let (spawner, _) = spawner();
+        let mut child = spawner.spawn(shell("grep -E 'Sig(Blk|Ign)' /proc/self/status")).await.unwrap();
+        let text = read_to_end(&mut child).await;
+        assert_eq!(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
         spawner.shutdown(LONG);
     });
 }

@@ -14,8 +14,9 @@
 //! A child is the leader of its own process group. When it exits, what is left of the group is killed. When the
 //! gateway dies, even by SIGKILL, the kernel kills the child (its grandchildren see the end of their input).
 //!
-//! Read `nursery.rs` for the thread.
+//! Read `nursery.rs` for the thread, `birth.rs` for how a process is made.
 
+mod birth;
 mod nursery;
 
 use std::fmt;

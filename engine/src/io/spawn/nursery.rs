@@ -4,23 +4,21 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpid, getppid, kill_process_group,
-    pidfd_open, set_parent_process_death_signal, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, waitid,
 };
 use tokio::sync::oneshot;
 
-use super::super::sys;
+use super::birth::{Stdio, bring_up, explain};
 use super::{
-    Born, CHILDREN_MAX, ChildLog, ENVIRONMENT, Errand, LOG_BYTES_PER_SECOND_MAX, LOG_LINE_BYTES_MAX,
+    Born, CHILDREN_MAX, ChildLog, Errand, LOG_BYTES_PER_SECOND_MAX, LOG_LINE_BYTES_MAX,
     LOG_LINES_PER_SECOND_MAX, Order, SpawnError,
 };
 
@@ -151,50 +149,21 @@ impl Nursery {
         let failed = |error: io::Error| explain(order, &error);
         let (stdin, child_stdin) = UnixStream::pair().map_err(failed)?;
         let (stdout, child_stdout) = UnixStream::pair().map_err(failed)?;
-        let mut command = Command::new(&order.command);
-        command
-            .args(&order.args)
-            .env_clear()
-            .process_group(0)
-            .stdin(Stdio::from(OwnedFd::from(child_stdin)))
-            .stdout(Stdio::from(OwnedFd::from(child_stdout)))
-            .stderr(Stdio::piped());
-        for name in ENVIRONMENT {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
-            }
-        }
-        command.envs(order.env.iter().map(|(name, value)| (name, value)));
-        if let Some(cwd) = &order.cwd {
-            command.current_dir(cwd);
-        }
-        let gateway = getpid();
-        let prepare = move || {
-            // Our sockets and std's own error pipe alike: the flag acts at exec, so std still hears of a failed exec.
-            sys::close_all_on_exec()?;
-            set_parent_process_death_signal(Some(Signal::KILL))?;
-            // Died before the line above: nobody would send that signal.
-            if getppid() == Some(gateway) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
-        };
-        // SAFETY: between fork and exec the closure makes three system calls and nothing else: no allocation, no lock.
-        unsafe { command.pre_exec(prepare) };
-        let mut child = command.spawn().map_err(failed)?;
-        // Closes our copies of the child's ends, so that its end of file is seen.
-        drop(command);
-
-        let pid = Pid::from_raw(child.id() as i32).expect("a child has a process id");
-        let stderr = child.stderr.take().map(OwnedFd::from);
+        let (stderr, child_stderr) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+        let stdio = Stdio { stdin: child_stdin.into(), stdout: child_stdout.into(), stderr: child_stderr };
+        // Our copies of the child's ends are closed in there, so that their end is seen.
+        let pid = bring_up(order, stdio)?;
         let (tell, exited) = oneshot::channel();
         let id = self.next_id;
         match self.enrol(id, pid, order.tag, stderr, tell) {
             Ok(kid) => {
                 self.next_id += 1;
                 self.kids.insert(id, kid);
-                Ok(Born { pid: child.id(), stdin, stdout, exited })
+                Ok(Born { pid: pid.as_raw_nonzero().get() as u32, stdin, stdout, exited })
             }
             Err(error) => {
                 let _ = kill_process_group(pid, Signal::KILL);
-                let _ = child.wait();
+                let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
                 Err(failed(error))
             }
         }
@@ -205,19 +174,17 @@ impl Nursery {
         id: u64,
         pid: Pid,
         tag: u32,
-        stderr: Option<OwnedFd>,
+        stderr: OwnedFd,
         tell: oneshot::Sender<String>,
     ) -> io::Result<Kid> {
         let process = pidfd_open(pid, PidfdFlags::empty())?;
-        if let Some(stderr) = &stderr {
-            rustix::io::ioctl_fionbio(stderr, true)?;
-            epoll::add(&self.epoll, stderr, epoll::EventData::new_u64(id << 1 | 1), epoll::EventFlags::IN)?;
-        }
+        rustix::io::ioctl_fionbio(&stderr, true)?;
+        watch_stderr(&self.epoll, &stderr, id, true)?;
         epoll::add(&self.epoll, &process, epoll::EventData::new_u64(id << 1), epoll::EventFlags::IN)?;
         Ok(Kid {
             pid,
             process,
-            stderr,
+            stderr: Some(stderr),
             lines: Lines::new(tag, pid),
             exited: Some(tell),
             term_at: None,
@@ -426,45 +393,4 @@ fn in_words(status: Option<WaitIdStatus>) -> String {
         },
         None => "ended; nobody knows how".to_string(),
     }
-}
-
-fn explain(order: &Order, error: &io::Error) -> SpawnError {
-    use rustix::io::Errno;
-    let named_by_path = order.command.contains('/');
-    let help = match Errno::from_io_error(error) {
-        Some(Errno::NOENT | Errno::NOTDIR) => match &order.cwd {
-            Some(cwd) if !cwd.is_dir() => Some(format!(
-                "its working directory {} does not exist: create it or correct `cwd`",
-                cwd.display()
-            )),
-            _ if named_by_path => {
-                Some("the file, or the interpreter its first line names, does not exist".to_string())
-            }
-            _ => {
-                let ours = std::env::var("PATH").unwrap_or_default();
-                let given = order.env.iter().rev().find(|(name, _)| name == "PATH");
-                let path = given.map_or(ours.as_str(), |(_, value)| value.as_str());
-                Some(format!("it is not in PATH ({path}): install it, or write its full path"))
-            }
-        },
-        Some(Errno::ACCESS) => match &order.cwd {
-            Some(cwd) if std::fs::read_dir(cwd).is_err() => {
-                Some(format!("its working directory {} may not be entered", cwd.display()))
-            }
-            _ => Some(format!("it is not executable for this user: `chmod +x {}`", order.command)),
-        },
-        Some(Errno::NOEXEC) => {
-            Some("it is neither a program nor a script with a `#!` first line".to_string())
-        }
-        Some(Errno::AGAIN | Errno::NOMEM) => Some(
-            "the process or memory limit is reached: see `ulimit -u`, TasksMax= and the container's limits"
-                .into(),
-        ),
-        Some(Errno::MFILE | Errno::NFILE) => {
-            Some("no file descriptors are left: raise RLIMIT_NOFILE (`ulimit -n`, LimitNOFILE=)".to_string())
-        }
-        Some(Errno::TOOBIG) => Some("its arguments and environment are too large".to_string()),
-        _ => None,
-    };
-    SpawnError { command: order.command.clone(), problem: error.to_string(), help }
 }
