@@ -99,6 +99,15 @@ fn a_million_keys_are_too_many() {
     refused(&format!("[{}", "a,".repeat(1_000_000)), &["ST0007"]);
 }
 
+/// Drawing is work too: a hundred findings in four megabytes, on one line and on many.
+#[test]
+fn findings_in_a_large_file_are_drawn_in_bounded_time() {
+    let keys = "\"a\":1,".repeat(120_000);
+    let padding = " ".repeat(3 << 20);
+    refused(&format!("{{{keys}{padding}\"b\":1}}"), &["ST0011"]);
+    refused(&format!("# {padding}\n{}", "a: 1\n".repeat(120_000)), &["ST0011"]);
+}
+
 #[test]
 fn many_rules_patterns_and_unknown_names_take_bounded_time() {
     let mut text = String::from("strait: 1\nupstreams:\n");

@@ -1,14 +1,19 @@
 //! Findings for people and for programs: rustc's look through annotate-snippets, one line each, and
 //! JSON. The text of a confidential file is never drawn, and masked stretches are drawn as asterisks.
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DEFAULT_TERM_WIDTH};
+use annotate_snippets::{
+    Annotation, AnnotationKind, Group, Level, Renderer, Snippet, renderer::DEFAULT_TERM_WIDTH,
+};
 use serde_json::{Value, json};
 
 use super::{Finding, Severity};
 use crate::{
     load::Outcome,
-    source::{FileId, SourceMap, Span},
+    source::{SourceMap, Span},
 };
+
+/// Source text drawn for one finding. A file that is one enormous line gets the one-line form.
+const DRAWN_BYTES_MAX: usize = 64 << 10;
 
 /// All findings as a terminal shows them, with a closing line that counts them.
 pub fn render(outcome: &Outcome, color: bool) -> String {
@@ -62,18 +67,21 @@ fn full(renderer: &Renderer, finding: &Finding, sources: &SourceMap, shown: &[St
     let Some(primary) = finding.span.filter(|span| visible(*span)) else {
         return short(finding, sources).trim_end().to_owned();
     };
+    // Lines of one file are drawn together, the finding's own file first.
+    let mut places: Vec<(Span, AnnotationKind, &str)> =
+        vec![(primary, AnnotationKind::Primary, finding.label.as_str())];
+    let notes = finding.notes.iter().filter(|note| visible(note.span));
+    places.extend(notes.map(|note| (note.span, AnnotationKind::Context, note.text.as_str())));
     let title = level.primary_title(finding.message.as_str()).id(finding.code.to_string());
-    let mut snippet = snippet(sources, shown, primary.file)
-        .annotation(AnnotationKind::Primary.span(range(sources, primary)).label(finding.label.as_str()));
-    for note in finding.notes.iter().filter(|note| note.span.file == primary.file) {
-        snippet = snippet
-            .annotation(AnnotationKind::Context.span(range(sources, note.span)).label(note.text.as_str()));
-    }
-    let mut group = Group::with_title(title).element(snippet);
-    for note in finding.notes.iter().filter(|note| note.span.file != primary.file && visible(note.span)) {
-        let elsewhere = self::snippet(sources, shown, note.span.file)
-            .annotation(AnnotationKind::Context.span(range(sources, note.span)).label(note.text.as_str()));
-        group = group.element(elsewhere);
+    let mut group = Group::with_title(title);
+    while let Some((first, ..)) = places.first() {
+        let file = first.file;
+        let (here, elsewhere) = places.into_iter().partition(|(span, ..)| span.file == file);
+        let Some(snippet) = snippet(sources, &shown[file.0 as usize], here) else {
+            return short(finding, sources).trim_end().to_owned();
+        };
+        group = group.element(snippet);
+        places = elsewhere;
     }
     let mut report = vec![group];
     if let Some(name) = &finding.did_you_mean {
@@ -85,14 +93,30 @@ fn full(renderer: &Renderer, finding: &Finding, sources: &SourceMap, shown: &[St
     renderer.render(&report)
 }
 
-fn snippet<'s, A: Clone>(sources: &'s SourceMap, shown: &'s [String], file: FileId) -> Snippet<'s, A> {
-    Snippet::source(shown[file.0 as usize].as_str()).path(sources.file(file).name.as_str())
-}
-
-/// Underlined text stays on one line.
-fn range(sources: &SourceMap, span: Span) -> std::ops::Range<usize> {
-    let span = sources.first_line(span);
-    span.start as usize..span.end as usize
+/// The lines from the first place to the last, and nothing of the rest of the file; `None` when even
+/// those are more than a reader wants or a renderer should chew on.
+fn snippet<'s>(
+    sources: &'s SourceMap,
+    shown: &'s str,
+    places: Vec<(Span, AnnotationKind, &'s str)>,
+) -> Option<Snippet<'s, Annotation<'s>>> {
+    let start = places.iter().map(|(span, ..)| span.start as usize).min()?;
+    let end = places.iter().map(|(span, ..)| sources.first_line(*span).end as usize).max()?;
+    let from = shown[..start].rfind('\n').map_or(0, |line_end| line_end + 1);
+    let to = shown[end..].find('\n').map_or(shown.len(), |line_end| end + line_end);
+    if to - from > DRAWN_BYTES_MAX {
+        return None;
+    }
+    let first = places.iter().map(|(span, ..)| *span).min()?;
+    let snippet = Snippet::source(&shown[from..to])
+        .path(sources.file(first.file).name.as_str())
+        .line_start(sources.place(first).line);
+    // Underlined text stays on one line.
+    let annotations = places.into_iter().map(|(span, kind, label)| {
+        let span = sources.first_line(span);
+        kind.span(span.start as usize - from..span.end as usize - from).label(label)
+    });
+    Some(snippet.annotations(annotations))
 }
 
 fn summary(outcome: &Outcome) -> String {
