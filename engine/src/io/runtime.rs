@@ -19,7 +19,6 @@ use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::str::FromStr;
-use std::sync::Mutex;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -332,9 +331,6 @@ thread_local! {
     static RELAY: Relay = Relay::default();
 }
 
-/// One worker at a time builds its ring, so that the descriptor that appears is known to be its own.
-static RING_BEING_BUILT: Mutex<()> = Mutex::new(());
-
 type RingRuntime = monoio::Runtime<monoio::time::TimeDriver<IoUringDriver>>;
 
 fn build_ring_runtime(flags: RingFlags) -> io::Result<RingRuntime> {
@@ -348,12 +344,9 @@ fn build_ring_runtime(flags: RingFlags) -> io::Result<RingRuntime> {
     if flags != RingFlags::Deferred {
         return build(flags);
     }
-    let _alone = RING_BEING_BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let before = rings();
     let runtime = build(flags)?;
-    // monoio keeps its ring's descriptor to itself; it is the new one that accepts this thread as its only issuer.
-    let ring =
-        rings().into_iter().find(|ring| !before.contains(ring) && sys::deliver_completions(*ring).is_ok());
+    let ring = rings().into_iter().find(|ring| !before.contains(ring) && is_ours_alone(*ring));
     match ring {
         Some(ring) => {
             DEFERRED_RING.set(Some(ring));
@@ -362,6 +355,13 @@ fn build_ring_runtime(flags: RingFlags) -> io::Result<RingRuntime> {
         // Without /proc the ring cannot be found, and unable to ask for completions it must not defer.
         None => build(RingFlags::Cooperative),
     }
+}
+
+/// monoio keeps its ring's descriptor to itself. A ring with a single issuer obeys the thread that made it and
+/// refuses all others, which no other ring in the process does for this thread.
+fn is_ours_alone(ring: RawFd) -> bool {
+    let obeys = move || sys::deliver_completions(ring).is_ok();
+    obeys() && std::thread::spawn(obeys).join().is_ok_and(|obeyed| !obeyed)
 }
 
 fn rings() -> Vec<RawFd> {
