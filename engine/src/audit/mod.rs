@@ -51,8 +51,8 @@ impl AccessLog {
             .collect();
         let writer = std::thread::Builder::new().name("strait-audit".into()).spawn(move || {
             while let Ok(mut buffer) = filled.recv() {
-                // The last byte says whose buffer it is.
-                let Some(owner) = buffer.pop() else { continue };
+                // The last byte says whose buffer it is; an empty buffer is the end.
+                let Some(owner) = buffer.pop() else { return };
                 if let Err(error) = out.write_all(&buffer).and_then(|()| out.flush()) {
                     eprintln!("strait: cannot write the access log: {error}; these lines are lost");
                 }
@@ -65,9 +65,12 @@ impl AccessLog {
         Ok((AccessLog { full: Some(full), writer: Some(writer) }, lines))
     }
 
-    /// Writes what is left and ends the thread. Workers must be gone.
+    /// Writes what is left and ends the thread. Workers must be gone: the runtime does not drop their
+    /// tasks, so their ends of the channel outlive them.
     pub fn close(mut self) {
-        drop(self.full.take());
+        if let Some(full) = self.full.take() {
+            let _ = full.send(Vec::new());
+        }
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }

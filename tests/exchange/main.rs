@@ -1,0 +1,3 @@
+//! Exchanges through a real engine on real sockets, to scripted upstreams.
+
+mod basics;

@@ -1,0 +1,234 @@
+//! A client that sends exactly the bytes it is given and reads HTTP answers plainly: independent of
+//! the crates under test, so that a shared mistake cannot hide.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::gateway::PATIENCE;
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// One HTTP answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// The connection ended before the body did.
+    pub cut_short: bool,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The JSON body.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The messages of an event stream, or the one of a JSON body.
+    pub fn messages(&self) -> Vec<Value> {
+        if self.header("content-type") != Some("text/event-stream") {
+            return vec![self.json()];
+        }
+        let text = String::from_utf8(self.body.clone()).expect("UTF-8");
+        let events = text.split("\n\n").filter(|event| !event.trim().is_empty());
+        events
+            .map(|event| {
+                let data: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+                serde_json::from_str(&data.join("\n")).expect("JSON in an event")
+            })
+            .collect()
+    }
+
+    /// `error.code` and `error.message`.
+    pub fn error(&self) -> (i64, String) {
+        let messages = self.messages();
+        let error = &messages.last().expect("a message")["error"];
+        let code = error["code"].as_i64();
+        (code.unwrap_or_else(|| panic!("no error in {messages:?}")), error["message"].as_str().unwrap_or("").to_owned())
+    }
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).expect("connect");
+        stream.set_nodelay(true).expect("nodelay");
+        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("timeout");
+        Client { stream, unread: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        // A gateway that has refused may have closed: its answer is what counts.
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Reads one answer; `None` when the connection ended without one.
+    pub fn answer(&mut self) -> Option<Answer> {
+        loop {
+            let end = loop {
+                if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                    break at + 4;
+                }
+                if !self.more() {
+                    assert!(self.unread.is_empty(), "half a head: {:?}", String::from_utf8_lossy(&self.unread));
+                    return None;
+                }
+            };
+            let head = String::from_utf8(self.unread.drain(..end).collect()).expect("an ASCII head");
+            let mut lines = head.lines();
+            let status_line = lines.next().expect("a status line");
+            let status: u16 = status_line.split(' ').nth(1).expect("a status").parse().expect("a number");
+            let headers = lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned()));
+            let mut answer = Answer { status, headers: headers.collect(), body: Vec::new(), cut_short: false };
+            if status == 100 {
+                continue;
+            }
+            if answer.header("transfer-encoding") == Some("chunked") {
+                self.chunked(&mut answer);
+            } else if let Some(length) = answer.header("content-length") {
+                let length: usize = length.parse().expect("a length");
+                while self.unread.len() < length && self.more() {}
+                answer.cut_short = self.unread.len() < length;
+                answer.body = self.unread.drain(..length.min(self.unread.len())).collect();
+            } else if status != 204 {
+                while self.more() {}
+                answer.body = std::mem::take(&mut self.unread);
+            }
+            return Some(answer);
+        }
+    }
+
+    fn chunked(&mut self, answer: &mut Answer) {
+        loop {
+            let Some(line_end) = self.until(|unread| unread.windows(2).position(|w| w == b"\r\n")) else {
+                answer.cut_short = true;
+                return;
+            };
+            let line: Vec<u8> = self.unread.drain(..line_end + 2).collect();
+            let size = usize::from_str_radix(std::str::from_utf8(&line).expect("ASCII").trim(), 16).expect("hex");
+            if self.until(|unread| (unread.len() >= size + 2).then_some(0)).is_none() {
+                answer.body.append(&mut self.unread);
+                answer.cut_short = true;
+                return;
+            }
+            answer.body.extend(self.unread.drain(..size));
+            self.unread.drain(..2);
+            if size == 0 {
+                return;
+            }
+        }
+    }
+
+    fn until(&mut self, find: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+        loop {
+            if let Some(found) = find(&self.unread) {
+                return Some(found);
+            }
+            if !self.more() {
+                return None;
+            }
+        }
+    }
+
+    /// What arrives within a short while, for looking at an answer that has not ended.
+    pub fn peek(&mut self, wait: Duration) -> Vec<u8> {
+        self.stream.set_read_timeout(Some(wait)).expect("timeout");
+        while self.more() {}
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        self.unread.clone()
+    }
+
+    fn more(&mut self) -> bool {
+        let mut chunk = [0; 64 * 1024];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.unread.extend_from_slice(&chunk[..count]);
+                true
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
+            Err(error) => panic!("read: {error}"),
+        }
+    }
+
+    /// Sends a request and reads its answer.
+    pub fn roundtrip(&mut self, bytes: impl AsRef<[u8]>) -> Answer {
+        self.send(bytes);
+        self.answer().expect("an answer")
+    }
+}
+
+/// A POST to `/mcp` with these headers besides the usual ones.
+pub fn post(headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    post_to("/mcp", headers, body)
+}
+
+pub fn post_to(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut out = format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAccept: application/json, \
+         text/event-stream\r\nContent-Length: {}\r\n",
+        body.len()
+    )
+    .into_bytes();
+    for (name, value) in headers {
+        out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body);
+    out
+}
+
+/// A request of 2026-07-28 with its mirrored headers, under `key`.
+pub fn modern(key: &str, id: i64, method: &str, mut params: Value) -> Vec<u8> {
+    let name = params.get("name").or_else(|| params.get("uri")).and_then(Value::as_str).map(str::to_owned);
+    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
+    let bearer = format!("Bearer {key}");
+    let mut headers =
+        vec![("Authorization", bearer.as_str()), ("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", method)];
+    if let Some(name) = &name {
+        headers.push(("Mcp-Name", name));
+    }
+    post(&headers, body.as_bytes())
+}
+
+/// Opens a session of an older revision and returns its id.
+pub fn initialize(client: &mut Client, key: &str, version: &str) -> String {
+    let body = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}});
+    let bearer = format!("Bearer {key}");
+    let answer = client.roundtrip(post(&[("Authorization", &bearer)], body.to_string().as_bytes()));
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(answer.json()["result"]["protocolVersion"], version);
+    let id = answer.header("mcp-session-id").expect("a session id").to_owned();
+    let told = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
+    let answer = client.roundtrip(post(&[("Authorization", &bearer), ("Mcp-Session-Id", &id)], told.as_bytes()));
+    assert_eq!(answer.status, 202);
+    id
+}
+
+/// A request within a session.
+pub fn legacy(key: &str, session: &str, id: i64, method: &str, params: Value) -> Vec<u8> {
+    let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
+    let bearer = format!("Bearer {key}");
+    post(&[("Authorization", &bearer), ("Mcp-Session-Id", session)], body.as_bytes())
+}

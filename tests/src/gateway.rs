@@ -1,0 +1,253 @@
+//! A gateway in this process.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use strait_engine::{DriverChoice, Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Options, Reach};
+use strait_policy::Principal;
+use strait_table::catalog::{Catalog, Known};
+use strait_table::rules::{ArchivedAuthMethod, ArchivedTransport};
+use strait_table::{Snapshot, bind};
+
+/// How long anything may take on a loaded machine before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What to start.
+pub struct Setup {
+    pub config: String,
+    pub workers: usize,
+    pub driver: DriverChoice,
+    pub force_wrong_worker: bool,
+    /// Keys as `(key, principal, groups)`, for every identity of the config.
+    pub keys: Vec<(&'static str, &'static str, &'static [&'static str])>,
+}
+
+impl Setup {
+    pub fn new(config: impl Into<String>) -> Setup {
+        Setup {
+            config: config.into(),
+            workers: 2,
+            driver: driver_from_environment(),
+            force_wrong_worker: false,
+            keys: vec![("key-full", "ann", &["full"]), ("key-small", "sam", &["small"])],
+        }
+    }
+}
+
+/// `STRAIT_DRIVER=epoll` runs a whole test binary on the other driver.
+fn driver_from_environment() -> DriverChoice {
+    match std::env::var("STRAIT_DRIVER") {
+        Ok(choice) => choice.parse().unwrap_or_else(|_| panic!("STRAIT_DRIVER: expected auto, io_uring or epoll")),
+        Err(_) => DriverChoice::Auto,
+    }
+}
+
+/// A running gateway; ends when dropped.
+pub struct Gateway {
+    handle: Option<Arc<Handle>>,
+    binder: Option<std::thread::JoinHandle<()>>,
+    state: Arc<Mutex<State>>,
+    pub address: SocketAddr,
+    pub log: PathBuf,
+}
+
+#[derive(Default)]
+struct State {
+    learned: HashMap<usize, Result<(), String>>,
+    notices: Vec<String>,
+    child_lines: Vec<String>,
+    stopped: usize,
+}
+
+impl Gateway {
+    /// Starts a gateway and waits until every upstream has answered or failed.
+    pub fn start(setup: Setup) -> Gateway {
+        let folder = scratch_folder();
+        let log = folder.join("access.log");
+        let config = folder.join("strait.yaml");
+        let text = format!(
+            "strait: 1\nlisteners: {{ main: {{ bind: \"127.0.0.1:0\" }} }}\naccess_log: {{ path: {} }}\n{}",
+            log.display(),
+            setup.config
+        );
+        std::fs::write(&config, text).expect("write the config");
+        let outcome = strait_config_compiler::load(&config, &|name| std::env::var(name).ok());
+        let rendered = strait_config_compiler::render(&outcome, false);
+        let rules = outcome.rules.unwrap_or_else(|| panic!("the config has findings:\n{rendered}"));
+        let snapshot = Arc::new(strait_table::snapshot::of_rules(&rules).expect("open the table"));
+        let facts = facts(&snapshot, &setup);
+        let options = Options {
+            workers: setup.workers,
+            driver: setup.driver,
+            force_wrong_worker: setup.force_wrong_worker,
+        };
+        let (handle, events) = strait_engine::start(options, snapshot.clone(), facts).expect("start the engine");
+        let handle = Arc::new(handle);
+        let state = Arc::new(Mutex::new(State::default()));
+        let binder = std::thread::spawn({
+            let (handle, state) = (handle.clone(), state.clone());
+            move || bind_lists(&handle, &snapshot, events, &state)
+        });
+        let address = handle.addresses()[0];
+        let upstreams = rules.upstreams.len();
+        let gateway = Gateway { handle: Some(handle), binder: Some(binder), state, address, log };
+        wait_for("every upstream to answer or fail", || gateway.state.lock().unwrap().learned.len() == upstreams);
+        gateway.handle().open();
+        gateway
+    }
+
+    pub fn handle(&self) -> &Handle {
+        self.handle.as_ref().expect("running")
+    }
+
+    /// Why an upstream could not be asked, if so.
+    pub fn learning_fault(&self, upstream: usize) -> Option<String> {
+        self.state.lock().unwrap().learned.get(&upstream).and_then(|outcome| outcome.clone().err())
+    }
+
+    pub fn notices(&self) -> Vec<String> {
+        self.state.lock().unwrap().notices.clone()
+    }
+
+    pub fn child_lines(&self) -> Vec<String> {
+        self.state.lock().unwrap().child_lines.clone()
+    }
+
+    /// Drains the gateway and returns its access lines.
+    pub fn stop(mut self) -> Vec<serde_json::Value> {
+        self.end();
+        let lines = std::fs::read_to_string(&self.log).unwrap_or_default();
+        lines.lines().map(|line| serde_json::from_str(line).expect("an access line is JSON")).collect()
+    }
+
+    fn end(&mut self) {
+        let Some(handle) = self.handle.take() else { return };
+        handle.drain(Duration::from_secs(10));
+        if let Some(binder) = self.binder.take() {
+            binder.join().expect("the binder ends when all workers have");
+        }
+        match Arc::try_unwrap(handle) {
+            Ok(handle) => handle.join(),
+            Err(_) => panic!("somebody still holds the handle"),
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.end();
+        }
+        if let Some(folder) = self.log.parent() {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+fn bind_lists(
+    handle: &Arc<Handle>,
+    snapshot: &Snapshot,
+    mut events: tokio::sync::mpsc::Receiver<Event>,
+    state: &Mutex<State>,
+) {
+    let upstreams = snapshot.rules().upstreams.len();
+    let mut catalog = Catalog { upstreams: (0..upstreams).map(|_| Default::default()).collect() };
+    while let Some(event) = events.blocking_recv() {
+        match event {
+            Event::Learned { upstream, outcome } => {
+                let told = match outcome {
+                    Ok(lists) => {
+                        catalog.upstreams[upstream] = lists;
+                        Ok(())
+                    }
+                    Err(fault) => {
+                        let lists = &mut catalog.upstreams[upstream];
+                        if lists.known == Known::Fresh {
+                            lists.known = Known::Stale;
+                        }
+                        Err(fault)
+                    }
+                };
+                let (bound, _) = bind(snapshot.rules(), &catalog);
+                handle.adopt(Arc::new(snapshot.with_bound(&bound).expect("bind")));
+                state.lock().unwrap().learned.insert(upstream, told);
+            }
+            Event::Notice { text, .. } => state.lock().unwrap().notices.push(text),
+            Event::ChildLog { line, .. } => state.lock().unwrap().child_lines.push(line),
+            Event::Stopped { worker, outcome } => {
+                outcome.unwrap_or_else(|error| panic!("worker {worker} ended: {error}"));
+                let mut state = state.lock().unwrap();
+                state.stopped += 1;
+                if state.stopped == handle.figures().len() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn facts(snapshot: &Snapshot, setup: &Setup) -> Facts {
+    let rules = snapshot.rules();
+    let mut principals = vec![Principal::anonymous()];
+    let pepper = [7; 32];
+    let mut by_digest = HashMap::new();
+    for (key, id, groups) in &setup.keys {
+        by_digest.insert(*blake3::keyed_hash(&pepper, key.as_bytes()).as_bytes(), principals.len() as u32);
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        principals.push(Principal { id: (*id).to_owned(), groups });
+    }
+    let identities = rules
+        .identities
+        .iter()
+        .map(|identity| match &identity.method {
+            ArchivedAuthMethod::KeyFile { .. } | ArchivedAuthMethod::Generated { .. } => {
+                IdentityKeys { pepper, by_digest: by_digest.clone() }
+            }
+        })
+        .collect();
+    let reaches = rules.upstreams.iter().map(|upstream| match &upstream.transport {
+        ArchivedTransport::Http { endpoints } => Reach::Http {
+            endpoints: endpoints
+                .iter()
+                .map(|endpoint| HttpEndpoint {
+                    address: format!("{}:{}", endpoint.host.as_str(), endpoint.port).parse().expect("an address"),
+                    host: format!("{}:{}", endpoint.host.as_str(), endpoint.port),
+                    path: endpoint.path.as_str().to_owned(),
+                    headers: Vec::new(),
+                })
+                .collect(),
+        },
+        ArchivedTransport::Stdio(stdio) => Reach::Stdio {
+            command: stdio.command.as_str().to_owned(),
+            args: stdio.args.iter().map(|arg| arg.as_str().to_owned()).collect(),
+            env: Vec::new(),
+            cwd: None,
+        },
+        ArchivedTransport::Sample(_) => Reach::Unreachable("samples are control's".to_owned()),
+    });
+    Facts {
+        keys: Arc::new(KeyRing { principals, identities }),
+        reaches: Arc::new(reaches.collect()),
+    }
+}
+
+/// Waits until something is true; fails the test after [`PATIENCE`].
+pub fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < until, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn scratch_folder() -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("strait-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&folder).expect("make a scratch folder");
+    folder
+}

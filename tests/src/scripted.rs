@@ -1,0 +1,195 @@
+//! An HTTP upstream that does what a test tells it, well or badly.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// What to do next on a connection.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Send(Vec<u8>),
+    Wait(Duration),
+    /// Until the gateway gives up.
+    Hang,
+    Close,
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    pub head: String,
+    pub body: Value,
+}
+
+type Script = dyn Fn(&Arrived) -> Vec<Step> + Send + Sync;
+
+/// A running upstream.
+pub struct Scripted {
+    pub address: SocketAddr,
+    arrived: Arc<Mutex<Vec<Arrived>>>,
+    connections: Arc<Mutex<usize>>,
+}
+
+impl Scripted {
+    /// Runs `script` for every request. The thread ends with the test process.
+    pub fn start(script: impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static) -> Scripted {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = listener.local_addr().expect("an address");
+        let arrived = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(Mutex::new(0));
+        let script: Arc<Script> = Arc::new(script);
+        let (log, count) = (arrived.clone(), connections.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                *count.lock().unwrap() += 1;
+                let (script, log) = (script.clone(), log.clone());
+                std::thread::spawn(move || serve(stream, &*script, &log));
+            }
+        });
+        Scripted { address, arrived, connections }
+    }
+
+    /// A modern server with the tools `echo`, `slow` and `secret`, whose `tools/call` is up to `call`.
+    pub fn modern(call: impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static) -> Scripted {
+        Scripted::start(move |request| match method(request) {
+            "server/discover" => json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {
+                "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+                "ttlMs": 0, "cacheScope": "public"}})),
+            "tools/list" => json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {
+                "resultType": "complete", "tools": tools(), "ttlMs": 0, "cacheScope": "public"}})),
+            "tools/call" => call(request),
+            _ => unknown_method(request, 404),
+        })
+    }
+
+    /// A server of 2025-11-25 without sessions, with the same tools.
+    pub fn legacy(call: impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static) -> Scripted {
+        Scripted::start(move |request| match method(request) {
+            "initialize" => json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {
+                "protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+                "serverInfo": {"name": "scripted", "version": "1"}}})),
+            "notifications/initialized" => vec![Step::Send(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_vec())],
+            "tools/list" => json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {"tools": tools()}})),
+            "tools/call" => call(request),
+            "server/discover" => {
+                let body = r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: Server not initialized"},"id":null}"#;
+                vec![Step::Send(http(400, "application/json", body.as_bytes()))]
+            }
+            _ => unknown_method(request, 200),
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+
+    /// Requests of a method so far.
+    pub fn arrived(&self, wanted: &str) -> Vec<Arrived> {
+        let all = self.arrived.lock().unwrap();
+        all.iter().filter(|request| method(request) == wanted).cloned().collect()
+    }
+
+    pub fn connections(&self) -> usize {
+        *self.connections.lock().unwrap()
+    }
+}
+
+fn method(request: &Arrived) -> &str {
+    request.body["method"].as_str().unwrap_or("")
+}
+
+fn tools() -> Value {
+    let tool = |name: &str| json!({"name": name, "description": "d", "inputSchema": {"type": "object", "$defs": {"x": 1}}});
+    json!([tool("echo"), tool("slow"), tool("secret")])
+}
+
+fn unknown_method(request: &Arrived, status: u16) -> Vec<Step> {
+    let body = json!({"jsonrpc": "2.0", "id": request.body["id"], "error": {"code": -32601, "message": "Method not found"}});
+    vec![Step::Send(http(status, "application/json", body.to_string().as_bytes()))]
+}
+
+/// The result of a call that echoes its arguments.
+pub fn echoed(request: &Arrived) -> Value {
+    let text = request.body["params"]["arguments"].to_string();
+    json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {"content": [{"type": "text", "text": text}]}})
+}
+
+/// A 200 with a JSON body.
+pub fn json_reply(body: &Value) -> Vec<Step> {
+    vec![Step::Send(http(200, "application/json", body.to_string().as_bytes()))]
+}
+
+pub fn http(status: u16, content_type: &str, body: &[u8]) -> Vec<u8> {
+    let mut out = format!("HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len())
+        .into_bytes();
+    out.extend_from_slice(body);
+    out
+}
+
+/// The head of an event stream, chunked.
+pub fn event_stream() -> Vec<u8> {
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()
+}
+
+/// One event as one chunk.
+pub fn event(message: &Value) -> Vec<u8> {
+    let event = format!("event: message\ndata: {message}\n\n");
+    format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
+}
+
+fn serve(mut stream: TcpStream, script: &Script, log: &Mutex<Vec<Arrived>>) {
+    let mut unread = Vec::new();
+    loop {
+        let Some(request) = read(&mut stream, &mut unread) else { return };
+        log.lock().unwrap().push(request.clone());
+        for step in script(&request) {
+            match step {
+                Step::Send(bytes) => {
+                    if stream.write_all(&bytes).is_err() {
+                        return;
+                    }
+                }
+                Step::Wait(pause) => std::thread::sleep(pause),
+                Step::Hang => {
+                    let _ = stream.read(&mut [0; 64]);
+                    return;
+                }
+                Step::Close => {
+                    let _ = stream.shutdown(Shutdown::Both);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn read(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Arrived> {
+    let mut chunk = [0; 64 * 1024];
+    let mut more = |unread: &mut Vec<u8>| match stream.read(&mut chunk) {
+        Ok(0) | Err(_) => false,
+        Ok(count) => {
+            unread.extend_from_slice(&chunk[..count]);
+            true
+        }
+    };
+    let end = loop {
+        if let Some(at) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if !more(unread) {
+            return None;
+        }
+    };
+    let head = String::from_utf8(unread.drain(..end).collect()).ok()?;
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "))?.trim().parse::<usize>().ok()?;
+    while unread.len() < length {
+        if !more(unread) {
+            return None;
+        }
+    }
+    let body: Vec<u8> = unread.drain(..length).collect();
+    Some(Arrived { head, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+}
