@@ -55,8 +55,15 @@ pub struct IdentityKeys {
 /// How an upstream is reached, by upstream of the table: names resolved, references replaced.
 #[derive(Clone)]
 pub enum Reach {
-    Http { endpoints: Vec<HttpEndpoint> },
-    Stdio { command: String, args: Vec<String>, env: Vec<(String, String)>, cwd: Option<PathBuf> },
+    Http {
+        endpoints: Vec<HttpEndpoint>,
+    },
+    Stdio {
+        command: String,
+        args: Vec<String>,
+        env: Vec<(String, String)>,
+        cwd: Option<PathBuf>,
+    },
     /// Not now; the text says which layer, and what to do.
     Unreachable(String),
 }
@@ -99,7 +106,9 @@ pub(crate) enum Command {
     /// Begin to accept.
     Open,
     /// Stop accepting, let exchanges end, then stop. Sent once.
-    Drain { deadline: Duration },
+    Drain {
+        deadline: Duration,
+    },
 }
 
 /// What workers report.

@@ -25,6 +25,8 @@ mod start;
 mod upstream;
 mod worker;
 
-pub use handle::{Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, Options, Reach, WorkerFigures};
+pub use handle::{
+    Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, Options, Reach, WorkerFigures,
+};
 pub use io::runtime::{Driver, DriverChoice};
 pub use start::{StartError, start};

@@ -137,4 +137,3 @@ impl Drop for Counted {
         self.core.connections.set(self.core.connections.get() - 1);
     }
 }
-

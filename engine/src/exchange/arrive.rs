@@ -38,8 +38,9 @@ pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> R
     let path = head.path.of(incoming.bytes);
     let server = adopted.snapshot.server_at(path).ok_or(Refusal::NoSuchPath)?;
     record.server(server);
-    let claims_modern =
-        head.protocol_version.is_some_and(|v| strait_protocol::mcp::Revision::claims_modern(v.of(incoming.bytes)));
+    let claims_modern = head
+        .protocol_version
+        .is_some_and(|v| strait_protocol::mcp::Revision::claims_modern(v.of(incoming.bytes)));
     let verb = match head.method {
         Method::Post => Verb::Post,
         Method::Delete if head.session_id.is_some() && !claims_modern => Verb::Delete,
@@ -67,7 +68,10 @@ fn host_allowed(listener: &ArchivedListener, host: &[u8]) -> bool {
         }
         _ => host,
     };
-    listener.hosts.iter().any(|allowed| allowed.as_str() == "*" || allowed.as_bytes().eq_ignore_ascii_case(name))
+    listener
+        .hosts
+        .iter()
+        .any(|allowed| allowed.as_str() == "*" || allowed.as_bytes().eq_ignore_ascii_case(name))
 }
 
 fn origin_allowed(listener: &ArchivedListener, origin: &[u8]) -> bool {

@@ -81,7 +81,9 @@ fn modern_checks(incoming: &Incoming<'_>, message: &Message, scratch: &mut Scrat
         return Err(Refusal::HeaderMismatch("MCP-Protocol-Version is missing or differs from `_meta`"));
     }
     if version != Revision::V2026_07_28.as_str().as_bytes() {
-        return Err(Refusal::Unsupported { requested: String::from_utf8_lossy(version).chars().take(64).collect() });
+        return Err(Refusal::Unsupported {
+            requested: String::from_utf8_lossy(version).chars().take(64).collect(),
+        });
     }
     if message.kind == Kind::Notification {
         return Ok(());
@@ -100,7 +102,9 @@ fn modern_checks(incoming: &Incoming<'_>, message: &Message, scratch: &mut Scrat
         if !same(head.mcp_name, named.read(incoming.body, text), other) {
             return Err(Refusal::HeaderMismatch("Mcp-Name is missing or differs from the body"));
         }
-    } else if head.mcp_name.is_some() && matches!(message.method.names(), Names::Name | Names::Uri | Names::Task) {
+    } else if head.mcp_name.is_some()
+        && matches!(message.method.names(), Names::Name | Names::Uri | Names::Task)
+    {
         return Err(Refusal::HeaderMismatch("Mcp-Name names something, the body does not"));
     }
     if message.client_capabilities.is_none() {
@@ -133,7 +137,8 @@ fn legacy_checks(
             return Err(Refusal::SessionRevision);
         }
     }
-    if message.kind == Kind::Request && (!message.method.is_known_in(session.revision) || !message.method.from_client())
+    if message.kind == Kind::Request
+        && (!message.method.is_known_in(session.revision) || !message.method.from_client())
     {
         return Err(unknown_method(incoming, message, &mut scratch.text));
     }

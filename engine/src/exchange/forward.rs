@@ -63,7 +63,8 @@ pub async fn run(
         session: call.session.map(|session| session.serial),
         client_fd: incoming.client,
     };
-    let name = || adopted.snapshot.rules().upstreams.get(item.upstream).map_or("?", |u| u.name.as_str()).to_owned();
+    let name =
+        || adopted.snapshot.rules().upstreams.get(item.upstream).map_or("?", |u| u.name.as_str()).to_owned();
     let _ = record;
     upstream::call(core, adopted, &order, admitted)
         .await

@@ -46,7 +46,12 @@ pub enum Relayed {
     End(Next),
 }
 
-pub fn owner(core: &Rc<Core>, incoming: &Incoming<'_>, place: &Place, caller: &Caller) -> Result<Owner, Refusal> {
+pub fn owner(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    place: &Place,
+    caller: &Caller,
+) -> Result<Owner, Refusal> {
     let head = incoming.head;
     let modern = head.protocol_version.is_some_and(|v| Revision::claims_modern(v.of(incoming.bytes)));
     let Some(text) = head.session_id.filter(|_| !modern) else {
@@ -71,7 +76,12 @@ pub fn owner(core: &Rc<Core>, incoming: &Incoming<'_>, place: &Place, caller: &C
 }
 
 /// The id of a new session that this worker owns.
-pub fn begin_session(core: &Rc<Core>, place: &Place, caller: &Caller, revision: Revision) -> Result<Vec<u8>, Refusal> {
+pub fn begin_session(
+    core: &Rc<Core>,
+    place: &Place,
+    caller: &Caller,
+    revision: Revision,
+) -> Result<Vec<u8>, Refusal> {
     let internal = |_| Refusal::Internal("no random numbers for a session id");
     let serial = Seal::serial().map_err(internal)?;
     if !core.sessions.borrow_mut().begin(serial, core.clock.coarse_ms()) {
@@ -95,13 +105,8 @@ pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: 
     let mut bytes = Vec::with_capacity(incoming.bytes.len() + incoming.body.len());
     bytes.extend_from_slice(incoming.bytes);
     bytes.extend_from_slice(incoming.body);
-    let parcel = Parcelled {
-        head: *incoming.head,
-        bytes,
-        listener: incoming.listener,
-        peer: incoming.peer,
-        answer,
-    };
+    let parcel =
+        Parcelled { head: *incoming.head, bytes, listener: incoming.listener, peer: incoming.peer, answer };
     WorkerFigures::add(&core.figures.mailbox_trips, 1);
     if core.post.send(worker, Parcel::Exchange(Box::new(parcel))).is_err() {
         let refusal = Refusal::Overloaded("the worker that owns this session is too busy");

@@ -80,8 +80,11 @@ fn discover(asking: &Asking<'_>, out: &mut Vec<u8>) {
 fn capabilities(asking: &Asking<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"capabilities\":{");
     let mut first = true;
-    let offers: [(&str, &[Kind]); 3] =
-        [("tools", &[Kind::Tool]), ("prompts", &[Kind::Prompt]), ("resources", &[Kind::Resource, Kind::Template])];
+    let offers: [(&str, &[Kind]); 3] = [
+        ("tools", &[Kind::Tool]),
+        ("prompts", &[Kind::Prompt]),
+        ("resources", &[Kind::Resource, Kind::Template]),
+    ];
     for (name, kinds) in offers {
         if kinds.iter().all(|kind| asking.view.kind(*kind).visible_count() == 0) {
             continue;
@@ -105,7 +108,9 @@ fn instructions(asking: &Asking<'_>, out: &mut Vec<u8>) {
 }
 
 fn server_info(out: &mut Vec<u8>) {
-    out.extend_from_slice(concat!("{\"name\":\"strait\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}").as_bytes());
+    out.extend_from_slice(
+        concat!("{\"name\":\"strait\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}").as_bytes(),
+    );
 }
 
 fn modern_members(local: Local, out: &mut Vec<u8>) {
@@ -150,7 +155,8 @@ fn list(asking: &Asking<'_>, kind: Kind, out: &mut Vec<u8>) -> Result<(), Refusa
             next = Some(index);
             break;
         }
-        let fragment = shelf.items.get(index).and_then(|item| fragments.get(item.fragment.to_native() as usize));
+        let fragment =
+            shelf.items.get(index).and_then(|item| fragments.get(item.fragment.to_native() as usize));
         if let Some(fragment) = fragment {
             if shown > 0 {
                 out.push(b',');

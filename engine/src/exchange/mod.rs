@@ -63,7 +63,9 @@ pub struct Incoming<'a> {
 pub enum Outcome {
     Reply(Reply),
     /// Another worker owns this session: it tells the story.
-    HandOver { worker: usize },
+    HandOver {
+        worker: usize,
+    },
 }
 
 /// Tells the whole story of one request, to the last byte of its answer and its record.
@@ -110,6 +112,7 @@ async fn story(
     let call = screen::call(call);
     let clearance = approve::run(admission);
     record.mark(core, Phase::Policy);
-    let reply = forward::run(core, adopted, incoming, &place, &caller, call, target, clearance, record).await?;
+    let reply =
+        forward::run(core, adopted, incoming, &place, &caller, call, target, clearance, record).await?;
     Ok(Outcome::Reply(reply))
 }

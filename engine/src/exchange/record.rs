@@ -131,7 +131,12 @@ impl Record {
     /// Counts the exchange and writes its line.
     pub fn write(mut self, core: &Rc<Core>, adopted: &Adopted, incoming: &Incoming<'_>) {
         self.mark(core, Phase::Respond);
-        self.finish(core, adopted, usize::from(incoming.listener), incoming.bytes.len() + incoming.body.len());
+        self.finish(
+            core,
+            adopted,
+            usize::from(incoming.listener),
+            incoming.bytes.len() + incoming.body.len(),
+        );
     }
 
     /// The line of a request that could not be read.
@@ -168,7 +173,10 @@ impl Record {
             }
         };
         text("listener", rules.listeners.get(listener).map(|l| l.name.as_str()));
-        text("principal", self.principal.and_then(|p| adopted.keys.principals.get(p as usize)).map(|p| p.id.as_str()));
+        text(
+            "principal",
+            self.principal.and_then(|p| adopted.keys.principals.get(p as usize)).map(|p| p.id.as_str()),
+        );
         text("server", self.server.and_then(|s| rules.servers.get(s)).map(|s| s.name.as_str()));
         text("method", (self.method != Method::Unknown).then(|| self.method.as_str()));
         if let (Some((kind, index, upstream)), Some(server)) = (self.item, self.server) {
@@ -253,9 +261,13 @@ mod tests {
 
     #[test]
     fn days_become_dates() {
-        for (days, date) in
-            [(0, (1970, 1, 1)), (58, (1970, 2, 28)), (789, (1972, 2, 29)), (19_782, (2024, 2, 29)), (20_778, (2026, 11, 21))]
-        {
+        for (days, date) in [
+            (0, (1970, 1, 1)),
+            (58, (1970, 2, 28)),
+            (789, (1972, 2, 29)),
+            (19_782, (2024, 2, 29)),
+            (20_778, (2026, 11, 21)),
+        ] {
             assert_eq!(civil(days), date, "{days}");
         }
     }

@@ -19,11 +19,15 @@ pub enum Refusal {
     Chunks(&'static str),
     /// 408: the request did not arrive in time.
     Slow,
-    TooLarge { limit: usize },
+    TooLarge {
+        limit: usize,
+    },
     NoSuchPath,
     Host,
     Origin,
-    Method { allow: &'static str },
+    Method {
+        allow: &'static str,
+    },
     MediaType,
     NotAcceptable,
     Unauthenticated,
@@ -34,17 +38,31 @@ pub enum Refusal {
     SessionRevision,
     /// `Mcp-Method`, `Mcp-Name` or `MCP-Protocol-Version` disagrees with the body.
     HeaderMismatch(&'static str),
-    Unsupported { requested: String },
+    Unsupported {
+        requested: String,
+    },
     Params(&'static str),
-    UnknownMethod { method: String },
+    UnknownMethod {
+        method: String,
+    },
     /// Unknown, hidden and denied read the same.
-    UnknownTool { name: String },
-    UnknownPrompt { name: String },
-    UnknownResource { uri: String, modern: bool },
+    UnknownTool {
+        name: String,
+    },
+    UnknownPrompt {
+        name: String,
+    },
+    UnknownResource {
+        uri: String,
+        modern: bool,
+    },
     BadCursor,
     Overloaded(&'static str),
     Draining,
-    Upstream { name: String, fault: UpstreamFault },
+    Upstream {
+        name: String,
+        fault: UpstreamFault,
+    },
     /// A fault of ours.
     Internal(&'static str),
 }
@@ -143,14 +161,19 @@ impl Refusal {
             Unauthenticated => "request: expected a valid API key as `Authorization: Bearer …`".into(),
             Decode(fault) => format!("request: {}", fault.message()).into(),
             Invalid(what) | Params(what) => format!("request: {what}").into(),
-            SessionNeeded => "request: session id required: send initialize first, then Mcp-Session-Id on every \
+            SessionNeeded => {
+                "request: session id required: send initialize first, then Mcp-Session-Id on every \
                               request; or speak 2026-07-28"
-                .into(),
+                    .into()
+            }
             SessionUnknown => "session unknown or ended: initialize again without Mcp-Session-Id".into(),
-            SessionRevision => "request: MCP-Protocol-Version differs from what this session negotiated".into(),
+            SessionRevision => {
+                "request: MCP-Protocol-Version differs from what this session negotiated".into()
+            }
             HeaderMismatch(what) => format!("request: {what}").into(),
             Unsupported { requested } => {
-                format!("request: protocol version `{requested}` is not supported, expected 2026-07-28").into()
+                format!("request: protocol version `{requested}` is not supported, expected 2026-07-28")
+                    .into()
             }
             UnknownMethod { method } => format!("Method not found: {method}").into(),
             UnknownTool { name } => format!("Unknown tool: {name}").into(),
@@ -191,23 +214,33 @@ impl Refusal {
                 data.push(b'}');
                 Some(data)
             }
-            Overloaded(_) | Draining => {
-                Some(format!(r#"{{"reason":"{}","retryAfter":{}}}"#, self.label(), crate::limits::RETRY_AFTER_S).into())
-            }
-            Upstream { fault, .. } => Some(
-                format!(r#"{{"reason":"{}","layer":"upstream","retryable":{}}}"#, fault.label(), fault.is_retryable())
+            Overloaded(_) | Draining => Some(
+                format!(r#"{{"reason":"{}","retryAfter":{}}}"#, self.label(), crate::limits::RETRY_AFTER_S)
                     .into(),
+            ),
+            Upstream { fault, .. } => Some(
+                format!(
+                    r#"{{"reason":"{}","layer":"upstream","retryable":{}}}"#,
+                    fault.label(),
+                    fault.is_retryable()
+                )
+                .into(),
             ),
             _ => Some(format!(r#"{{"reason":"{}"}}"#, self.label()).into()),
         }
     }
 
     /// Header lines that belong to this refusal.
-    pub fn headers<'h>(&self, head: strait_protocol::http1::write::Head<'h>) -> strait_protocol::http1::write::Head<'h> {
+    pub fn headers<'h>(
+        &self,
+        head: strait_protocol::http1::write::Head<'h>,
+    ) -> strait_protocol::http1::write::Head<'h> {
         match self {
             Refusal::Method { allow } => head.header("Allow", allow.as_bytes()),
             Refusal::Unauthenticated => head.header("WWW-Authenticate", b"Bearer"),
-            Refusal::Overloaded(_) | Refusal::Draining => head.number("Retry-After", crate::limits::RETRY_AFTER_S),
+            Refusal::Overloaded(_) | Refusal::Draining => {
+                head.number("Retry-After", crate::limits::RETRY_AFTER_S)
+            }
             _ => head,
         }
     }
@@ -216,7 +249,11 @@ impl Refusal {
     pub fn ends_connection(&self) -> bool {
         matches!(
             self,
-            Refusal::Head(_) | Refusal::Chunks(_) | Refusal::Slow | Refusal::TooLarge { .. } | Refusal::Draining
+            Refusal::Head(_)
+                | Refusal::Chunks(_)
+                | Refusal::Slow
+                | Refusal::TooLarge { .. }
+                | Refusal::Draining
         )
     }
 }

@@ -18,7 +18,10 @@ use crate::session::SessionId;
 /// What an exchange is about.
 pub enum Target {
     Upstream(Item),
-    Local { answer: Local, view: Rc<View> },
+    Local {
+        answer: Local,
+        view: Rc<View>,
+    },
     /// An act on the caller's session, or a message that asks for no answer.
     Session(Act),
 }
@@ -59,7 +62,9 @@ pub fn run(
 ) -> Result<Target, Refusal> {
     let message = match &call.asked {
         Asked::EndSession(id) => return Ok(Target::Session(Act::End(*id))),
-        Asked::Message(message) if message.kind != MessageKind::Request => return Ok(Target::Session(Act::Absorb)),
+        Asked::Message(message) if message.kind != MessageKind::Request => {
+            return Ok(Target::Session(Act::Absorb));
+        }
         Asked::Message(message) => message,
     };
     let view = adopted.view(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
@@ -71,8 +76,12 @@ pub fn run(
         Method::PromptsList => Local::List(Kind::Prompt),
         Method::ResourcesList => Local::List(Kind::Resource),
         Method::ResourcesTemplatesList => Local::List(Kind::Template),
-        Method::ToolsCall => return named(core, adopted, incoming, place, view, Kind::Tool, message.name, record),
-        Method::PromptsGet => return named(core, adopted, incoming, place, view, Kind::Prompt, message.name, record),
+        Method::ToolsCall => {
+            return named(core, adopted, incoming, place, view, Kind::Tool, message.name, record);
+        }
+        Method::PromptsGet => {
+            return named(core, adopted, incoming, place, view, Kind::Prompt, message.name, record);
+        }
         Method::ResourcesRead => return resource(core, adopted, incoming, place, view, message.uri, record),
         _ => {
             let method = message.method.as_str().to_owned();

@@ -87,7 +87,9 @@ pub async fn run(
     let mut answer = Answer { core, incoming, sink, record, close };
     match &first {
         Event::Fragment { .. } => answer.fragments(reply, first).await,
-        Event::Message { last: true, .. } | Event::Ready { last: true, .. } => answer.json(&reply, &first).await,
+        Event::Message { last: true, .. } | Event::Ready { last: true, .. } => {
+            answer.json(&reply, &first).await
+        }
         Event::Message { .. } | Event::Ready { .. } => answer.events(reply, first).await,
     }
 }
@@ -130,7 +132,8 @@ impl Answer<'_, '_, '_> {
         self.record.status(status);
         let out = {
             let mut scratch = self.core.scratch.borrow_mut();
-            let rendered = reply.plan(event, &client(self.incoming, self.record, reply.method()), &mut scratch.splices);
+            let rendered =
+                reply.plan(event, &client(self.incoming, self.record, reply.method()), &mut scratch.splices);
             let mut out = Buf::with_capacity(HEAD_ROOM + rendered);
             let head = write::reply(out.vec(), status)
                 .header("Content-Type", b"application/json")
@@ -301,7 +304,12 @@ pub async fn refuse(
 }
 
 /// Says no before there is a record to write it in: a hand-over that failed.
-pub async fn refuse_plain(core: &Rc<Core>, incoming: &Incoming<'_>, refusal: &Refusal, sink: &mut Sink<'_>) -> Next {
+pub async fn refuse_plain(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    refusal: &Refusal,
+    sink: &mut Sink<'_>,
+) -> Next {
     let mut record = Record::begin(core, &core.adopted());
     let next = refuse(core, incoming, refusal, sink, &mut record).await;
     record.write(core, &core.adopted(), incoming);

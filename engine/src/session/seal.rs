@@ -67,7 +67,8 @@ impl Seal {
     /// What an id says; `None` for anything that this process did not seal.
     pub fn open(&self, text: &[u8]) -> Option<SessionId> {
         let mut sealed = [0; SEALED];
-        if text.len() != ID_CHARS_MAX || BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut sealed) != Ok(SEALED) {
+        if text.len() != ID_CHARS_MAX || BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut sealed) != Ok(SEALED)
+        {
             return None;
         }
         let (nonce, rest) = sealed.split_at_mut(NONCE);
@@ -98,7 +99,13 @@ mod tests {
     use super::*;
 
     fn id() -> SessionId {
-        SessionId { worker: 3, server: 7, revision: Revision::V2025_06_18, principal: u64::MAX - 5, serial: 1 << 100 }
+        SessionId {
+            worker: 3,
+            server: 7,
+            revision: Revision::V2025_06_18,
+            principal: u64::MAX - 5,
+            serial: 1 << 100,
+        }
     }
 
     #[test]

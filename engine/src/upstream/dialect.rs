@@ -45,7 +45,9 @@ pub fn request(
     let mut scratch = core.scratch.borrow_mut();
     let splices = &mut scratch.splices;
     splices.clear();
-    let unfit = |fault: SpliceFault| UpstreamFault::NotMcp(format!("the call cannot be edited for it ({})", fault.label()));
+    let unfit = |fault: SpliceFault| {
+        UpstreamFault::NotMcp(format!("the call cannot be edited for it ({})", fault.label()))
+    };
     plan_request(splices, order, era, channel, id).map_err(unfit)?;
     out.reserve(order.body.len().saturating_add_signed(splices.delta() as isize));
     splices.write(order.body, out.vec()).map_err(unfit)
@@ -126,7 +128,8 @@ fn add_meta(splices: &mut Splices, order: &Order<'_>) -> Result<(), SpliceFault>
 }
 
 /// How this gateway introduces itself to upstreams.
-pub const CLIENT_INFO: &str = concat!("{\"name\":\"strait\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
+pub const CLIENT_INFO: &str =
+    concat!("{\"name\":\"strait\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
 
 /// Plans the edits of an upstream's message for the client. A message that cannot be edited within the
 /// splice limit (there are at most four edits) is left as it is.

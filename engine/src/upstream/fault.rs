@@ -8,19 +8,33 @@ pub enum UpstreamFault {
     /// Control could not resolve it; the text says which layer.
     Unreachable(String),
     Connect(String),
-    ConnectTimeout { ms: u32 },
+    ConnectTimeout {
+        ms: u32,
+    },
     Send(String),
-    FirstByteTimeout { ms: u32 },
-    CallTimeout { ms: u32 },
+    FirstByteTimeout {
+        ms: u32,
+    },
+    CallTimeout {
+        ms: u32,
+    },
     /// It closed the connection or ended before its answer was complete.
-    Closed { after_bytes: bool },
+    Closed {
+        after_bytes: bool,
+    },
     Http(String),
-    Status { status: u16 },
+    Status {
+        status: u16,
+    },
     NotMcp(String),
     WrongId,
-    TooLarge { limit: usize },
+    TooLarge {
+        limit: usize,
+    },
     Handshake(String),
-    Busy { limit: usize },
+    Busy {
+        limit: usize,
+    },
     Spawn(String),
     Exited(String),
     /// The client went away; nobody reads this.

@@ -20,7 +20,8 @@ pub fn initialize(id: i64) -> String {
 }
 
 pub fn discover(id: i64) -> Vec<u8> {
-    let mut out = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"server/discover","params":{{"_meta":"#).into_bytes();
+    let mut out =
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"server/discover","params":{{"_meta":"#).into_bytes();
     Meta {
         protocol_version: Revision::V2026_07_28.as_str(),
         client_capabilities: b"{}",
@@ -55,7 +56,10 @@ pub fn negotiated(message: &[u8], envelope: &Envelope) -> Result<Revision, Upstr
     let revision = text.and_then(Revision::parse).filter(|revision| !revision.is_modern());
     revision.ok_or_else(|| {
         let found = text.map_or("none".into(), String::from_utf8_lossy);
-        refused(format!("expected a known protocolVersion, found `{}`", found.chars().take(40).collect::<String>()))
+        refused(format!(
+            "expected a known protocolVersion, found `{}`",
+            found.chars().take(40).collect::<String>()
+        ))
     })
 }
 

@@ -90,9 +90,8 @@ async fn list(
     let mut bytes_left = ASKED_BYTES_MAX;
     for _ in 0..LIST_PAGES_MAX {
         let (page, envelope) = ask(core, upstream, method, cursor.as_deref()).await?;
-        bytes_left = bytes_left
-            .checked_sub(page.len())
-            .ok_or(UpstreamFault::TooLarge { limit: ASKED_BYTES_MAX })?;
+        bytes_left =
+            bytes_left.checked_sub(page.len()).ok_or(UpstreamFault::TooLarge { limit: ASKED_BYTES_MAX })?;
         let Some(result) = envelope.result else {
             return match envelope.error_code {
                 // It has no such list.
@@ -104,9 +103,11 @@ async fn list(
                 ))),
             };
         };
-        read_page(&page, result, items, name, &mut definitions)
-            .ok_or_else(|| UpstreamFault::NotMcp(format!("{} has no `{items}` array of objects", method.as_str())))?;
-        let next = Members::find(&page, result, "nextCursor").ok().flatten().map(|span| span.of(&page).to_vec());
+        read_page(&page, result, items, name, &mut definitions).ok_or_else(|| {
+            UpstreamFault::NotMcp(format!("{} has no `{items}` array of objects", method.as_str()))
+        })?;
+        let next =
+            Members::find(&page, result, "nextCursor").ok().flatten().map(|span| span.of(&page).to_vec());
         match next {
             // A cursor that repeats would be followed for ever.
             Some(next) if next.starts_with(b"\"") && cursor.as_ref() != Some(&next) => cursor = Some(next),
@@ -124,7 +125,9 @@ fn read_page(page: &[u8], result: Span, items: &str, name: &str, into: &mut Vec<
         let inner = raw.of(page).strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         let mut text = Vec::new();
         unescape(inner, &mut text);
-        let (Ok(name), Ok(json)) = (String::from_utf8(text), std::str::from_utf8(element.of(page))) else { continue };
+        let (Ok(name), Ok(json)) = (String::from_utf8(text), std::str::from_utf8(element.of(page))) else {
+            continue;
+        };
         into.push(Definition { name, json: json.to_owned() });
     }
     Some(())
@@ -137,14 +140,16 @@ async fn ask(
     method: Method,
     cursor: Option<&[u8]>,
 ) -> Result<(Buf, Envelope), UpstreamFault> {
-    let mut body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}","params":{{"#, method.as_str()).into_bytes();
+    let mut body =
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}","params":{{"#, method.as_str()).into_bytes();
     if let Some(cursor) = cursor {
         body.extend_from_slice(b"\"cursor\":");
         body.extend_from_slice(cursor);
     }
     body.extend_from_slice(b"}}");
     let decoded = core.decoder.borrow_mut().decode(&body);
-    let message = decoded.map_err(|fault| UpstreamFault::NotMcp(format!("its cursor: {}", fault.message())))?;
+    let message =
+        decoded.map_err(|fault| UpstreamFault::NotMcp(format!("its cursor: {}", fault.message())))?;
     let order = Order {
         upstream: upstream.index,
         body: &body,
@@ -156,7 +161,8 @@ async fn ask(
         session: None,
         client_fd: None,
     };
-    let admitted = core.admit().map_err(|_| UpstreamFault::Busy { limit: crate::limits::INFLIGHT_PER_CORE_MAX })?;
+    let admitted =
+        core.admit().map_err(|_| UpstreamFault::Busy { limit: crate::limits::INFLIGHT_PER_CORE_MAX })?;
     let mut reply = super::call(core, &core.adopted(), &order, admitted).await?;
     let client = Client { id: b"1", token: None, modern: false, method };
     let mut gathered = Buf::empty();

@@ -209,7 +209,9 @@ pub async fn call(
     let reach = upstream.reach.borrow().clone();
     let source = match &*reach {
         Reach::Unreachable(why) => return Err(UpstreamFault::Unreachable(why.clone())),
-        Reach::Http { endpoints } => reply::Source::Http(http::call(core, &upstream, endpoints, order).await?),
+        Reach::Http { endpoints } => {
+            reply::Source::Http(http::call(core, &upstream, endpoints, order).await?)
+        }
         Reach::Stdio { .. } => {
             let owner = upstream.stdio.owner(core, &upstream, order);
             if owner == core.id {
@@ -223,7 +225,11 @@ pub async fn call(
 }
 
 /// The answer to a server's own request: this gateway declared no capability on any client's behalf.
-pub fn decline(message: &[u8], id: strait_protocol::Span, method: Option<strait_protocol::mcp::Method>) -> crate::io::buffer::Buf {
+pub fn decline(
+    message: &[u8],
+    id: strait_protocol::Span,
+    method: Option<strait_protocol::mcp::Method>,
+) -> crate::io::buffer::Buf {
     use strait_protocol::jsonrpc::{ErrorId, append_error};
     use strait_protocol::mcp::{Method, codes};
     let mut out = crate::io::buffer::Buf::new();
@@ -233,7 +239,13 @@ pub fn decline(message: &[u8], id: strait_protocol::Span, method: Option<strait_
         out.extend_from_slice(id);
         out.extend_from_slice(b",\"result\":{}}");
     } else {
-        append_error(out.vec(), ErrorId::Raw(id), codes::METHOD_NOT_FOUND, "the client declared no such capability", None);
+        append_error(
+            out.vec(),
+            ErrorId::Raw(id),
+            codes::METHOD_NOT_FOUND,
+            "the client declared no such capability",
+            None,
+        );
     }
     out
 }

@@ -22,11 +22,17 @@ pub async fn run(core: Rc<Core>, listener: Listener, index: u16) {
                 runtime::spawn_guarded("connection turned away", refused);
             }
             Ok((stream, peer)) => {
-                runtime::spawn_guarded("connection", connection::serve(core.clone(), stream, index, peer.ip()));
+                runtime::spawn_guarded(
+                    "connection",
+                    connection::serve(core.clone(), stream, index, peer.ip()),
+                );
             }
             Err(error) => {
                 if !std::mem::replace(&mut told, true) {
-                    core.notice(Level::Error, format!("accept failed: {error}; raise the limit of open files (ulimit -n)"));
+                    core.notice(
+                        Level::Error,
+                        format!("accept failed: {error}; raise the limit of open files (ulimit -n)"),
+                    );
                 }
                 sleep(BACK_OFF).await;
             }

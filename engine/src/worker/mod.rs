@@ -33,7 +33,11 @@ pub enum Parcel {
 const LAST_ACCEPTS_MS: u64 = 200;
 
 /// Runs a worker to its end. Called on the worker's own thread, inside the runtime.
-pub async fn run(mut parts: Parts, listeners: Vec<std::net::TcpListener>, commands: mpsc::UnboundedReceiver<Command>) {
+pub async fn run(
+    mut parts: Parts,
+    listeners: Vec<std::net::TcpListener>,
+    commands: mpsc::UnboundedReceiver<Command>,
+) {
     let inboxes = parts.post.take_inboxes();
     let core = Core::new(parts);
     for inbox in inboxes {
@@ -131,7 +135,8 @@ const SWEEP_TICKS: u64 = 1_000 / TICK_MS;
 pub fn addresses(rules: &strait_table::rules::ArchivedRules) -> Result<Vec<SocketAddr>, String> {
     let parse = |listener: &strait_table::rules::ArchivedListener| {
         let bind = listener.bind.as_str();
-        bind.parse().map_err(|_| format!("listener `{}`: expected ip:port, found `{bind}`", listener.name.as_str()))
+        bind.parse()
+            .map_err(|_| format!("listener `{}`: expected ip:port, found `{bind}`", listener.name.as_str()))
     };
     rules.listeners.iter().map(parse).collect()
 }

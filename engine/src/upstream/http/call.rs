@@ -29,7 +29,9 @@ pub async fn call(
             Ok(reply) => match reply.objection() {
                 None => return Ok(reply),
                 Some(Objection::SessionLost) if !mended => session::forget(upstream, order.principal),
-                Some(Objection::OtherEra) if !mended && upstream.fixed_era.is_none() => upstream.era.set(None),
+                Some(Objection::OtherEra) if !mended && upstream.fixed_era.is_none() => {
+                    upstream.era.set(None)
+                }
                 Some(_) => return Ok(reply),
             },
             // Nothing was sent: another replica may do.
@@ -117,7 +119,9 @@ pub async fn probe(
                 }
                 return Ok(match reply.whole(core).await {
                     Ok(answer) => {
-                        upstream.instructions.replace(handshake::instructions(answer.bytes(), &answer.envelope));
+                        upstream
+                            .instructions
+                            .replace(handshake::instructions(answer.bytes(), &answer.envelope));
                         handshake::era(&answer.envelope, status)
                     }
                     Err(_) => Era::Legacy,

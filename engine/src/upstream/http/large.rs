@@ -90,18 +90,23 @@ impl Large {
         bytes: usize,
     ) -> Result<Buf, UpstreamFault> {
         let (from, to) = (self.sent, self.sent + bytes as u32);
-        let within = |span: Span| (from..to).contains(&span.start).then(|| Span { start: span.start - from, ..span });
+        let within =
+            |span: Span| (from..to).contains(&span.start).then(|| Span { start: span.start - from, ..span });
         let mut here = Envelope { id: envelope.id.and_then(within), ..Envelope::default() };
-        here.result_open = envelope.result_open.filter(|open| (from..to).contains(&open.after)).map(|mut open| {
-            open.after -= from;
-            open
-        });
+        here.result_open =
+            envelope.result_open.filter(|open| (from..to).contains(&open.after)).map(|mut open| {
+                open.after -= from;
+                open
+            });
         let mut scratch = core.scratch.borrow_mut();
         scratch.splices.clear();
         let piece = self.held.get(..bytes).unwrap_or_default();
         dialect::answer(&mut scratch.splices, piece, &here, client, legacy);
         let mut out = Buf::with_capacity(bytes.saturating_add_signed(scratch.splices.delta() as isize));
-        scratch.splices.write(piece, out.vec()).map_err(|fault| UpstreamFault::NotMcp(fault.label().to_owned()))?;
+        scratch
+            .splices
+            .write(piece, out.vec())
+            .map_err(|fault| UpstreamFault::NotMcp(fault.label().to_owned()))?;
         self.held.consume_front(bytes);
         self.sent = to;
         Ok(out)

@@ -52,7 +52,11 @@ impl State {
 }
 
 /// The era of an upstream, asked once per process for all workers.
-async fn era(core: &Rc<Core>, upstream: &Rc<Upstream>, endpoints: &[HttpEndpoint]) -> Result<Era, UpstreamFault> {
+async fn era(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    endpoints: &[HttpEndpoint],
+) -> Result<Era, UpstreamFault> {
     if let Some(era) = upstream.known_era() {
         return Ok(era);
     }

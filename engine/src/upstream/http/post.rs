@@ -44,8 +44,9 @@ impl<'a> Post<'a> {
         replica: usize,
         body: Buf,
     ) -> Result<HttpReply, UpstreamFault> {
-        let endpoint =
-            endpoints.get(replica).ok_or_else(|| UpstreamFault::Unreachable("it has no endpoint".to_owned()))?;
+        let endpoint = endpoints
+            .get(replica)
+            .ok_or_else(|| UpstreamFault::Unreachable("it has no endpoint".to_owned()))?;
         let mut head = Buf::new();
         self.write_head(endpoint, body.len(), &mut head)?;
         let began_ms = core.clock.coarse_ms();
@@ -109,7 +110,8 @@ impl<'a> Post<'a> {
         let mut seen = 0;
         loop {
             if worth_parsing(&buf, seen) {
-                let parsed = parse_reply(&buf).map_err(|fault| UpstreamFault::Http(fault.message().into_owned()))?;
+                let parsed =
+                    parse_reply(&buf).map_err(|fault| UpstreamFault::Http(fault.message().into_owned()))?;
                 match parsed {
                     Some(head) if head.is_interim() => {
                         buf.consume_front(head.head_bytes as usize);
@@ -137,7 +139,12 @@ impl<'a> Post<'a> {
         }
     }
 
-    fn write_head(&self, endpoint: &HttpEndpoint, body_bytes: usize, out: &mut Buf) -> Result<(), UpstreamFault> {
+    fn write_head(
+        &self,
+        endpoint: &HttpEndpoint,
+        body_bytes: usize,
+        out: &mut Buf,
+    ) -> Result<(), UpstreamFault> {
         let out = out.vec();
         let mut named = Vec::new();
         let mut head = write::request(out, b"POST", endpoint.path.as_bytes())
@@ -151,7 +158,8 @@ impl<'a> Post<'a> {
                     .header(header::PROTOCOL_VERSION, Revision::V2026_07_28.as_str().as_bytes())
                     .header(header::METHOD, self.method.as_str().as_bytes());
                 if let Some(name) = self.name {
-                    let plain = name.iter().all(|byte| (0x21..=0x7e).contains(byte)) && !name.starts_with(b"=?");
+                    let plain =
+                        name.iter().all(|byte| (0x21..=0x7e).contains(byte)) && !name.starts_with(b"=?");
                     if plain {
                         head = head.header(header::NAME, name);
                     } else {
@@ -170,8 +178,9 @@ impl<'a> Post<'a> {
         for (name, value) in &endpoint.headers {
             head = head.named(name.as_bytes(), value.as_bytes());
         }
-        head.finish()
-            .map_err(|_| UpstreamFault::Http("a header of ours is not printable; see its credential".to_owned()))
+        head.finish().map_err(|_| {
+            UpstreamFault::Http("a header of ours is not printable; see its credential".to_owned())
+        })
     }
 
     /// `Mcp-Param-*` as the client sent them: they mirror arguments, which are forwarded unchanged.

@@ -55,7 +55,11 @@ impl Whole {
 
 enum Shape {
     Json,
-    Events { reader: sse::Reader, data: Buf, left: Range<usize> },
+    Events {
+        reader: sse::Reader,
+        data: Buf,
+        left: Range<usize>,
+    },
     Large(Large),
     /// A status without a message.
     Nothing,
@@ -85,7 +89,9 @@ impl HttpReply {
         replica: usize,
     ) -> Result<HttpReply, UpstreamFault> {
         if head.encoded {
-            return Err(UpstreamFault::Http("the body has a Content-Encoding that was not asked for".to_owned()));
+            return Err(UpstreamFault::Http(
+                "the body has a Content-Encoding that was not asked for".to_owned(),
+            ));
         }
         let shape = match head.content_type {
             ContentType::Json => Shape::Json,
@@ -145,7 +151,9 @@ impl HttpReply {
             match refusal {
                 Ok(whole) if whole.envelope.has_error => self.stashed = Some(whole),
                 Ok(_) | Err(UpstreamFault::NotMcp(_)) if self.objection().is_some() => {}
-                Ok(_) | Err(UpstreamFault::NotMcp(_)) => return Err(UpstreamFault::Status { status: self.status }),
+                Ok(_) | Err(UpstreamFault::NotMcp(_)) => {
+                    return Err(UpstreamFault::Status { status: self.status });
+                }
                 Err(fault) => return Err(fault),
             }
         }
@@ -162,7 +170,9 @@ impl HttpReply {
             // Modern servers have their own codes for 400 and 404; anything else is not one.
             (Era::Modern, 400 | 404 | 405)
                 if !code.is_some_and(|code| {
-                    codes::is_modern_only(code) || code == codes::INVALID_PARAMS || code == codes::METHOD_NOT_FOUND
+                    codes::is_modern_only(code)
+                        || code == codes::INVALID_PARAMS
+                        || code == codes::METHOD_NOT_FOUND
                 }) =>
             {
                 Some(Objection::OtherEra)
@@ -195,15 +205,12 @@ impl HttpReply {
     pub async fn whole(&mut self, core: &Rc<Core>) -> Result<Whole, UpstreamFault> {
         let mut gathered = Buf::empty();
         let id = self.id.unwrap_or_default().to_string();
-        let client = Client {
-            id: id.as_bytes(),
-            token: None,
-            modern: false,
-            method: Method::Unknown,
-        };
+        let client = Client { id: id.as_bytes(), token: None, modern: false, method: Method::Unknown };
         loop {
             match self.next(core, &client).await? {
-                Event::Message { bytes, from, envelope, last: true } => return Ok(Whole { bytes, from, envelope }),
+                Event::Message { bytes, from, envelope, last: true } => {
+                    return Ok(Whole { bytes, from, envelope });
+                }
                 Event::Message { .. } => {}
                 Event::Ready { bytes, last } | Event::Fragment { bytes, last } => {
                     gathered.extend_from_slice(&bytes);
@@ -227,7 +234,9 @@ impl HttpReply {
         match envelope.kind() {
             Some(Kind::Response) if ours || unread => Ok(whole),
             Some(Kind::Response) => Err(UpstreamFault::WrongId),
-            _ => Err(UpstreamFault::NotMcp("expected a response, found a request or notification".to_owned())),
+            _ => {
+                Err(UpstreamFault::NotMcp("expected a response, found a request or notification".to_owned()))
+            }
         }
     }
 
@@ -289,7 +298,8 @@ impl HttpReply {
 
     async fn event(&mut self, core: &Rc<Core>) -> Result<Event, UpstreamFault> {
         loop {
-            let (Shape::Events { reader, data, left }, Some(wire)) = (&mut self.shape, self.wire.as_mut()) else {
+            let (Shape::Events { reader, data, left }, Some(wire)) = (&mut self.shape, self.wire.as_mut())
+            else {
                 return Err(UpstreamFault::Closed { after_bytes: true });
             };
             if left.start >= left.end {
@@ -299,7 +309,9 @@ impl HttpReply {
                 }
             }
             let input = wire.buf.get(left.clone()).unwrap_or_default();
-            let step = reader.push(input, data.vec()).map_err(|fault| UpstreamFault::NotMcp(fault.message().into()))?;
+            let step = reader
+                .push(input, data.vec())
+                .map_err(|fault| UpstreamFault::NotMcp(fault.message().into()))?;
             left.start += step.consumed;
             if step.event.is_none() {
                 continue;
@@ -328,10 +340,7 @@ impl HttpReply {
         runtime::spawn_guarded("answer to an upstream's request", async move {
             let reach = upstream.reach.borrow().clone();
             if let crate::handle::Reach::Http { endpoints } = &*reach {
-                let post = Post {
-                    session,
-                    ..Post::new(&upstream, Method::Unknown, Era::Legacy)
-                };
+                let post = Post { session, ..Post::new(&upstream, Method::Unknown, Era::Legacy) };
                 let _ = post.send(&core, endpoints, replica, answer).await;
             }
         });
@@ -372,7 +381,10 @@ fn last(whole: Whole, last: bool) -> Event {
 
 fn scan(scanner: &mut Scanner, bytes: &[u8]) -> Result<Envelope, UpstreamFault> {
     scanner.reset();
-    scanner.feed(bytes).and_then(|()| scanner.finish()).map_err(|fault| UpstreamFault::NotMcp(fault.message()))
+    scanner
+        .feed(bytes)
+        .and_then(|()| scanner.finish())
+        .map_err(|fault| UpstreamFault::NotMcp(fault.message()))
 }
 
 impl Wire {
@@ -384,7 +396,8 @@ impl Wire {
             }
             let input = self.buf.get(self.at..).unwrap_or_default();
             if !input.is_empty() {
-                let step = self.body.next(input).map_err(|fault| UpstreamFault::Http(fault.label().to_owned()))?;
+                let step =
+                    self.body.next(input).map_err(|fault| UpstreamFault::Http(fault.label().to_owned()))?;
                 let data = self.at + step.data.start..self.at + step.data.end;
                 self.at += step.consumed;
                 if !data.is_empty() {

@@ -72,11 +72,12 @@ async fn open(
         session: Some(session.clone()),
         ..Post::new(upstream, Method::NotifyInitialized, Era::Legacy)
     };
-    let told = initialized.send(core, endpoints, replica, Buf::from(handshake::INITIALIZED.as_bytes())).await?;
+    let told =
+        initialized.send(core, endpoints, replica, Buf::from(handshake::INITIALIZED.as_bytes())).await?;
     match told.status() {
         200..=299 => Ok(session),
-        status => {
-            Err(UpstreamFault::Handshake(format!("notifications/initialized was answered with HTTP {status}")))
-        }
+        status => Err(UpstreamFault::Handshake(format!(
+            "notifications/initialized was answered with HTTP {status}"
+        ))),
     }
 }

@@ -157,7 +157,10 @@ impl Child {
             let start: String = String::from_utf8_lossy(line).chars().take(120).collect();
             core.notice(
                 Level::Warn,
-                format!("upstream `{}`: a line on stdout is not a JSON-RPC message ({why}): {start}", self.upstream.name),
+                format!(
+                    "upstream `{}`: a line on stdout is not a JSON-RPC message ({why}): {start}",
+                    self.upstream.name
+                ),
             );
         }
     }
@@ -168,7 +171,11 @@ fn message(line: &[u8], envelope: Envelope, last: bool) -> Event {
 }
 
 /// Starts a child and learns its era; a legacy one has been initialized when this returns.
-pub async fn start(core: &Rc<Core>, upstream: &Rc<Upstream>, reach: &Reach) -> Result<Rc<Child>, UpstreamFault> {
+pub async fn start(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    reach: &Reach,
+) -> Result<Rc<Child>, UpstreamFault> {
     let Reach::Stdio { command, args, env, cwd } = reach else {
         return Err(UpstreamFault::Unreachable("it is not a stdio server any more".to_owned()));
     };
@@ -191,10 +198,15 @@ pub async fn start(core: &Rc<Core>, upstream: &Rc<Upstream>, reach: &Reach) -> R
         odd_lines: Cell::new(0),
     });
     runtime::spawn_guarded("writer of a stdio child", write(child.clone(), born.stdin));
-    runtime::spawn_guarded("reader of a stdio child", read(core.clone(), child.clone(), born.stdout, born.exited));
+    runtime::spawn_guarded(
+        "reader of a stdio child",
+        read(core.clone(), child.clone(), born.stdout, born.exited),
+    );
     let greeted = runtime::timeout(Duration::from_millis(CHILD_START_MS_MAX), greet(&child)).await;
     let greeted = greeted.unwrap_or_else(|_| {
-        Err(UpstreamFault::Handshake(format!("no answer to the first message within {CHILD_START_MS_MAX} ms")))
+        Err(UpstreamFault::Handshake(format!(
+            "no answer to the first message within {CHILD_START_MS_MAX} ms"
+        )))
     });
     if let Err(fault) = greeted {
         child.end(core);
@@ -278,7 +290,10 @@ async fn read(
             if buf.len() >= LINE_BYTES_MAX {
                 core.notice(
                     Level::Error,
-                    format!("upstream `{}`: a line over {LINE_BYTES_MAX} bytes; ending the child", child.upstream.name),
+                    format!(
+                        "upstream `{}`: a line over {LINE_BYTES_MAX} bytes; ending the child",
+                        child.upstream.name
+                    ),
                 );
                 break;
             }

@@ -69,7 +69,9 @@ impl Children {
             (Per::Shared, _) => core.owner_of(upstream.index as u64),
             // A session's requests are told by its owner already, so its child lives there.
             (Per::Session, Some(_)) => core.id,
-            (Per::Session, None) | (Per::Principal, _) => core.owner_of(order.principal ^ upstream.index as u64),
+            (Per::Session, None) | (Per::Principal, _) => {
+                core.owner_of(order.principal ^ upstream.index as u64)
+            }
         }
     }
 
@@ -91,7 +93,9 @@ impl Children {
         let full = slots.len() >= self.max;
         match slots.entry(key) {
             std::collections::hash_map::Entry::Occupied(slot) => Ok(slot.get().clone()),
-            std::collections::hash_map::Entry::Vacant(_) if full => Err(UpstreamFault::Busy { limit: self.max }),
+            std::collections::hash_map::Entry::Vacant(_) if full => {
+                Err(UpstreamFault::Busy { limit: self.max })
+            }
             std::collections::hash_map::Entry::Vacant(place) => Ok(place.insert(Slot::new(now_ms)).clone()),
         }
     }
@@ -104,7 +108,8 @@ impl Children {
         let now_ms = core.clock.coarse_ms();
         self.slots.borrow_mut().retain(|_, slot| {
             let idle = now_ms.saturating_sub(slot.used_ms.get()) > self.idle_ms;
-            let busy = slot.starting.get() || slot.child.borrow().as_ref().is_some_and(|child| child.is_busy());
+            let busy =
+                slot.starting.get() || slot.child.borrow().as_ref().is_some_and(|child| child.is_busy());
             if idle && !busy {
                 if let Some(child) = slot.child.take() {
                     child.end(core);
@@ -159,7 +164,9 @@ impl Slot {
             let now_ms = core.clock.coarse_ms();
             if now_ms < self.not_before_ms.get() {
                 let failed = self.failed.borrow().clone();
-                return Err(failed.unwrap_or_else(|| UpstreamFault::Exited("it is about to be restarted".into())));
+                return Err(
+                    failed.unwrap_or_else(|| UpstreamFault::Exited("it is about to be restarted".into()))
+                );
             }
             self.starting.set(true);
             let started = child::start(core, upstream, reach).await;
@@ -278,4 +285,3 @@ impl Drop for ChildReply {
         }
     }
 }
-
