@@ -51,7 +51,8 @@ impl Output {
             return;
         }
         if self.json {
-            let mut error = json!({ "code": failure.code.word(), "message": failure.message, "help": failure.help });
+            let mut error =
+                json!({ "code": failure.code.word(), "message": failure.message, "help": failure.help });
             if let Some(outcome) = &failure.outcome {
                 error["findings"] = to_json(outcome)["findings"].take();
             }
@@ -72,7 +73,11 @@ impl Output {
         match self.color {
             When::Always => true,
             When::Never => false,
-            When::Auto => stream.is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|t| t != "dumb"),
+            When::Auto => {
+                stream.is_terminal()
+                    && !set("NO_COLOR")
+                    && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+            }
         }
     }
 }

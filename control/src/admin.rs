@@ -35,7 +35,8 @@ pub fn router(board: Arc<Board>, bound: SocketAddr) -> Router {
 
 async fn only_for_us(State(names): State<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
     if !host::admits(request.headers(), &names) {
-        let text = format!("expected a `Host` of this machine ({}), and no foreign `Origin`\n", names.join(", "));
+        let text =
+            format!("expected a `Host` of this machine ({}), and no foreign `Origin`\n", names.join(", "));
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     let mut response = next.run(request).await;
@@ -49,7 +50,9 @@ async fn health(State(board): State<Arc<Board>>) -> Response {
     if stalled.is_empty() {
         return (StatusCode::OK, "ok\n").into_response();
     }
-    let lines = stalled.iter().map(|(worker, still)| format!("worker {worker} has not moved for {} s\n", still.as_secs()));
+    let lines = stalled
+        .iter()
+        .map(|(worker, still)| format!("worker {worker} has not moved for {} s\n", still.as_secs()));
     (StatusCode::SERVICE_UNAVAILABLE, lines.collect::<String>()).into_response()
 }
 

@@ -47,7 +47,8 @@ pub fn print(shown: &Shown) {
 
 /// The same for a log.
 pub fn one_line(shown: &Shown) -> String {
-    let servers: Vec<String> = shown.snapshot.rules().servers.iter().map(|server| shown.url(server)).collect();
+    let servers: Vec<String> =
+        shown.snapshot.rules().servers.iter().map(|server| shown.url(server)).collect();
     format!(
         "open: generation {}, {} on {}, {}",
         shown.snapshot.generation(),
@@ -60,12 +61,22 @@ pub fn one_line(shown: &Shown) -> String {
 fn text(shown: &Shown, secrets: bool) -> String {
     let mut out = String::new();
     let generation = shown.snapshot.generation();
-    let _ = writeln!(out, "Strait is open: generation {generation}, {} on {}\n", count(shown.workers, "worker"), shown.driver);
+    let _ = writeln!(
+        out,
+        "Strait is open: generation {generation}, {} on {}\n",
+        count(shown.workers, "worker"),
+        shown.driver
+    );
     shown.servers(&mut out);
     shown.upstreams(&mut out);
     shown.keys(&mut out, secrets);
     shown.commands(&mut out, secrets);
-    let _ = writeln!(out, "Health: curl http://{}/readyz   State: {}   Stop: Ctrl-C", shown.admin, shown.state.display());
+    let _ = writeln!(
+        out,
+        "Health: curl http://{}/readyz   State: {}   Stop: Ctrl-C",
+        shown.admin,
+        shown.state.display()
+    );
     out
 }
 
@@ -96,7 +107,9 @@ impl Shown<'_> {
             };
             let state = state_of(standing, lists);
             let said = match &standing.error {
-                Some(error) => format!("{state}: {}", error.lines().next().unwrap_or_default().escape_debug()),
+                Some(error) => {
+                    format!("{state}: {}", error.lines().next().unwrap_or_default().escape_debug())
+                }
                 None => format!("{state}, {}", count(lists.tools.len(), "tool")),
             };
             let _ = writeln!(out, "  {} ({kind})  {said}", standing.name);
@@ -134,7 +147,10 @@ impl Shown<'_> {
             Credential::Own(_) => Some("\"Authorization: Bearer $STRAIT_KEY\"".to_owned()),
         };
         if let Credential::Own(path) = &credential {
-            let _ = writeln!(out, "\nKeys are in {path}: put yours in STRAIT_KEY (`strait keys new {path} --id NAME` makes one)");
+            let _ = writeln!(
+                out,
+                "\nKeys are in {path}: put yours in STRAIT_KEY (`strait keys new {path} --id NAME` makes one)"
+            );
         }
         let list = example::list();
         let _ = writeln!(out, "\nList the tools\n{}", curl(&url, header.as_deref(), &list));
@@ -152,7 +168,8 @@ impl Shown<'_> {
                 entry["headers"] = json!({ "Authorization": format!("Bearer {}", key.key) });
             }
             Credential::Generated(key) => {
-                entry["headers"] = json!({ "Authorization": format!("Bearer <the key in {}>", key.path.display()) });
+                entry["headers"] =
+                    json!({ "Authorization": format!("Bearer <the key in {}>", key.path.display()) });
             }
             Credential::Own(_) => entry["headers"] = json!({ "Authorization": "Bearer <your key>" }),
         }
@@ -197,7 +214,9 @@ fn curl(url: &str, credential: Option<&str>, example: &example::Example) -> Stri
     if let Some(header) = credential {
         let _ = write!(out, " -H {header}");
     }
-    out.push_str(" \\\n    -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream'");
+    out.push_str(
+        " \\\n    -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream'",
+    );
     for (name, value) in &example.headers {
         let _ = write!(out, " \\\n    -H {}", quoted(&format!("{name}: {value}")));
     }

@@ -54,7 +54,11 @@ impl Board {
     pub fn engine(&self, figures: &[Arc<WorkerFigures>], driver: &'static str) {
         let mut shown = self.shown();
         shown.driver = driver;
-        let pulse = |figures: &Arc<WorkerFigures>| Pulse { figures: figures.clone(), beats: 0, since: Instant::now() };
+        let pulse = |figures: &Arc<WorkerFigures>| Pulse {
+            figures: figures.clone(),
+            beats: 0,
+            since: Instant::now(),
+        };
         shown.workers = figures.iter().map(pulse).collect();
     }
 

@@ -60,10 +60,20 @@ mod tests {
 
     #[test]
     fn only_our_names_are_admitted() {
-        for host in ["localhost", "localhost:8081", "127.0.0.1:1", "[::1]:8081", "LocalHost", "a.localhost", "10.0.0.5:1"] {
+        for host in [
+            "localhost",
+            "localhost:8081",
+            "127.0.0.1:1",
+            "[::1]:8081",
+            "LocalHost",
+            "a.localhost",
+            "10.0.0.5:1",
+        ] {
             check(host, None, true);
         }
-        for host in ["evil.example", "evil.example:8081", "10.0.0.6", "127.0.0.1.evil.example", "localhost.evil", ""] {
+        for host in
+            ["evil.example", "evil.example:8081", "10.0.0.6", "127.0.0.1.evil.example", "localhost.evil", ""]
+        {
             check(host, None, false);
         }
         check("localhost", Some("http://localhost:3000"), true);

@@ -14,8 +14,8 @@ use strait_table::Snapshot;
 use strait_table::rules::{ArchivedAuthMethod, ArchivedGeneratedKey};
 
 use crate::failure::{Code, Failure};
-use crate::state::{State, file_name, read_secret, write_secret};
 use crate::log;
+use crate::state::{State, file_name, read_secret, write_secret};
 
 /// The ring, and the keys that this process may show to the person who started it.
 pub struct Keys {
@@ -40,7 +40,7 @@ pub fn load(snapshot: &Snapshot, base: &Path, state: &State) -> Result<Keys, Fai
     };
     for (index, identity) in snapshot.rules().identities.iter().enumerate() {
         let loaded = match &identity.method {
-            ArchivedAuthMethod::KeyFile { path } => keys.from_file(&base.join(path.as_str()))?,
+            ArchivedAuthMethod::KeyFile { path } => keys.read(&base.join(path.as_str()))?,
             ArchivedAuthMethod::Generated { keys: wanted } => {
                 let file = state.keys().join(format!("{}.yaml", file_name(&identity.name)));
                 keys.generate(index, wanted, &file)?
@@ -52,7 +52,7 @@ pub fn load(snapshot: &Snapshot, base: &Path, state: &State) -> Result<Keys, Fai
 }
 
 impl Keys {
-    fn from_file(&mut self, path: &Path) -> Result<IdentityKeys, Failure> {
+    fn read(&mut self, path: &Path) -> Result<IdentityKeys, Failure> {
         if !path.exists() {
             let path = path.display();
             log::warn(format!(
@@ -135,7 +135,8 @@ mod tests {
     use crate::test_support::Folder;
 
     fn table(methods: Vec<AuthMethod>) -> Snapshot {
-        let identities = methods.into_iter().map(|method| Identity { name: "quick".into(), method }).collect();
+        let identities =
+            methods.into_iter().map(|method| Identity { name: "quick".into(), method }).collect();
         let rules = Rules { identities, ..crate::test_support::rules() };
         strait_table::snapshot::of_rules(&rules).unwrap()
     }

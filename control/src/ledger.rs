@@ -102,7 +102,8 @@ mod tests {
     use strait_table::catalog::Definition;
 
     fn offers(tools: &[&str]) -> Result<Lists, String> {
-        let tool = |name: &&str| Definition { name: (*name).into(), json: format!("{{\"name\":\"{name}\"}}") };
+        let tool =
+            |name: &&str| Definition { name: (*name).into(), json: format!("{{\"name\":\"{name}\"}}") };
         Ok(Lists { tools: tools.iter().map(tool).collect(), ..Lists::default() })
     }
 

@@ -53,7 +53,10 @@ mod tests {
         let address = held.local_addr().unwrap().to_string();
         let failure = probe("listener `main`", &address).unwrap_err();
         assert_eq!(failure.code, Code::Conflict);
-        assert!(failure.message.contains(&address) && failure.message.contains("listener `main`"), "{failure}");
+        assert!(
+            failure.message.contains(&address) && failure.message.contains("listener `main`"),
+            "{failure}"
+        );
         assert!(failure.help.unwrap().contains(&format!(":{}", held.local_addr().unwrap().port())));
         drop(held);
         probe("listener `main`", &address).unwrap();

@@ -93,10 +93,7 @@ mod tests {
     #[test]
     fn a_person_reads_lines_without_control_characters() {
         assert_eq!(plain(Level::Info, None, "open"), "open\n");
-        assert_eq!(
-            plain(Level::Warn, Some("git"), "a\u{1b}[2Jb\nc"),
-            "warning: [git] a\\u{1b}[2Jb\n  c\n"
-        );
+        assert_eq!(plain(Level::Warn, Some("git"), "a\u{1b}[2Jb\nc"), "warning: [git] a\\u{1b}[2Jb\n  c\n");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How each upstream is reached: references replaced, credentials made into header lines, host names
+//! How each upstream is reached: references replaced, credentials made into headers, host names
 //! looked up. Whatever is missing makes one upstream unreachable with a reason; the process goes on.
 //!
 //! A host name that does not resolve is tried again with growing pauses for as long as the process
@@ -35,7 +35,7 @@ pub struct Wanted {
     host: String,
     port: u16,
     path: String,
-    headers: String,
+    headers: Vec<(String, String)>,
 }
 
 impl std::fmt::Debug for Wanted {
@@ -70,7 +70,8 @@ fn plan_one(
 ) -> Result<Plan, String> {
     Ok(match &upstream.transport {
         ArchivedTransport::Http { endpoints } => {
-            let headers = upstream.credential.as_ref().map_or(Ok(String::new()), |c| header(c, references))?;
+            let headers =
+                upstream.credential.as_ref().map_or(Ok(Vec::new()), |c| header(c, references).map(|h| vec![h]))?;
             Plan::Http(endpoints.iter().map(|endpoint| wanted(endpoint, &headers)).collect())
         }
         ArchivedTransport::Stdio(stdio) => Plan::Ready(child(stdio, base, references)?),
@@ -89,7 +90,8 @@ fn child(stdio: &ArchivedStdio, base: &Path, references: &References) -> Result<
         value if value.contains('\0') => Err(format!("the value of `{name}` holds a NUL byte")),
         value => Ok((name.to_owned(), value)),
     };
-    let env = stdio.env.iter().map(|pair| variable((pair.0.as_str(), &pair.1))).collect::<Result<_, String>>()?;
+    let env =
+        stdio.env.iter().map(|pair| variable((pair.0.as_str(), &pair.1))).collect::<Result<_, String>>()?;
     let cwd = stdio.cwd.as_ref().map_or_else(|| base.to_owned(), |cwd| base.join(cwd.as_str()));
     Ok(Reach::Stdio {
         command: stdio.command.as_str().to_owned(),
@@ -100,10 +102,12 @@ fn child(stdio: &ArchivedStdio, base: &Path, references: &References) -> Result<
     })
 }
 
-/// A credential as a whole header line.
-fn header(credential: &ArchivedCredential, references: &References) -> Result<String, String> {
+/// A credential as a header.
+fn header(credential: &ArchivedCredential, references: &References) -> Result<(String, String), String> {
     let (name, value) = match credential {
-        ArchivedCredential::Bearer(text) => ("Authorization", format!("Bearer {}", references.resolve(text)?)),
+        ArchivedCredential::Bearer(text) => {
+            ("Authorization", format!("Bearer {}", references.resolve(text)?))
+        }
         ArchivedCredential::Basic(text) => {
             let coded = base64::engine::general_purpose::STANDARD.encode(references.resolve(text)?);
             ("Authorization", format!("Basic {coded}"))
@@ -112,12 +116,12 @@ fn header(credential: &ArchivedCredential, references: &References) -> Result<St
     };
     // Anything else could end the line and begin a header of its own.
     match value.chars().all(|c| matches!(c, ' '..='~' | '\t')) {
-        true => Ok(format!("{name}: {value}\r\n")),
+        true => Ok((name.to_owned(), value)),
         false => Err(format!("the credential for header `{name}` has a character that no header may have")),
     }
 }
 
-fn wanted(endpoint: &ArchivedEndpoint, headers: &str) -> Wanted {
+fn wanted(endpoint: &ArchivedEndpoint, headers: &[(String, String)]) -> Wanted {
     Wanted {
         host: endpoint.host.as_str().trim_matches(['[', ']']).to_owned(),
         port: endpoint.port.to_native(),
@@ -156,7 +160,8 @@ pub async fn reach(plans: Vec<Plan>, found: &mpsc::UnboundedSender<Found>) -> Ve
         .collect();
     let mut reaches = Vec::with_capacity(tasks.len());
     for task in tasks {
-        reaches.push(task.await.unwrap_or_else(|error| Reach::Unreachable(format!("a bug in strait: {error}"))));
+        reaches
+            .push(task.await.unwrap_or_else(|error| Reach::Unreachable(format!("a bug in strait: {error}"))));
     }
     reaches
 }
@@ -204,7 +209,7 @@ async fn shop() -> Reach {
     match sample::http::start(sample::Kind::Shop).await {
         Ok(address) => {
             let path = sample::http::PATH.to_owned();
-            let endpoint = HttpEndpoint { address, host: address.to_string(), path, headers: String::new() };
+            let endpoint = HttpEndpoint { address, host: address.to_string(), path, headers: Vec::new() };
             Reach::Http { endpoints: vec![endpoint] }
         }
         Err(error) => Reach::Unreachable(format!("the sample server cannot listen on loopback: {error}")),

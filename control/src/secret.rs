@@ -29,7 +29,9 @@ impl References<'_> {
             ArchivedTextPart::Env { name, default } => {
                 let found = (self.env)(name).filter(|value| !value.is_empty() || default.is_none());
                 let found = found.or_else(|| default.as_ref().map(|text| text.as_str().to_owned()));
-                found.ok_or_else(|| format!("environment variable `{name}` is not set: set it and start again"))
+                found.ok_or_else(|| {
+                    format!("environment variable `{name}` is not set: set it and start again")
+                })
             }
             ArchivedTextPart::Secret(name) => self.secret(name),
             ArchivedTextPart::File(path) => {
@@ -47,7 +49,9 @@ impl References<'_> {
         match read_secret(&path) {
             Ok(value) => return Ok(value),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("cannot read secret `{name}` in `{}`: {error}", path.display())),
+            Err(error) => {
+                return Err(format!("cannot read secret `{name}` in `{}`: {error}", path.display()));
+            }
         }
         let variable = variable(name);
         (self.env)(&variable).filter(|value| !value.is_empty()).ok_or_else(|| {
@@ -66,7 +70,9 @@ fn variable(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::test_support::Folder;
-    use strait_table::rules::{Credential, Endpoint, Era, Rules, Text, TextPart, Timeouts, Transport, Upstream};
+    use strait_table::rules::{
+        Credential, Endpoint, Era, Rules, Text, TextPart, Timeouts, Transport, Upstream,
+    };
 
     /// What one part resolves to, with a file `here`, a secret `there` and variables `SET` and `EMPTY`.
     fn resolve(part: TextPart) -> Result<String, String> {
@@ -91,8 +97,10 @@ mod tests {
             "STRAIT_SECRET_CRM_API_KEY" => Some("from a secret's variable".to_owned()),
             _ => None,
         };
-        let references = References { base: folder.path(), secrets: &folder.path().join("secrets"), env: &env };
-        let Some(strait_table::rules::ArchivedCredential::Bearer(text)) = snapshot.rules().upstreams[0].credential.as_ref()
+        let references =
+            References { base: folder.path(), secrets: &folder.path().join("secrets"), env: &env };
+        let Some(strait_table::rules::ArchivedCredential::Bearer(text)) =
+            snapshot.rules().upstreams[0].credential.as_ref()
         else {
             panic!("no credential")
         };
@@ -123,7 +131,10 @@ mod tests {
             assert!(contains.iter().all(|text| error.contains(text)), "{error}");
         };
         check(TextPart::Env { name: "NONE".into(), default: None }, &["`NONE` is not set"]);
-        check(TextPart::Secret("crm".into()), &["secret `crm` not found", "secrets/crm", "STRAIT_SECRET_CRM"]);
+        check(
+            TextPart::Secret("crm".into()),
+            &["secret `crm` not found", "secrets/crm", "STRAIT_SECRET_CRM"],
+        );
         check(TextPart::Secret("../here".into()), &["may not leave"]);
         check(TextPart::File("none".into()), &["cannot read", "none"]);
     }

@@ -89,8 +89,9 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
         Failure::new(Code::Unfit, message)
     })?;
     let keys = keys::load(&snapshot, &base, &state)?;
-    let this_program = std::env::current_exe()
-        .map_err(|error| Failure::new(Code::Unfit, format!("cannot find this program's own file: {error}")))?;
+    let this_program = std::env::current_exe().map_err(|error| {
+        Failure::new(Code::Unfit, format!("cannot find this program's own file: {error}"))
+    })?;
     let secrets = state.secrets();
     let references = References { base: &base, secrets: &secrets, env: &|name| std::env::var(name).ok() };
     let plans = reach::plan(&snapshot, &base, &references, &this_program);

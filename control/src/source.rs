@@ -42,7 +42,9 @@ impl Source {
             Ok(()) if start[..7] == file::MAGIC[..7] => Ok(Source::Table(path.to_owned())),
             Ok(()) => Ok(Source::Config(path.to_owned())),
             // Shorter than any table.
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(Source::Config(path.to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Ok(Source::Config(path.to_owned()))
+            }
             Err(error) => Err(unreadable(error)),
         }
     }
@@ -89,5 +91,6 @@ pub fn findings(path: &Path, outcome: Outcome) -> Failure {
 
 fn refused(path: &Path, error: &OpenError) -> Failure {
     let code = if matches!(error, OpenError::Io { .. }) { Code::Unfit } else { Code::Failed };
-    Failure::new(code, format!("`{}`: {error}", path.display())).help("make it again with `strait compile CONFIG -o TABLE`")
+    Failure::new(code, format!("`{}`: {error}", path.display()))
+        .help("make it again with `strait compile CONFIG -o TABLE`")
 }

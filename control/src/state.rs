@@ -21,7 +21,8 @@ impl State {
     pub fn open(root: &Path) -> Result<State, Failure> {
         let failed = |doing: &str, error: io::Error| {
             let message = format!("cannot {doing} the state folder `{}`: {error}", root.display());
-            Failure::new(Code::Unfit, message).help("choose a folder that this user may write with `--state DIR`")
+            Failure::new(Code::Unfit, message)
+                .help("choose a folder that this user may write with `--state DIR`")
         };
         let is_new = !root.exists();
         make_folder(root).map_err(|error| failed("make", error))?;
@@ -32,7 +33,10 @@ impl State {
         let mode = fs::metadata(root).map_err(|error| failed("look at", error))?.permissions().mode();
         if mode & 0o077 != 0 {
             let path = root.display();
-            log::warn(format!("others may enter the state folder `{path}` (mode {:o}): chmod 700 {path}", mode & 0o777));
+            log::warn(format!(
+                "others may enter the state folder `{path}` (mode {:o}): chmod 700 {path}",
+                mode & 0o777
+            ));
         }
         let state = State { root: root.to_owned() };
         make_folder(&state.keys()).map_err(|error| failed("make a folder in", error))?;
@@ -92,7 +96,10 @@ pub fn read_secret(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let read = fs::File::open(path)?.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
     if read as u64 > SECRET_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("longer than {SECRET_BYTES_MAX} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("longer than {SECRET_BYTES_MAX} bytes"),
+        ));
     }
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     match text.is_empty() {

@@ -30,7 +30,12 @@ pub fn rules() -> Rules {
         hosts: vec!["localhost".into()],
         origins: Vec::new(),
     };
-    Rules { listeners: vec![listener], admin_bind: "127.0.0.1:0".into(), body_bytes_max: 1 << 20, ..Rules::default() }
+    Rules {
+        listeners: vec![listener],
+        admin_bind: "127.0.0.1:0".into(),
+        body_bytes_max: 1 << 20,
+        ..Rules::default()
+    }
 }
 
 /// A fresh folder, removed at the end.

@@ -23,7 +23,8 @@ impl Check {
         if let Source::Table(path) = &source {
             let opened = source.open()?;
             let generation = opened.snapshot.generation().to_string();
-            let facts = json!({ "ok": true, "errors": 0, "warnings": 0, "findings": [], "generation": generation });
+            let facts =
+                json!({ "ok": true, "errors": 0, "warnings": 0, "findings": [], "generation": generation });
             output.facts(&facts, || format!("{}: a sound table, generation {generation}\n", path.display()));
             return Ok(());
         }

@@ -31,7 +31,8 @@ impl Compile {
             return Err(Failure::new(Code::Usage, message));
         }
         let outcome = source::compile(&self.config);
-        let Some(rules) = outcome.rules.as_ref().filter(|_| !self.deny_warnings || outcome.warnings() == 0) else {
+        let Some(rules) = outcome.rules.as_ref().filter(|_| !self.deny_warnings || outcome.warnings() == 0)
+        else {
             return Err(source::findings(&self.config, outcome));
         };
         output.warnings(&outcome);
@@ -44,8 +45,7 @@ impl Compile {
         })?;
         let generation = snapshot.generation().to_string();
         let table = self.output.display().to_string();
-        let facts =
-            json!({ "table": table, "generation": generation, "bytes": bytes.len(), "warnings": outcome.warnings() });
+        let facts = json!({ "table": table, "generation": generation, "bytes": bytes.len(), "warnings": outcome.warnings() });
         output.facts(&facts, || format!("{table}: generation {generation}, {} bytes\n", bytes.len()));
         Ok(())
     }

@@ -51,7 +51,10 @@ fn facts(snapshot: &Snapshot) -> Value {
         .identities
         .iter()
         .map(|identity| json!({ "name": identity.name.as_str(), "keys": keys(&identity.method) }));
-    let roles = rules.roles.iter().map(|role| json!({ "name": role.name.as_str(), "when": condition(&role.condition) }));
+    let roles = rules
+        .roles
+        .iter()
+        .map(|role| json!({ "name": role.name.as_str(), "when": condition(&role.condition) }));
     let policy = rules.policy.rules.iter().map(|rule| {
         let to = match &rule.to {
             ArchivedTo::Everyone => Value::Null,
@@ -82,7 +85,12 @@ fn text(facts: &Value) -> String {
         lines(&mut out, section, &facts[section], &["name"]);
     }
     let policy = &facts["policy"];
-    lines(&mut out, &format!("policy, default {}", plain(&policy["default"])), &policy["rules"], &["effect", "id"]);
+    lines(
+        &mut out,
+        &format!("policy, default {}", plain(&policy["default"])),
+        &policy["rules"],
+        &["effect", "id"],
+    );
     out.push_str(&format!("sources {}\n", plain(&facts["sources"])));
     out
 }
@@ -95,7 +103,8 @@ fn lines(out: &mut String, heading: &str, entries: &Value, first: &[&str]) {
         let bare = first.iter().map(|key| plain(&entry[*key]));
         let named = entry.as_object().into_iter().flatten();
         let named = named.filter(|(key, value)| !first.contains(&key.as_str()) && !is_empty(value));
-        let words: Vec<String> = bare.chain(named.map(|(key, value)| format!("{key} {}", plain(value)))).collect();
+        let words: Vec<String> =
+            bare.chain(named.map(|(key, value)| format!("{key} {}", plain(value)))).collect();
         out.push_str(&format!("  {}\n", words.join("  ")));
     }
 }
@@ -106,7 +115,10 @@ fn is_empty(value: &Value) -> bool {
 
 fn plain(value: &Value) -> String {
     match value {
-        Value::String(text) => text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect(),
+        Value::String(text) => text
+            .chars()
+            .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+            .collect(),
         Value::Array(values) => format!("[{}]", values.iter().map(plain).collect::<Vec<_>>().join(", ")),
         other => other.to_string(),
     }
@@ -115,7 +127,8 @@ fn plain(value: &Value) -> String {
 fn reach(transport: &ArchivedTransport) -> String {
     match transport {
         ArchivedTransport::Http { endpoints } => {
-            let url = |e: &ArchivedEndpoint| format!("http://{}:{}{}", e.host.as_str(), e.port, e.path.as_str());
+            let url =
+                |e: &ArchivedEndpoint| format!("http://{}:{}{}", e.host.as_str(), e.port, e.path.as_str());
             endpoints.iter().map(url).collect::<Vec<_>>().join(" ")
         }
         // Arguments may hold what their author thinks private.
@@ -164,7 +177,9 @@ fn condition(program: &[ArchivedConditionOp]) -> String {
         let text = match op {
             ArchivedConditionOp::Const(value) => value.to_string(),
             ArchivedConditionOp::IdIs(id) => format!("principal.id == {:?}", id.as_str()),
-            ArchivedConditionOp::IdStartsWith(text) => format!("principal.id.startsWith({:?})", text.as_str()),
+            ArchivedConditionOp::IdStartsWith(text) => {
+                format!("principal.id.startsWith({:?})", text.as_str())
+            }
             ArchivedConditionOp::IdEndsWith(text) => format!("principal.id.endsWith({:?})", text.as_str()),
             ArchivedConditionOp::InGroup(group) => format!("{:?} in principal.groups", group.as_str()),
             ArchivedConditionOp::Not => format!("!({})", stack.pop().unwrap_or_default()),

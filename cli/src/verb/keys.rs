@@ -56,7 +56,10 @@ impl Keys {
                 }
                 let facts = json!({ "id": id, "groups": groups, "file": file, "key": key });
                 output.facts(&facts, || {
-                    format!("A key for `{id}`, shown this once; `{}` holds its digest:\n{key}\n", file.display())
+                    format!(
+                        "A key for `{id}`, shown this once; `{}` holds its digest:\n{key}\n",
+                        file.display()
+                    )
                 });
             }
             What::List { file } => {

@@ -56,10 +56,13 @@ impl Serve {
 
     fn driver(&self) -> Result<DriverChoice, Failure> {
         let from_env = || match std::env::var("STRAIT_DRIVER") {
-            Ok(name) if !name.is_empty() => <Driver as clap::ValueEnum>::from_str(&name, false).map_err(|_| {
-                let message = format!("STRAIT_DRIVER is `{name}`: expected `auto`, `io_uring` or `epoll`");
-                Failure::new(Code::Usage, message)
-            }),
+            Ok(name) if !name.is_empty() => {
+                <Driver as clap::ValueEnum>::from_str(&name, false).map_err(|_| {
+                    let message =
+                        format!("STRAIT_DRIVER is `{name}`: expected `auto`, `io_uring` or `epoll`");
+                    Failure::new(Code::Usage, message)
+                })
+            }
             _ => Ok(Driver::Auto),
         };
         Ok(match self.driver.map_or_else(from_env, Ok)? {

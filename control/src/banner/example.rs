@@ -49,7 +49,10 @@ fn request(method: &str, name: Option<&str>, mut params: Value) -> Example {
 /// A value for every required property.
 fn arguments(schema: &Value) -> Value {
     let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let values = required.iter().filter_map(Value::as_str).map(|name| (name.to_owned(), value(&schema["properties"][name])));
+    let values = required
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|name| (name.to_owned(), value(&schema["properties"][name])));
     Value::Object(values.collect::<Map<_, _>>())
 }
 

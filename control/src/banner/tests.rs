@@ -42,7 +42,8 @@ fn banner(auth: Vec<u16>, secrets: bool) -> String {
     let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
     let answer = Server::new(Kind::Hello).answer(&list).unwrap();
     let tools = answer["result"]["tools"].as_array().unwrap().iter();
-    let tools = tools.map(|tool| Definition { name: tool["name"].as_str().unwrap().into(), json: tool.to_string() });
+    let tools =
+        tools.map(|tool| Definition { name: tool["name"].as_str().unwrap().into(), json: tool.to_string() });
     let mut ledger = Ledger::new(["hello".to_owned()].into_iter());
     ledger.learned(0, Ok(Lists { tools: tools.collect(), ..Lists::default() }));
     let snapshot = snapshot(auth);
@@ -94,7 +95,10 @@ fn a_terminal_sees_everything_ready_to_copy() {
 fn a_pipe_never_sees_a_key() {
     let text = banner(vec![0], false);
     assert!(!text.contains("SECRET"), "{text}");
-    check(&text, &[r#"-H "Authorization: Bearer $(cat '/s/keys/it'\''s.key')""#, "you (everyone)  in /s/keys"]);
+    check(
+        &text,
+        &[r#"-H "Authorization: Bearer $(cat '/s/keys/it'\''s.key')""#, "you (everyone)  in /s/keys"],
+    );
 }
 
 #[test]

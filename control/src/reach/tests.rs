@@ -29,7 +29,10 @@ fn reaches(upstreams: Vec<Upstream>) -> Vec<Reach> {
 
 fn headers(credential: Credential) -> Result<String, String> {
     match reaches(vec![upstream(http("127.0.0.1"), Some(credential))]).remove(0) {
-        Reach::Http { endpoints } => Ok(endpoints[0].headers.clone()),
+        Reach::Http { endpoints } => {
+            let line = |(name, value): &(String, String)| format!("{name}: {value}");
+            Ok(endpoints[0].headers.iter().map(line).collect())
+        }
         Reach::Unreachable(why) => Err(why),
         other => panic!("{other:?}"),
     }
@@ -49,11 +52,11 @@ fn addresses_and_hosts() {
 }
 
 #[test]
-fn credentials_become_header_lines_and_never_two() {
-    assert_eq!(headers(Credential::Bearer(text("abc"))).unwrap(), "Authorization: Bearer abc\r\n");
-    assert_eq!(headers(Credential::Basic(text("u:p"))).unwrap(), "Authorization: Basic dTpw\r\n");
+fn a_credential_becomes_one_header() {
+    assert_eq!(headers(Credential::Bearer(text("abc"))).unwrap(), "Authorization: Bearer abc");
+    assert_eq!(headers(Credential::Basic(text("u:p"))).unwrap(), "Authorization: Basic dTpw");
     let named = |value| Credential::Header { name: "X-Key".into(), value: text(value) };
-    assert_eq!(headers(named("k")).unwrap(), "X-Key: k\r\n");
+    assert_eq!(headers(named("k")).unwrap(), "X-Key: k");
     let why = headers(named("topsecret\r\nX-Admin: 1")).unwrap_err();
     assert!(why.contains("X-Key") && !why.contains("topsecret"), "{why}");
     let missing = Text { parts: vec![TextPart::Secret("crm".into())] };
@@ -96,7 +99,10 @@ fn children_start_in_the_configs_folder() {
 fn samples_are_this_program_and_a_loopback_port() {
     let sample = |sample| upstream(Transport::Sample(sample), None);
     let all = reaches(vec![sample(Sample::Stdio), sample(Sample::Http)]);
-    assert_eq!(format!("{:?}", all[0]), "Stdio { command: \"/bin/strait\", args: [\"sample\", \"stdio\"], .. }");
+    assert_eq!(
+        format!("{:?}", all[0]),
+        "Stdio { command: \"/bin/strait\", args: [\"sample\", \"stdio\"], .. }"
+    );
     let Reach::Http { endpoints } = &all[1] else { panic!("{:?}", all[1]) };
     assert!(endpoints[0].address.ip().is_loopback());
 }

@@ -78,9 +78,8 @@ impl<'a> Request<'a> {
     fn check_meta(&self) -> Result<(), Fault> {
         let meta = self.param("_meta");
         let field = |name: &str| meta.and_then(|meta| meta.get(name));
-        let missing = |name: &str, what: &str| {
-            Fault::meta(format!("`_meta[\"{name}\"]` is missing or not {what}"))
-        };
+        let missing =
+            |name: &str, what: &str| Fault::meta(format!("`_meta[\"{name}\"]` is missing or not {what}"));
         let version = field(VERSION).and_then(Value::as_str).ok_or_else(|| missing(VERSION, "a string"))?;
         if version != MODERN {
             return Err(Fault::version(version));
@@ -137,7 +136,10 @@ impl Fault {
 
     pub fn resource(uri: &str, era: Era) -> Fault {
         let code = if era == Era::Modern { -32602 } else { -32002 };
-        Fault { data: Some(json!({ "uri": uri })), ..Fault::new(code, 200, format!("unknown resource `{uri}`")) }
+        Fault {
+            data: Some(json!({ "uri": uri })),
+            ..Fault::new(code, 200, format!("unknown resource `{uri}`"))
+        }
     }
 
     pub fn into_message(self, id: Value) -> Value {

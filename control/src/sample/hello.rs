@@ -28,12 +28,14 @@ impl Offer for Hello {
     }
 
     fn tools(&self) -> Value {
-        let name = json!({ "name": { "type": "string", "description": "whom to greet", "examples": ["Ada"] } });
+        let name =
+            json!({ "name": { "type": "string", "description": "whom to greet", "examples": ["Ada"] } });
         let terms = json!({
             "a": { "type": "number", "examples": [19] },
             "b": { "type": "number", "examples": [23] },
         });
-        let note = json!({ "id": { "type": "string", "description": "the note's id", "examples": ["todo"] } });
+        let note =
+            json!({ "id": { "type": "string", "description": "the note's id", "examples": ["todo"] } });
         json!([
             tool("greet", "Greets somebody by name.", name, reads()),
             tool("add", "Adds two numbers.", terms, reads()),

@@ -42,10 +42,12 @@ pub fn router(kind: Kind) -> Router {
 
 async fn receive(State(sample): State<Arc<Sample>>, headers: HeaderMap, body: Bytes) -> Response {
     if !host::is_local(&headers) {
-        return (StatusCode::FORBIDDEN, "expected a loopback `Host` and no foreign `Origin`\n").into_response();
+        return (StatusCode::FORBIDDEN, "expected a loopback `Host` and no foreign `Origin`\n")
+            .into_response();
     }
     if !says(&headers, header::CONTENT_TYPE, "application/json") {
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected `Content-Type: application/json`\n").into_response();
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected `Content-Type: application/json`\n")
+            .into_response();
     }
     let accepts = |media| says(&headers, header::ACCEPT, media) || says(&headers, header::ACCEPT, "*/*");
     if !(accepts("application/json") && accepts("text/event-stream")) {
@@ -188,5 +190,8 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 fn says(headers: &HeaderMap, name: header::HeaderName, media: &str) -> bool {
     let values = headers.get_all(name);
-    values.iter().filter_map(|value| value.to_str().ok()).any(|value| value.to_ascii_lowercase().contains(media))
+    values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.to_ascii_lowercase().contains(media))
 }

@@ -87,7 +87,9 @@ impl<'a> Arguments<'a> {
     fn find<T>(&self, name: &str, what: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<T, String> {
         match self.0.and_then(|arguments| arguments.get(name)) {
             None => Err(format!("argument `{name}` is missing: expected {what}")),
-            Some(value) => read(value).ok_or_else(|| format!("argument `{name}`: expected {what}, found `{value}`")),
+            Some(value) => {
+                read(value).ok_or_else(|| format!("argument `{name}`: expected {what}, found `{value}`"))
+            }
         }
     }
 }

@@ -45,13 +45,20 @@ impl Offer for Shop {
 
     fn tools(&self) -> Value {
         let id = json!({ "type": "string", "description": "the order's number", "examples": ["1001"] });
-        let query = json!({ "query": { "type": "string", "description": "part of a name", "examples": ["brass"] } });
-        let amount = json!({ "type": "number", "exclusiveMinimum": 0, "description": "in EUR", "examples": [10] });
+        let query =
+            json!({ "query": { "type": "string", "description": "part of a name", "examples": ["brass"] } });
+        let amount =
+            json!({ "type": "number", "exclusiveMinimum": 0, "description": "in EUR", "examples": [10] });
         json!([
             tool("search_products", "Finds products by name.", query, reads()),
             tool("get_order", "Shows an order.", json!({ "id": id }), reads()),
             tool(STREAMING, "Follows an order to its door, with progress.", json!({ "id": id }), reads()),
-            tool("refund_order", "Pays back a part of an order.", json!({ "id": id, "amount": amount }), changes(false, false)),
+            tool(
+                "refund_order",
+                "Pays back a part of an order.",
+                json!({ "id": id, "amount": amount }),
+                changes(false, false)
+            ),
             tool("delete_order", "Deletes an order for good.", json!({ "id": id }), changes(true, true)),
         ])
     }
@@ -124,8 +131,9 @@ fn unknown(id: &str) -> String {
 fn search(query: &str) -> Output {
     let query = query.to_lowercase();
     let found = PRODUCTS.iter().filter(|(_, name, _)| name.to_lowercase().contains(&query));
-    let found: Vec<Value> =
-        found.map(|(id, name, cents)| json!({ "id": id, "name": name, "price_eur": euros(*cents) })).collect();
+    let found: Vec<Value> = found
+        .map(|(id, name, cents)| json!({ "id": id, "name": name, "price_eur": euros(*cents) }))
+        .collect();
     Output::data(json!({ "products": found }))
 }
 

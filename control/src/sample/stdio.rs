@@ -20,7 +20,10 @@ pub fn run(kind: Kind, mut input: impl BufRead, mut output: impl Write) -> io::R
             return Ok(());
         }
         if line.len() == SAMPLE_BYTES_MAX && !line.ends_with(b"\n") {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a line is over {SAMPLE_BYTES_MAX} bytes")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a line is over {SAMPLE_BYTES_MAX} bytes"),
+            ));
         }
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;

@@ -62,7 +62,11 @@ fn faults_have_the_codes_of_their_era() {
     let mut other = modern("tools/list", json!({}));
     other["params"]["_meta"][envelope::VERSION] = "2030-01-01".into();
     check(other, -32022);
-    assert!(Sample::new(Kind::Hello).answer(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).is_none());
+    assert!(
+        Sample::new(Kind::Hello)
+            .answer(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
+            .is_none()
+    );
 }
 
 #[test]
@@ -172,7 +176,8 @@ fn http_checks_headers_against_the_body() {
 
 #[test]
 fn a_tracked_order_reports_three_times() {
-    let call = json!({ "name": "track_order", "arguments": { "id": "1001" }, "_meta": { "progressToken": "t" } });
+    let call =
+        json!({ "name": "track_order", "arguments": { "id": "1001" }, "_meta": { "progressToken": "t" } });
     let (status, body) = post(&modern("tools/call", call.clone()), |_| {});
     assert_eq!(status, 200);
     let events: Vec<Value> = body
@@ -181,7 +186,10 @@ fn a_tracked_order_reports_three_times() {
         .map(|data| serde_json::from_str(data).unwrap())
         .collect();
     assert_eq!(events.len(), 4);
-    assert_eq!(events[2]["params"], json!({ "progressToken": "t", "progress": 3, "total": 3, "message": "at the door" }));
+    assert_eq!(
+        events[2]["params"],
+        json!({ "progressToken": "t", "progress": 3, "total": 3, "message": "at the door" })
+    );
     assert_eq!(events[3]["result"]["structuredContent"]["state"], "delivered");
     let mut quiet = modern("tools/call", call);
     quiet["params"]["_meta"].as_object_mut().unwrap().remove("progressToken");

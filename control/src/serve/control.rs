@@ -57,7 +57,9 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
     let open_by = Instant::now() + OPEN_WITHIN;
     let mut signals = Signals::listen()?;
     let board = Arc::new(Board::default());
-    let unfit = |error: std::io::Error| Failure::new(Code::Unfit, format!("cannot serve the admin endpoints: {error}"));
+    let unfit = |error: std::io::Error| {
+        Failure::new(Code::Unfit, format!("cannot serve the admin endpoints: {error}"))
+    };
     let admin = prepared.admin.local_addr().map_err(unfit)?.to_string();
     admin::start(prepared.admin, board.clone()).map_err(unfit)?;
 
@@ -240,7 +242,10 @@ impl Control {
 
     /// Stops accepting; gives the moment after which waiting is over.
     fn drain(&mut self) -> Instant {
-        log::info(format!("stopping: exchanges in flight have {} s to end; a second signal ends now", DRAIN_WITHIN.as_secs()));
+        log::info(format!(
+            "stopping: exchanges in flight have {} s to end; a second signal ends now",
+            DRAIN_WITHIN.as_secs()
+        ));
         self.phase = Phase::Draining;
         self.board.phase(Phase::Draining);
         self.handle.drain(DRAIN_WITHIN);
@@ -274,7 +279,9 @@ async fn at(moment: Option<Instant>) {
 
 impl Signals {
     fn listen() -> Result<Signals, Failure> {
-        let on = |kind| signal(kind).map_err(|e| Failure::new(Code::Unfit, format!("cannot listen for signals: {e}")));
+        let on = |kind| {
+            signal(kind).map_err(|e| Failure::new(Code::Unfit, format!("cannot listen for signals: {e}")))
+        };
         Ok(Signals {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,

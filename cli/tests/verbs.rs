@@ -1,0 +1,185 @@
+//! The verbs as a shell sees them: exit codes, what is on which stream, and JSON failures.
+
+mod common;
+
+use common::{Folder, strait};
+use serde_json::Value;
+
+const GOOD: &str = r#"
+strait: 1
+upstreams:
+  hello: { sample: stdio }
+servers:
+  default: { path: /mcp, auth: [you], tools: ["*"] }
+identity:
+  you: { api_keys: { generate: [{ id: you, groups: [everyone] }] } }
+roles:
+  everyone: '"everyone" in principal.groups'
+policy:
+  default: deny
+  rules:
+    - { id: all, allow: ["*"], to: [everyone] }
+"#;
+
+/// Mistakes in three places.
+const BAD: &str = r#"
+strait: 1
+upstreams:
+  hello: { sample: stdin }
+servers:
+  default: { path: /mcp, auth: [you], tools: ["*"], tols: [] }
+policy:
+  default: deny
+"#;
+
+#[test]
+fn check_tells_all_findings_and_its_exit_code() {
+    let folder = Folder::new();
+    folder.write("good.yaml", GOOD);
+    folder.write("bad.yaml", BAD);
+    let run = |arguments: &[&str]| strait(folder.path(), arguments);
+    assert_eq!(run(&["check", "good.yaml"]).code, 0);
+    let bad = run(&["check", "bad.yaml"]);
+    assert_eq!(bad.code, 1);
+    assert!(
+        bad.stdout.contains("stdin") && bad.stdout.contains("tols") && bad.stdout.contains("bad.yaml"),
+        "{}",
+        bad.stdout
+    );
+    assert!(!bad.stdout.contains('\u{1b}'), "coloured in a pipe");
+    assert!(run(&["check", "bad.yaml", "--color", "always"]).stdout.contains('\u{1b}'));
+    let bad = run(&["check", "bad.yaml", "--json"]);
+    let facts: Value = serde_json::from_str(&bad.stdout).unwrap();
+    assert_eq!((bad.code, &facts["ok"]), (1, &false.into()));
+    assert!(facts["findings"].as_array().unwrap().len() >= 3, "{}", bad.stdout);
+    assert_eq!(bad.stderr, "");
+}
+
+#[test]
+fn compile_is_deterministic_and_writes_whole_or_nothing() {
+    let folder = Folder::new();
+    folder.write("good.yaml", GOOD);
+    folder.write("bad.yaml", BAD);
+    let run = |arguments: &[&str]| strait(folder.path(), arguments);
+    let first = run(&["compile", "good.yaml", "-o", "a.table", "--json"]);
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    let facts: Value = serde_json::from_str(&first.stdout).unwrap();
+    assert_eq!(facts["generation"].as_str().unwrap().len(), 12);
+    assert_eq!(run(&["compile", "good.yaml", "-o", "b.table"]).code, 0);
+    assert_eq!(folder.read("a.table"), folder.read("b.table"));
+
+    folder.write("kept.table", "before");
+    let failed = run(&["compile", "bad.yaml", "-o", "kept.table"]);
+    assert_eq!(failed.code, 1);
+    assert!(failed.stderr.contains("stdin") && failed.stdout.is_empty());
+    assert_eq!(folder.read("kept.table"), b"before");
+    assert_eq!(run(&["compile", "good.yaml", "-o", "none/x.table"]).code, 3);
+    assert_eq!(run(&["compile", "a.table", "-o", "c.table"]).code, 64);
+    assert_eq!(folder.names(), ["a.table", "b.table", "bad.yaml", "good.yaml", "kept.table"]);
+
+    let checked = run(&["check", "a.table"]);
+    assert_eq!(checked.code, 0);
+    assert!(checked.stdout.contains(facts["generation"].as_str().unwrap()));
+    let shown = run(&["inspect", "a.table"]);
+    assert!(shown.stdout.contains("when \"everyone\" in principal.groups"), "{}", shown.stdout);
+    let both = |file: &str| serde_json::from_str::<Value>(&run(&["inspect", file, "--json"]).stdout).unwrap();
+    assert_eq!(both("a.table"), both("good.yaml"));
+}
+
+#[test]
+fn a_damaged_table_is_refused_by_name() {
+    let folder = Folder::new();
+    folder.write("good.yaml", GOOD);
+    let run = |arguments: &[&str]| strait(folder.path(), arguments);
+    run(&["compile", "good.yaml", "-o", "t"]);
+    let whole = folder.read("t");
+    let check = |change: &dyn Fn(&mut Vec<u8>), says: &str| {
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        folder.write("t", bytes);
+        for verb in ["check", "inspect", "serve"] {
+            let refused = run(&[verb, "t"]);
+            assert_eq!(refused.code, 1, "{verb}: {}", refused.stderr);
+            assert!(
+                refused.stderr.contains(says) && refused.stderr.contains("`t`"),
+                "{verb}: {}",
+                refused.stderr
+            );
+        }
+    };
+    check(&|bytes| bytes.truncate(bytes.len() - 1), "truncated");
+    check(&|bytes| bytes.truncate(20), "truncated");
+    check(&|bytes| bytes[strait_table::file::HEADER_BYTES + 20] ^= 1, "damaged");
+    check(&|bytes| bytes[100] ^= 1, "damaged");
+    check(&|bytes| bytes[8] = 200, "newer");
+}
+
+#[test]
+fn usage_is_64_and_json_failures_are_one_line() {
+    let folder = Folder::new();
+    let check = |arguments: &[&str], code: i32, word: &str, says: &str| {
+        let plain = strait(folder.path(), arguments);
+        assert_eq!(plain.code, code, "{arguments:?}: {}", plain.stderr);
+        assert!(plain.stderr.contains(says), "{arguments:?}: {}", plain.stderr);
+        let json = strait(folder.path(), &[arguments, &["--json"]].concat());
+        let line: Value = serde_json::from_str(json.stderr.trim_end()).unwrap();
+        assert_eq!((json.code, json.stderr.lines().count()), (code, 1));
+        assert_eq!(line["error"]["code"], word);
+        assert!(line["error"]["message"].as_str().unwrap().contains(says), "{line}");
+    };
+    check(&["check", "none.yaml"], 64, "usage", "none.yaml");
+    check(&["up", "none.yaml"], 64, "usage", "none.yaml");
+    check(&["check", "."], 64, "usage", "directory");
+    check(&["nonsense"], 64, "usage", "nonsense");
+    check(&["check", "x", "--nonsense"], 64, "usage", "--nonsense");
+    check(&["up", "x", "--workers", "0"], 64, "usage", "0");
+    check(&["keys", "list", "none.yaml"], 64, "usage", "none.yaml");
+    assert_eq!(strait(folder.path(), &["--version"]).code, 0);
+    let help = strait(folder.path(), &["--help"]);
+    assert!(
+        help.code == 0 && help.stdout.contains("Exit codes") && !help.stdout.contains("sample"),
+        "{}",
+        help.stdout
+    );
+}
+
+#[test]
+fn keys_are_shown_once_listed_without_and_revoked() {
+    let folder = Folder::new();
+    let run = |arguments: &[&str]| strait(folder.path(), arguments);
+    let made = run(&["keys", "new", "keys.yaml", "--id", "ada", "--groups", "ops,dev", "--quiet"]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let key = made.stdout.trim_end();
+    assert!(key.starts_with("sk-strait-") && made.stdout.lines().count() == 1);
+    let talkative = run(&["keys", "new", "keys.yaml", "--id", "bob"]);
+    assert!(talkative.stdout.lines().last().unwrap().starts_with("sk-strait-"));
+    let file = String::from_utf8(folder.read("keys.yaml")).unwrap();
+    assert!(!file.contains(key));
+    let listed = run(&["keys", "list", "keys.yaml", "--json"]);
+    let facts: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!(facts["keys"][0]["id"], "ada");
+    assert_eq!(facts["keys"][0]["groups"], serde_json::json!(["ops", "dev"]));
+    assert!(!listed.stdout.contains("sk-strait-"));
+    assert_eq!(run(&["keys", "revoke", "keys.yaml", "ada"]).code, 0);
+    assert_eq!(run(&["keys", "revoke", "keys.yaml", "ada"]).code, 1);
+    assert!(run(&["keys", "list", "keys.yaml"]).stdout.contains("revoked 20"));
+}
+
+#[test]
+fn the_schema_is_json() {
+    let folder = Folder::new();
+    let schema = strait(folder.path(), &["schema"]);
+    let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
+    assert!(schema["$schema"].is_string());
+}
+
+#[test]
+fn the_sample_speaks_over_its_pipes() {
+    let folder = Folder::new();
+    let request = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n";
+    let answered = common::strait_with_input(folder.path(), &["sample", "stdio"], request);
+    assert_eq!(
+        (answered.code, answered.stdout.as_str()),
+        (0, "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n")
+    );
+}
