@@ -7,7 +7,6 @@ use super::arrive::Place;
 use super::decode::Asked;
 use super::identify::Caller;
 use super::local::{self, Asking};
-use super::record::Record;
 use super::refusal::Refusal;
 use super::resolve::{Act, Local, Target};
 use super::screen::Screened;
@@ -25,7 +24,6 @@ pub async fn run(
     call: Screened,
     target: Target,
     clearance: Clearance,
-    record: &mut Record,
 ) -> Result<Reply, Refusal> {
     let call = call.call();
     let admitted = clearance.into_place();
@@ -65,8 +63,5 @@ pub async fn run(
     };
     let name =
         || adopted.snapshot.rules().upstreams.get(item.upstream).map_or("?", |u| u.name.as_str()).to_owned();
-    let _ = record;
-    upstream::call(core, adopted, &order, admitted)
-        .await
-        .map_err(|fault| Refusal::Upstream { name: name(), fault })
+    upstream::call(core, &order, admitted).await.map_err(|fault| Refusal::Upstream { name: name(), fault })
 }

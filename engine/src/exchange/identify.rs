@@ -4,15 +4,13 @@
 //! An API key is never stored or compared as text: its keyed blake3 digest is looked up, so that
 //! neither a timing nor a memory dump tells anything about keys nobody presented.
 
-use std::rc::Rc;
-
 use strait_policy::RoleSet;
 
 use super::Incoming;
 use super::arrive::Place;
 use super::record::Record;
 use super::refusal::Refusal;
-use crate::core::{Adopted, Core};
+use crate::core::Adopted;
 
 /// A verified caller.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +26,6 @@ pub struct Caller {
 const KEY_BYTES_MAX: usize = 256;
 
 pub fn run(
-    _core: &Rc<Core>,
     incoming: &Incoming<'_>,
     adopted: &Adopted,
     place: &Place,

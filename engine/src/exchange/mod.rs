@@ -71,7 +71,7 @@ pub enum Outcome {
 /// Tells the whole story of one request, to the last byte of its answer and its record.
 pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -> Next {
     let adopted = core.adopted();
-    let mut record = Record::begin(core, &adopted);
+    let mut record = Record::begin(core);
     let outcome = story(core, &adopted, incoming, &mut record).await;
     let next = match outcome {
         Ok(Outcome::Reply(reply)) => respond::run(core, incoming, reply, &mut sink, &mut record).await,
@@ -85,7 +85,7 @@ pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -
 /// Refuses what could not even be read as a request; it leaves a record as well.
 pub async fn refuse_unread(core: &Rc<Core>, listener: u16, stream: &mut Stream, refusal: &Refusal) {
     let adopted = core.adopted();
-    let mut record = Record::begin(core, &adopted);
+    let mut record = Record::begin(core);
     record.refused(refusal);
     respond::refuse_unread(core, &mut Sink::Stream(stream), refusal).await;
     record.write_unread(core, &adopted, listener, refusal.status(false));
@@ -98,7 +98,7 @@ async fn story(
     record: &mut Record,
 ) -> Result<Outcome, Refusal> {
     let place = arrive::run(incoming, adopted, record)?;
-    let caller = identify::run(core, incoming, adopted, &place, record)?;
+    let caller = identify::run(incoming, adopted, &place, record)?;
     record.mark(core, Phase::Identify);
     let session = match hand_over::owner(core, incoming, &place, &caller)? {
         hand_over::Owner::Here(session) => session,
@@ -112,7 +112,6 @@ async fn story(
     let call = screen::call(call);
     let clearance = approve::run(admission);
     record.mark(core, Phase::Policy);
-    let reply =
-        forward::run(core, adopted, incoming, &place, &caller, call, target, clearance, record).await?;
+    let reply = forward::run(core, adopted, incoming, &place, &caller, call, target, clearance).await?;
     Ok(Outcome::Reply(reply))
 }

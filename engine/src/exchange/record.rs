@@ -5,6 +5,8 @@
 //! phase took in nanoseconds. Arguments and results are never in it. Refusals are always written;
 //! other lines are sampled as `access_log.sample` says.
 
+use std::io::Write;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -61,10 +63,11 @@ pub struct Record {
     refusal: Option<&'static str>,
     status: u16,
     bytes_out: u64,
+    peer: Option<IpAddr>,
 }
 
 impl Record {
-    pub fn begin(core: &Core, _adopted: &Adopted) -> Record {
+    pub fn begin(core: &Core) -> Record {
         let now = core.clock.now_ns();
         Record {
             id: None,
@@ -81,6 +84,7 @@ impl Record {
             refusal: None,
             status: 0,
             bytes_out: 0,
+            peer: None,
         }
     }
 
@@ -131,6 +135,7 @@ impl Record {
     /// Counts the exchange and writes its line.
     pub fn write(mut self, core: &Rc<Core>, adopted: &Adopted, incoming: &Incoming<'_>) {
         self.mark(core, Phase::Respond);
+        self.peer = Some(incoming.peer);
         self.finish(
             core,
             adopted,
@@ -194,6 +199,10 @@ impl Record {
         let rule = self.verdict.and_then(Verdict::rule);
         text("rule", rule.and_then(|r| rules.policy.rules.get(usize::from(r))).map(|r| r.id.as_str()));
         text("refused", self.refusal);
+        if let Some(peer) = self.peer {
+            // Writing into a vector cannot fail, and allocates nothing once it has grown.
+            let _ = write!(out, ",\"peer\":\"{peer}\"");
+        }
         let mut number = |name: &str, value: u64| {
             out.extend_from_slice(b",\"");
             out.extend_from_slice(name.as_bytes());

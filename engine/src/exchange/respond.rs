@@ -98,7 +98,7 @@ pub async fn run(
 pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Result<Event, UpstreamFault> {
     loop {
         let event = reply.next(core, client).await?;
-        match reverse::run(core, reply, &event) {
+        match reverse::run(&event) {
             Direction::Deliver => return Ok(screen::reply(event)),
             Direction::Drop => {}
         }
@@ -310,7 +310,7 @@ pub async fn refuse_plain(
     refusal: &Refusal,
     sink: &mut Sink<'_>,
 ) -> Next {
-    let mut record = Record::begin(core, &core.adopted());
+    let mut record = Record::begin(core);
     let next = refuse(core, incoming, refusal, sink, &mut record).await;
     record.write(core, &core.adopted(), incoming);
     next

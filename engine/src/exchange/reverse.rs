@@ -5,13 +5,10 @@
 //! server's requests are not, in this version, since no client was declared able to answer them: the
 //! upstream side has answered them already.
 
-use std::rc::Rc;
-
 use strait_protocol::jsonrpc::Kind;
 use strait_protocol::mcp::Method;
 
-use crate::core::Core;
-use crate::upstream::{Event, Reply};
+use crate::upstream::Event;
 
 /// What becomes of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +17,7 @@ pub enum Direction {
     Drop,
 }
 
-pub fn run(_core: &Rc<Core>, _reply: &Reply, event: &Event) -> Direction {
+pub fn run(event: &Event) -> Direction {
     let Event::Message { envelope, .. } = event else { return Direction::Deliver };
     match envelope.kind() {
         Some(Kind::Response) => Direction::Deliver,

@@ -133,8 +133,7 @@ pub const CLIENT_INFO: &str =
 
 /// Plans the edits of an upstream's message for the client. A message that cannot be edited within the
 /// splice limit (there are at most four edits) is left as it is.
-pub fn answer(splices: &mut Splices, bytes: &[u8], envelope: &Envelope, client: &Client<'_>, legacy: bool) {
-    let _ = bytes;
+pub fn answer(splices: &mut Splices, envelope: &Envelope, client: &Client<'_>, legacy: bool) {
     if let Some(id) = envelope.id {
         let _ = splices.replace(id, client.id);
     }

@@ -163,7 +163,7 @@ async fn ask(
     };
     let admitted =
         core.admit().map_err(|_| UpstreamFault::Busy { limit: crate::limits::INFLIGHT_PER_CORE_MAX })?;
-    let mut reply = super::call(core, &core.adopted(), &order, admitted).await?;
+    let mut reply = super::call(core, &order, admitted).await?;
     let client = Client { id: b"1", token: None, modern: false, method };
     let mut gathered = Buf::empty();
     loop {

@@ -28,7 +28,7 @@ use strait_protocol::mcp::Revision;
 use strait_table::Snapshot;
 use strait_table::rules::{ArchivedEra, ArchivedPer, ArchivedTransport};
 
-use crate::core::{Adopted, Core, InFlight};
+use crate::core::{Core, InFlight};
 use crate::handle::Reach;
 use crate::io::signal::Signal;
 pub use fault::UpstreamFault;
@@ -198,12 +198,7 @@ fn reach_of(reaches: &[Reach], index: usize) -> Reach {
 
 /// Sends a call to its upstream. What could go wrong before the first byte of the answer is an error
 /// here; what goes wrong later is an error of [`Reply::next`].
-pub async fn call(
-    core: &Rc<Core>,
-    _adopted: &Rc<Adopted>,
-    order: &Order<'_>,
-    admitted: InFlight,
-) -> Result<Reply, UpstreamFault> {
+pub async fn call(core: &Rc<Core>, order: &Order<'_>, admitted: InFlight) -> Result<Reply, UpstreamFault> {
     let gone = || UpstreamFault::Unreachable("no longer configured".to_owned());
     let upstream = core.upstreams.get(order.upstream).ok_or_else(gone)?;
     let reach = upstream.reach.borrow().clone();

@@ -129,7 +129,7 @@ impl Reply {
                 Ok(Event::Ready { bytes, last: true })
             }
             Source::Http(reply) => reply.next(core, client).await,
-            Source::Child(reply) => reply.next(core).await,
+            Source::Child(reply) => reply.next().await,
             Source::Elsewhere(answers) => answers.next().await,
         }
     }
@@ -143,7 +143,7 @@ impl Reply {
             Source::Child(reply) => reply.era() == Era::Legacy,
             Source::Local(_) | Source::Elsewhere(_) => false,
         };
-        dialect::answer(splices, event.bytes(), envelope, client, legacy);
+        dialect::answer(splices, envelope, client, legacy);
         event.bytes().len().saturating_add_signed(splices.delta() as isize)
     }
 

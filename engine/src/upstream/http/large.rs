@@ -101,7 +101,7 @@ impl Large {
         let mut scratch = core.scratch.borrow_mut();
         scratch.splices.clear();
         let piece = self.held.get(..bytes).unwrap_or_default();
-        dialect::answer(&mut scratch.splices, piece, &here, client, legacy);
+        dialect::answer(&mut scratch.splices, &here, client, legacy);
         let mut out = Buf::with_capacity(bytes.saturating_add_signed(scratch.splices.delta() as isize));
         scratch
             .splices

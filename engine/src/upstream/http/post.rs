@@ -64,7 +64,7 @@ impl<'a> Post<'a> {
                     return Err(UpstreamFault::Send(pool::plain(&error)));
                 }
             } else {
-                match self.receive(core, line, watch, replica).await {
+                match self.receive(line, watch, replica).await {
                     Ok(mut reply) => {
                         reply.expire_at(began_ms + u64::from(timeouts.call_ms));
                         return Ok(reply);
@@ -101,7 +101,6 @@ impl<'a> Post<'a> {
 
     async fn receive(
         &self,
-        core: &Rc<Core>,
         mut line: Line,
         watch: Watch,
         replica: usize,
@@ -131,7 +130,6 @@ impl<'a> Post<'a> {
             match received {
                 Ok(0) | Err(_) => {
                     self.check(&watch, self.upstream.timeouts.first_byte_ms)?;
-                    let _ = core;
                     return Err(UpstreamFault::Closed { after_bytes: !buf.is_empty() });
                 }
                 Ok(_) => {}

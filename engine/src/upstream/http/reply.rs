@@ -261,7 +261,7 @@ impl HttpReply {
         }
         let mut gathered = Buf::with_capacity(REPLY_WINDOW_BYTES);
         self.scanner.reset();
-        while let Some(range) = wire.pull(core).await? {
+        while let Some(range) = wire.pull().await? {
             let piece = wire.buf.get(range).unwrap_or_default();
             self.scanner.feed(piece).map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
             gathered.extend_from_slice(piece);
@@ -285,7 +285,7 @@ impl HttpReply {
             if let Some(bytes) = large.take(core, client, legacy, self.id)? {
                 return Ok(Event::Fragment { bytes, last: false });
             }
-            match wire.pull(core).await? {
+            match wire.pull().await? {
                 Some(range) => large.feed(wire.buf.get(range).unwrap_or_default())?,
                 None => {
                     let bytes = large.finish(core, client, legacy, self.id)?;
@@ -303,7 +303,7 @@ impl HttpReply {
                 return Err(UpstreamFault::Closed { after_bytes: true });
             };
             if left.start >= left.end {
-                match wire.pull(core).await? {
+                match wire.pull().await? {
                     Some(range) => *left = range,
                     None => return Err(UpstreamFault::Closed { after_bytes: true }),
                 }
@@ -363,7 +363,7 @@ impl HttpReply {
         let core = core.clone();
         wire.watch.extend(core.clock.coarse_ms() + STREAM_END_MS);
         runtime::spawn_guarded("end of an event stream", async move {
-            while let Ok(Some(_)) = wire.pull(&core).await {}
+            while let Ok(Some(_)) = wire.pull().await {}
             if wire.body.is_done() {
                 wire.give_back(&core);
             }
@@ -389,7 +389,7 @@ fn scan(scanner: &mut Scanner, bytes: &[u8]) -> Result<Envelope, UpstreamFault> 
 
 impl Wire {
     /// Where in `buf` the next payload is, receiving when there is none; `None` at the body's end.
-    async fn pull(&mut self, _core: &Rc<Core>) -> Result<Option<Range<usize>>, UpstreamFault> {
+    async fn pull(&mut self) -> Result<Option<Range<usize>>, UpstreamFault> {
         loop {
             if self.body.is_done() {
                 return Ok(None);

@@ -246,7 +246,7 @@ impl ChildReply {
         self.child.era()
     }
 
-    pub async fn next(&mut self, _core: &Rc<Core>) -> Result<Event, UpstreamFault> {
+    pub async fn next(&mut self) -> Result<Event, UpstreamFault> {
         let arrived = poll_fn(|context| {
             if let Poll::Ready(event) = self.pending.queue.poll_pop(context) {
                 return Poll::Ready(event.ok_or(None));
