@@ -300,6 +300,7 @@ async fn read(
             buf.reserve(buf.len());
         }
     }
+    let unexpected = child.is_alive();
     child.end(&core);
     let how = runtime::timeout(Duration::from_millis(3 * CHILD_GRACE_MS), exited).await;
     let how = match how {
@@ -307,6 +308,10 @@ async fn read(
         Ok(Err(_)) | Err(_) => "it closed its stdout".to_owned(),
     };
     child.ended(how);
+    if unexpected {
+        // Its successor may offer other things; asking also starts it.
+        child.upstream.relist.set();
+    }
 }
 
 fn newline(buf: &[u8], from: usize) -> Option<usize> {

@@ -12,6 +12,8 @@ use crate::exchange::respond;
 use crate::handle::{Reach, WorkerFigures};
 use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyRx, ReplyTx, reply};
+use crate::io::signal::Signal;
+use crate::io::watch::Watch;
 use crate::upstream::dialect::Client;
 use crate::upstream::reply::{Reply, Source};
 use crate::upstream::{Event, Order, UpstreamFault};
@@ -40,6 +42,9 @@ pub struct Answered(Rendered);
 /// The asking side.
 pub struct Answers {
     events: ReplyRx<Answered>,
+    /// Raised when the client has gone: the owner cannot see its socket.
+    gone: Rc<Signal>,
+    _watch: Option<Watch>,
 }
 
 /// Hands the order to the worker that owns the child.
@@ -57,14 +62,25 @@ pub fn send(core: &Rc<Core>, owner: usize, order: &Order<'_>) -> Result<Answers,
     };
     WorkerFigures::add(&core.figures.mailbox_trips, 1);
     match core.post.send(owner, Parcel::Order(Box::new(parcel))) {
-        Ok(()) => Ok(Answers { events }),
+        Ok(()) => {
+            let gone = Rc::new(Signal::new());
+            // Deadlines are the owner's; this watch only looks after the client.
+            let watch =
+                order.client_fd.map(|fd| core.watches.wake_at(u64::MAX, gone.clone()).also_client(fd));
+            Ok(Answers { events, gone, _watch: watch })
+        }
         Err(_) => Err(UpstreamFault::Busy { limit: crate::io::mailbox::MAILBOX_PARCELS }),
     }
 }
 
 impl Answers {
     pub async fn next(&mut self) -> Result<Event, UpstreamFault> {
-        match self.events.recv().await {
+        let event = tokio::select! {
+            biased;
+            event = self.events.recv() => event,
+            () = self.gone.wait() => return Err(UpstreamFault::ClientGone),
+        };
+        match event {
             Some(Answered(Rendered::Event { mut bytes, last })) => {
                 bytes.arrive();
                 Ok(Event::Ready { bytes, last })
