@@ -52,7 +52,14 @@ impl Gateway {
     fn stop(mut self) -> (Option<i32>, String, String) {
         let pid = self.0.id().to_string();
         assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
-        let status = self.0.wait().unwrap();
+        let until = Instant::now() + Duration::from_secs(45);
+        let status = loop {
+            match self.0.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(Instant::now() < until, "still there 45 s after SIGTERM"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
         let (mut out, mut err) = (String::new(), String::new());
         self.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
         self.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();

@@ -4,6 +4,9 @@
 //! never empties a catalog. The ledger says when the catalog has changed and must be bound again.
 
 use strait_table::catalog::{Catalog, Known, Lists};
+use tokio::time::Instant;
+
+use crate::limits::BIND_TOGETHER;
 
 /// Of one upstream.
 #[derive(Debug, Clone, Default)]
@@ -96,9 +99,32 @@ fn same(a: &Lists, b: &Lists) -> bool {
         && *logging == b.logging
 }
 
+/// When changed lists are bound: a fixed time after the first change, however many follow. A steady
+/// stream of changes is bound again and again; it never postpones itself.
+#[derive(Debug, Default)]
+pub struct Pending {
+    due: Option<Instant>,
+}
+
+impl Pending {
+    pub fn changed(&mut self, now: Instant) {
+        self.due.get_or_insert(now + BIND_TOGETHER);
+    }
+
+    /// `None`: nothing has changed.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub fn done(&mut self) {
+        self.due = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use strait_table::catalog::Definition;
 
     fn offers(tools: &[&str]) -> Result<Lists, String> {
@@ -126,6 +152,18 @@ mod tests {
         assert_eq!(ledger.learned(1, Err("no".into())), Change::Standing);
         assert!(ledger.all_heard());
         assert_eq!(ledger.learned(9, offers(&[])), Change::Nothing);
+    }
+
+    #[test]
+    fn changes_are_bound_together_and_never_postponed() {
+        let (start, mut pending) = (Instant::now(), Pending::default());
+        assert_eq!(pending.due(), None);
+        for ms in [0, 10, 49] {
+            pending.changed(start + Duration::from_millis(ms));
+        }
+        assert_eq!(pending.due(), Some(start + BIND_TOGETHER));
+        pending.done();
+        assert_eq!(pending.due(), None);
     }
 
     #[test]

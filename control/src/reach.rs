@@ -70,8 +70,10 @@ fn plan_one(
 ) -> Result<Plan, String> {
     Ok(match &upstream.transport {
         ArchivedTransport::Http { endpoints } => {
-            let headers =
-                upstream.credential.as_ref().map_or(Ok(Vec::new()), |c| header(c, references).map(|h| vec![h]))?;
+            let headers = upstream
+                .credential
+                .as_ref()
+                .map_or(Ok(Vec::new()), |c| header(c, references).map(|h| vec![h]))?;
             Plan::Http(endpoints.iter().map(|endpoint| wanted(endpoint, &headers)).collect())
         }
         ArchivedTransport::Stdio(stdio) => Plan::Ready(child(stdio, base, references)?),

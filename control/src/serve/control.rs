@@ -15,7 +15,7 @@ use crate::banner::{self, Shown};
 use crate::board::{Board, Phase};
 use crate::failure::{Code, Failure};
 use crate::keys::Generated;
-use crate::ledger::{Change, Ledger};
+use crate::ledger::{Change, Ledger, Pending};
 use crate::limits::*;
 use crate::reach::{self, Found};
 use crate::state::State;
@@ -35,8 +35,8 @@ struct Control {
     /// Workers that have not stopped.
     running: usize,
     phase: Phase,
-    /// When changed lists are bound, while there are any.
-    bind_at: Option<Instant>,
+    /// Changed lists that are not bound yet.
+    pending: Pending,
     /// Findings of `bind` that were told already.
     told: HashSet<String>,
 }
@@ -92,7 +92,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         admin,
         banner: prepared.banner,
         phase: Phase::Starting,
-        bind_at: None,
+        pending: Pending::default(),
         told: HashSet::new(),
     };
     control.begin();
@@ -135,7 +135,7 @@ impl Control {
                     }
                 }
                 Some(found) = found.recv() => self.found(found),
-                _ = at(self.bind_at) => self.bind(),
+                _ = at(self.pending.due()) => self.bind(),
                 _ = sleep_until(open_by), if self.phase == Phase::Starting => self.open(),
                 told = signals.recv() => match (told, end_by) {
                     (Told::Reload, _) => log::warn("SIGHUP: reloading is not in this version; start again to serve a changed file"),
@@ -184,7 +184,7 @@ impl Control {
         }
         self.board.upstreams(&self.ledger);
         if change == Change::Catalog {
-            self.bind_at.get_or_insert_with(|| Instant::now() + BIND_TOGETHER);
+            self.pending.changed(Instant::now());
         }
     }
 
@@ -196,7 +196,7 @@ impl Control {
 
     /// Joins the rules with what upstreams offer now, and hands the result to the workers.
     fn bind(&mut self) {
-        self.bind_at = None;
+        self.pending.done();
         let (bound, findings) = bind(self.snapshot.rules(), self.ledger.catalog());
         for finding in findings {
             let text = format!(
@@ -218,7 +218,7 @@ impl Control {
     }
 
     fn open(&mut self) {
-        if self.bind_at.is_some() {
+        if self.pending.due().is_some() {
             self.bind();
         }
         self.phase = Phase::Open;
