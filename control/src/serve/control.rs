@@ -266,7 +266,7 @@ fn unreachable(reaches: &[Reach]) -> Vec<(usize, String)> {
 }
 
 fn interrupted(why: &str) -> Failure {
-    Failure::new(Code::Interrupted, format!("stopped with exchanges in flight: {why}"))
+    Failure::new(Code::Interrupted, format!("stopped before every worker had ended: {why}"))
 }
 
 /// Waits for a moment, or for ever.
