@@ -11,10 +11,10 @@ use strait_protocol::limits::HEAD_BYTES_MAX;
 use super::Connection;
 use crate::core::Core;
 use crate::exchange::refusal::Refusal;
-use crate::io::buffer::Buf;
+use crate::io::buffer::{Buf, held_bytes};
 use crate::io::tcp::Received;
 use crate::io::watch::Watch;
-use crate::limits::{BODY_STALL_MS_MAX, HEAD_MS_MAX, PARK_AFTER_MS};
+use crate::limits::{BODY_STALL_MS_MAX, BUFFERED_BYTES_PER_CORE, HEAD_MS_MAX, PARK_AFTER_MS};
 
 /// What a client sent next.
 pub enum Arrived {
@@ -126,7 +126,7 @@ impl Reader<'_> {
             }
             seen = self.buf.len();
             if self.buf.len() == self.buf.capacity() {
-                self.grow(self.buf.capacity() * 2);
+                self.grow(self.buf.capacity() * 2)?;
             }
             self.more(HEAD_MS_MAX, Deadline::Fixed).await?;
         }
@@ -145,7 +145,7 @@ impl Reader<'_> {
 
     async fn fill_to(&mut self, length: usize) -> Result<(), Stop> {
         if self.buf.capacity() < length {
-            self.grow(length);
+            self.grow(length)?;
         }
         self.watch = None;
         while self.buf.len() < length {
@@ -163,7 +163,7 @@ impl Reader<'_> {
         loop {
             let input = self.buf.get(consumed..).unwrap_or_default();
             let step = body.next(input).map_err(|fault| Refusal::Chunks(fault.label()))?;
-            gathered.vec().extend_from_slice(input.get(step.data.clone()).unwrap_or_default());
+            gathered.extend_from_slice(input.get(step.data.clone()).unwrap_or_default());
             consumed += step.consumed;
             if gathered.len() > body_bytes_max {
                 return Err(Refusal::TooLarge { limit: body_bytes_max }.into());
@@ -177,7 +177,7 @@ impl Reader<'_> {
                 consumed = keep;
             }
             if self.buf.len() == self.buf.capacity() {
-                self.grow(self.buf.capacity() + HEAD_BYTES_MAX);
+                self.grow(self.buf.capacity() + HEAD_BYTES_MAX)?;
             }
             if step.consumed == 0 || consumed == self.buf.len() {
                 self.more(BODY_STALL_MS_MAX, Deadline::Renewed).await?;
@@ -185,10 +185,15 @@ impl Reader<'_> {
         }
     }
 
-    fn grow(&mut self, capacity: usize) {
+    /// A larger buffer, unless the core holds too much already: what is refused here has not been read.
+    fn grow(&mut self, capacity: usize) -> Result<(), Stop> {
+        if held_bytes().saturating_add(capacity) > BUFFERED_BYTES_PER_CORE {
+            return Err(Refusal::Overloaded("too many bytes on their way").into());
+        }
         let mut larger = Buf::with_capacity(capacity);
         larger.vec().extend_from_slice(&self.buf);
         self.buf = larger;
+        Ok(())
     }
 
     /// Receives behind what is there.
