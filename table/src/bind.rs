@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use strait_policy::glob;
-use strait_protocol::jsonrpc::{Members, append_string};
+use strait_protocol::Span;
+use strait_protocol::jsonrpc::{Member, Members, append_string};
 
 use crate::bound::{Bound, BoundServer, Item, Kind, Shelf};
 use crate::catalog::{Catalog, Definition, Known, Lists};
@@ -24,13 +25,15 @@ pub const SEPARATOR: &str = "__";
 pub struct BindFinding {
     pub server: String,
     pub upstream: String,
+    /// As the upstream calls it, shortened, with control characters escaped: fit to be printed.
     pub name: String,
     pub reason: &'static str,
 }
 
 /// Joins `rules` with `catalog`. What cannot be exposed is left out and told.
 pub fn bind(rules: &ArchivedRules, catalog: &Catalog) -> (Bound, Vec<BindFinding>) {
-    let mut binder = Binder { rules, catalog, bound: Bound::default(), interned: HashMap::new(), findings: Vec::new() };
+    let mut binder =
+        Binder { rules, catalog, bound: Bound::default(), interned: HashMap::new(), findings: Vec::new() };
     for server in rules.servers.iter() {
         let bound = binder.server(server);
         binder.bound.servers.push(bound);
@@ -51,7 +54,9 @@ impl Binder<'_> {
         let members: Vec<usize> =
             (0..self.rules.upstreams.len()).filter(|upstream| self.reaches(server, *upstream)).collect();
         let prefixed = match server.naming {
-            ArchivedNaming::Auto => members.len() > 1,
+            ArchivedNaming::Auto => {
+                members.iter().filter(|upstream| self.names(server, **upstream)).count() > 1
+            }
             ArchivedNaming::Prefix => true,
             ArchivedNaming::Bare => false,
         };
@@ -64,7 +69,10 @@ impl Binder<'_> {
             ..BoundServer::default()
         };
         for upstream in &members {
-            let Some(lists) = self.catalog.upstreams.get(*upstream) else { continue };
+            let Some(lists) = self.catalog.upstreams.get(*upstream) else {
+                bound.partial = true;
+                continue;
+            };
             bound.completions |= lists.completions;
             bound.logging |= lists.logging;
             bound.partial |= lists.known != Known::Fresh;
@@ -76,19 +84,28 @@ impl Binder<'_> {
         bound
     }
 
-    /// Can this server's patterns reach anything of this upstream, whatever it lists?
+    /// Can this server's patterns reach anything of this upstream, whatever it lists? A pattern over bare URIs can
+    /// reach every upstream.
     fn reaches(&self, server: &ArchivedServer, upstream: usize) -> bool {
+        server.resources.iter().any(|pattern| matches!(pattern.kind, ArchivedPatternKind::Resource))
+            || self.names(server, upstream)
+    }
+
+    /// Does a pattern name this upstream, by itself or by a star? A pattern over bare URIs names none: it must not
+    /// change what tools are called.
+    fn names(&self, server: &ArchivedServer, upstream: usize) -> bool {
         let prefix = format!("{}.", self.rules.upstreams[upstream].name.as_str());
         let patterns = server.tools.iter().chain(server.prompts.iter()).chain(server.resources.iter());
         patterns.into_iter().any(|pattern| {
             let literal = pattern.glob.split('*').next().unwrap_or("");
-            literal.starts_with(&prefix) || (prefix.starts_with(literal) && literal.len() < pattern.glob.len())
+            literal.starts_with(&prefix)
+                || (prefix.starts_with(literal) && literal.len() < pattern.glob.len())
         })
     }
 
     fn shelf(&mut self, server: &ArchivedServer, kind: Kind, members: &[usize], prefixed: bool) -> Shelf {
         let mut items: Vec<Item> = Vec::new();
-        let mut taken: HashMap<String, ()> = HashMap::new();
+        let mut taken: HashMap<String, usize> = HashMap::new();
         for upstream in members.iter().copied() {
             let Some(lists) = self.catalog.upstreams.get(upstream) else { continue };
             let upstream_name = self.rules.upstreams[upstream].name.as_str();
@@ -103,28 +120,35 @@ impl Binder<'_> {
                     }
                     _ => definition.name.clone(),
                 };
-                let refused = unfit(&definition.name)
-                    .or_else(|| taken.contains_key(&exposed).then_some("another upstream exposes this name already"));
-                let fragment = match refused {
-                    None => self.fragment(definition, kind, &exposed),
-                    Some(_) => None,
+                let fragment = match (unfit(&definition.name), taken.get(&exposed)) {
+                    (Some(reason), _) => Err(reason),
+                    (None, Some(by)) if *by == upstream => Err("its upstream lists it twice"),
+                    (None, Some(_)) => Err("another upstream exposes this name already"),
+                    (None, None) => self.fragment(definition, kind, &exposed),
                 };
-                let Some(fragment) = fragment else {
-                    self.findings.push(BindFinding {
-                        server: server.name.as_str().to_owned(),
-                        upstream: upstream_name.to_owned(),
-                        name: definition.name.chars().take(128).collect(),
-                        reason: refused.unwrap_or("its definition has no `name` string to rewrite"),
-                    });
-                    continue;
+                let fragment = match fragment {
+                    Ok(fragment) => fragment,
+                    Err(reason) => {
+                        self.findings.push(BindFinding {
+                            server: server.name.as_str().to_owned(),
+                            upstream: upstream_name.to_owned(),
+                            name: printable(&definition.name),
+                            reason,
+                        });
+                        continue;
+                    }
                 };
-                taken.insert(exposed.clone(), ());
+                taken.insert(exposed.clone(), upstream);
                 items.push(Item {
                     bare: definition.name.clone(),
                     upstream: upstream as u16,
                     fragment,
                     rules: self.rules_for(kind, &full, &definition.name),
-                    glob: if kind == Kind::Template { template_glob(&definition.name) } else { String::new() },
+                    glob: if kind == Kind::Template {
+                        template_glob(&definition.name)
+                    } else {
+                        String::new()
+                    },
                     exposed,
                 });
             }
@@ -141,18 +165,20 @@ impl Binder<'_> {
     }
 
     /// The definition with its exposed name, everything else byte for byte.
-    fn fragment(&mut self, definition: &Definition, kind: Kind, exposed: &str) -> Option<u32> {
-        let json = match kind {
-            Kind::Tool | Kind::Prompt if exposed != definition.name => rename(&definition.json, exposed)?,
-            _ => definition.json.clone(),
+    fn fragment(&mut self, definition: &Definition, kind: Kind, exposed: &str) -> Result<u32, &'static str> {
+        let json = definition.json.as_bytes();
+        let value = the_name(json, kind, &definition.name)?;
+        let json = match exposed == definition.name {
+            true => definition.json.clone(),
+            false => renamed(json, value, exposed).ok_or(AMBIGUOUS)?,
         };
         if let Some(known) = self.interned.get(&json) {
-            return Some(*known);
+            return Ok(*known);
         }
         let index = self.bound.fragments.len() as u32;
         self.bound.fragments.push(json.clone());
         self.interned.insert(json, index);
-        Some(index)
+        Ok(index)
     }
 }
 
@@ -198,16 +224,44 @@ fn unfit(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Rewrites the value of the top-level `name`; `None` when there is not exactly one.
-fn rename(json: &str, exposed: &str) -> Option<String> {
-    let bytes = json.as_bytes();
-    let mut names = Members::of_all(bytes).filter_map(Result::ok).filter(|member| member.key_is(bytes, "name"));
-    let (name, None) = (names.next()?, names.next()) else { return None };
+const AMBIGUOUS: &str = "its definition does not name it exactly once";
+
+/// Where a definition says its name. What is decided by one name and shown under another would be a hole, so there
+/// must be one place, and it must say `name`.
+fn the_name(json: &[u8], kind: Kind, name: &str) -> Result<Span, &'static str> {
+    let key = match kind {
+        Kind::Tool | Kind::Prompt => "name",
+        Kind::Resource => "uri",
+        Kind::Template => "uriTemplate",
+    };
+    let mut found = None;
+    for member in Members::of_all(json) {
+        let member = member.map_err(|_| AMBIGUOUS)?;
+        if member.key_is(json, key) && found.replace(member.value).is_some() {
+            return Err(AMBIGUOUS);
+        }
+    }
+    let value = found.ok_or(AMBIGUOUS)?;
+    // A key is a string; this reads the value as one.
+    let text = Member { key: value, value };
+    if json.get(value.start as usize) == Some(&b'"') && text.key_text(json) == name.as_bytes() {
+        Ok(value)
+    } else {
+        Err(AMBIGUOUS)
+    }
+}
+
+fn renamed(json: &[u8], value: Span, exposed: &str) -> Option<String> {
     let mut out = Vec::with_capacity(json.len() + exposed.len());
-    out.extend_from_slice(bytes.get(..name.value.start as usize)?);
+    out.extend_from_slice(json.get(..value.start as usize)?);
     append_string(&mut out, exposed.as_bytes());
-    out.extend_from_slice(bytes.get(name.value.end() as usize..)?);
+    out.extend_from_slice(json.get(value.end() as usize..)?);
     String::from_utf8(out).ok()
+}
+
+fn printable(name: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    name.chars().take(128).map(escape).collect()
 }
 
 /// `file:///{path}` speaks of `file:///*`: each expression may stand for anything, which can only make

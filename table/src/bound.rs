@@ -4,11 +4,11 @@
 //! the fragment of JSON that a list shows for each, and the rules whose patterns speak of it. Workers
 //! read the archived form in place; [`crate::bind`] makes it.
 
-use rkyv::{Archive, Serialize};
+use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::names::Names;
 
-#[derive(Archive, Serialize, Debug, Default)]
+#[derive(Archive, Deserialize, Serialize, Debug, Default)]
 pub struct Bound {
     /// One per server of the rules, in their order.
     pub servers: Vec<BoundServer>,
@@ -16,7 +16,7 @@ pub struct Bound {
     pub fragments: Vec<String>,
 }
 
-#[derive(Archive, Serialize, Debug, Default)]
+#[derive(Archive, Deserialize, Serialize, Debug, Default)]
 pub struct BoundServer {
     pub tools: Shelf,
     pub prompts: Shelf,
@@ -30,13 +30,13 @@ pub struct BoundServer {
 }
 
 /// The items of one kind under one server.
-#[derive(Archive, Serialize, Debug, Default)]
+#[derive(Archive, Deserialize, Serialize, Debug, Default)]
 pub struct Shelf {
     pub index: Names,
     pub items: Vec<Item>,
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Item {
     /// What agents call it. For a template, the URI template.
     pub exposed: String,

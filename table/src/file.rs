@@ -3,7 +3,10 @@
 //! The header stands outside rkyv and has a fixed layout (docs/TABLE_FORMAT.md), so that a file of
 //! another version, machine or program is told apart from a damaged one before anything is read.
 
+use std::ops::Range;
+
 use rkyv::rancor;
+use rkyv::util::AlignedVec;
 
 use crate::bound::Bound;
 use crate::rules::Rules;
@@ -63,18 +66,46 @@ pub struct Extent {
 /// Why a table was not opened.
 #[derive(Debug)]
 pub enum OpenError {
-    Io { doing: &'static str, error: std::io::Error },
-    NotATable { found: [u8; 8] },
-    TooShort { found: u64 },
-    TooLong { found: u64 },
-    Version { found: u32 },
-    Machine { found: u32 },
-    Length { expected: u64, found: u64 },
+    Io {
+        doing: &'static str,
+        error: std::io::Error,
+    },
+    /// `found`: its first bytes, eight at most.
+    NotATable {
+        found: Vec<u8>,
+    },
+    TooShort {
+        found: u64,
+    },
+    TooLong {
+        found: u64,
+    },
+    Version {
+        found: u32,
+    },
+    Machine {
+        found: u32,
+    },
+    Length {
+        expected: u64,
+        found: u64,
+    },
     HeaderDamaged,
-    Damaged { section: &'static str },
-    Extent { section: &'static str },
-    Layout { section: &'static str, detail: String },
-    Meaning { what: &'static str },
+    Damaged {
+        section: &'static str,
+    },
+    Extent {
+        section: &'static str,
+        offset: u64,
+        length: u64,
+    },
+    Layout {
+        section: &'static str,
+        detail: String,
+    },
+    Meaning {
+        what: &'static str,
+    },
 }
 
 impl std::fmt::Display for OpenError {
@@ -83,7 +114,11 @@ impl std::fmt::Display for OpenError {
         match self {
             Io { doing, error } => write!(f, "cannot {doing} the table: {error}"),
             NotATable { found } => {
-                write!(f, "not a strait table: expected the magic `STRAIT\\0\\1`, found `{}`", found.escape_ascii())
+                write!(
+                    f,
+                    "not a strait table: expected the magic `STRAIT\\0\\1`, found `{}`",
+                    found.escape_ascii()
+                )
             }
             TooShort { found } => {
                 write!(f, "table truncated: expected a header of {HEADER_BYTES} bytes, found {found} bytes")
@@ -109,9 +144,17 @@ impl std::fmt::Display for OpenError {
                 write!(f, "table has bytes after its end: its header says {expected} bytes, found {found}")
             }
             HeaderDamaged => write!(f, "table header damaged: its checksum does not match"),
-            Damaged { section } => write!(f, "table damaged: the {section} section does not match its checksum"),
-            Extent { section } => write!(f, "table damaged: the {section} section lies outside the file"),
-            Layout { section, detail } => write!(f, "table damaged: the {section} section is not valid: {detail}"),
+            Damaged { section } => {
+                write!(f, "table damaged: the {section} section does not match its checksum")
+            }
+            Extent { section, offset, length } => write!(
+                f,
+                "table damaged: the {section} section ({length} bytes at {offset}) is empty, lies outside the file, \
+                 or does not follow what stands before it"
+            ),
+            Layout { section, detail } => {
+                write!(f, "table damaged: the {section} section is not valid: {detail}")
+            }
             Meaning { what } => write!(f, "table damaged: {what}"),
         }
     }
@@ -123,38 +166,40 @@ impl std::error::Error for OpenError {}
 const MACHINE: u32 = 0x4c45_2041;
 
 /// Archives rules, and a bound catalog where a lock file pins one, into the bytes of a table.
+///
+/// # Panics
+/// When a section would exceed [`TABLE_BYTES_MAX`]; the compiler's limits on its sources keep far below it.
 pub fn write(rules: &Rules, bound: Option<&Bound>) -> Vec<u8> {
-    let rules = section(rules);
-    let bound = bound.map_or_else(Vec::new, section_of_bound);
+    let rules = always(rkyv::to_bytes::<rancor::Panic>(rules));
+    let bound = bound.map(|bound| always(rkyv::to_bytes::<rancor::Panic>(bound)));
+    let bound = bound.as_deref().unwrap_or_default();
     let rules_at = HEADER_BYTES;
     let bound_at = (rules_at + rules.len()).next_multiple_of(ALIGN);
     let length = bound_at + bound.len();
     let header = Header {
         length: length as u64,
         rules: Extent::of(rules_at, &rules),
-        bound: Extent::of(bound_at, &bound),
+        bound: Extent::of(bound_at, bound),
     };
     let mut out = Vec::with_capacity(length);
     out.extend_from_slice(&header.encode());
     out.extend_from_slice(&rules);
     out.resize(bound_at, 0);
-    out.extend_from_slice(&bound);
+    out.extend_from_slice(bound);
     out
 }
 
-fn section(rules: &Rules) -> Vec<u8> {
-    let archived = rkyv::to_bytes::<rancor::Panic>(rules);
-    match archived {
-        Ok(bytes) => bytes.to_vec(),
+fn always<T>(outcome: Result<T, rancor::Panic>) -> T {
+    match outcome {
+        Ok(value) => value,
         Err(never) => match never {},
     }
 }
 
-pub(crate) fn section_of_bound(bound: &Bound) -> Vec<u8> {
-    match rkyv::to_bytes::<rancor::Panic>(bound) {
-        Ok(bytes) => bytes.to_vec(),
-        Err(never) => match never {},
-    }
+/// A catalog comes from upstreams, so its size is not ours to assert.
+pub(crate) fn section_of_bound(bound: &Bound) -> Result<AlignedVec, OpenError> {
+    rkyv::to_bytes::<rancor::Error>(bound)
+        .map_err(|error| OpenError::Layout { section: "catalog", detail: crate::mapping::detail(&error) })
 }
 
 impl Extent {
@@ -162,16 +207,27 @@ impl Extent {
         Extent { offset: offset as u64, length: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() }
     }
 
-    /// The extent as indexes, when it lies within `length` bytes behind the header and is aligned.
-    pub(crate) fn range(&self, section: &'static str, length: usize) -> Result<std::ops::Range<usize>, OpenError> {
-        let outside = || OpenError::Extent { section };
-        let start = usize::try_from(self.offset).map_err(|_| outside())?;
-        let end = usize::try_from(self.length).ok().and_then(|len| start.checked_add(len)).ok_or_else(outside)?;
-        if start < HEADER_BYTES || start % ALIGN != 0 || end > length {
-            return Err(outside());
-        }
-        Ok(start..end)
+    fn end(&self) -> Option<u64> {
+        self.offset.checked_add(self.length)
     }
+
+    fn misplaced(&self, section: &'static str) -> OpenError {
+        OpenError::Extent { section, offset: self.offset, length: self.length }
+    }
+
+    /// As indexes; only asked of an extent that lies inside the file.
+    fn range(&self) -> Range<usize> {
+        self.offset as usize..self.offset as usize + self.length as usize
+    }
+}
+
+/// Where the parts of a file are, as indexes that lie inside of it.
+pub(crate) struct Places {
+    pub rules: Range<usize>,
+    /// Zeros up to the next multiple of [`ALIGN`].
+    pub padding: Range<usize>,
+    /// Empty when the table pins no catalog.
+    pub bound: Range<usize>,
 }
 
 impl Header {
@@ -198,12 +254,24 @@ impl Header {
 
     /// Reads the header of `bytes` and checks it against the file's real length.
     pub fn parse(bytes: &[u8]) -> Result<Header, OpenError> {
+        let header = Header::parse_start(bytes)?;
         let found = bytes.len() as u64;
-        let Some(magic) = bytes.first_chunk::<8>() else { return Err(OpenError::TooShort { found }) };
-        if *magic != MAGIC {
-            return Err(OpenError::NotATable { found: *magic });
+        if header.length != found {
+            return Err(OpenError::Length { expected: header.length, found });
         }
-        let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else { return Err(OpenError::TooShort { found }) };
+        Ok(header)
+    }
+
+    /// Reads the header from the first bytes of a file.
+    pub(crate) fn parse_start(bytes: &[u8]) -> Result<Header, OpenError> {
+        let found = bytes.len() as u64;
+        let magic = &bytes[..bytes.len().min(MAGIC.len())];
+        if !MAGIC.starts_with(magic) {
+            return Err(OpenError::NotATable { found: magic.to_vec() });
+        }
+        let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return Err(OpenError::TooShort { found });
+        };
         let version = u32_at(header, 8);
         if version != FORMAT_VERSION {
             return Err(OpenError::Version { found: version });
@@ -216,10 +284,25 @@ impl Header {
             return Err(OpenError::HeaderDamaged);
         }
         let length = u64_at(header, 16);
-        if length != found {
-            return Err(OpenError::Length { expected: length, found });
+        if length > TABLE_BYTES_MAX {
+            return Err(OpenError::TooLong { found: length });
         }
         Ok(Header { length, rules: extent_at(header, 24), bound: extent_at(header, 72) })
+    }
+
+    /// Where the parts are. There is one place for each: behind the header the rules, padding up to the next
+    /// multiple of [`ALIGN`], the catalog, the end. So no byte of a file escapes a check.
+    pub(crate) fn places(&self) -> Result<Places, OpenError> {
+        let rules_end = self.rules.end().filter(|end| {
+            self.rules.offset == HEADER_BYTES as u64 && self.rules.length > 0 && *end <= self.length
+        });
+        let rules_end = rules_end.ok_or_else(|| self.rules.misplaced("rules"))?;
+        let follows = self.bound.offset == rules_end.next_multiple_of(ALIGN as u64);
+        if !follows || self.bound.end() != Some(self.length) {
+            return Err(self.bound.misplaced("catalog"));
+        }
+        let (rules, bound) = (self.rules.range(), self.bound.range());
+        Ok(Places { padding: rules.end..bound.start, rules, bound })
     }
 }
 

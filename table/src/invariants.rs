@@ -3,27 +3,33 @@
 //! the end of anything.
 
 use strait_policy::ROLES_MAX;
+use strait_policy::roles::CONDITION_DEPTH_MAX;
 
 use crate::bound::{ArchivedBound, ArchivedShelf};
 use crate::file::OpenError;
-use crate::rules::{ArchivedRules, ArchivedTo, ArchivedTransport};
+use crate::rules::{ArchivedConditionOp, ArchivedRules, ArchivedTo, ArchivedTransport};
 
 /// Rules, servers, upstreams and identities are numbered with 16 bits.
 pub const NUMBERED_MAX: usize = u16::MAX as usize;
 
 pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
-    let numbered = [rules.upstreams.len(), rules.servers.len(), rules.identities.len(), rules.policy.rules.len()];
+    let numbered =
+        [rules.upstreams.len(), rules.servers.len(), rules.identities.len(), rules.policy.rules.len()];
     ensure(numbered.iter().all(|count| *count <= NUMBERED_MAX), "more than 65,535 of one kind")?;
     ensure(rules.roles.len() <= ROLES_MAX, "more roles than a role set holds")?;
     ensure(rules.paths.is_sound(rules.servers.len()), "the path index points at a server that is not there")?;
-    for server in rules.servers.iter() {
+    for (index, server) in rules.servers.iter().enumerate() {
         ensure(
             server.auth.iter().all(|identity| (identity.to_native() as usize) < rules.identities.len()),
             "a server names an identity that is not there",
         )?;
         ensure(server.path.starts_with('/'), "a server's path does not begin with `/`")?;
         let found = rules.paths.find(server.path.as_bytes(), |at| rules.servers[at].path == server.path);
-        ensure(found.is_some(), "a server's path is not in the path index")?;
+        ensure(found == Some(index), "a server is not found by its path")?;
+    }
+    for role in rules.roles.iter() {
+        // A malformed condition would be a role nobody has, and a deny to that role would be silent.
+        ensure(is_whole(&role.condition), "a role's condition does not come to one answer")?;
     }
     for rule in rules.policy.rules.iter() {
         if let ArchivedTo::Roles(roles) = &rule.to {
@@ -34,11 +40,39 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
         }
     }
     for upstream in rules.upstreams.iter() {
+        // The first dot of `upstream.name` is where patterns are read from.
+        ensure(
+            !upstream.name.is_empty() && !upstream.name.contains('.'),
+            "an upstream's name is empty or has a dot",
+        )?;
         if let ArchivedTransport::Http { endpoints } = &upstream.transport {
             ensure(!endpoints.is_empty(), "an http upstream has no endpoint")?;
+            let rooted = endpoints.iter().all(|endpoint| endpoint.path.starts_with('/'));
+            ensure(rooted, "an endpoint's path does not begin with `/`")?;
         }
     }
     ensure(!rules.listeners.is_empty(), "there is no listener")
+}
+
+/// Does the program leave exactly one value, within the depth that its evaluation has?
+fn is_whole(condition: &[ArchivedConditionOp]) -> bool {
+    use ArchivedConditionOp::*;
+    let mut depth = 0;
+    for op in condition {
+        let (takes, gives) = match op {
+            Const(_) | IdIs(_) | IdStartsWith(_) | IdEndsWith(_) | InGroup(_) => (0, 1),
+            Not => (1, 1),
+            And | Or => (2, 1),
+        };
+        if depth < takes {
+            return false;
+        }
+        depth = depth - takes + gives;
+        if depth > CONDITION_DEPTH_MAX {
+            return false;
+        }
+    }
+    depth == 1
 }
 
 pub(crate) fn bound(rules: &ArchivedRules, bound: &ArchivedBound) -> Result<(), OpenError> {
@@ -53,7 +87,9 @@ pub(crate) fn bound(rules: &ArchivedRules, bound: &ArchivedBound) -> Result<(), 
 
 fn shelf(rules: &ArchivedRules, bound: &ArchivedBound, shelf: &ArchivedShelf) -> Result<(), OpenError> {
     ensure(shelf.index.is_sound(shelf.items.len()), "a name index points at an item that is not there")?;
-    for item in shelf.items.iter() {
+    for (index, item) in shelf.items.iter().enumerate() {
+        // Also says that names are distinct: what a list shows is what a call finds.
+        ensure(shelf.find(item.exposed.as_bytes()) == Some(index), "an item is not found by its name")?;
         ensure(
             (item.upstream.to_native() as usize) < rules.upstreams.len(),
             "an item belongs to an upstream that is not there",
@@ -65,6 +101,10 @@ fn shelf(rules: &ArchivedRules, bound: &ArchivedBound, shelf: &ArchivedShelf) ->
         ensure(
             item.rules.iter().all(|rule| (rule.to_native() as usize) < rules.policy.rules.len()),
             "an item is spoken of by a rule that is not there",
+        )?;
+        ensure(
+            item.rules.is_sorted_by(|a, b| a < b),
+            "the rules that speak of an item are not in their order",
         )?;
     }
     Ok(())

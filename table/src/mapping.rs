@@ -7,6 +7,7 @@
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -35,25 +36,28 @@ impl Mapping {
     /// Copies `bytes` into a sealed memfd and maps it.
     pub fn seal(bytes: &[u8]) -> Result<Mapping, OpenError> {
         let io = |doing| move |error: rustix::io::Errno| OpenError::Io { doing, error: error.into() };
-        let fd = rustix::fs::memfd_create("strait-table", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .map_err(io("create memory for"))?;
-        let mut file = std::fs::File::from(fd);
-        file.write_all(bytes).map_err(|error| OpenError::Io { doing: "copy", error })?;
-        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)
-            .map_err(io("seal"))?;
         if bytes.is_empty() {
             return Err(OpenError::Io { doing: "map", error: io::ErrorKind::UnexpectedEof.into() });
         }
+        let mut file = std::fs::File::from(memfd().map_err(io("create memory for"))?);
+        // Written before it is sealed and mapped: running out of memory is an error here, not a signal later.
+        file.write_all(bytes).map_err(|error| OpenError::Io { doing: "copy", error })?;
+        rustix::fs::fcntl_add_seals(
+            &file,
+            SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL,
+        )
+        .map_err(io("seal"))?;
+        // Private, because kernels before 6.7 refuse any shared mapping of a file sealed against writing. Nobody
+        // writes, so nothing is copied: workers share the file's pages.
+        //
         // SAFETY: a fresh mapping at an address the kernel chooses, of a file that is sealed and exactly
         // `bytes.len()` long; no other mapping is affected.
         let start = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), bytes.len(), ProtFlags::READ, MapFlags::SHARED, &file, 0)
+            rustix::mm::mmap(std::ptr::null_mut(), bytes.len(), ProtFlags::READ, MapFlags::PRIVATE, &file, 0)
         }
         .map_err(io("map"))?;
-        let start = NonNull::new(start.cast()).ok_or(OpenError::Io {
-            doing: "map",
-            error: io::ErrorKind::AddrNotAvailable.into(),
-        })?;
+        let start = NonNull::new(start.cast())
+            .ok_or(OpenError::Io { doing: "map", error: io::ErrorKind::AddrNotAvailable.into() })?;
         Ok(Mapping { start, length: bytes.len() })
     }
 
@@ -61,6 +65,16 @@ impl Mapping {
         // SAFETY: `start` is the beginning of a live read-only mapping of `length` bytes of sealed memory,
         // which is unmapped only when `self` is dropped.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+}
+
+/// Memory with a descriptor. Hardened kernels demand that it says it will never be executed; kernels before 6.3 do
+/// not know the word.
+fn memfd() -> rustix::io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match rustix::fs::memfd_create("strait-table", flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(rustix::io::Errno::INVAL) => rustix::fs::memfd_create("strait-table", flags),
+        made => made,
     }
 }
 
@@ -90,11 +104,15 @@ impl<T> Section<T>
 where
     T: Portable + for<'a> CheckBytes<HighValidator<'a, rancor::Error>>,
 {
-    /// Validates the bytes at `range` with bytecheck. They may not lie outside of the mapping.
-    pub fn validate(mapping: Arc<Mapping>, range: Range<usize>, section: &'static str) -> Result<Self, OpenError> {
-        let bytes = mapping.bytes().get(range.clone()).ok_or(OpenError::Extent { section })?;
-        rkyv::access::<T, rancor::Error>(bytes)
-            .map_err(|error| OpenError::Layout { section, detail: first_line(&error.to_string()) })?;
+    /// Validates the bytes at `range` with bytecheck. `range` lies inside the mapping; that it begins where a `T`
+    /// may begin follows from pages and sections being aligned, and bytecheck looks at it once more.
+    pub fn validate(
+        mapping: Arc<Mapping>,
+        range: Range<usize>,
+        section: &'static str,
+    ) -> Result<Self, OpenError> {
+        rkyv::access::<T, rancor::Error>(&mapping.bytes()[range.clone()])
+            .map_err(|error| OpenError::Layout { section, detail: detail(&error) })?;
         Ok(Section { mapping, range, archived: PhantomData })
     }
 
@@ -105,6 +123,7 @@ where
     }
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+/// The first line of what rkyv says.
+pub(crate) fn detail(error: &rancor::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }

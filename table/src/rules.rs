@@ -7,12 +7,12 @@
 //! A new or changed field changes the archived layout: bump [`crate::file::FORMAT_VERSION`] and add a
 //! golden file.
 
-use rkyv::{Archive, Serialize};
+use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::names::Names;
 
 /// The whole of a configuration, resolved.
-#[derive(Archive, Serialize, Debug, Default)]
+#[derive(Archive, Deserialize, Serialize, Debug, Default)]
 pub struct Rules {
     pub listeners: Vec<Listener>,
     /// Where the admin endpoints listen, `host:port`.
@@ -31,7 +31,7 @@ pub struct Rules {
     pub sources: Vec<Source>,
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Source {
     /// As written in the including file; the root's is its file name, so that bytes do not depend on
     /// where the config lies.
@@ -40,7 +40,7 @@ pub struct Source {
 }
 
 /// An address that agents connect to.
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Listener {
     pub name: String,
     /// `ip:port`.
@@ -56,7 +56,7 @@ pub struct Listener {
 }
 
 /// A real MCP server.
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Upstream {
     pub name: String,
     pub transport: Transport,
@@ -65,16 +65,18 @@ pub struct Upstream {
     pub timeout: Timeouts,
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub enum Transport {
     /// Replicas of one server.
-    Http { endpoints: Vec<Endpoint> },
+    Http {
+        endpoints: Vec<Endpoint>,
+    },
     Stdio(Stdio),
     Sample(Sample),
 }
 
 /// `http://host:port/path`, taken apart. Only `http` in this version.
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Endpoint {
     pub host: String,
     pub port: u16,
@@ -82,7 +84,7 @@ pub struct Endpoint {
     pub path: String,
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Stdio {
     pub command: String,
     pub args: Vec<String>,
@@ -96,7 +98,7 @@ pub struct Stdio {
 }
 
 /// Who shares a stdio child.
-#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Per {
     Shared,
     Session,
@@ -104,14 +106,14 @@ pub enum Per {
 }
 
 /// A built-in MCP server for the first minute.
-#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sample {
     Stdio,
     Http,
 }
 
 /// Which dialect an upstream speaks.
-#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Era {
     /// Asked once per process or origin.
     Auto,
@@ -121,7 +123,7 @@ pub enum Era {
     Legacy,
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub enum Credential {
     /// `Authorization: Bearer …`
     Bearer(Text),
@@ -132,21 +134,24 @@ pub enum Credential {
 }
 
 /// Text whose parts may be references, resolved by control when the table is loaded.
-#[derive(Archive, Serialize, Debug, Default)]
+#[derive(Archive, Deserialize, Serialize, Debug, Default)]
 pub struct Text {
     pub parts: Vec<TextPart>,
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub enum TextPart {
     Literal(String),
-    Env { name: String, default: Option<String> },
+    Env {
+        name: String,
+        default: Option<String>,
+    },
     Secret(String),
     /// Path as resolved against the file that named it.
     File(String),
 }
 
-#[derive(Archive, Serialize, Debug, Clone, Copy)]
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy)]
 pub struct Timeouts {
     pub connect_ms: u32,
     pub first_byte_ms: u32,
@@ -160,7 +165,7 @@ impl Default for Timeouts {
 }
 
 /// A virtual server: what an agent sees at one path.
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Server {
     pub name: String,
     pub path: String,
@@ -174,7 +179,7 @@ pub struct Server {
     pub instructions: String,
 }
 
-#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
     /// Bare names when the server's patterns reach exactly one upstream, else prefixed.
     Auto,
@@ -186,13 +191,13 @@ pub enum Naming {
 
 /// A glob over `upstream.name` (tools and prompts) or `upstream.uri` (resources); with
 /// [`PatternKind::Resource`] also over the bare URI.
-#[derive(Archive, Serialize, Debug, Clone, PartialEq, Eq)]
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     pub kind: PatternKind,
     pub glob: String,
 }
 
-#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PatternKind {
     Any,
     Tool,
@@ -201,13 +206,13 @@ pub enum PatternKind {
 }
 
 /// A way to learn who calls.
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Identity {
     pub name: String,
     pub method: AuthMethod,
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub enum AuthMethod {
     /// A file of key digests, written by `strait keys`.
     KeyFile { path: String },
@@ -216,20 +221,20 @@ pub enum AuthMethod {
     Generated { keys: Vec<GeneratedKey> },
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct GeneratedKey {
     pub id: String,
     pub groups: Vec<String>,
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Role {
     pub name: String,
     pub condition: Vec<ConditionOp>,
 }
 
 /// The stored form of [`strait_policy::roles::Op`].
-#[derive(Archive, Serialize, Debug, Clone, PartialEq, Eq)]
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, PartialEq, Eq)]
 pub enum ConditionOp {
     Const(bool),
     IdIs(String),
@@ -241,7 +246,7 @@ pub enum ConditionOp {
     Or,
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Policy {
     pub default: Effect,
     pub rules: Vec<Rule>,
@@ -253,14 +258,14 @@ impl Default for Policy {
     }
 }
 
-#[derive(Archive, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     Allow,
     Hold,
     Deny,
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Rule {
     pub id: String,
     pub effect: Effect,
@@ -268,7 +273,7 @@ pub struct Rule {
     pub to: To,
 }
 
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub enum To {
     Everyone,
     /// Indexes into `roles`.
@@ -276,7 +281,7 @@ pub enum To {
 }
 
 /// One JSON line per exchange.
-#[derive(Archive, Serialize, Debug)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct AccessLog {
     pub to: LogTo,
     /// Lines kept per million exchanges; refusals are always kept.
@@ -289,7 +294,7 @@ impl Default for AccessLog {
     }
 }
 
-#[derive(Archive, Serialize, Debug, Clone, PartialEq, Eq)]
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, PartialEq, Eq)]
 pub enum LogTo {
     Off,
     Stdout,

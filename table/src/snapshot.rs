@@ -5,6 +5,8 @@
 //! ([`crate::invariants`]) have all passed. A refresh of an upstream's lists makes a new snapshot that
 //! shares the rules' memory.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,9 +14,10 @@ use strait_policy::authorize::Effect;
 use strait_policy::roles::Op;
 use strait_policy::{Principal, RoleSet, RuleView, Verdict, decide, roles};
 
-use crate::bind::speaks;
+use crate::bind::{bind, speaks};
 use crate::bound::{ArchivedBound, Bound, Kind};
-use crate::file::{Generation, HEADER_BYTES, Header, OpenError, TABLE_BYTES_MAX, section_of_bound};
+use crate::catalog::Catalog;
+use crate::file::{Generation, HEADER_BYTES, Header, OpenError, section_of_bound};
 use crate::invariants;
 use crate::mapping::{Mapping, Section};
 use crate::rules::{ArchivedConditionOp, ArchivedEffect, ArchivedRules, Rules};
@@ -39,34 +42,37 @@ impl Snapshot {
     /// Opens the table at `path`. The file may change afterwards: what was checked stays in use.
     pub fn open(path: &Path) -> Result<Snapshot, OpenError> {
         let io = |error| OpenError::Io { doing: "read", error };
-        let found = std::fs::metadata(path).map_err(io)?.len();
-        if found > TABLE_BYTES_MAX {
-            return Err(OpenError::TooLong { found });
-        }
-        Snapshot::from_bytes(&std::fs::read(path).map_err(io)?)
+        let mut file = File::open(path).map_err(io)?;
+        let mut bytes = Vec::new();
+        file.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut bytes).map_err(io)?;
+        // A file that is no table, however long, is refused by its first bytes; one byte more than the header
+        // promises is enough to see that there is too much.
+        let rest = Header::parse_start(&bytes)?.length.saturating_sub(bytes.len() as u64) + 1;
+        file.take(rest).read_to_end(&mut bytes).map_err(io)?;
+        Snapshot::from_bytes(&bytes)
     }
 
     /// Opens the bytes of a table.
     pub fn from_bytes(bytes: &[u8]) -> Result<Snapshot, OpenError> {
+        // Once for a cheap refusal, then again on the copy that nobody can change.
         Header::parse(bytes)?;
         let mapping = Arc::new(Mapping::seal(bytes)?);
         let header = Header::parse(mapping.bytes())?;
-        let length = mapping.bytes().len();
-        let rules_range = header.rules.range("rules", length)?;
-        check_hash(&mapping.bytes()[rules_range.clone()], &header.rules.blake3, "rules")?;
-        let rules = Section::<ArchivedRules>::validate(mapping.clone(), rules_range, "rules")?;
+        let places = header.places()?;
+        check_hash(&mapping.bytes()[places.rules.clone()], &header.rules.blake3, "rules")?;
+        check_hash(&mapping.bytes()[places.bound.clone()], &header.bound.blake3, "catalog")?;
+        if mapping.bytes()[places.padding].iter().any(|byte| *byte != 0) {
+            return Err(OpenError::Meaning { what: "the padding between its sections is not zero" });
+        }
+        let rules = Section::<ArchivedRules>::validate(mapping.clone(), places.rules, "rules")?;
         invariants::rules(rules.get())?;
         let generation = Generation(header.rules.blake3);
-        if header.bound.length == 0 {
-            let empty = Bound {
-                servers: rules.get().servers.iter().map(|_| Default::default()).collect(),
-                ..Bound::default()
-            };
-            return Snapshot::join(rules, generation, &empty);
+        if places.bound.is_empty() {
+            // Nothing is known of any upstream yet, which is also something to bind to.
+            let (bound, _) = bind(rules.get(), &Catalog::default());
+            return Snapshot::join(rules, generation, &bound);
         }
-        let bound_range = header.bound.range("catalog", length)?;
-        check_hash(&mapping.bytes()[bound_range.clone()], &header.bound.blake3, "catalog")?;
-        let bound = Section::<ArchivedBound>::validate(mapping, bound_range, "catalog")?;
+        let bound = Section::<ArchivedBound>::validate(mapping, places.bound, "catalog")?;
         invariants::bound(rules.get(), bound.get())?;
         Ok(Snapshot { rules, bound, generation, catalog: Generation(header.bound.blake3) })
     }
@@ -76,8 +82,12 @@ impl Snapshot {
         Snapshot::join(self.rules.clone(), self.generation, bound)
     }
 
-    fn join(rules: Section<ArchivedRules>, generation: Generation, bound: &Bound) -> Result<Snapshot, OpenError> {
-        let bytes = section_of_bound(bound);
+    fn join(
+        rules: Section<ArchivedRules>,
+        generation: Generation,
+        bound: &Bound,
+    ) -> Result<Snapshot, OpenError> {
+        let bytes = section_of_bound(bound)?;
         let catalog = Generation(*blake3::hash(&bytes).as_bytes());
         let mapping = Arc::new(Mapping::seal(&bytes)?);
         let bound = Section::<ArchivedBound>::validate(mapping, 0..bytes.len(), "catalog")?;
@@ -120,8 +130,9 @@ impl Snapshot {
         set
     }
 
-    pub(crate) fn rule(&self, index: u16) -> Option<RuleView> {
-        self.rules().policy.rules.get(usize::from(index)).map(|rule| rule_view(index, rule))
+    pub(crate) fn policy_rules(&self) -> impl Iterator<Item = RuleView> + '_ {
+        let rules = self.rules().policy.rules.iter().enumerate();
+        rules.map(|(index, rule)| rule_view(index as u16, rule))
     }
 
     pub(crate) fn default_effect(&self) -> Effect {

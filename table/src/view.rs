@@ -29,7 +29,9 @@ pub struct View {
 impl View {
     /// Decides every item of `server` for `roles`. `None` when there is no such server.
     pub fn of(snapshot: &Snapshot, server: usize, roles: &RoleSet) -> Option<View> {
-        let kind = |kind| KindView::of(snapshot, server, kind, roles);
+        // Unpacked once for all items: with many items and rules this is most of what a view costs.
+        let rules: Vec<RuleView> = snapshot.policy_rules().collect();
+        let kind = |kind| KindView::of(snapshot, server, kind, &rules, roles);
         Some(View {
             tools: kind(Kind::Tool)?,
             prompts: kind(Kind::Prompt)?,
@@ -49,11 +51,22 @@ impl View {
 }
 
 impl KindView {
-    fn of(snapshot: &Snapshot, server: usize, kind: Kind, roles: &RoleSet) -> Option<KindView> {
+    fn of(
+        snapshot: &Snapshot,
+        server: usize,
+        kind: Kind,
+        rules: &[RuleView],
+        roles: &RoleSet,
+    ) -> Option<KindView> {
         let items = &snapshot.bound().servers.get(server)?.shelf(kind).items;
-        let mut view = KindView { visible: vec![0; items.len().div_ceil(64)], ..KindView::default() };
+        let mut view = KindView {
+            visible: vec![0; items.len().div_ceil(64)],
+            verdicts: Vec::with_capacity(items.len()),
+            visible_count: 0,
+        };
         for (index, item) in items.iter().enumerate() {
-            let rules = item.rules.iter().filter_map(|rule| snapshot.rule(rule.to_native()));
+            let rules =
+                item.rules.iter().filter_map(|rule| rules.get(usize::from(rule.to_native())).copied());
             let verdict = decide(snapshot.default_effect(), rules, roles);
             if verdict.is_permit() {
                 view.visible[index / 64] |= 1 << (index % 64);

@@ -1,0 +1,252 @@
+//! Kept tables, one per format version: what an older build wrote is read as it was meant, or refused by version.
+//!
+//! When a test here fails because a type changed, the format changed: docs/TABLE_FORMAT.md says what to do.
+
+use std::path::PathBuf;
+
+use rkyv::rancor;
+use strait_table::bound::{Bound, BoundServer, Item, Shelf};
+use strait_table::file::{FORMAT_VERSION, write};
+use strait_table::names::Names;
+use strait_table::rules::*;
+use strait_table::{OpenError, Snapshot};
+
+const CHANGED: &str = "the archived layout changed. Tables in use would be misread: bump `FORMAT_VERSION`, keep the \
+                       old golden file, and make a new one (docs/TABLE_FORMAT.md, \"Golden files\")";
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn path() -> PathBuf {
+    folder().join(format!("v{FORMAT_VERSION}.table"))
+}
+
+fn kept() -> Vec<u8> {
+    std::fs::read(path()).unwrap_or_else(|error| {
+        panic!("{}: {error}: make it with the test `make_the_golden_file`", path().display())
+    })
+}
+
+#[test]
+#[ignore = "writes the golden file of a new format version"]
+fn make_the_golden_file() {
+    assert!(!path().exists(), "{} exists. {CHANGED}", path().display());
+    std::fs::write(path(), write(&rules(), Some(&bound()))).unwrap();
+}
+
+#[test]
+fn the_same_values_are_written_as_the_same_bytes() {
+    assert!(kept() == write(&rules(), Some(&bound())), "{CHANGED}");
+}
+
+#[test]
+fn the_kept_file_says_what_it_was_made_of() {
+    let snapshot = Snapshot::from_bytes(&kept()).unwrap_or_else(|error| panic!("{error}. {CHANGED}"));
+    let found: Rules = rkyv::deserialize::<_, rancor::Error>(snapshot.rules()).unwrap();
+    assert_eq!(format!("{found:#?}"), format!("{:#?}", rules()), "{CHANGED}");
+    let found: Bound = rkyv::deserialize::<_, rancor::Error>(snapshot.bound()).unwrap();
+    assert_eq!(format!("{found:#?}"), format!("{:#?}", bound()), "{CHANGED}");
+    assert_eq!(snapshot.server_at(b"/support/mcp"), Some(1));
+    let tools = &snapshot.bound().servers[0].tools;
+    assert_eq!(tools.find("git__log".as_bytes()), Some(0));
+    assert_eq!(tools.find(b"log"), None);
+}
+
+#[test]
+fn tables_of_older_versions_are_refused_by_their_version() {
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        match Snapshot::open(&path) {
+            Ok(_) => assert_eq!(path, self::path()),
+            Err(OpenError::Version { found }) => {
+                assert!(found < FORMAT_VERSION);
+                assert_eq!(path, folder().join(format!("v{found}.table")));
+            }
+            Err(error) => panic!("{}: {error}. {CHANGED}", path.display()),
+        }
+    }
+}
+
+/// The golden values hold every variant of everything. A variant that is new has to be added to them, and here.
+#[test]
+fn the_golden_values_use_every_variant() {
+    let text = format!("{:?}{:?}", rules(), bound());
+    let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Bearer Header Basic \
+                    Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Const IdIs \
+                    IdStartsWith IdEndsWith InGroup Not And Or Allow Hold Deny Everyone Roles";
+    // Of `LogTo` a table holds one: the one with content.
+    for variant in variants.split_whitespace() {
+        let whole = |at: usize| {
+            let word = |c: char| c.is_alphanumeric();
+            !text[..at].ends_with(word) && !text[at + variant.len()..].starts_with(word)
+        };
+        assert!(text.match_indices(variant).any(|(at, _)| whole(at)), "{variant} in {text}");
+    }
+}
+
+fn text(part: TextPart) -> Text {
+    Text { parts: vec![TextPart::Literal("a".into()), part] }
+}
+
+fn upstreams() -> Vec<Upstream> {
+    let timeout = Timeouts { connect_ms: 1, first_byte_ms: 2, call_ms: 3 };
+    let upstream = |name: &str, transport, era, credential| Upstream {
+        name: name.into(),
+        transport,
+        era,
+        credential,
+        timeout,
+    };
+    let stdio = |per| {
+        Transport::Stdio(Stdio {
+            command: "uvx".into(),
+            args: vec!["mcp-server-git".into(), "--repository".into(), "/srv/repo".into()],
+            env: vec![
+                ("TOKEN".into(), text(TextPart::Secret("git".into()))),
+                ("HOME".into(), text(TextPart::Env { name: "HOME".into(), default: None })),
+            ],
+            cwd: Some("/srv".into()),
+            per,
+            max: 16,
+            idle_ms: 600_000,
+        })
+    };
+    let endpoint = |host: &str| Endpoint { host: host.into(), port: 8443, path: "/mcp?x=1".into() };
+    let http = || Transport::Http { endpoints: vec![endpoint("crm-a.internal"), endpoint("crm-b.internal")] };
+    let env = TextPart::Env { name: "CRM".into(), default: Some("none".into()) };
+    vec![
+        upstream("git", stdio(Per::Shared), Era::Auto, None),
+        upstream("crm", http(), Era::Modern, Some(Credential::Bearer(text(env)))),
+        upstream(
+            "erp",
+            http(),
+            Era::Legacy,
+            Some(Credential::Header { name: "x-key".into(), value: text(TextPart::File("/run/key".into())) }),
+        ),
+        upstream("hr", http(), Era::Auto, Some(Credential::Basic(Text { parts: Vec::new() }))),
+        upstream("one", stdio(Per::Session), Era::Auto, None),
+        upstream("own", stdio(Per::Principal), Era::Auto, None),
+        upstream("hello", Transport::Sample(Sample::Stdio), Era::Auto, None),
+        upstream("there", Transport::Sample(Sample::Http), Era::Auto, None),
+    ]
+}
+
+fn pattern(kind: PatternKind, glob: &str) -> Pattern {
+    Pattern { kind, glob: glob.into() }
+}
+
+fn servers() -> Vec<Server> {
+    let server = |name: &str, path: &str, naming| Server {
+        name: name.into(),
+        path: path.into(),
+        auth: vec![1, 0],
+        tools: vec![pattern(PatternKind::Tool, "*"), pattern(PatternKind::Any, "crm.get_*")],
+        prompts: vec![pattern(PatternKind::Prompt, "git.*")],
+        resources: vec![pattern(PatternKind::Resource, "file:///*")],
+        naming,
+        instructions: "Be brief: \u{1f980}".into(),
+    };
+    vec![
+        server("default", "/mcp", Naming::Auto),
+        server("support", "/support/mcp", Naming::Prefix),
+        server("open", "/open/mcp", Naming::Bare),
+    ]
+}
+
+fn rules() -> Rules {
+    let role = |name: &str, condition| Role { name: name.into(), condition };
+    let rule = |id: &str, effect, to| Rule {
+        id: id.into(),
+        effect,
+        patterns: vec![pattern(PatternKind::Any, "*.delete_*")],
+        to,
+    };
+    use ConditionOp::*;
+    Rules {
+        listeners: vec![
+            Listener {
+                name: "main".into(),
+                bind: "127.0.0.1:8080".into(),
+                public: Some("https://gw.example".into()),
+                hosts: vec!["gw.example".into(), "localhost".into()],
+                origins: vec!["http://localhost:*".into()],
+            },
+            Listener {
+                name: "other".into(),
+                bind: "[::1]:8082".into(),
+                public: None,
+                hosts: vec!["*".into()],
+                origins: Vec::new(),
+            },
+        ],
+        admin_bind: "127.0.0.1:8081".into(),
+        upstreams: upstreams(),
+        servers: servers(),
+        paths: Names::build(["/mcp", "/support/mcp", "/open/mcp"].into_iter()),
+        identities: vec![
+            Identity { name: "ci".into(), method: AuthMethod::KeyFile { path: "/etc/keys.yaml".into() } },
+            Identity {
+                name: "dev".into(),
+                method: AuthMethod::Generated {
+                    keys: vec![GeneratedKey { id: "you".into(), groups: vec!["everyone".into()] }],
+                },
+            },
+        ],
+        roles: vec![
+            role("staff", vec![InGroup("staff".into()), IdIs("ann".into()), Or]),
+            role("bots", vec![IdStartsWith("bot-".into()), IdEndsWith("@corp".into()), Not, And]),
+            role("nobody", vec![Const(false)]),
+        ],
+        policy: Policy {
+            default: Effect::Deny,
+            rules: vec![
+                rule("reads", Effect::Allow, To::Everyone),
+                rule("big", Effect::Hold, To::Roles(vec![0, 2])),
+                rule("no-drop", Effect::Deny, To::Roles(vec![1])),
+            ],
+        },
+        access_log: AccessLog { to: LogTo::File("/var/log/strait.jsonl".into()), sample_ppm: 250_000 },
+        body_bytes_max: 4 << 20,
+        sources: vec![
+            Source { path: "gateway.yaml".into(), blake3: [7; 32] },
+            Source { path: "teams/a.yaml".into(), blake3: std::array::from_fn(|at| at as u8) },
+        ],
+    }
+}
+
+fn shelf(items: Vec<Item>) -> Shelf {
+    Shelf { index: Names::build(items.iter().map(|item| item.exposed.as_str())), items }
+}
+
+fn bound() -> Bound {
+    let item = |exposed: &str, bare: &str, fragment, rules: &[u16], glob: &str| Item {
+        exposed: exposed.into(),
+        bare: bare.into(),
+        upstream: 1,
+        fragment,
+        rules: rules.to_vec(),
+        glob: glob.into(),
+    };
+    let full = BoundServer {
+        tools: shelf(vec![item("git__log", "log", 0, &[0, 2], ""), item("crm__get", "get", 1, &[], "")]),
+        prompts: shelf(vec![item("review", "review", 2, &[1], "")]),
+        resources: shelf(vec![item("file:///a", "file:///a", 3, &[0, 1, 2], "")]),
+        templates: shelf(vec![item("file:///{p}", "file:///{p}", 4, &[], "file:///*")]),
+        instructions: "# git\nuse it\n".into(),
+        completions: true,
+        logging: true,
+        partial: true,
+    };
+    let fragments = [
+        r#"{"name":"git__log"}"#,
+        r#"{"name":"crm__get"}"#,
+        r#"{"name":"review"}"#,
+        r#"{"uri":"file:///a","name":"a"}"#,
+        r#"{"uriTemplate":"file:///{p}","name":"p"}"#,
+    ];
+    Bound {
+        servers: vec![full, BoundServer::default(), BoundServer::default()],
+        fragments: fragments.map(str::to_owned).into(),
+    }
+}

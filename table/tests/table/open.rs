@@ -1,0 +1,460 @@
+//! What is not a sound table is refused, with these words. A forged file is one whose checksums are right.
+
+use std::path::PathBuf;
+
+use strait_table::bound::{Bound, BoundServer, Item, Shelf};
+use strait_table::file::{ALIGN, Extent, FORMAT_VERSION, HEADER_BYTES, Header, MAGIC, write};
+use strait_table::names::Names;
+use strait_table::rules::*;
+use strait_table::{Snapshot, bind};
+
+use crate::support::*;
+
+/// A table of rules and a bound catalog.
+fn table() -> Vec<u8> {
+    write(&rules(), Some(&bound()))
+}
+
+fn bound() -> Bound {
+    bind(strait_table::snapshot::of_rules(&rules()).unwrap().rules(), &catalog()).0
+}
+
+#[track_caller]
+fn check(bytes: &[u8], expected: &str) {
+    match Snapshot::from_bytes(bytes) {
+        Ok(_) => panic!("opened; expected `{expected}`"),
+        Err(error) => assert_eq!(error.to_string(), expected),
+    }
+}
+
+/// Changes the header and makes its checksum right again.
+fn with_header(bytes: &[u8], change: impl FnOnce(&mut Header)) -> Vec<u8> {
+    let mut header = Header::parse(bytes).unwrap();
+    change(&mut header);
+    [&header.encode()[..], &bytes[HEADER_BYTES..]].concat()
+}
+
+/// The same bytes with every checksum made right.
+fn forged(bytes: &[u8]) -> Vec<u8> {
+    with_header(bytes, |header| {
+        for extent in [&mut header.rules, &mut header.bound] {
+            extent.blake3 = *blake3::hash(&bytes[range(extent)]).as_bytes();
+        }
+    })
+}
+
+fn range(extent: &Extent) -> std::ops::Range<usize> {
+    extent.offset as usize..(extent.offset + extent.length) as usize
+}
+
+#[test]
+fn a_table_opens_with_and_without_a_catalog() {
+    for bytes in [table(), write(&rules(), None)] {
+        let snapshot = Snapshot::from_bytes(&bytes).unwrap();
+        assert_eq!(snapshot.rules().servers[0].path, "/mcp");
+        assert_eq!(snapshot.bound().servers.len(), 1);
+        assert_eq!(forged(&bytes), bytes);
+    }
+}
+
+#[test]
+fn a_truncated_table_is_told() {
+    let table = table();
+    let header =
+        |found: usize| format!("table truncated: expected a header of 256 bytes, found {found} bytes");
+    let rest =
+        |found: usize| format!("table truncated: its header says {} bytes, found {found}", table.len());
+    for length in 0..table.len() {
+        check(&table[..length], &if length < HEADER_BYTES { header(length) } else { rest(length) });
+    }
+}
+
+#[test]
+fn a_foreign_file_is_told() {
+    let magic =
+        |found: &str| format!("not a strait table: expected the magic `STRAIT\\0\\1`, found `{found}`");
+    check(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0", &magic("\\x7fELF\\x02\\x01\\x01\\x00"));
+    check(b"strait: 1\nlisteners: {}\n", &magic("strait: "));
+    check(b"{}", &magic("{}"));
+    check(&[0; 4096], &magic(&"\\x00".repeat(8)));
+    let noise: Vec<u8> = blake3::Hasher::new().finalize_xof().bytes(4096);
+    check(&noise, &magic(&noise[..8].escape_ascii().to_string()));
+    let mut other = table();
+    other[7] = 2;
+    check(&other, &magic("STRAIT\\x00\\x02"));
+}
+
+/// Reads that many bytes.
+trait Bytes {
+    fn bytes(self, count: usize) -> Vec<u8>;
+}
+
+impl Bytes for blake3::OutputReader {
+    fn bytes(mut self, count: usize) -> Vec<u8> {
+        let mut out = vec![0; count];
+        self.fill(&mut out);
+        out
+    }
+}
+
+#[test]
+fn another_version_or_machine_is_told_before_anything_is_read() {
+    let put = |at: usize, value: u32| {
+        let mut bytes = table();
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        bytes
+    };
+    let newer = FORMAT_VERSION + 1;
+    check(
+        &put(8, newer),
+        &format!(
+            "table format {newer} is newer than this strait reads ({FORMAT_VERSION}): upgrade strait, or compile \
+             the table with this version"
+        ),
+    );
+    check(
+        &put(8, 0),
+        &format!("table format 0 is older than this strait reads ({FORMAT_VERSION}): compile it again"),
+    );
+    check(
+        &put(12, 0x4245_2041),
+        "table written for another byte order or pointer width: expected 0x4c452041, found 0x42452041",
+    );
+}
+
+#[test]
+fn every_flipped_bit_is_an_error() {
+    for table in [table(), write(&rules(), None)] {
+        let mut bytes = table.clone();
+        for at in 0..bytes.len() {
+            // Every bit where reading begins, one of eight behind it.
+            for bit in (0..8).filter(|bit| at < HEADER_BYTES || at % 8 == *bit) {
+                bytes[at] ^= 1 << bit;
+                assert!(Snapshot::from_bytes(&bytes).is_err(), "bit {bit} of byte {at}");
+                bytes[at] ^= 1 << bit;
+            }
+        }
+        assert_eq!(bytes, table);
+    }
+}
+
+#[test]
+fn a_damaged_part_is_named() {
+    let flipped = |at: usize| {
+        let mut bytes = table();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let header = Header::parse(&table()).unwrap();
+    for at in [16, 24, 40, 72, 88, 120, HEADER_BYTES - 1] {
+        check(&flipped(at), "table header damaged: its checksum does not match");
+    }
+    check(
+        &flipped(header.rules.offset as usize),
+        "table damaged: the rules section does not match its checksum",
+    );
+    check(
+        &flipped(header.bound.offset as usize),
+        "table damaged: the catalog section does not match its checksum",
+    );
+    // The file's last byte belongs to the catalog, which is the root of its archive.
+    check(&flipped(table().len() - 1), "table damaged: the catalog section does not match its checksum");
+    let bytes = write(&rules(), None);
+    let padded = Header::parse(&bytes).unwrap().rules;
+    assert!(range(&padded).end < bytes.len(), "choose rules that do not end at a multiple of {ALIGN}");
+    let mut bytes = bytes;
+    *bytes.last_mut().unwrap() = 1;
+    check(&bytes, "table damaged: the padding between its sections is not zero");
+}
+
+#[test]
+fn bytes_behind_the_end_are_told() {
+    let bytes = [table(), vec![0]].concat();
+    let length = bytes.len();
+    check(
+        &bytes,
+        &format!("table has bytes after its end: its header says {} bytes, found {length}", length - 1),
+    );
+}
+
+#[test]
+fn sections_have_one_place_each() {
+    let table = table();
+    let header = Header::parse(&table).unwrap();
+    let (rules, bound, length) = (header.rules, header.bound, table.len() as u64);
+    let check = |section: &str, change: fn(&mut Extent, u64)| {
+        let mut told = (0, 0);
+        let bytes = with_header(&table, |header| {
+            let extent = if section == "rules" { &mut header.rules } else { &mut header.bound };
+            change(extent, length);
+            told = (extent.length, extent.offset);
+        });
+        check(
+            &bytes,
+            &format!(
+                "table damaged: the {section} section ({} bytes at {}) is empty, lies outside the file, or does not \
+                 follow what stands before it",
+                told.0, told.1
+            ),
+        );
+    };
+    // Outside of the file, also by an addition that overflows.
+    check("rules", |extent, length| extent.offset = length.next_multiple_of(ALIGN as u64));
+    check("rules", |extent, length| extent.length = length);
+    check("rules", |extent, _| extent.length = u64::MAX);
+    check("rules", |extent, _| extent.offset = u64::MAX - 63);
+    check("catalog", |extent, length| extent.length = length);
+    check("catalog", |extent, _| extent.length = u64::MAX);
+    // Inside the header, unaligned, overlapping, apart, empty.
+    check("rules", |extent, _| extent.offset = 0);
+    check("rules", |extent, _| extent.offset += 1);
+    check("rules", |extent, _| extent.length = 0);
+    check("catalog", |extent, _| extent.offset = HEADER_BYTES as u64);
+    check("catalog", |extent, _| extent.offset -= ALIGN as u64);
+    check("catalog", |extent, _| extent.offset += 1);
+    check("catalog", |extent, _| extent.length -= 1);
+    check("catalog", |extent, _| extent.length = 0);
+    assert!(range(&rules).end <= range(&bound).start);
+    let long = with_header(&table, |header| header.length = 1 << 40);
+    self::check(&long, "table too large: at most 2147483648 bytes, found 1099511627776");
+}
+
+/// Bytecheck's own words follow, which hold addresses.
+#[track_caller]
+fn check_layout(bytes: &[u8], expected: &str) {
+    let error = Snapshot::from_bytes(bytes).unwrap_err().to_string();
+    assert!(error.starts_with(expected), "{error}");
+    assert!(error.len() < 300 && !error.contains('\n'), "{error}");
+}
+
+#[test]
+fn forged_sections_never_pass_as_something_they_are_not() {
+    let table = table();
+    let header = Header::parse(&table).unwrap();
+    let mut layouts = 0;
+    for extent in [header.rules, header.bound] {
+        let mut bytes = table.clone();
+        for at in range(&extent) {
+            let kept = bytes[at];
+            for value in [0, 1, 0x7f, 0x80, 0xff, kept ^ 1, kept ^ 0x40] {
+                bytes[at] = value;
+                match Snapshot::from_bytes(&forged(&bytes)) {
+                    // A changed name is as good as the old one; whoever can write a file can write a table.
+                    Ok(snapshot) => walk(&snapshot),
+                    Err(strait_table::OpenError::Layout { .. }) => layouts += 1,
+                    Err(strait_table::OpenError::Meaning { .. }) => {}
+                    Err(error) => panic!("byte {at}: {error}"),
+                }
+            }
+            bytes[at] = kept;
+        }
+    }
+    assert!(layouts > 100, "{layouts}");
+    let zeroed = |extent: Extent| {
+        let mut bytes = table.clone();
+        bytes[range(&extent)].fill(0xff);
+        forged(&bytes)
+    };
+    check_layout(&zeroed(header.rules), "table damaged: the rules section is not valid: ");
+    check_layout(&zeroed(header.bound), "table damaged: the catalog section is not valid: ");
+    // The catalog in the place of the rules.
+    let bytes = [&table[..HEADER_BYTES], &table[range(&header.bound)]].concat();
+    let moved = Extent { offset: HEADER_BYTES as u64, ..header.bound };
+    let end = (moved.offset + moved.length).next_multiple_of(ALIGN as u64);
+    let mut bytes = bytes;
+    bytes.resize(end as usize, 0);
+    let header = Header {
+        length: end,
+        rules: moved,
+        bound: Extent { offset: end, length: 0, blake3: *blake3::hash(b"").as_bytes() },
+    };
+    bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
+    check_layout(&bytes, "table damaged: the rules section is not valid: ");
+}
+
+/// Reads everything that a worker reads.
+fn walk(snapshot: &Snapshot) {
+    use strait_table::{Kind, View};
+    for (index, server) in snapshot.bound().servers.iter().enumerate() {
+        let view = View::of(snapshot, index, &Default::default()).unwrap();
+        for kind in [Kind::Tool, Kind::Prompt, Kind::Resource, Kind::Template] {
+            for item in view.kind(kind).visible_from(0) {
+                let item = &server.shelf(kind).items[item];
+                assert!(snapshot.bound().fragments.get(item.fragment.to_native() as usize).is_some());
+            }
+        }
+    }
+}
+
+#[test]
+fn forged_rules_are_caught_by_their_meaning() {
+    let check = |expected: &str, change: &dyn Fn(&mut Rules)| {
+        let mut rules = rules();
+        rules.roles = vec![Role { name: "all".into(), condition: vec![ConditionOp::Const(true)] }];
+        change(&mut rules);
+        check(&write(&rules, None), &format!("table damaged: {expected}"));
+    };
+    check("there is no listener", &|rules| rules.listeners.clear());
+    check("a server is not found by its path", &|rules| rules.paths = Names::default());
+    check("a server is not found by its path", &|rules| rules.paths = Names::build(["/other"].into_iter()));
+    check("a server is not found by its path", &|rules| {
+        rules.servers.push(server("again", "/mcp", &["*"]));
+        rules.paths = Names::build(["/mcp", "/mcp"].into_iter());
+    });
+    check("the path index points at a server that is not there", &|rules| {
+        rules.paths = Names::build(["/mcp", "/more"].into_iter());
+    });
+    check("a server's path does not begin with `/`", &|rules| rules.servers[0].path = "mcp".into());
+    check("a server names an identity that is not there", &|rules| rules.servers[0].auth = vec![0]);
+    check("a rule speaks to a role that is not there", &|rules| {
+        rules.policy.rules = vec![rule(Effect::Deny, PatternKind::Any, &["*"], To::Roles(vec![0, 1]))];
+    });
+    check("more roles than a role set holds", &|rules| {
+        rules.roles = (0..257).map(|at| Role { name: at.to_string(), condition: Vec::new() }).collect();
+    });
+    check("more than 65,535 of one kind", &|rules| {
+        rules.policy.rules =
+            (0..65_536).map(|_| rule(Effect::Deny, PatternKind::Any, &[], To::Everyone)).collect();
+    });
+    for condition in [
+        vec![],
+        vec![ConditionOp::Not],
+        vec![ConditionOp::Const(true), ConditionOp::And],
+        vec![ConditionOp::Const(true), ConditionOp::Const(true)],
+        vec![ConditionOp::Const(true); 65].into_iter().chain(vec![ConditionOp::Or; 64]).collect(),
+    ] {
+        check("a role's condition does not come to one answer", &|rules| {
+            rules.roles[0].condition = condition.clone();
+        });
+    }
+    check("an upstream's name is empty or has a dot", &|rules| rules.upstreams[0].name = "a.b".into());
+    check("an upstream's name is empty or has a dot", &|rules| rules.upstreams[0].name = "".into());
+    check("an http upstream has no endpoint", &|rules| {
+        rules.upstreams[0].transport = Transport::Http { endpoints: Vec::new() };
+    });
+    check("an endpoint's path does not begin with `/`", &|rules| {
+        let endpoint = Endpoint { host: "h".into(), port: 1, path: "mcp".into() };
+        rules.upstreams[0].transport = Transport::Http { endpoints: vec![endpoint] };
+    });
+}
+
+#[test]
+fn forged_catalogs_are_caught_by_their_meaning() {
+    let item = || Item {
+        exposed: "git__log".into(),
+        bare: "log".into(),
+        upstream: 0,
+        fragment: 0,
+        rules: vec![0, 2],
+        glob: String::new(),
+    };
+    let check = |expected: &str, change: &dyn Fn(&mut Bound)| {
+        let mut rules = rules();
+        rules.policy.rules =
+            (0..3).map(|_| rule(Effect::Deny, PatternKind::Any, &["x"], To::Everyone)).collect();
+        let tools = Shelf { index: Names::build(["git__log"].into_iter()), items: vec![item()] };
+        let mut bound = Bound {
+            servers: vec![BoundServer { tools, ..BoundServer::default() }],
+            fragments: vec!["{}".into()],
+        };
+        Snapshot::from_bytes(&write(&rules, Some(&bound))).unwrap();
+        change(&mut bound);
+        let expected = format!("table damaged: {expected}");
+        check(&write(&rules, Some(&bound)), &expected);
+        // The same where control brings a catalog, without a file.
+        let error = strait_table::snapshot::of_rules(&rules).unwrap().with_bound(&bound).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    };
+    check("the catalog is of other servers than the rules", &|bound| bound.servers.clear());
+    check("the catalog is of other servers than the rules", &|bound| bound.servers.push(Default::default()));
+    check("a name index points at an item that is not there", &|bound| bound.servers[0].tools.items.clear());
+    check("an item is not found by its name", &|bound| bound.servers[0].tools.index = Names::default());
+    check("an item is not found by its name", &|bound| {
+        bound.servers[0].tools.items.push(item());
+        bound.servers[0].tools.index = Names::build(["git__log", "git__log"].into_iter());
+    });
+    check("an item belongs to an upstream that is not there", &|bound| {
+        bound.servers[0].tools.items[0].upstream = 2
+    });
+    check("an item shows a fragment that is not there", &|bound| bound.fragments.clear());
+    check("an item is spoken of by a rule that is not there", &|bound| {
+        bound.servers[0].tools.items[0].rules = vec![3];
+    });
+    for rules in [vec![2, 0], vec![1, 1]] {
+        check("the rules that speak of an item are not in their order", &|bound| {
+            bound.servers[0].tools.items[0].rules = rules.clone();
+        });
+    }
+}
+
+/// A file of its own, gone with the test.
+struct Kept(PathBuf);
+
+impl Kept {
+    fn new(name: &str, bytes: &[u8]) -> Kept {
+        let path = std::env::temp_dir().join(format!("strait-table-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        Kept(path)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_file_that_changes_after_it_was_opened_changes_nothing() {
+    let table = table();
+    let kept = Kept::new("changed", &table);
+    let snapshot = Snapshot::open(&kept.0).unwrap();
+    let generation = snapshot.generation();
+    // In place, so that a mapping of the file itself would see it, and die of the truncation.
+    std::fs::write(&kept.0, vec![0xff; table.len()]).unwrap();
+    walk(&snapshot);
+    std::fs::write(&kept.0, b"").unwrap();
+    walk(&snapshot);
+    assert_eq!(snapshot.rules().servers[0].path, "/mcp");
+    assert_eq!(snapshot.generation(), generation);
+    let error = Snapshot::open(&kept.0).unwrap_err().to_string();
+    assert_eq!(error, "table truncated: expected a header of 256 bytes, found 0 bytes");
+}
+
+#[test]
+fn opening_reads_no_more_than_the_header_promises() {
+    // These never end.
+    let error = Snapshot::open("/dev/zero".as_ref()).unwrap_err().to_string();
+    assert!(error.starts_with("not a strait table"), "{error}");
+    let mut table = table();
+    let length = table.len();
+    let kept = Kept::new("long", &{
+        table.resize(length + (8 << 20), 0);
+        table
+    });
+    let error = Snapshot::open(&kept.0).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!("table has bytes after its end: its header says {length} bytes, found {}", length + 1)
+    );
+    let error = Snapshot::open("/nowhere/x.table".as_ref()).unwrap_err().to_string();
+    assert_eq!(error, "cannot read the table: No such file or directory (os error 2)");
+}
+
+#[test]
+fn the_same_rules_give_the_same_bytes_and_each_part_its_own_name() {
+    assert_eq!(table(), table());
+    let with = Snapshot::from_bytes(&table()).unwrap();
+    let without = strait_table::snapshot::of_rules(&rules()).unwrap();
+    assert_eq!(with.generation(), without.generation(), "the generation names the rules alone");
+    assert_ne!(with.catalog(), without.catalog());
+    let bound = without.with_bound(&bound()).unwrap();
+    assert_eq!(bound.catalog(), with.catalog(), "a learned catalog is named like a pinned one");
+    let mut other = rules();
+    other.body_bytes_max += 1;
+    let other = strait_table::snapshot::of_rules(&other).unwrap();
+    assert_ne!(other.generation(), without.generation());
+    assert_eq!(other.generation().to_string().len(), 12);
+    assert_eq!(other.generation().to_string().as_bytes(), other.generation().short());
+    assert_eq!(MAGIC, table()[..8]);
+}
