@@ -96,6 +96,7 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
     let references = References { base: &base, secrets: &secrets, env: &|name| std::env::var(name).ok() };
     let plans = reach::plan(&snapshot, &base, &references, &this_program);
     let options = Options {
+        base: base.clone(),
         workers: setup.workers.unwrap_or_else(cores),
         driver: setup.driver,
         force_wrong_worker: setup.force_wrong_worker,

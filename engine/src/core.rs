@@ -211,17 +211,26 @@ impl Core {
             return Err("too many bytes on their way");
         }
         self.inflight.set(self.inflight.get() + 1);
-        Ok(InFlight { core: self.clone() })
+        Ok(InFlight { core: Some(self.clone()) })
     }
 }
 
 /// A place among the exchanges under way; given back when dropped.
 pub struct InFlight {
-    core: Rc<Core>,
+    core: Option<Rc<Core>>,
+}
+
+impl InFlight {
+    /// No place: a question of our own, which no drain waits for.
+    pub fn uncounted() -> InFlight {
+        InFlight { core: None }
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.core.inflight.set(self.core.inflight.get() - 1);
+        if let Some(core) = &self.core {
+            core.inflight.set(core.inflight.get() - 1);
+        }
     }
 }

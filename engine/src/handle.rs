@@ -23,6 +23,8 @@ use tokio::sync::mpsc;
 pub struct Options {
     pub workers: usize,
     pub driver: DriverChoice,
+    /// What relative paths of the table start from: the config's folder.
+    pub base: PathBuf,
     /// Only worker 0 accepts, and everything that has an owner is owned by another worker: every such
     /// request is forced onto the wrong worker first. For tests.
     pub force_wrong_worker: bool,

@@ -1,7 +1,6 @@
 //! Bringing the engine up: choose a driver, bind every listener once per worker, start the threads.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use strait_table::Snapshot;
@@ -73,7 +72,7 @@ pub fn start(
     let destination = match &rules.access_log.to {
         ArchivedLogTo::Off => Destination::Off,
         ArchivedLogTo::Stdout => Destination::Stdout,
-        ArchivedLogTo::File(path) => Destination::File(PathBuf::from(path.as_str())),
+        ArchivedLogTo::File(path) => Destination::File(options.base.join(path.as_str())),
     };
     let listeners = bind(&snapshot, workers, options.force_wrong_worker)?;
     let addresses = listeners

@@ -6,14 +6,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use strait_engine::{DriverChoice, Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Options, Reach};
+use strait_engine::{
+    DriverChoice, Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Options, Reach,
+};
 use strait_policy::Principal;
 use strait_table::catalog::{Catalog, Known};
-use strait_table::rules::{ArchivedAuthMethod, ArchivedTransport};
+use strait_table::rules::{ArchivedAuthMethod, ArchivedText, ArchivedTextPart, ArchivedTransport};
 use strait_table::{Snapshot, bind};
 
 /// How long anything may take on a loaded machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long exchanges under way may take when a gateway ends.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What to start.
 pub struct Setup {
@@ -40,7 +45,9 @@ impl Setup {
 /// `STRAIT_DRIVER=epoll` runs a whole test binary on the other driver.
 fn driver_from_environment() -> DriverChoice {
     match std::env::var("STRAIT_DRIVER") {
-        Ok(choice) => choice.parse().unwrap_or_else(|_| panic!("STRAIT_DRIVER: expected auto, io_uring or epoll")),
+        Ok(choice) => {
+            choice.parse().unwrap_or_else(|_| panic!("STRAIT_DRIVER: expected auto, io_uring or epoll"))
+        }
         Err(_) => DriverChoice::Auto,
     }
 }
@@ -52,6 +59,7 @@ pub struct Gateway {
     state: Arc<Mutex<State>>,
     pub address: SocketAddr,
     pub log: PathBuf,
+    folder: PathBuf,
 }
 
 #[derive(Default)]
@@ -65,6 +73,7 @@ struct State {
 impl Gateway {
     /// Starts a gateway and waits until every upstream has answered or failed.
     pub fn start(setup: Setup) -> Gateway {
+        watch_for_panics();
         let folder = scratch_folder();
         let log = folder.join("access.log");
         let config = folder.join("strait.yaml");
@@ -82,9 +91,11 @@ impl Gateway {
         let options = Options {
             workers: setup.workers,
             driver: setup.driver,
+            base: folder.clone(),
             force_wrong_worker: setup.force_wrong_worker,
         };
-        let (handle, events) = strait_engine::start(options, snapshot.clone(), facts).expect("start the engine");
+        let (handle, events) =
+            strait_engine::start(options, snapshot.clone(), facts).expect("start the engine");
         let handle = Arc::new(handle);
         let state = Arc::new(Mutex::new(State::default()));
         let binder = std::thread::spawn({
@@ -93,8 +104,10 @@ impl Gateway {
         });
         let address = handle.addresses()[0];
         let upstreams = rules.upstreams.len();
-        let gateway = Gateway { handle: Some(handle), binder: Some(binder), state, address, log };
-        wait_for("every upstream to answer or fail", || gateway.state.lock().unwrap().learned.len() == upstreams);
+        let gateway = Gateway { handle: Some(handle), binder: Some(binder), state, address, log, folder };
+        wait_for("every upstream to answer or fail", || {
+            gateway.state.lock().unwrap().learned.len() == upstreams
+        });
         gateway.handle().open();
         gateway
     }
@@ -116,6 +129,11 @@ impl Gateway {
         self.state.lock().unwrap().child_lines.clone()
     }
 
+    /// Begins to drain; [`Gateway::stop`] waits for its end.
+    pub fn drain(&self) {
+        self.handle().drain(DRAIN_DEADLINE);
+    }
+
     /// Drains the gateway and returns its access lines.
     pub fn stop(mut self) -> Vec<serde_json::Value> {
         self.end();
@@ -125,7 +143,8 @@ impl Gateway {
 
     fn end(&mut self) {
         let Some(handle) = self.handle.take() else { return };
-        handle.drain(Duration::from_secs(10));
+        // Harmless after a drain that a test began.
+        handle.drain(DRAIN_DEADLINE);
         if let Some(binder) = self.binder.take() {
             binder.join().expect("the binder ends when all workers have");
         }
@@ -140,10 +159,9 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.end();
+            assert_no_worker_panicked();
         }
-        if let Some(folder) = self.log.parent() {
-            let _ = std::fs::remove_dir_all(folder);
-        }
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -213,7 +231,9 @@ fn facts(snapshot: &Snapshot, setup: &Setup) -> Facts {
             endpoints: endpoints
                 .iter()
                 .map(|endpoint| HttpEndpoint {
-                    address: format!("{}:{}", endpoint.host.as_str(), endpoint.port).parse().expect("an address"),
+                    address: format!("{}:{}", endpoint.host.as_str(), endpoint.port)
+                        .parse()
+                        .expect("an address"),
                     host: format!("{}:{}", endpoint.host.as_str(), endpoint.port),
                     path: endpoint.path.as_str().to_owned(),
                     headers: Vec::new(),
@@ -223,15 +243,44 @@ fn facts(snapshot: &Snapshot, setup: &Setup) -> Facts {
         ArchivedTransport::Stdio(stdio) => Reach::Stdio {
             command: stdio.command.as_str().to_owned(),
             args: stdio.args.iter().map(|arg| arg.as_str().to_owned()).collect(),
-            env: Vec::new(),
+            env: stdio.env.iter().map(|pair| (pair.0.as_str().to_owned(), literal(&pair.1))).collect(),
             cwd: None,
         },
         ArchivedTransport::Sample(_) => Reach::Unreachable("samples are control's".to_owned()),
     });
-    Facts {
-        keys: Arc::new(KeyRing { principals, identities }),
-        reaches: Arc::new(reaches.collect()),
-    }
+    Facts { keys: Arc::new(KeyRing { principals, identities }), reaches: Arc::new(reaches.collect()) }
+}
+
+/// A text of the table that holds no reference.
+fn literal(text: &ArchivedText) -> String {
+    let parts = text.parts.iter().map(|part| match part {
+        ArchivedTextPart::Literal(text) => text.as_str(),
+        _ => panic!("references are control's"),
+    });
+    parts.collect()
+}
+
+/// What workers of any gateway of this process said when they panicked. A worker survives the panic of
+/// a task, so nothing else would show it.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn watch_for_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if std::thread::current().name().is_some_and(|name| name.starts_with("strait-")) {
+                PANICS.lock().unwrap().push(info.to_string());
+            }
+            usual(info);
+        }));
+    });
+}
+
+/// Fails when a worker of any gateway of this process has panicked.
+pub fn assert_no_worker_panicked() {
+    let panics = PANICS.lock().unwrap().clone();
+    assert!(panics.is_empty(), "a worker panicked: {panics:?}");
 }
 
 /// Waits until something is true; fails the test after [`PATIENCE`].
@@ -243,7 +292,8 @@ pub fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-fn scratch_folder() -> PathBuf {
+/// A fresh folder that nobody else uses.
+pub fn scratch_folder() -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("strait-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));

@@ -46,7 +46,7 @@ impl AccessLog {
             .map(|_| {
                 let (give_back, empties) = sync_channel(LOG_BUFFERS_MAX);
                 returns.push(give_back);
-                LogLines::new(Some((full.clone(), empties, returns.len() as u8 - 1)))
+                LogLines::new(Some(Channel { full: full.clone(), empties, owner: returns.len() as u8 - 1 }))
             })
             .collect();
         let writer = std::thread::Builder::new().name("strait-audit".into()).spawn(move || {
@@ -77,15 +77,23 @@ impl AccessLog {
     }
 }
 
+/// Full buffers out, empty ones back.
+struct Channel {
+    full: SyncSender<Vec<u8>>,
+    empties: Receiver<Vec<u8>>,
+    /// Which worker's buffers these are.
+    owner: u8,
+}
+
 /// One worker's end.
 pub struct LogLines {
-    channel: Option<(SyncSender<Vec<u8>>, Receiver<Vec<u8>>, u8)>,
+    channel: Option<Channel>,
     gathering: RefCell<Vec<u8>>,
     dropped: Cell<u64>,
 }
 
 impl LogLines {
-    fn new(channel: Option<(SyncSender<Vec<u8>>, Receiver<Vec<u8>>, u8)>) -> LogLines {
+    fn new(channel: Option<Channel>) -> LogLines {
         let capacity = if channel.is_some() { LOG_FLUSH_BYTES + 8 * 1024 } else { 0 };
         LogLines { channel, gathering: RefCell::new(Vec::with_capacity(capacity)), dropped: Cell::new(0) }
     }
@@ -115,7 +123,7 @@ impl LogLines {
 
     /// Hands over what was gathered. Called from the worker's tick.
     pub fn flush(&self) {
-        let Some((full, empties, owner)) = &self.channel else { return };
+        let Some(Channel { full, empties, owner }) = &self.channel else { return };
         let mut gathering = self.gathering.borrow_mut();
         if gathering.is_empty() {
             return;

@@ -119,10 +119,10 @@ impl Reader<'_> {
     async fn head(&mut self) -> Result<RequestHead, Stop> {
         let mut seen = 0;
         loop {
-            if worth_parsing(&self.buf, seen) {
-                if let Some(head) = parse_request(&self.buf).map_err(Refusal::Head)? {
-                    return Ok(head);
-                }
+            if worth_parsing(&self.buf, seen)
+                && let Some(head) = parse_request(&self.buf).map_err(Refusal::Head)?
+            {
+                return Ok(head);
             }
             seen = self.buf.len();
             if self.buf.len() == self.buf.capacity() {

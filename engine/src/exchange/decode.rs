@@ -23,6 +23,7 @@ pub struct Call {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
 pub enum Asked {
     Message(Message),
     /// DELETE of a session.
@@ -132,10 +133,10 @@ fn legacy_checks(
         return Ok(Revision::negotiate(requested.read(incoming.body, &mut scratch.text)));
     }
     let session = session.ok_or(Refusal::SessionNeeded)?;
-    if let Some(said) = incoming.head.protocol_version {
-        if said.of(incoming.bytes) != session.revision.as_str().as_bytes() {
-            return Err(Refusal::SessionRevision);
-        }
+    if let Some(said) = incoming.head.protocol_version
+        && said.of(incoming.bytes) != session.revision.as_str().as_bytes()
+    {
+        return Err(Refusal::SessionRevision);
     }
     if message.kind == Kind::Request
         && (!message.method.is_known_in(session.revision) || !message.method.from_client())

@@ -60,6 +60,7 @@ pub struct Incoming<'a> {
 }
 
 /// How the story ended, short of a refusal.
+#[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
 pub enum Outcome {
     Reply(Reply),
     /// Another worker owns this session: it tells the story.

@@ -140,17 +140,18 @@ pub fn answer(splices: &mut Splices, envelope: &Envelope, client: &Client<'_>, l
     if let (Some(span), Some(token)) = (envelope.progress_token, client.token) {
         let _ = splices.replace(span, token);
     }
-    if client.modern && legacy {
-        if let Some(open) = envelope.result_open {
-            let _ = splices.replace_with(Span { start: open.after, len: 0 }, |out| {
-                out.extend_from_slice(b"\"resultType\":\"complete\"");
-                if client.method == Method::ResourcesRead {
-                    out.extend_from_slice(b",\"ttlMs\":0,\"cacheScope\":\"private\"");
-                }
-                if !open.empty {
-                    out.push(b',');
-                }
-            });
-        }
+    if client.modern
+        && legacy
+        && let Some(open) = envelope.result_open
+    {
+        let _ = splices.replace_with(Span { start: open.after, len: 0 }, |out| {
+            out.extend_from_slice(b"\"resultType\":\"complete\"");
+            if client.method == Method::ResourcesRead {
+                out.extend_from_slice(b",\"ttlMs\":0,\"cacheScope\":\"private\"");
+            }
+            if !open.empty {
+                out.push(b',');
+            }
+        });
     }
 }

@@ -11,6 +11,7 @@ use crate::core::{Core, InFlight};
 use crate::io::buffer::Buf;
 
 /// One event of a reply.
+#[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
 pub enum Event {
     /// A whole JSON-RPC message of an upstream; it is edited for the client when it leaves.
     Message {

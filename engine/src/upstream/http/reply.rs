@@ -53,6 +53,7 @@ impl Whole {
     }
 }
 
+#[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
 enum Shape {
     Json,
     Events {

@@ -110,10 +110,11 @@ impl Children {
             let idle = now_ms.saturating_sub(slot.used_ms.get()) > self.idle_ms;
             let busy =
                 slot.starting.get() || slot.child.borrow().as_ref().is_some_and(|child| child.is_busy());
-            if idle && !busy {
-                if let Some(child) = slot.child.take() {
-                    child.end(core);
-                }
+            if idle
+                && !busy
+                && let Some(child) = slot.child.take()
+            {
+                child.end(core);
             }
             !idle || busy
         });
