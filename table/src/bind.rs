@@ -5,6 +5,7 @@
 //! its way finds numbers only.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use strait_policy::glob;
 use strait_protocol::Span;
@@ -32,8 +33,14 @@ pub struct BindFinding {
 
 /// Joins `rules` with `catalog`. What cannot be exposed is left out and told.
 pub fn bind(rules: &ArchivedRules, catalog: &Catalog) -> (Bound, Vec<BindFinding>) {
-    let mut binder =
-        Binder { rules, catalog, bound: Bound::default(), interned: HashMap::new(), findings: Vec::new() };
+    let mut binder = Binder {
+        rules,
+        catalog,
+        bound: Bound::default(),
+        interned: HashMap::new(),
+        judged: HashMap::new(),
+        findings: Vec::new(),
+    };
     for server in rules.servers.iter() {
         let bound = binder.server(server);
         binder.bound.servers.push(bound);
@@ -46,7 +53,16 @@ struct Binder<'r> {
     catalog: &'r Catalog,
     bound: Bound,
     interned: HashMap<String, u32>,
+    /// By upstream, kind and place in its list.
+    judged: HashMap<(usize, Kind, usize), Rc<Judged>>,
     findings: Vec<BindFinding>,
+}
+
+/// What is true of a definition whichever server shows it.
+struct Judged {
+    /// Where it says its name.
+    name: Result<Span, &'static str>,
+    rules: Vec<u16>,
 }
 
 impl Binder<'_> {
@@ -109,7 +125,7 @@ impl Binder<'_> {
         for upstream in members.iter().copied() {
             let Some(lists) = self.catalog.upstreams.get(upstream) else { continue };
             let upstream_name = self.rules.upstreams[upstream].name.as_str();
-            for definition in listed(lists, kind) {
+            for (place, definition) in listed(lists, kind).iter().enumerate() {
                 let full = format!("{upstream_name}.{}", definition.name);
                 if !patterns_of(server, kind).iter().any(|p| speaks(p, kind, &full, &definition.name)) {
                     continue;
@@ -120,11 +136,12 @@ impl Binder<'_> {
                     }
                     _ => definition.name.clone(),
                 };
-                let fragment = match (unfit(&definition.name), taken.get(&exposed)) {
-                    (Some(reason), _) => Err(reason),
-                    (None, Some(by)) if *by == upstream => Err("its upstream lists it twice"),
-                    (None, Some(_)) => Err("another upstream exposes this name already"),
-                    (None, None) => self.fragment(definition, kind, &exposed),
+                let judged = self.judge(upstream, kind, place, definition, &full);
+                let fragment = match (judged.name, taken.get(&exposed)) {
+                    (Err(reason), _) => Err(reason),
+                    (Ok(_), Some(by)) if *by == upstream => Err("its upstream lists it twice"),
+                    (Ok(_), Some(_)) => Err("another upstream exposes this name already"),
+                    (Ok(name), None) => self.fragment(definition, name, kind, &exposed),
                 };
                 let fragment = match fragment {
                     Ok(fragment) => fragment,
@@ -143,7 +160,7 @@ impl Binder<'_> {
                     bare: definition.name.clone(),
                     upstream: upstream as u16,
                     fragment,
-                    rules: self.rules_for(kind, &full, &definition.name),
+                    rules: judged.rules.clone(),
                     glob: if kind == Kind::Template {
                         template_glob(&definition.name)
                     } else {
@@ -156,6 +173,23 @@ impl Binder<'_> {
         Shelf { index: Names::build(items.iter().map(|item| item.exposed.as_str())), items }
     }
 
+    fn judge(
+        &mut self,
+        upstream: usize,
+        kind: Kind,
+        place: usize,
+        definition: &Definition,
+        full: &str,
+    ) -> Rc<Judged> {
+        if let Some(judged) = self.judged.get(&(upstream, kind, place)) {
+            return judged.clone();
+        }
+        let name = unfit(&definition.name).map_or_else(|| the_name(definition, kind), Err);
+        let judged = Rc::new(Judged { name, rules: self.rules_for(kind, full, &definition.name) });
+        self.judged.insert((upstream, kind, place), judged.clone());
+        judged
+    }
+
     fn rules_for(&self, kind: Kind, full: &str, bare: &str) -> Vec<u16> {
         let rules = self.rules.policy.rules.iter().enumerate();
         rules
@@ -165,12 +199,18 @@ impl Binder<'_> {
     }
 
     /// The definition with its exposed name, everything else byte for byte.
-    fn fragment(&mut self, definition: &Definition, kind: Kind, exposed: &str) -> Result<u32, &'static str> {
-        let json = definition.json.as_bytes();
-        let value = the_name(json, kind, &definition.name)?;
-        let json = match exposed == definition.name {
-            true => definition.json.clone(),
-            false => renamed(json, value, exposed).ok_or(AMBIGUOUS)?,
+    fn fragment(
+        &mut self,
+        definition: &Definition,
+        name: Span,
+        kind: Kind,
+        exposed: &str,
+    ) -> Result<u32, &'static str> {
+        let json = match kind {
+            Kind::Tool | Kind::Prompt if exposed != definition.name => {
+                renamed(definition.json.as_bytes(), name, exposed).ok_or(AMBIGUOUS)?
+            }
+            _ => definition.json.clone(),
         };
         if let Some(known) = self.interned.get(&json) {
             return Ok(*known);
@@ -227,8 +267,14 @@ fn unfit(name: &str) -> Option<&'static str> {
 const AMBIGUOUS: &str = "its definition does not name it exactly once";
 
 /// Where a definition says its name. What is decided by one name and shown under another would be a hole, so there
-/// must be one place, and it must say `name`.
-fn the_name(json: &[u8], kind: Kind, name: &str) -> Result<Span, &'static str> {
+/// must be one place, and it must say `name`. And it must be JSON: lists are made of definitions, so one that no parser
+/// reads would take those of all other upstreams with it.
+fn the_name(definition: &Definition, kind: Kind) -> Result<Span, &'static str> {
+    let json = definition.json.as_bytes();
+    // Into values, because merely skipping them lets half a surrogate pair pass.
+    if !serde_json::from_slice::<serde_json::Value>(json).is_ok_and(|value| value.is_object()) {
+        return Err("its definition is not a JSON object that every client can read");
+    }
     let key = match kind {
         Kind::Tool | Kind::Prompt => "name",
         Kind::Resource => "uri",
@@ -244,7 +290,7 @@ fn the_name(json: &[u8], kind: Kind, name: &str) -> Result<Span, &'static str> {
     let value = found.ok_or(AMBIGUOUS)?;
     // A key is a string; this reads the value as one.
     let text = Member { key: value, value };
-    if json.get(value.start as usize) == Some(&b'"') && text.key_text(json) == name.as_bytes() {
+    if json.get(value.start as usize) == Some(&b'"') && text.key_text(json) == definition.name.as_bytes() {
         Ok(value)
     } else {
         Err(AMBIGUOUS)

@@ -51,7 +51,7 @@ pub struct Item {
 }
 
 /// What kind of thing an item is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     Tool,
     Prompt,

@@ -213,9 +213,7 @@ fn a_rename_changes_the_name_and_no_other_byte() {
     );
     check("sagt \"ü\"\\", r#"{"name":"sagt \"ü\"\\"}"#, Ok(r#"{"name":"git__sagt \"ü\"\\"}"#));
     for json in [
-        "",
         "{}",
-        "[]",
         r#"{"Name":"log"}"#,
         r#"{"name":"log","name":"log"}"#,
         r#"{"name":"log","n\u0061me":"evil"}"#,
@@ -223,11 +221,24 @@ fn a_rename_changes_the_name_and_no_other_byte() {
         r#"{"name":1}"#,
         r#"{"name":["log"]}"#,
         r#"{"name":{"log":"log"}}"#,
+    ] {
+        check("log", json, ambiguous);
+    }
+    let deep = format!(r#"{{"name":"log","x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    for json in [
+        "",
+        "[]",
+        "null",
         r#"{"name":"log""#,
         r#"{"name":"log"} "x""#,
         r#"{"name":"log",}"#,
+        r#"{"name":"log","x":1..2}"#,
+        r#"{"name":"log","x":"\q"}"#,
+        r#"{"name":"log","x":"\ud800"}"#,
+        r#"{"name":"log","x":1e999}"#,
+        &deep,
     ] {
-        check("log", json, ambiguous);
+        check("log", json, Err("its definition is not a JSON object that every client can read"));
     }
 }
 

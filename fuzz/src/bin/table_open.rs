@@ -1,0 +1,71 @@
+//! Tables: no panic, whatever the bytes; and of what opens, everything a worker may read is there, what a list shows is
+//! what a call finds and may do, and another catalog can be bound to it. Also with the checksums made right, so that
+//! bytecheck and the invariants meet hostile bytes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use strait_policy::{Principal, RoleSet};
+use strait_table::catalog::Catalog;
+use strait_table::file::{HEADER_BYTES, Header};
+use strait_table::{Kind, OpenError, Snapshot, View, bind};
+
+const KINDS: [Kind; 4] = [Kind::Tool, Kind::Prompt, Kind::Resource, Kind::Template];
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(snapshot) = Snapshot::from_bytes(data) {
+        walk(&snapshot);
+    }
+    if let Some(forged) = forged(data) {
+        match Snapshot::from_bytes(&forged) {
+            Ok(snapshot) => walk(&snapshot),
+            Err(OpenError::Layout { .. } | OpenError::Meaning { .. } | OpenError::Extent { .. }) => {}
+            Err(error) => panic!("the checksums are right: {error}"),
+        }
+    }
+});
+
+/// The same sections under a header that is right: the bytes at 24 and 72 still choose how long the rules are.
+fn forged(data: &[u8]) -> Option<Vec<u8>> {
+    let mut header = Header::parse(&strait_table::file::write(&Default::default(), None)).ok()?;
+    let length = data.len() as u64;
+    let word = |at: usize| data.get(at..at + 8)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+    header.length = length;
+    (header.rules.offset, header.rules.length) = (word(24)?, word(32)?);
+    (header.bound.offset, header.bound.length) = (word(72)?, word(80)?);
+    for extent in [&mut header.rules, &mut header.bound] {
+        let end = extent.offset.checked_add(extent.length).filter(|end| *end <= length);
+        let bytes = end.and_then(|end| data.get(extent.offset as usize..end as usize)).unwrap_or_default();
+        extent.blake3 = *blake3::hash(bytes).as_bytes();
+    }
+    Some([&header.encode()[..], data.get(HEADER_BYTES..)?].concat())
+}
+
+fn walk(snapshot: &Snapshot) {
+    let principal = Principal { id: "ann".into(), groups: vec!["staff".into()] };
+    let mut all = RoleSet::default();
+    (0..256).for_each(|role| all.insert(role));
+    let role_sets = [RoleSet::default(), snapshot.roles_of(&principal), all];
+    for (server, rules) in snapshot.rules().servers.iter().enumerate() {
+        assert_eq!(snapshot.server_at(rules.path.as_bytes()), Some(server));
+        for roles in &role_sets {
+            let view = View::of(snapshot, server, roles).expect("a server of the rules is bound");
+            KINDS.iter().for_each(|kind| shelf(snapshot, server, *kind, &view, roles));
+        }
+    }
+    assert!(snapshot.server_at(b"nowhere").is_none());
+    let (bound, _) = bind(snapshot.rules(), &Catalog::default());
+    snapshot.with_bound(&bound).expect("what bind makes is sound");
+}
+
+fn shelf(snapshot: &Snapshot, server: usize, kind: Kind, view: &View, roles: &RoleSet) {
+    let shelf = snapshot.bound().servers[server].shelf(kind);
+    let shown: Vec<usize> = view.kind(kind).visible_from(0).collect();
+    assert_eq!(shown.len(), view.kind(kind).visible_count());
+    for (index, item) in shelf.items.iter().enumerate() {
+        assert_eq!(shelf.find(item.exposed.as_bytes()), Some(index));
+        assert_eq!(shown.contains(&index), view.kind(kind).verdict(index).is_permit());
+        assert!(snapshot.bound().fragments.get(item.fragment.to_native() as usize).is_some());
+        snapshot.decide_uri(usize::from(item.upstream.to_native()), &item.bare, roles);
+    }
+    shelf.find(b"nothing");
+}
