@@ -466,9 +466,15 @@ def access_log_tells_all(running: Running, made: list[Trial]):
     return f"{sum(wanted.values())} calls"
 
 
+def other_worker_owns(running: Running):
+    """Forced, the first worker accepts every connection and the second owns every session."""
+    by = {method: {line["worker"] for line in running.access() if line.get("method") == method} for method in ("initialize", "server/discover")}
+    same({method: sorted(workers) for method, workers in by.items()}, {"initialize": [1], "server/discover": [0]}, "workers by method")
+
+
 def ends_cleanly(running: Running):
     before = descendants(running.process.pid)
-    expect(not [pid for pid, s in before.items() if s[0] == "Z"], "zombies while it runs")
+    expect(not [pid for pid, s in before.items() if s[0] == "Z" and s[1] == running.process.pid], "zombies while it runs")
     same(stop(running.process), 0, "exit status after SIGTERM")
     wait_for("the end of every child", 5, lambda: not still_there(before))
     return f"{len(before)} children gone"
@@ -485,7 +491,8 @@ def try_gateway(tally: Tally, strait: str, gateway: Gateway, work: pathlib.Path,
     chosen = [c for c in CLIENTS if not gateway.clients or c.name.startswith(tuple(gateway.clients))]
     trials = [Trial(client, mode, key, server, work, known) for client in chosen for mode in client.modes
               for key, server in (("full", "default"), ("small", "default"), ("full", "solo"))]
-    at_once = [trial for trial in trials if trial.server == "default"]
+    # The Inspector is a process per request: nothing of it is at once.
+    at_once = [trial for trial in trials if trial.server == "default" and trial.client.name != "inspector"]
     started: list[Running] = []
 
     def start() -> Running:
@@ -510,6 +517,8 @@ def try_gateway(tally: Tally, strait: str, gateway: Gateway, work: pathlib.Path,
             check(f"{trial.client.name} {trial.mode}, {trial.key} at {trial.server}", lambda: trial.judge(trial.start(running)))
         check("all clients at once", lambda: all_at_once(running))
         check("the access log tells of every call", lambda: access_log_tells_all(running, trials + at_once))
+        if "--force-wrong-worker" in gateway.options:
+            check("the other worker owns the sessions", lambda: other_worker_owns(running))
         check("a child's environment is clean", lambda: child_environment_is_clean(running))
         check("a killed child comes back", lambda: killed_child_comes_back(running))
         check("SIGTERM ends it and its children", lambda: ends_cleanly(running))
