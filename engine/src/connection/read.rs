@@ -1,7 +1,8 @@
 //! Reading one request: head, then body, into one buffer.
 //!
 //! The first read of a request is the one that may end by idleness; everything after its first byte
-//! runs against a deadline that ends in a shutdown of the socket, so no byte is ever read and lost.
+//! runs against a deadline that ends the socket's input, so no byte is ever read and lost and the client
+//! can still be told.
 
 use std::rc::Rc;
 
@@ -143,12 +144,13 @@ impl Reader<'_> {
         sent.map_err(|_| Stop::Closed)
     }
 
+    /// The buffer grows with what arrives: announcing a length alone takes no room from others.
     async fn fill_to(&mut self, length: usize) -> Result<(), Stop> {
-        if self.buf.capacity() < length {
-            self.grow(length)?;
-        }
         self.watch = None;
         while self.buf.len() < length {
+            if self.buf.room() == 0 {
+                self.grow(length.min(GROWTH_BYTES_MIN.max(self.buf.capacity() * 2)))?;
+            }
             self.more(BODY_STALL_MS_MAX, Deadline::Renewed).await?;
         }
         Ok(())
@@ -163,6 +165,9 @@ impl Reader<'_> {
         loop {
             let input = self.buf.get(consumed..).unwrap_or_default();
             let step = body.next(input).map_err(|fault| Refusal::Chunks(fault.label()))?;
+            if gathered.room() < step.data.len() && held_bytes() > BUFFERED_BYTES_PER_CORE {
+                return Err(Refusal::Overloaded(TOO_MANY_BYTES).into());
+            }
             gathered.extend_from_slice(input.get(step.data.clone()).unwrap_or_default());
             consumed += step.consumed;
             if gathered.len() > body_bytes_max {
@@ -188,7 +193,7 @@ impl Reader<'_> {
     /// A larger buffer, unless the core holds too much already: what is refused here has not been read.
     fn grow(&mut self, capacity: usize) -> Result<(), Stop> {
         if held_bytes().saturating_add(capacity) > BUFFERED_BYTES_PER_CORE {
-            return Err(Refusal::Overloaded("too many bytes on their way").into());
+            return Err(Refusal::Overloaded(TOO_MANY_BYTES).into());
         }
         let mut larger = Buf::with_capacity(capacity);
         larger.vec().extend_from_slice(&self.buf);
@@ -202,7 +207,7 @@ impl Reader<'_> {
         match (&self.watch, deadline) {
             (Some(watch), Deadline::Renewed) => watch.extend(at),
             (Some(_), Deadline::Fixed) => {}
-            (None, _) => self.watch = Some(self.core.watches.shutdown_at(at, self.connection.stream.fd())),
+            (None, _) => self.watch = Some(self.core.watches.end_input_at(at, self.connection.stream.fd())),
         }
         let (received, buf) = self.connection.stream.recv(std::mem::take(&mut self.buf)).await;
         self.buf = buf;
@@ -213,6 +218,10 @@ impl Reader<'_> {
         }
     }
 }
+
+/// A body that does not fit the first buffer gets at least this.
+const GROWTH_BYTES_MIN: usize = 256 * 1024;
+const TOO_MANY_BYTES: &str = "too many bytes on their way";
 
 enum Deadline {
     /// The whole part must be there in time.

@@ -27,8 +27,8 @@ pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> R
     let head = incoming.head;
     let rules = adopted.snapshot.rules();
     if let Some(listener) = rules.listeners.get(usize::from(incoming.listener)) {
-        let host = head.host.map(|span| span.of(incoming.bytes));
-        if !host.is_some_and(|host| host_allowed(listener, host)) && !head.http10 {
+        // Only HTTP/1.0 may come without one; a foreign one is foreign in every version.
+        if !head.host.map_or(head.http10, |span| host_allowed(listener, span.of(incoming.bytes))) {
             return Err(Refusal::Host);
         }
         if head.origin.is_some_and(|span| !origin_allowed(listener, span.of(incoming.bytes))) {

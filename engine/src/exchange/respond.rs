@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use strait_protocol::http1::write;
+use strait_protocol::http1::{Method as Verb, write};
 use strait_protocol::jsonrpc::SpliceFault;
 use strait_protocol::mcp::{Method, header};
 use strait_protocol::sse;
@@ -32,6 +32,17 @@ pub enum Next {
     Close,
     /// The client may still be sending: close so that it can read what was said.
     Linger,
+}
+
+impl Next {
+    /// A client whose connection ends with this answer may have sent more: the answer must survive it.
+    fn after(sent: Result<(), Gone>, close: bool) -> Next {
+        match sent {
+            Ok(()) if close => Next::Linger,
+            Ok(()) => Next::KeepAlive,
+            Err(Gone) => Next::Close,
+        }
+    }
 }
 
 /// Where an answer's bytes go.
@@ -195,17 +206,26 @@ impl Answer<'_, '_, '_> {
         let method = reply.method();
         self.record.status(200);
         let mut out = Buf::new();
-        let head = write::reply(out.vec(), 200).header("Content-Type", b"application/json").chunked();
-        let head = if self.close { head.connection_close() } else { head };
-        if self.incoming.head.http10 || head.finish().is_err() {
-            // HTTP/1.0 has no way to send what has no length yet.
+        let head = write::reply(out.vec(), 200).header("Content-Type", b"application/json");
+        let chunked = !self.incoming.head.http10;
+        let close = self.close || !chunked;
+        let head = if chunked { head.chunked() } else { head };
+        let head = if close { head.connection_close() } else { head };
+        if head.finish().is_err() {
             return Next::Close;
         }
         let mut event = first;
         loop {
-            write::chunk(out.vec(), event.bytes());
+            if chunked {
+                write::chunk(out.vec(), event.bytes());
+            } else {
+                out.extend_from_slice(event.bytes());
+            }
             if event.is_last() {
-                write::last_chunk(out.vec());
+                if chunked {
+                    write::last_chunk(out.vec());
+                }
+                self.close = close;
                 return self.finish(out).await;
             }
             self.record.sent(out.len());
@@ -258,10 +278,8 @@ impl Answer<'_, '_, '_> {
 
     async fn finish(&mut self, out: Buf) -> Next {
         self.record.sent(out.len());
-        match self.sink.send(self.core, out).await {
-            Ok(()) if !self.close => Next::KeepAlive,
-            Ok(()) | Err(Gone) => Next::Close,
-        }
+        let sent = self.sink.send(self.core, out).await;
+        Next::after(sent, self.close)
     }
 }
 
@@ -276,10 +294,7 @@ async fn empty(core: &Rc<Core>, status: u16, close: bool, sink: &mut Sink<'_>, r
         return Next::Close;
     }
     record.sent(out.len());
-    match sink.send(core, out).await {
-        Ok(()) if !close => Next::KeepAlive,
-        Ok(()) | Err(Gone) => Next::Close,
-    }
+    Next::after(sink.send(core, out).await, close)
 }
 
 /// Says no, and remembers it.
@@ -294,13 +309,10 @@ pub async fn refuse(
     record.status(refusal.status(record.modern));
     let id = record.id.map(|id| id.of(incoming.body));
     let close = !incoming.head.keep_alive || core.draining.get() || refusal.ends_connection();
-    let out = rendered(refusal, id, record.modern, close);
+    let bodiless = incoming.head.method == Verb::Head;
+    let out = rendered(refusal, id, record.modern, close, bodiless);
     record.sent(out.len());
-    match sink.send(core, out).await {
-        Ok(()) if !close => Next::KeepAlive,
-        Ok(()) if refusal.ends_connection() => Next::Linger,
-        Ok(()) | Err(Gone) => Next::Close,
-    }
+    Next::after(sink.send(core, out).await, close)
 }
 
 /// Says no before there is a record to write it in: a hand-over that failed.
@@ -318,10 +330,10 @@ pub async fn refuse_plain(
 
 /// Says no to what could not be read as a request. The caller closes, lingering.
 pub async fn refuse_unread(core: &Rc<Core>, sink: &mut Sink<'_>, refusal: &Refusal) {
-    let _ = sink.send(core, rendered(refusal, None, false, true)).await;
+    let _ = sink.send(core, rendered(refusal, None, false, true, false)).await;
 }
 
-fn rendered(refusal: &Refusal, id: Option<&[u8]>, modern: bool, close: bool) -> Buf {
+fn rendered(refusal: &Refusal, id: Option<&[u8]>, modern: bool, close: bool, bodiless: bool) -> Buf {
     let mut body = Buf::new();
     refusal.append_body(body.vec(), id, modern);
     let mut out = Buf::with_capacity(HEAD_ROOM + body.len());
@@ -332,6 +344,9 @@ fn rendered(refusal: &Refusal, id: Option<&[u8]>, modern: bool, close: bool) -> 
     let head = if close { head.connection_close() } else { head };
     // Every header here is ours, so this cannot fail; an empty answer would close the connection.
     let _ = head.finish();
-    out.vec().extend_from_slice(&body);
+    // An answer to HEAD tells the length of a body that it does not have.
+    if !bodiless {
+        out.vec().extend_from_slice(&body);
+    }
     out
 }

@@ -61,6 +61,13 @@ impl Remembered {
         }
     }
 
+    /// Ends the input alone: whoever waits for bytes is woken with end-of-file, and may still answer.
+    pub(super) fn end_input(self) {
+        if let Some(fd) = self.borrow() {
+            let _ = shutdown(fd, Shutdown::Read);
+        }
+    }
+
     /// True when the peer closed or reset its side, or when the socket itself is gone.
     pub(super) fn peer_closed(self) -> bool {
         self.borrow().is_none_or(peer_closed)

@@ -64,6 +64,12 @@ impl Watches {
         self.insert(deadline_ms, Action::ShutDown(Remembered::of(fd)))
     }
 
+    /// Ends the socket's input at `deadline_ms`, so that whoever waits for bytes can still say that they came too
+    /// late. `fd` as for [`Watches::shutdown_at`].
+    pub fn end_input_at(self: &Rc<Self>, deadline_ms: u64, fd: RawFd) -> Watch {
+        self.insert(deadline_ms, Action::EndInput(Remembered::of(fd)))
+    }
+
     /// Raises `signal` at `deadline_ms`.
     pub fn wake_at(self: &Rc<Self>, deadline_ms: u64, signal: Rc<Signal>) -> Watch {
         self.insert(deadline_ms, Action::Wake(signal))
@@ -207,6 +213,7 @@ struct Slot {
 enum Action {
     None,
     ShutDown(Remembered),
+    EndInput(Remembered),
     Wake(Rc<Signal>),
     CancelIdle(Rc<Idle>),
 }
@@ -221,6 +228,7 @@ impl Slot {
         match &self.action {
             Action::None => {}
             Action::ShutDown(socket) => socket.shut_down(),
+            Action::EndInput(socket) => socket.end_input(),
             Action::Wake(signal) => signal.set(),
             Action::CancelIdle(idle) => idle.cancel(),
         }

@@ -7,6 +7,7 @@
 use memchr::{memchr, memchr2};
 
 use super::HeadFault;
+use super::chunked::is_token_byte;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use crate::{Span, decimal};
 
@@ -46,7 +47,14 @@ impl ContentType {
 /// dribbles its bytes.
 #[inline]
 pub fn worth_parsing(bytes: &[u8], seen: usize) -> bool {
-    bytes.len() > HEAD_BYTES_MAX || bytes.get(seen..).is_some_and(|fresh| memchr(b'\n', fresh).is_some())
+    bytes.len() > HEAD_BYTES_MAX || (seen == 0 && !may_begin(bytes)) || bytes.get(seen..).is_some_and(|fresh| memchr(b'\n', fresh).is_some())
+}
+
+/// Whether these can be the first bytes of a head: a token, or the empty line that some peers send before it. What
+/// cannot (TLS, another protocol) is told so at once and not after the deadline of a head.
+#[inline]
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
+    bytes.first().is_none_or(|byte| is_token_byte(*byte) || matches!(byte, b'\r' | b'\n'))
 }
 
 /// The extent of a complete head: after at most one leading CRLF, up to and including the empty line.

@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use super::HeadFault;
-use super::head::{Connection, ContentType, Delimiters, Framing, Headers, diagnose, frame, once, place};
+use super::head::{Connection, ContentType, Delimiters, Framing, Headers, diagnose, frame, may_begin, once, place};
 use crate::limits::HEADERS_MAX;
 use crate::{Span, decimal};
 
@@ -52,6 +52,9 @@ impl ReplyHead {
 /// Parses a reply head from the start of `bytes`; `None` means that more bytes are needed. Ask
 /// [`super::worth_parsing`] before calling again for the same head.
 pub fn parse_reply(bytes: &[u8]) -> Result<Option<ReplyHead>, HeadFault> {
+    if !may_begin(bytes) {
+        return Err(HeadFault::StatusLineInvalid);
+    }
     let Some(frame) = frame(bytes)? else { return Ok(None) };
     let head = bytes.get(frame.start..frame.end).unwrap_or_default();
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];

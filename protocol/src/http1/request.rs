@@ -7,7 +7,7 @@
 use std::mem::MaybeUninit;
 
 use super::HeadFault;
-use super::head::{Connection, ContentType, Delimiters, Framing, Headers, diagnose, frame, once, place};
+use super::head::{Connection, ContentType, Delimiters, Framing, Headers, diagnose, frame, may_begin, once, place};
 use crate::Span;
 use crate::limits::{HEADERS_MAX, TARGET_BYTES_MAX};
 
@@ -87,6 +87,9 @@ impl RequestHead {
 /// Parses a request head from the start of `bytes`; `None` means that more bytes are needed. Ask
 /// [`super::worth_parsing`] before calling again for the same head.
 pub fn parse_request(bytes: &[u8]) -> Result<Option<RequestHead>, HeadFault> {
+    if !may_begin(bytes) {
+        return Err(HeadFault::RequestLineInvalid);
+    }
     let Some(frame) = frame(bytes)? else { return Ok(None) };
     let head = bytes.get(frame.start..frame.end).unwrap_or_default();
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
