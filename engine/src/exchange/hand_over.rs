@@ -101,6 +101,13 @@ pub fn begin_session(
 
 /// Hands a request over and relays its answer.
 pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: &mut Sink<'_>) -> Next {
+    // The request is under way here too: a drain must not end this worker before the answer has left.
+    let _place = match core.admit() {
+        Ok(place) => place,
+        Err(full) => {
+            return super::respond::refuse_plain(core, incoming, &Refusal::Overloaded(full), sink).await;
+        }
+    };
     let (answer, mut answers) = reply();
     let mut bytes = Vec::with_capacity(incoming.bytes.len() + incoming.body.len());
     bytes.extend_from_slice(incoming.bytes);
@@ -112,16 +119,21 @@ pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: 
         let refusal = Refusal::Overloaded("the worker that owns this session is too busy");
         return super::respond::refuse_plain(core, incoming, &refusal, sink).await;
     }
+    let mut begun = false;
     loop {
         match answers.recv().await {
             Some(Relayed::Bytes(mut bytes)) => {
                 bytes.arrive();
+                begun = true;
                 if sink.send(core, bytes).await.is_err() {
                     return Next::Close;
                 }
             }
             Some(Relayed::End(next)) => return next,
-            // The owner gave up in the middle.
+            // The owner ended before it took the request up, or gave up in the middle.
+            None if !begun => {
+                return super::respond::refuse_plain(core, incoming, &Refusal::Draining, sink).await;
+            }
             None => return Next::Close,
         }
     }
