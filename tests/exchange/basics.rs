@@ -65,11 +65,14 @@ fn a_smaller_role_sees_and_reaches_less() {
     let mut client = Client::connect(gateway.address);
     let list = client.roundtrip(modern("key-small", 1, "tools/list", json!({}))).json();
     assert_eq!(names(&list), ["echo"]);
-    let hidden = client.roundtrip(modern("key-small", 2, "tools/call", json!({"name": "secret", "arguments": {}})));
-    let missing = client.roundtrip(modern("key-small", 2, "tools/call", json!({"name": "secreu", "arguments": {}})));
+    let hidden =
+        client.roundtrip(modern("key-small", 2, "tools/call", json!({"name": "secret", "arguments": {}})));
+    let missing =
+        client.roundtrip(modern("key-small", 2, "tools/call", json!({"name": "secreu", "arguments": {}})));
     assert_eq!(hidden.error(), (-32602, "Unknown tool: secret".to_owned()));
     assert_eq!(missing.error(), (-32602, "Unknown tool: secreu".to_owned()));
-    let same = |answer: &strait_tests::Answer| String::from_utf8_lossy(&answer.body).replace("secreu", "secret");
+    let same =
+        |answer: &strait_tests::Answer| String::from_utf8_lossy(&answer.body).replace("secreu", "secret");
     assert_eq!(same(&hidden), same(&missing), "hidden and unknown read the same");
     assert_eq!(upstream.arrived("tools/call").len(), 0);
     let nobody = client.roundtrip(modern("key-wrong", 3, "tools/list", json!({})));
@@ -101,7 +104,9 @@ fn every_pair_of_eras_works() {
                 let other = client.roundtrip(legacy("key-small", &session, 2, "tools/call", call.clone()));
                 assert_eq!(other.status, 404, "another principal's session is unknown");
                 let bearer = "Bearer key-full";
-                let delete = format!("DELETE /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {bearer}\r\nMcp-Session-Id: {session}\r\n\r\n");
+                let delete = format!(
+                    "DELETE /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {bearer}\r\nMcp-Session-Id: {session}\r\n\r\n"
+                );
                 assert_eq!(client.roundtrip(delete).status, 204);
                 let ended = client.roundtrip(legacy("key-full", &session, 3, "tools/list", json!({})));
                 assert_eq!(ended.status, 404);

@@ -1,3 +1,5 @@
 //! Exchanges through a real engine on real sockets, to scripted upstreams.
 
 mod basics;
+mod common;
+mod smuggling;

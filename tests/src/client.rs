@@ -13,6 +13,12 @@ use crate::gateway::PATIENCE;
 pub struct Client {
     stream: TcpStream,
     unread: Vec<u8>,
+    /// The other side has closed or reset the connection.
+    ended: bool,
+    /// It ended by a reset, which may destroy what was on its way.
+    pub reset: bool,
+    /// Answers 100 so far.
+    pub invitations: usize,
 }
 
 /// One HTTP answer.
@@ -56,7 +62,10 @@ impl Answer {
         let messages = self.messages();
         let error = &messages.last().expect("a message")["error"];
         let code = error["code"].as_i64();
-        (code.unwrap_or_else(|| panic!("no error in {messages:?}")), error["message"].as_str().unwrap_or("").to_owned())
+        (
+            code.unwrap_or_else(|| panic!("no error in {messages:?}")),
+            error["message"].as_str().unwrap_or("").to_owned(),
+        )
     }
 }
 
@@ -66,7 +75,7 @@ impl Client {
         stream.set_nodelay(true).expect("nodelay");
         stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("timeout");
-        Client { stream, unread: Vec::new() }
+        Client { stream, unread: Vec::new(), ended: false, reset: false, invitations: 0 }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -78,15 +87,50 @@ impl Client {
         &self.stream
     }
 
+    /// Sends byte by byte, each in a packet of its own as far as the kernel is willing.
+    pub fn dribble(&mut self, bytes: impl AsRef<[u8]>) {
+        for byte in bytes.as_ref() {
+            self.send([*byte]);
+        }
+    }
+
+    /// Nothing more will be sent.
+    pub fn finish(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// What comes until the other side closes; fails when it does not.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.more() {}
+        assert!(self.ended, "still open; read {:?}", String::from_utf8_lossy(&self.unread));
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Asserts that the other side closes without another byte.
+    pub fn assert_closed(&mut self) {
+        let rest = self.rest();
+        assert!(rest.is_empty(), "unexpected: {:?}", String::from_utf8_lossy(&rest));
+    }
+
     /// Reads one answer; `None` when the connection ended without one.
     pub fn answer(&mut self) -> Option<Answer> {
+        self.answer_to("POST")
+    }
+
+    /// Reads the answer to a request of this HTTP method: one to HEAD has no body.
+    pub fn answer_to(&mut self, method: &str) -> Option<Answer> {
         loop {
             let end = loop {
                 if let Some(at) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
                     break at + 4;
                 }
                 if !self.more() {
-                    assert!(self.unread.is_empty(), "half a head: {:?}", String::from_utf8_lossy(&self.unread));
+                    assert!(self.ended, "no answer in time");
+                    assert!(
+                        self.unread.is_empty(),
+                        "half a head: {:?}",
+                        String::from_utf8_lossy(&self.unread)
+                    );
                     return None;
                 }
             };
@@ -94,10 +138,16 @@ impl Client {
             let mut lines = head.lines();
             let status_line = lines.next().expect("a status line");
             let status: u16 = status_line.split(' ').nth(1).expect("a status").parse().expect("a number");
-            let headers = lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned()));
-            let mut answer = Answer { status, headers: headers.collect(), body: Vec::new(), cut_short: false };
+            let headers =
+                lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned()));
+            let mut answer =
+                Answer { status, headers: headers.collect(), body: Vec::new(), cut_short: false };
             if status == 100 {
+                self.invitations += 1;
                 continue;
+            }
+            if method == "HEAD" {
+                return Some(answer);
             }
             if answer.header("transfer-encoding") == Some("chunked") {
                 self.chunked(&mut answer);
@@ -121,7 +171,8 @@ impl Client {
                 return;
             };
             let line: Vec<u8> = self.unread.drain(..line_end + 2).collect();
-            let size = usize::from_str_radix(std::str::from_utf8(&line).expect("ASCII").trim(), 16).expect("hex");
+            let size =
+                usize::from_str_radix(std::str::from_utf8(&line).expect("ASCII").trim(), 16).expect("hex");
             if self.until(|unread| (unread.len() >= size + 2).then_some(0)).is_none() {
                 answer.body.append(&mut self.unread);
                 answer.cut_short = true;
@@ -146,6 +197,13 @@ impl Client {
         }
     }
 
+    /// Takes what arrives up to and including `end`.
+    pub fn until_unread(&mut self, end: &[u8]) -> Vec<u8> {
+        let at = self.until(|unread| unread.windows(end.len()).position(|window| window == end));
+        let at = at.unwrap_or_else(|| panic!("ended: {:?}", String::from_utf8_lossy(&self.unread)));
+        self.unread.drain(..at + end.len()).collect()
+    }
+
     /// What arrives within a short while, for looking at an answer that has not ended.
     pub fn peek(&mut self, wait: Duration) -> Vec<u8> {
         self.stream.set_read_timeout(Some(wait)).expect("timeout");
@@ -157,13 +215,19 @@ impl Client {
     fn more(&mut self) -> bool {
         let mut chunk = [0; 64 * 1024];
         match self.stream.read(&mut chunk) {
-            Ok(0) => false,
+            Ok(0) => {
+                self.ended = true;
+                false
+            }
             Ok(count) => {
                 self.unread.extend_from_slice(&chunk[..count]);
                 true
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                (self.ended, self.reset) = (true, true);
+                false
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) => panic!("read: {error}"),
         }
@@ -203,8 +267,11 @@ pub fn modern(key: &str, id: i64, method: &str, mut params: Value) -> Vec<u8> {
     params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
     let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
     let bearer = format!("Bearer {key}");
-    let mut headers =
-        vec![("Authorization", bearer.as_str()), ("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", method)];
+    let mut headers = vec![
+        ("Authorization", bearer.as_str()),
+        ("MCP-Protocol-Version", "2026-07-28"),
+        ("Mcp-Method", method),
+    ];
     if let Some(name) = &name {
         headers.push(("Mcp-Name", name));
     }
@@ -221,7 +288,8 @@ pub fn initialize(client: &mut Client, key: &str, version: &str) -> String {
     assert_eq!(answer.json()["result"]["protocolVersion"], version);
     let id = answer.header("mcp-session-id").expect("a session id").to_owned();
     let told = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
-    let answer = client.roundtrip(post(&[("Authorization", &bearer), ("Mcp-Session-Id", &id)], told.as_bytes()));
+    let answer =
+        client.roundtrip(post(&[("Authorization", &bearer), ("Mcp-Session-Id", &id)], told.as_bytes()));
     assert_eq!(answer.status, 202);
     id
 }

@@ -12,4 +12,4 @@ pub mod scripted;
 
 pub use client::{Answer, Client};
 pub use gateway::{Gateway, Setup};
-pub use scripted::{Scripted, Step};
+pub use scripted::{Gate, Scripted, Step};

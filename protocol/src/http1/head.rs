@@ -47,7 +47,9 @@ impl ContentType {
 /// dribbles its bytes.
 #[inline]
 pub fn worth_parsing(bytes: &[u8], seen: usize) -> bool {
-    bytes.len() > HEAD_BYTES_MAX || (seen == 0 && !may_begin(bytes)) || bytes.get(seen..).is_some_and(|fresh| memchr(b'\n', fresh).is_some())
+    bytes.len() > HEAD_BYTES_MAX
+        || (seen == 0 && !may_begin(bytes))
+        || bytes.get(seen..).is_some_and(|fresh| memchr(b'\n', fresh).is_some())
 }
 
 /// Whether these can be the first bytes of a head: a token, or the empty line that some peers send before it. What
