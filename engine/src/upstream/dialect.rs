@@ -92,14 +92,7 @@ fn named(order: &Order<'_>) -> Option<Span> {
 /// A legacy client's call, for a modern server: no capability is declared that this gateway could not
 /// serve on the client's behalf.
 fn add_meta(splices: &mut Splices, order: &Order<'_>) -> Result<(), SpliceFault> {
-    let meta = Meta {
-        protocol_version: Revision::V2026_07_28.as_str(),
-        client_capabilities: b"{}",
-        client_info: Some(CLIENT_INFO.as_bytes()),
-        log_level: None,
-        progress_token: None,
-        traceparent: None,
-    };
+    let meta = our_meta();
     let message = order.message;
     match (message.meta, message.params) {
         (Some(span), _) => {
@@ -124,6 +117,18 @@ fn add_meta(splices: &mut Splices, order: &Order<'_>) -> Result<(), SpliceFault>
             member.extend_from_slice(b"},");
             splices.insert(message.open, &member)
         }
+    }
+}
+
+/// The `_meta` of a request that is this gateway's own, or that it must complete.
+pub fn our_meta() -> Meta<'static> {
+    Meta {
+        protocol_version: Revision::V2026_07_28.as_str(),
+        client_capabilities: b"{}",
+        client_info: Some(CLIENT_INFO.as_bytes()),
+        log_level: None,
+        progress_token: None,
+        traceparent: None,
     }
 }
 

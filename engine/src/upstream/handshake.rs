@@ -4,9 +4,8 @@
 use strait_protocol::jsonrpc::{Envelope, Members, unescape};
 use strait_protocol::mcp::Revision;
 use strait_protocol::mcp::codes;
-use strait_protocol::mcp::meta::Meta;
 
-use super::dialect::CLIENT_INFO;
+use super::dialect::{CLIENT_INFO, our_meta};
 use super::{Era, UpstreamFault};
 
 /// The notification that ends a legacy handshake.
@@ -22,15 +21,7 @@ pub fn initialize(id: i64) -> String {
 pub fn discover(id: i64) -> Vec<u8> {
     let mut out =
         format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"server/discover","params":{{"_meta":"#).into_bytes();
-    Meta {
-        protocol_version: Revision::V2026_07_28.as_str(),
-        client_capabilities: b"{}",
-        client_info: Some(CLIENT_INFO.as_bytes()),
-        log_level: None,
-        progress_token: None,
-        traceparent: None,
-    }
-    .append(&mut out);
+    our_meta().append(&mut out);
     out.extend_from_slice(b"}}");
     out
 }

@@ -22,14 +22,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use strait_protocol::Span;
 use strait_protocol::http1::RequestHead;
-use strait_protocol::jsonrpc::Message;
-use strait_protocol::mcp::Revision;
+use strait_protocol::jsonrpc::{ErrorId, Message, append_error};
+use strait_protocol::mcp::{Method, Revision, codes};
 use strait_table::Snapshot;
 use strait_table::rules::{ArchivedEra, ArchivedPer, ArchivedTransport};
 
 use crate::core::{Core, InFlight};
 use crate::handle::Reach;
+use crate::io::buffer::Buf;
 use crate::io::signal::Signal;
 pub use fault::UpstreamFault;
 pub use reply::{Event, Reply};
@@ -220,27 +222,16 @@ pub async fn call(core: &Rc<Core>, order: &Order<'_>, admitted: InFlight) -> Res
 }
 
 /// The answer to a server's own request: this gateway declared no capability on any client's behalf.
-pub fn decline(
-    message: &[u8],
-    id: strait_protocol::Span,
-    method: Option<strait_protocol::mcp::Method>,
-) -> crate::io::buffer::Buf {
-    use strait_protocol::jsonrpc::{ErrorId, append_error};
-    use strait_protocol::mcp::{Method, codes};
-    let mut out = crate::io::buffer::Buf::new();
+pub fn decline(message: &[u8], id: Span, method: Option<Method>) -> Buf {
+    let mut out = Buf::new();
     let id = id.of(message);
     if method == Some(Method::Ping) {
         out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
         out.extend_from_slice(id);
         out.extend_from_slice(b",\"result\":{}}");
     } else {
-        append_error(
-            out.vec(),
-            ErrorId::Raw(id),
-            codes::METHOD_NOT_FOUND,
-            "the client declared no such capability",
-            None,
-        );
+        let why = "the client declared no such capability";
+        append_error(out.vec(), ErrorId::Raw(id), codes::METHOD_NOT_FOUND, why, None);
     }
     out
 }
