@@ -31,6 +31,15 @@ pub struct Pending {
     pub id: i64,
     pub queue: Queue<Event>,
     pub cancel_when_dropped: bool,
+    /// Its client gave a token; progress on any other call is nobody's.
+    pub wants_progress: bool,
+}
+
+impl Pending {
+    pub fn new(id: i64) -> Pending {
+        let queue = Queue::new(CHILD_QUEUE_MAX);
+        Pending { id, queue, cancel_when_dropped: false, wants_progress: false }
+    }
 }
 
 /// A running child.
@@ -64,16 +73,16 @@ impl Child {
     }
 
     /// Sends a request line and waits for its answer in a queue.
-    pub fn ask(&self, id: i64, cancel_when_dropped: bool, line: Buf) -> Result<Rc<Pending>, UpstreamFault> {
+    pub fn ask(&self, pending: Pending, line: Buf) -> Result<Rc<Pending>, UpstreamFault> {
         if !self.alive.get() {
             return Err(UpstreamFault::Exited(self.ending()));
         }
         if self.pending.borrow().len() >= CHILD_PENDING_MAX {
             return Err(UpstreamFault::Busy { limit: CHILD_PENDING_MAX });
         }
-        let pending = Rc::new(Pending { id, queue: Queue::new(CHILD_QUEUE_MAX), cancel_when_dropped });
         self.tell(line)?;
-        self.pending.borrow_mut().insert(id, pending.clone());
+        let pending = Rc::new(pending);
+        self.pending.borrow_mut().insert(pending.id, pending.clone());
         Ok(pending)
     }
 
@@ -86,11 +95,13 @@ impl Child {
         self.outbox.push(line).map_err(|_| UpstreamFault::Busy { limit: OUTBOX_LINES_MAX })
     }
 
-    /// Nobody waits for this answer any more.
-    pub fn forget(&self, id: i64, cancel: bool) {
-        if self.pending.borrow_mut().remove(&id).is_some() && cancel {
+    /// Nobody waits for this answer any more; with a reason, the child is told so.
+    pub fn forget(&self, id: i64, cancel: Option<&str>) {
+        if self.pending.borrow_mut().remove(&id).is_some()
+            && let Some(reason) = cancel
+        {
             let cancelled = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"the client went away"}}}}"#
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{reason}"}}}}"#
             );
             let _ = self.tell(Buf::from(cancelled.as_bytes()));
         }
@@ -126,7 +137,8 @@ impl Child {
             Some(Kind::Notification) => match envelope.method_known {
                 Some(Method::NotifyProgress) => {
                     let IdValue::Integer(id) = envelope.progress_token_value else { return };
-                    if let Some(pending) = self.pending.borrow().get(&id) {
+                    let pending = self.pending.borrow();
+                    if let Some(pending) = pending.get(&id).filter(|pending| pending.wants_progress) {
                         // A client slower than its server loses progress, not the answer.
                         if pending.queue.len() + 1 < CHILD_QUEUE_MAX {
                             let _ = pending.queue.push(message(line, envelope, false));
@@ -236,7 +248,7 @@ async fn greet(child: &Rc<Child>) -> Result<(), UpstreamFault> {
 }
 
 async fn answered(child: &Rc<Child>, id: i64, line: Buf) -> Result<(Buf, Envelope), UpstreamFault> {
-    let pending = child.ask(id, false, line)?;
+    let pending = child.ask(Pending::new(id), line)?;
     loop {
         match pending.queue.pop().await {
             Some(Event::Message { bytes, envelope, last: true, .. }) => return Ok((bytes, envelope)),

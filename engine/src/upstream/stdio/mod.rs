@@ -205,7 +205,12 @@ pub async fn call(
     let id = upstream.next_id();
     let mut line = Buf::with_capacity(order.body.len() + 512);
     dialect::request(core, order, child.era(), Channel::Shared, id, &mut line)?;
-    let pending = child.ask(id, order.client.is_modern(), line)?;
+    let pending = Pending {
+        cancel_when_dropped: order.client.is_modern(),
+        wants_progress: order.message.progress_token.is_some(),
+        ..Pending::new(id)
+    };
+    let pending = child.ask(pending, line)?;
     // It answered a start and took a call: the next failure starts counting anew.
     slot.backoff_ms.set(CHILD_BACKOFF_MS.0);
     let timeouts = upstream.timeouts;
@@ -264,11 +269,19 @@ impl ChildReply {
                 self.done = event.is_last();
                 Ok(event)
             }
-            Err(Some(())) => Err(match self.watch.cause() {
-                Cause::ClientGone => UpstreamFault::ClientGone,
-                Cause::Deadline if self.began => UpstreamFault::CallTimeout { ms: self.call_ms },
-                Cause::Deadline => UpstreamFault::FirstByteTimeout { ms: self.first_byte_ms },
-            }),
+            Err(Some(())) => {
+                if self.watch.cause() == Cause::ClientGone {
+                    return Err(UpstreamFault::ClientGone);
+                }
+                // It is we who give up, whatever the client's revision: the child may stop.
+                self.done = true;
+                self.child.forget(self.pending.id, Some("no answer in time"));
+                Err(if self.began {
+                    UpstreamFault::CallTimeout { ms: self.call_ms }
+                } else {
+                    UpstreamFault::FirstByteTimeout { ms: self.first_byte_ms }
+                })
+            }
             Err(None) => {
                 self.done = true;
                 Err(UpstreamFault::Exited(self.child.ending()))
@@ -282,7 +295,8 @@ impl Drop for ChildReply {
     /// away is not cancelling.
     fn drop(&mut self) {
         if !self.done {
-            self.child.forget(self.pending.id, self.pending.cancel_when_dropped);
+            let reason = self.pending.cancel_when_dropped.then_some("the client went away");
+            self.child.forget(self.pending.id, reason);
         }
     }
 }
