@@ -3,5 +3,8 @@
 mod basics;
 mod bodies;
 mod common;
+mod drain;
 mod edge;
+mod overload;
 mod smuggling;
+mod upstream_faults;

@@ -71,7 +71,10 @@ impl Answer {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).expect("connect");
+        Client::of(TcpStream::connect(address).expect("connect"))
+    }
+
+    pub fn of(stream: TcpStream) -> Client {
         stream.set_nodelay(true).expect("nodelay");
         stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("timeout");
@@ -202,6 +205,11 @@ impl Client {
         let at = self.until(|unread| unread.windows(end.len()).position(|window| window == end));
         let at = at.unwrap_or_else(|| panic!("ended: {:?}", String::from_utf8_lossy(&self.unread)));
         self.unread.drain(..at + end.len()).collect()
+    }
+
+    /// Waits until at least so many bytes have arrived; they are read later.
+    pub fn wait_for_unread(&mut self, bytes: usize) {
+        self.until(|unread| (unread.len() >= bytes).then_some(0)).expect("more bytes");
     }
 
     /// What arrives within a short while, for looking at an answer that has not ended.
