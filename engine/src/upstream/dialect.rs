@@ -136,6 +136,18 @@ pub fn our_meta() -> Meta<'static> {
 pub const CLIENT_INFO: &str =
     concat!("{\"name\":\"strait\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
 
+/// Plans the id of an error that came without one: a server that could not read the request cannot echo
+/// it, but the client must know which of its calls failed.
+pub fn identify(splices: &mut Splices, bytes: &[u8], client: &Client<'_>) {
+    if let Some(open) = bytes.iter().position(|byte| *byte == b'{') {
+        let _ = splices.replace_with(Span { start: open as u32 + 1, len: 0 }, |out| {
+            out.extend_from_slice(b"\"id\":");
+            out.extend_from_slice(client.id);
+            out.push(b',');
+        });
+    }
+}
+
 /// Plans the edits of an upstream's message for the client. A message that cannot be edited within the
 /// splice limit (there are at most four edits) is left as it is.
 pub fn answer(splices: &mut Splices, envelope: &Envelope, client: &Client<'_>, legacy: bool) {

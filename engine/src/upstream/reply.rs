@@ -145,13 +145,19 @@ impl Reply {
             Source::Local(_) | Source::Elsewhere(_) => false,
         };
         dialect::answer(splices, envelope, client, legacy);
+        if envelope.has_error && envelope.id.is_none() {
+            dialect::identify(splices, event.bytes(), client);
+        }
         event.bytes().len().saturating_add_signed(splices.delta() as isize)
     }
 
-    /// The HTTP status under which a final message goes to the client.
+    /// The HTTP status under which a final message goes to the client: an error under which the upstream
+    /// itself refused the request keeps its status; errors of handlers ride on 200, whatever carried them.
     pub fn status(&self, event: &Event, modern: bool) -> u16 {
-        match event {
-            Event::Message { envelope, .. } if modern && envelope.has_error => {
+        match (event, &self.source) {
+            (Event::Message { envelope, .. }, Source::Http(reply))
+                if modern && envelope.has_error && reply.status() >= 300 =>
+            {
                 envelope.error_code.map_or(200, codes::modern_status)
             }
             _ => 200,

@@ -32,7 +32,9 @@ pub async fn call(
                 Some(Objection::OtherEra) if !mended && upstream.fixed_era.is_none() => {
                     upstream.era.set(None)
                 }
-                Some(_) => return Ok(reply),
+                // Mended once already: what it says, if that is a message, else that it said nothing.
+                Some(_) if reply.explains() => return Ok(reply),
+                Some(_) => return Err(UpstreamFault::Status { status: reply.status() }),
             },
             // Nothing was sent: another replica may do.
             Err(UpstreamFault::Connect(_) | UpstreamFault::ConnectTimeout { .. }) if replicas_left > 1 => {

@@ -161,6 +161,11 @@ impl HttpReply {
         Ok(())
     }
 
+    /// Whether a refusal came with a JSON-RPC error that says why.
+    pub(super) fn explains(&self) -> bool {
+        self.stashed.is_some()
+    }
+
     pub(super) fn objection(&self) -> Option<Objection> {
         let code = self.stashed.as_ref().and_then(|whole| whole.envelope.error_code);
         match (self.era, self.status) {
