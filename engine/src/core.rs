@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use strait_table::{Kind, Snapshot, View};
 use tokio::sync::mpsc;
 
 use crate::audit::LogLines;
+use crate::connection::Seat;
 use crate::handle::{Event, Facts, KeyRing, Level, WorkerFigures};
 use crate::io::clock::Clock;
 use crate::io::mailbox::Post;
@@ -34,6 +36,10 @@ pub struct Core {
     pub stop: Stop,
     pub draining: Cell<bool>,
     pub connections: Cell<usize>,
+    /// Of those, the ones that were answered for the last time and only drop what still comes.
+    pub lingering: Cell<usize>,
+    /// Every connection that is served, so that a drain can let the idle ones go.
+    pub seats: RefCell<HashMap<RawFd, Rc<Seat>>>,
     pub inflight: Cell<usize>,
     pub figures: Arc<WorkerFigures>,
     pub decoder: RefCell<Decoder>,
@@ -149,6 +155,8 @@ impl Core {
             stop: Stop::new(),
             draining: Cell::new(false),
             connections: Cell::new(0),
+            lingering: Cell::new(0),
+            seats: RefCell::default(),
             inflight: Cell::new(0),
             figures: parts.figures,
             decoder: RefCell::new(Decoder::new()),

@@ -7,7 +7,9 @@
 
 mod read;
 
+use std::cell::Cell;
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use strait_protocol::http1::RequestHead;
@@ -26,7 +28,27 @@ pub struct Connection {
     stream: Stream,
     listener: u16,
     peer: IpAddr,
+    seat: Rc<Seat>,
+}
+
+/// What others of this worker may know of a connection: whether it waits for a request, and how to end
+/// that wait.
+#[derive(Default)]
+pub struct Seat {
     idle: Rc<Idle>,
+    /// 0 while it does not wait.
+    waits_since_ms: Cell<u64>,
+}
+
+impl Seat {
+    /// Ends the wait of a connection that has been idle for `idle_ms` since it could have known of a
+    /// drain. What has arrived by then is still served.
+    pub fn dismiss(&self, now_ms: u64, drain_began_ms: u64, idle_ms: u64) {
+        let since_ms = self.waits_since_ms.get();
+        if since_ms > 0 && now_ms.saturating_sub(since_ms.max(drain_began_ms)) >= idle_ms {
+            self.idle.cancel();
+        }
+    }
 }
 
 enum Ended {
@@ -36,22 +58,24 @@ enum Ended {
 
 /// Serves a connection until it closes.
 pub async fn serve(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) {
-    let mut connection = Connection { stream, listener, peer, idle: Rc::new(Idle::new()) };
-    let _counted = Counted::new(&core);
+    let mut connection = Connection { stream, listener, peer, seat: Rc::default() };
+    let _counted = Counted::new(&core, &connection);
     loop {
         match Box::pin(active(&core, &mut connection)).await {
             Ended::Idle => {}
             Ended::Close => return,
         }
-        if connection.stream.readable().await.is_err() {
-            return;
+        match connection.stream.readable_idle(&connection.seat.idle).await {
+            Ok(false) if core.draining.get() => return,
+            Ok(_) => {}
+            Err(_) => return,
         }
     }
 }
 
 /// Answers a connection that is one too many, and closes it.
 pub async fn turn_away(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) {
-    let mut connection = Connection { stream, listener, peer, idle: Rc::new(Idle::new()) };
+    let mut connection = Connection { stream, listener, peer, seat: Rc::default() };
     let refusal = Refusal::Overloaded("too many connections");
     respond::refuse_unread(&core, &mut Sink::Stream(&mut connection.stream), &refusal).await;
     linger(&core, &mut connection.stream, Buf::new()).await;
@@ -108,6 +132,7 @@ async fn answer(core: &Rc<Core>, connection: &mut Connection, request: &Request,
 /// bounded while. Closing at once would reset the connection and destroy what we said.
 async fn linger(core: &Rc<Core>, stream: &mut Stream, mut buf: Buf) {
     let _ = stream.shutdown_write();
+    let _lingering = Lingering::new(core);
     let watch = core.watches.shutdown_at(core.clock.coarse_ms() + LINGER_MS_MAX, stream.fd());
     let mut dropped = 0;
     while dropped < LINGER_BYTES_MAX && !watch.fired() {
@@ -123,17 +148,38 @@ async fn linger(core: &Rc<Core>, stream: &mut Stream, mut buf: Buf) {
 
 struct Counted {
     core: Rc<Core>,
+    fd: RawFd,
 }
 
 impl Counted {
-    fn new(core: &Rc<Core>) -> Counted {
+    fn new(core: &Rc<Core>, connection: &Connection) -> Counted {
         core.connections.set(core.connections.get() + 1);
-        Counted { core: core.clone() }
+        let fd = connection.stream.fd();
+        core.seats.borrow_mut().insert(fd, connection.seat.clone());
+        Counted { core: core.clone(), fd }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         self.core.connections.set(self.core.connections.get() - 1);
+        self.core.seats.borrow_mut().remove(&self.fd);
+    }
+}
+
+struct Lingering {
+    core: Rc<Core>,
+}
+
+impl Lingering {
+    fn new(core: &Rc<Core>) -> Lingering {
+        core.lingering.set(core.lingering.get() + 1);
+        Lingering { core: core.clone() }
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.core.lingering.set(self.core.lingering.get() - 1);
     }
 }

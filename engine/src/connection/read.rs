@@ -103,9 +103,10 @@ impl Reader<'_> {
 
     /// Waits for a request to begin; `false` when the connection has been idle.
     async fn first_bytes(&mut self) -> Result<bool, Stop> {
-        let idle = self.connection.idle.clone();
-        let park_at = self.core.clock.coarse_ms() + PARK_AFTER_MS;
-        let watch = self.core.watches.cancel_idle_at(park_at, idle.clone());
+        let idle = self.connection.seat.idle.clone();
+        let now_ms = self.core.clock.coarse_ms();
+        self.connection.seat.waits_since_ms.set(now_ms.max(1));
+        let watch = self.core.watches.cancel_idle_at(now_ms + PARK_AFTER_MS, idle.clone());
         let (received, buf) = self.connection.stream.recv_idle(std::mem::take(&mut self.buf), &idle).await;
         drop(watch);
         self.buf = buf;
@@ -113,7 +114,10 @@ impl Reader<'_> {
             Received::Idle if self.core.draining.get() => Err(Stop::Closed),
             Received::Idle => Ok(false),
             Received::End | Received::Failed(_) => Err(Stop::Closed),
-            Received::Bytes(_) => Ok(true),
+            Received::Bytes(_) => {
+                self.connection.seat.waits_since_ms.set(0);
+                Ok(true)
+            }
         }
     }
 

@@ -29,7 +29,7 @@ pub enum Parcel {
 }
 
 /// After a drain began: connections that are being made are still accepted for this long, so that a
-/// load balancer which has not noticed yet loses nothing.
+/// load balancer which has not noticed yet loses nothing. An idle connection may send as long as this.
 const LAST_ACCEPTS_MS: u64 = 200;
 
 /// Runs a worker to its end. Called on the worker's own thread, inside the runtime.
@@ -81,9 +81,12 @@ async fn obey(
     }
 }
 
-/// Accepts what is on its way, then nothing more; ends when the last exchange has.
+/// Accepts what is on its way, then nothing more; ends when the last exchange has and the last
+/// connection was told or let go. A worker that ended earlier would leave its clients talking to nobody
+/// for as long as the others have work.
 async fn drain(core: &Rc<Core>, deadline: Duration) {
     core.draining.set(true);
+    let began_ms = core.clock.coarse_ms();
     sleep(Duration::from_millis(LAST_ACCEPTS_MS)).await;
     core.stop.stop();
     let ends_ms = core.clock.coarse_ms() + deadline.as_millis() as u64;
@@ -91,7 +94,12 @@ async fn drain(core: &Rc<Core>, deadline: Duration) {
     // Twice nothing in a row: a request that had arrived but was not yet read shows by then.
     while quiet < 2 && core.clock.coarse_ms() < ends_ms {
         sleep(Duration::from_millis(TICK_MS)).await;
-        quiet = if core.inflight.get() == 0 { quiet + 1 } else { 0 };
+        let now_ms = core.clock.coarse_ms();
+        for seat in core.seats.borrow().values() {
+            seat.dismiss(now_ms, began_ms, LAST_ACCEPTS_MS);
+        }
+        let over = core.inflight.get() == 0 && core.connections.get() == core.lingering.get();
+        quiet = if over { quiet + 1 } else { 0 };
     }
 }
 
