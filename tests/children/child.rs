@@ -27,12 +27,16 @@ impl Script {
 
     /// The upstream `kid` as a line of a config; `stdio` and `more` are further members, each after a comma.
     pub fn kid(&self, era: &str, stdio: &str, more: &str) -> String {
-        let (script, flag) = (self.folder.join("child.py"), self.flag());
+        let (script, flag) = (self.path(), self.flag());
         format!(
             "  kid: {{ stdio: {{ command: python3, args: [\"{}\", {era}, \"{}\"]{stdio} }}{more} }}",
             script.display(),
             flag.display()
         )
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.join("child.py")
     }
 
     /// While this file exists, children exit at once.
@@ -53,7 +57,7 @@ pub fn config(upstreams: &str) -> String {
         r#"
 upstreams:
 {upstreams}
-servers: {{ default: {{ path: /mcp, auth: [staff], tools: ["*"] }} }}
+servers: {{ default: {{ path: /mcp, auth: [staff], tools: ["*"], naming: bare }} }}
 identity: {{ staff: {{ api_keys: ./keys.yaml }} }}
 roles: {{ all: '"full" in principal.groups || "small" in principal.groups' }}
 policy:
