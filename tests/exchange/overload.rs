@@ -17,8 +17,7 @@ fn gateway(workers: usize) -> (Scripted, Gateway) {
     (upstream, gateway)
 }
 
-const HEAD: &str =
-    "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer key-full\r\nContent-Type: application/json\r\n";
+const HEAD: &str = "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer key-full\r\nContent-Type: application/json\r\n";
 
 /// The longest deadline here is 15 s.
 const DEADLINES: Duration = Duration::from_secs(60);
@@ -102,17 +101,26 @@ fn a_body_beyond_the_bytes_of_a_core_is_refused_early() {
         let sending = std::thread::spawn(move || {
             let piece = vec![b' '; 1 << 20];
             for _ in 0..850 {
-                let framed = if chunked { [b"100000\r\n", &piece[..], b"\r\n"].concat() } else { piece.clone() };
+                let framed =
+                    if chunked { [b"100000\r\n", &piece[..], b"\r\n"].concat() } else { piece.clone() };
                 if sender.write_all(&framed).is_err() {
                     return;
                 }
             }
         });
         let answer = client.answer().unwrap_or_else(|| panic!("{framing}: no answer"));
-        assert_eq!((answer.status, reason(&answer).as_str()), (503, "overloaded"), "{framing}: {}", text(&answer));
+        assert_eq!(
+            (answer.status, reason(&answer).as_str()),
+            (503, "overloaded"),
+            "{framing}: {}",
+            text(&answer)
+        );
         assert_eq!(answer.header("retry-after"), Some("1"));
         let (code, message) = answer.error();
-        assert_eq!((code, message.as_str()), (-32603, "gateway: overloaded: too many bytes on their way; retry later"));
+        assert_eq!(
+            (code, message.as_str()),
+            (-32603, "gateway: overloaded: too many bytes on their way; retry later")
+        );
         assert_eq!(answer.json()["error"]["data"]["retryAfter"], 1);
         drop(client);
         sending.join().unwrap();

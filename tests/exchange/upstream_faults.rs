@@ -3,14 +3,16 @@
 //! more often than it was asked.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use strait_tests::client::{initialize, legacy, modern};
 use strait_tests::gateway::wait_for;
-use strait_tests::scripted::{self, Arrived, echoed, event, event_stream, http, initialized, json_reply, method, tools};
+use strait_tests::scripted::{
+    self, Arrived, echoed, event, event_stream, http, initialized, json_reply, method, tools,
+};
 use strait_tests::{Answer, Client, Gate, Gateway, Scripted, Setup, Step};
 
 use crate::common::{KEY, assert_lives, call, config, reason, text};
@@ -22,7 +24,8 @@ fn one(url: &str) -> String {
 }
 
 fn json_head(length: usize) -> Vec<u8> {
-    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n").into_bytes()
+    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n")
+        .into_bytes()
 }
 
 fn sent(bytes: impl Into<Vec<u8>>) -> Vec<Step> {
@@ -54,17 +57,21 @@ fn misbehave(request: &Arrived) -> Vec<Step> {
         "closes in its head" => then(b"HTTP/1.1 200 OK\r\nContent-Ty".to_vec(), Step::Close),
         "closes in its body" => then(whole[..whole.len() - 5].to_vec(), Step::Close),
         "closes in a chunk" => {
-            let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let head =
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
             then([&head[..], b"40\r\n{\"jsonrpc\":"].concat(), Step::Close)
         }
         "closes between chunks" => {
-            let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let head =
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
             let chunk = format!("{:x}\r\n{good}\r\n", good.to_string().len());
             then([&head[..], chunk.as_bytes()].concat(), Step::Close)
         }
         "closes before an event" => then(stream(&[]), Step::Close),
         "closes after an event" => then(stream(&[&progress]), Step::Close),
-        "closes in an event" => then([stream(&[&progress]), b"40\r\ndata: {\"jsonrpc\"".to_vec()].concat(), Step::Close),
+        "closes in an event" => {
+            then([stream(&[&progress]), b"40\r\ndata: {\"jsonrpc\"".to_vec()].concat(), Step::Close)
+        }
         "ends a stream too soon" => sent([stream(&[&progress]), b"0\r\n\r\n".to_vec()].concat()),
         "never answers" => vec![Step::Hang],
         "stops in its head" => then(b"HTTP/1.1 200 OK\r\nContent-Ty".to_vec(), Step::Hang),
@@ -80,7 +87,9 @@ fn misbehave(request: &Arrived) -> Vec<Step> {
         "a folded header" => with_header("X: a\r\n b"),
         "space before colon" => with_header("X : a"),
         "endless head" => sent(format!("HTTP/1.1 200 OK\r\nX: {}", "a".repeat(100_000))),
-        "a bad chunk" => sent("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"),
+        "a bad chunk" => sent(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        ),
         "gzip" => with_header("Content-Encoding: gzip"),
         "HTML" => sent(http(200, "text/html", b"<h1>Hello</h1>")),
         "HTML 500" => sent(http(500, "text/html", b"<h1>Oops</h1>")),
@@ -101,18 +110,38 @@ fn misbehave(request: &Arrived) -> Vec<Step> {
         "no JSON" => sent(http(200, "application/json", b"<html>")),
         "two messages" => sent(http(200, "application/json", format!("{good}{good}").as_bytes())),
         "nothing" => sent(json_head(0)),
-        "a repeated id" => sent(http(200, "application/json", format!(r#"{{"jsonrpc":"2.0","id":{id},"id":{id},"result":{{}}}}"#).as_bytes())),
-        "result and error" => json(json!({"jsonrpc": "2.0", "id": id, "result": {}, "error": {"code": 1, "message": "m"}})),
-        "a deep answer" => sent(http(200, "application/json", format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{}{}}}"#, "[".repeat(600), "]".repeat(600)).as_bytes())),
+        "a repeated id" => sent(http(
+            200,
+            "application/json",
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"id":{id},"result":{{}}}}"#).as_bytes(),
+        )),
+        "result and error" => {
+            json(json!({"jsonrpc": "2.0", "id": id, "result": {}, "error": {"code": 1, "message": "m"}}))
+        }
+        "a deep answer" => sent(http(
+            200,
+            "application/json",
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{}{}}}"#, "[".repeat(600), "]".repeat(600))
+                .as_bytes(),
+        )),
         "a notification" => json(progress),
         "a request" => json(json!({"jsonrpc": "2.0", "id": id, "method": "ping"})),
         "wrong id" => json(json!({"jsonrpc": "2.0", "id": id + 1000, "result": {}})),
         "id as text" => json(json!({"jsonrpc": "2.0", "id": id.to_string(), "result": {}})),
-        "id as fraction" => sent(http(200, "application/json", format!(r#"{{"jsonrpc":"2.0","id":{id}.0,"result":{{}}}}"#).as_bytes())),
+        "id as fraction" => sent(http(
+            200,
+            "application/json",
+            format!(r#"{{"jsonrpc":"2.0","id":{id}.0,"result":{{}}}}"#).as_bytes(),
+        )),
         "null id" => json(json!({"jsonrpc": "2.0", "id": null, "result": {}})),
         "no id" => json(json!({"jsonrpc": "2.0", "result": {}})),
-        "wrong id in a stream" => sent([stream(&[&json!({"jsonrpc": "2.0", "id": id + 1, "result": {}})]), b"0\r\n\r\n".to_vec()].concat()),
-        "no JSON in a stream" => sent([event_stream(), b"c\r\ndata: hello\n\r\n1\r\n\n\r\n0\r\n\r\n".to_vec()].concat()),
+        "wrong id in a stream" => sent(
+            [stream(&[&json!({"jsonrpc": "2.0", "id": id + 1, "result": {}})]), b"0\r\n\r\n".to_vec()]
+                .concat(),
+        ),
+        "no JSON in a stream" => {
+            sent([event_stream(), b"c\r\ndata: hello\n\r\n1\r\n\n\r\n0\r\n\r\n".to_vec()].concat())
+        }
         "" => json_reply(&echoed(request)),
         other => panic!("no such case: {other}"),
     }
@@ -200,7 +229,8 @@ fn every_fault_names_the_upstream_and_leaves_the_next_call_alone() {
             let session = initialize(&mut client, KEY, "2025-11-25");
             for (case, label, words) in CASES {
                 let before = upstream.arrived("tools/call").len();
-                let params = json!({"name": "echo", "arguments": {"case": case}, "_meta": {"progressToken": "t"}});
+                let params =
+                    json!({"name": "echo", "arguments": {"case": case}, "_meta": {"progressToken": "t"}});
                 let answer = client.roundtrip(modern(KEY, 7, "tools/call", params.clone()));
                 assert_names_upstream(&answer, case, label, words);
                 let runs = upstream.arrived("tools/call").len() - before;
@@ -213,7 +243,10 @@ fn every_fault_names_the_upstream_and_leaves_the_next_call_alone() {
                 assert!(next.json()["result"]["content"][0]["text"].as_str().unwrap().contains(case));
             }
             assert_lives(&gateway);
-            let lines = { drop(client); gateway.stop() };
+            let lines = {
+                drop(client);
+                gateway.stop()
+            };
             for (case, label, _) in CASES {
                 assert!(lines.iter().any(|line| line["refused"] == *label), "{case}: no line says {label}");
             }
@@ -229,7 +262,8 @@ fn an_error_without_an_id_answers_the_call_it_was_sent_for() {
             "null" => json_reply(&json!({"jsonrpc": "2.0", "id": null, "error": error})),
             "absent" => json_reply(&json!({"jsonrpc": "2.0", "error": error})),
             "400" => {
-                let body = json!({"jsonrpc": "2.0", "error": {"code": -32602, "message": "cannot read that"}});
+                let body =
+                    json!({"jsonrpc": "2.0", "error": {"code": -32602, "message": "cannot read that"}});
                 sent(http(400, "application/json", body.to_string().as_bytes()))
             }
             "stream" => {
@@ -264,9 +298,13 @@ fn an_upstreams_own_errors_pass_as_they_are() {
         let gateway = Gateway::start(Setup::new(one(&upstream.url())));
         let mut client = Client::connect(gateway.address);
         let session = initialize(&mut client, KEY, "2025-11-25");
-        for (code, status, shown) in
-            [("-32602", "200", 200), ("-32603", "200", 200), ("-32000", "200", 200), ("7", "200", 200), ("-32602", "400", 400)]
-        {
+        for (code, status, shown) in [
+            ("-32602", "200", 200),
+            ("-32603", "200", 200),
+            ("-32000", "200", 200),
+            ("7", "200", 200),
+            ("-32602", "400", 400),
+        ] {
             let arguments = json!({"code": code, "status": status});
             let answer = client.roundtrip(call(7, arguments.clone()));
             let error = json!({"code": code.parse::<i64>().unwrap(), "message": "mine", "data": {"x": 1.5}});
@@ -323,8 +361,10 @@ fn a_servers_own_requests_are_answered_by_the_gateway() {
             return sent(scripted::ACCEPTED);
         }
         let ping = json!({"jsonrpc": "2.0", "id": "ping-1", "method": "ping"});
-        let sample = json!({"jsonrpc": "2.0", "id": "sample-1", "method": "sampling/createMessage", "params": {}});
-        let events = [event_stream(), event(&ping), event(&sample), event(&echoed(request)), b"0\r\n\r\n".to_vec()];
+        let sample =
+            json!({"jsonrpc": "2.0", "id": "sample-1", "method": "sampling/createMessage", "params": {}});
+        let events =
+            [event_stream(), event(&ping), event(&sample), event(&echoed(request)), b"0\r\n\r\n".to_vec()];
         sent(events.concat())
     };
     let lists = scripted::legacy(script.clone());
@@ -352,7 +392,10 @@ fn an_upstream_may_go_and_come_back_in_another_era() {
         let answer = client.roundtrip(call(7, json!({})));
         let found = reason(&answer);
         // The first may meet the connection that has just closed.
-        assert!(["upstream_connect", "upstream_closed", "upstream_send"].contains(&found.as_str()), "{found}");
+        assert!(
+            ["upstream_connect", "upstream_closed", "upstream_send"].contains(&found.as_str()),
+            "{found}"
+        );
     }
     let answer = client.roundtrip(call(7, json!({})));
     assert_names_upstream(&answer, "down", "upstream_connect", "is it running?");
@@ -361,13 +404,21 @@ fn an_upstream_may_go_and_come_back_in_another_era() {
     let mut upstream = Scripted::start_at(address, scripted::legacy(|request| json_reply(&echoed(request))));
     for n in 0..4 {
         let answer = client.roundtrip(call(7, json!({"n": n})));
-        assert_eq!(answer.json()["result"]["content"][0]["text"], format!("{{\"n\":{n}}}"), "{}", text(&answer));
+        assert_eq!(
+            answer.json()["result"]["content"][0]["text"],
+            format!("{{\"n\":{n}}}"),
+            "{}",
+            text(&answer)
+        );
     }
     assert!(!upstream.arrived("initialize").is_empty());
     // Replaced by a modern one between two calls, without a moment of being down that we could notice.
     upstream.stop();
-    let upstream = Scripted::start_at(address, scripted::modern(tools(), |request| json_reply(&echoed(request))));
-    wait_for("a call to the new server", || client.roundtrip(call(7, json!({}))).json()["result"].is_object());
+    let upstream =
+        Scripted::start_at(address, scripted::modern(tools(), |request| json_reply(&echoed(request))));
+    wait_for("a call to the new server", || {
+        client.roundtrip(call(7, json!({}))).json()["result"].is_object()
+    });
     assert!(!upstream.arrived("tools/call").is_empty());
     assert_lives(&gateway);
 }
@@ -394,12 +445,19 @@ fn one_dead_upstream_among_several_spoils_nothing() {
     assert!(faults[3].contains("not a JSON-RPC message"), "{faults:?}");
     let mut client = Client::connect(gateway.address);
     let list = client.roundtrip(modern(KEY, 1, "tools/list", json!({}))).json();
-    let names: Vec<&str> = list["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = list["result"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["good__echo", "good__slow", "good__secret"]);
-    let answer = client.roundtrip(modern(KEY, 2, "tools/call", json!({"name": "good__echo", "arguments": {"n": 1}})));
+    let answer =
+        client.roundtrip(modern(KEY, 2, "tools/call", json!({"name": "good__echo", "arguments": {"n": 1}})));
     assert_eq!(answer.json()["result"]["content"][0]["text"], "{\"n\":1}");
     assert_eq!(good.arrived("tools/call")[0].header("Mcp-Name"), Some("echo"), "it is told its own name");
-    let answer = client.roundtrip(modern(KEY, 2, "tools/call", json!({"name": "dead__echo", "arguments": {}})));
+    let answer =
+        client.roundtrip(modern(KEY, 2, "tools/call", json!({"name": "dead__echo", "arguments": {}})));
     assert_eq!(answer.error(), (-32602, "Unknown tool: dead__echo".into()));
     assert_lives(&gateway);
 }
@@ -491,9 +549,17 @@ fn large(id_first: bool, bytes: usize) -> (String, String) {
     let unit = r#"{"$defs":{"x":[1.50,"\u00e9\n"]},"é":null,"n":12345678901234567890},"#;
     let items = format!("[{}0]", unit.repeat(bytes / unit.len()));
     if id_first {
-        ("{ \"id\" : ".to_owned(), format!(" , \"jsonrpc\":\"2.0\", \"result\":{{\"structuredContent\":{items},\"content\":[]}}}}"))
+        (
+            "{ \"id\" : ".to_owned(),
+            format!(" , \"jsonrpc\":\"2.0\", \"result\":{{\"structuredContent\":{items},\"content\":[]}}}}"),
+        )
     } else {
-        (format!("{{\"result\":{{\"structuredContent\":{items},\"content\":[]}},\"jsonrpc\":\"2.0\",\"id\":"), "}\n".to_owned())
+        (
+            format!(
+                "{{\"result\":{{\"structuredContent\":{items},\"content\":[]}},\"jsonrpc\":\"2.0\",\"id\":"
+            ),
+            "}\n".to_owned(),
+        )
     }
 }
 
@@ -525,7 +591,10 @@ fn a_large_answer_streams_through_byte_for_byte() {
                     Step::Send([framed(rest), end].concat()),
                 ]
             });
-            let gateway = Gateway::start(Setup { workers: 1, ..Setup::new(one(&upstream.url()).replace("call: 1s", "call: 60s")) });
+            let gateway = Gateway::start(Setup {
+                workers: 1,
+                ..Setup::new(one(&upstream.url()).replace("call: 1s", "call: 60s"))
+            });
             let mut client = Client::connect(gateway.address);
             client.send(call(7, json!({})));
             // Most of what the upstream has sent is here while the rest has not been made yet.
@@ -555,9 +624,13 @@ fn a_large_answer_that_turns_out_wrong_is_cut_short() {
         let id = request.body["id"].as_i64().unwrap();
         let (before, after) = large(false, 1_000_000);
         match request.argument("case") {
-            "wrong id" => sent(http(200, "application/json", format!("{before}{}{after}", id + 1).as_bytes())),
+            "wrong id" => {
+                sent(http(200, "application/json", format!("{before}{}{after}", id + 1).as_bytes()))
+            }
             "no id" => sent(http(200, "application/json", before.replace(",\"id\":", "}").as_bytes())),
-            "garbage behind" => sent(http(200, "application/json", format!("{before}{id}{after}x").as_bytes())),
+            "garbage behind" => {
+                sent(http(200, "application/json", format!("{before}{id}{after}x").as_bytes()))
+            }
             "ends inside" => sent(http(200, "application/json", before.as_bytes())),
             "closes inside" => {
                 let whole = http(200, "application/json", format!("{before}{id}{after}").as_bytes());
@@ -591,8 +664,12 @@ fn a_large_answer_reaches_a_client_of_http_1_0() {
     });
     let gateway = Gateway::start(Setup::new(one(&upstream.url())));
     let mut client = Client::connect(gateway.address);
-    let answer = client.roundtrip(String::from_utf8(call(7, json!({}))).unwrap().replace("HTTP/1.1", "HTTP/1.0"));
-    assert_eq!((answer.status, answer.header("transfer-encoding"), answer.header("connection")), (200, None, Some("close")));
+    let answer =
+        client.roundtrip(String::from_utf8(call(7, json!({}))).unwrap().replace("HTTP/1.1", "HTTP/1.0"));
+    assert_eq!(
+        (answer.status, answer.header("transfer-encoding"), answer.header("connection")),
+        (200, None, Some("close"))
+    );
     assert_eq!(answer.json()["id"], 7);
     assert_lives(&gateway);
 }
@@ -601,7 +678,13 @@ fn a_large_answer_reaches_a_client_of_http_1_0() {
 fn events_are_read_whatever_their_line_ends_and_cuts() {
     let upstream = Scripted::modern(|request| {
         let case = request.argument("case").to_owned();
-        let end = if case.contains("CRLF") { "\r\n" } else if case.contains("CR") { "\r" } else { "\n" };
+        let end = if case.contains("CRLF") {
+            "\r\n"
+        } else if case.contains("CR") {
+            "\r"
+        } else {
+            "\n"
+        };
         let big = if case.contains("big") { "b".repeat(1_000_000) } else { "é\u{1f600}".to_owned() };
         let answer = json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {"content": [{"type": "text", "text": big}]}});
         let note = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "hi"}});
@@ -609,8 +692,21 @@ fn events_are_read_whatever_their_line_ends_and_cuts() {
         let halves = note.to_string();
         let (one, two) = halves.split_at(halves.find(",\"params\"").unwrap() + 1);
         let stream = [
-            "\u{feff}id: 1", "data:", "retry: 10", "", ": comment", "", &format!("data: {one}"), "id: 2", &format!("data: {two}"),
-            "event: message", "", "unknown: x", &format!("data:{answer}"), "", "",
+            "\u{feff}id: 1",
+            "data:",
+            "retry: 10",
+            "",
+            ": comment",
+            "",
+            &format!("data: {one}"),
+            "id: 2",
+            &format!("data: {two}"),
+            "event: message",
+            "",
+            "unknown: x",
+            &format!("data:{answer}"),
+            "",
+            "",
         ]
         .join(end);
         if case.contains("bytewise") {
@@ -644,11 +740,14 @@ fn a_client_that_goes_away_ends_the_call_upstream() {
         "" => json_reply(&echoed(request)),
         _ => vec![Step::Hang],
     });
-    let gateway = Gateway::start(Setup::new(one(&upstream.url()).replace("500ms, call: 1s", "60s, call: 60s")));
+    let gateway =
+        Gateway::start(Setup::new(one(&upstream.url()).replace("500ms, call: 1s", "60s, call: 60s")));
     let mut client = Client::connect(gateway.address);
     client.send(call(7, json!({"case": "hang"})));
     wait_for("the call", || upstream.arrived("tools/call").len() == 1);
-    let inflight = || gateway.handle().figures().iter().map(|worker| worker.inflight.load(Ordering::Relaxed)).sum::<u64>();
+    let inflight = || {
+        gateway.handle().figures().iter().map(|worker| worker.inflight.load(Ordering::Relaxed)).sum::<u64>()
+    };
     wait_for("the call to be under way", || inflight() == 1);
     drop(client);
     wait_for("the call to end", || inflight() == 0);

@@ -98,7 +98,7 @@ async fn drain(core: &Rc<Core>, deadline: Duration) {
         for seat in core.seats.borrow().values() {
             seat.dismiss(now_ms, began_ms, LAST_ACCEPTS_MS);
         }
-        let over = core.inflight.get() == 0 && core.connections.get() == core.lingering.get();
+        let over = core.inflight.get() == 0 && core.connections.get() <= core.lingering.get();
         quiet = if over { quiet + 1 } else { 0 };
     }
 }

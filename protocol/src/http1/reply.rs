@@ -4,7 +4,9 @@
 use std::mem::MaybeUninit;
 
 use super::HeadFault;
-use super::head::{Connection, ContentType, Delimiters, Framing, Headers, diagnose, frame, may_begin, once, place};
+use super::head::{
+    Connection, ContentType, Delimiters, Framing, Headers, diagnose, frame, may_begin, once, place,
+};
 use crate::limits::HEADERS_MAX;
 use crate::{Span, decimal};
 

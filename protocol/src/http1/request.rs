@@ -7,7 +7,9 @@
 use std::mem::MaybeUninit;
 
 use super::HeadFault;
-use super::head::{Connection, ContentType, Delimiters, Framing, Headers, diagnose, frame, may_begin, once, place};
+use super::head::{
+    Connection, ContentType, Delimiters, Framing, Headers, diagnose, frame, may_begin, once, place,
+};
 use crate::Span;
 use crate::limits::{HEADERS_MAX, TARGET_BYTES_MAX};
 
