@@ -9,6 +9,7 @@ mod roles;
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -22,8 +23,12 @@ const CONNECTIONS: usize = 16;
 /// Measured requests per connection.
 const REQUESTS: usize = 500;
 
+/// The counters are the process's, so one test runs at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn an_exchange_allocates_nothing_in_steady_state() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let bench = Bench::start();
     let mut client = bench.client("call", REQUESTS);
     client.warm();
@@ -55,6 +60,7 @@ fn an_exchange_enters_the_kernel_at_most_two_and_a_half_times() {
         println!("the budget speaks of io_uring");
         return;
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let bench = Bench::start();
     let mut client = bench.client("call", REQUESTS);
     client.warm();
