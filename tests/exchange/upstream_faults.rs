@@ -236,8 +236,11 @@ fn every_fault_names_the_upstream_and_leaves_the_next_call_alone() {
                 let runs = upstream.arrived("tools/call").len() - before;
                 // A 404 of a modern server may mean that it was replaced by an older one, and proves that nothing ran.
                 assert!(runs == 1 || *case == "404", "{case}: ran {runs} times");
-                let answer = client.roundtrip(legacy(KEY, &session, 7, "tools/call", params));
-                assert_names_upstream(&answer, case, label, words);
+                // What takes its time takes it once.
+                if !label.ends_with("timeout") {
+                    let answer = client.roundtrip(legacy(KEY, &session, 7, "tools/call", params));
+                    assert_names_upstream(&answer, case, label, words);
+                }
                 let next = client.roundtrip(call(8, json!({"n": case})));
                 assert_eq!(next.json()["id"], 8, "after {case}");
                 assert!(next.json()["result"]["content"][0]["text"].as_str().unwrap().contains(case));
