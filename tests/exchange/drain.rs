@@ -201,12 +201,15 @@ fn whoever_is_let_in_during_a_drain_is_served() {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !stop.load(Ordering::SeqCst) {
+                    let began = Instant::now();
                     let Ok(stream) = std::net::TcpStream::connect(address) else { return };
                     let mut client = Client::of(stream);
                     client.send(call(1, json!({})));
+                    // Whoever is let in and says nothing for 200 ms is let go.
+                    let in_time = began.elapsed() < Duration::from_millis(150);
                     // The kernel may let somebody in whom the closing listener then resets: not accepted by us.
                     let Some(answer) = client.answer() else {
-                        assert!(client.reset, "closed without an answer");
+                        assert!(client.reset || !in_time, "closed without an answer");
                         continue;
                     };
                     assert_eq!(answer.status, 200, "{}", text(&answer));
