@@ -32,9 +32,10 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn wait(&self) {
-        let open = self.0.1.wait_timeout_while(self.0.0.lock().unwrap(), PATIENCE, |open| !*open).unwrap();
-        drop(open);
+    /// Whether it was opened. It never opens by itself while a test still waits for something.
+    fn wait(&self) -> bool {
+        let patience = PATIENCE * 3;
+        *self.0.1.wait_timeout_while(self.0.0.lock().unwrap(), patience, |open| !*open).unwrap().0
     }
 }
 
@@ -258,7 +259,11 @@ fn serve(mut stream: TcpStream, script: &Script, log: &Mutex<Vec<Arrived>>) {
                     }
                 }
                 Step::Wait(pause) => std::thread::sleep(pause),
-                Step::Await(gate) => gate.wait(),
+                Step::Await(gate) => {
+                    if !gate.wait() {
+                        return;
+                    }
+                }
                 Step::Hang => {
                     let _ = stream.read(&mut [0; 64]);
                     return;
