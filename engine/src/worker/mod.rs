@@ -96,7 +96,8 @@ async fn drain(core: &Rc<Core>, deadline: Duration) {
         sleep(Duration::from_millis(TICK_MS)).await;
         let now_ms = core.clock.coarse_ms();
         for seat in core.seats.borrow().values() {
-            seat.dismiss(now_ms, began_ms, LAST_ACCEPTS_MS);
+            // The coarse clock may be a tick behind.
+            seat.dismiss(now_ms, began_ms, LAST_ACCEPTS_MS + TICK_MS);
         }
         let over = core.inflight.get() == 0 && core.connections.get() <= core.lingering.get();
         quiet = if over { quiet + 1 } else { 0 };
