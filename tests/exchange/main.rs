@@ -7,4 +7,5 @@ mod drain;
 mod edge;
 mod overload;
 mod smuggling;
+mod stdio;
 mod upstream_faults;

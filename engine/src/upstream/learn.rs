@@ -19,7 +19,7 @@ use crate::io::runtime;
 use crate::limits::{ASKED_BYTES_MAX, LIST_PAGES_MAX, RELIST_FAILED_MS, RELIST_MS};
 
 /// Sessions and children that serve our own questions belong to nobody.
-const NOBODY: u64 = 0;
+pub const NOBODY: u64 = 0;
 /// Servers announce several changed lists in a row: wait for the last.
 const SETTLE_MS: u64 = 100;
 

@@ -212,7 +212,7 @@ pub async fn call(core: &Rc<Core>, order: &Order<'_>, admitted: InFlight) -> Res
         Reach::Stdio { .. } => {
             let owner = upstream.stdio.owner(core, &upstream, order);
             if owner == core.id {
-                reply::Source::Child(stdio::call(core, &upstream, &reach, order).await?)
+                reply::Source::Child(stdio::call(core, &upstream, order).await?)
             } else {
                 reply::Source::Elsewhere(stdio::elsewhere::send(core, owner, order)?)
             }

@@ -119,7 +119,7 @@ async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault>
     }
     let admitted =
         core.admit().map_err(|_| UpstreamFault::Busy { limit: crate::limits::INFLIGHT_PER_CORE_MAX })?;
-    let child: ChildReply = super::call(core, &upstream, &reach, &order).await?;
+    let child: ChildReply = super::call(core, &upstream, &order).await?;
     let mut reply = Reply::of(Source::Child(child), upstream, &order, admitted);
     let client = Client {
         id: order.message.id.map_or(&b"null"[..], |id| id.of(order.body)),

@@ -13,16 +13,18 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::core::Core;
-use crate::handle::Reach;
 use crate::io::buffer::Buf;
+use crate::io::runtime;
 use crate::io::signal::Signal;
 use crate::io::watch::{Cause, Watch};
 use crate::limits::CHILD_BACKOFF_MS;
 use crate::upstream::dialect::{self, Channel};
+use crate::upstream::learn::NOBODY;
 use crate::upstream::{Era, Event, Order, Upstream, UpstreamFault};
 use child::{Child, Pending};
 
@@ -143,53 +145,59 @@ impl Slot {
         })
     }
 
-    /// The running child, started if need be. Several callers wait for the same start.
+    fn running(&self, core: &Core) -> Option<Rc<Child>> {
+        self.used_ms.set(core.clock.coarse_ms());
+        self.child.borrow().as_ref().filter(|child| child.is_alive()).cloned()
+    }
+
+    /// The running child, started if need be. Several callers wait for the same start, each as long as it
+    /// likes: the start is nobody's and goes on without them.
     async fn child(
         self: &Rc<Self>,
         core: &Rc<Core>,
         upstream: &Rc<Upstream>,
-        reach: &Reach,
     ) -> Result<Rc<Child>, UpstreamFault> {
         loop {
-            self.used_ms.set(core.clock.coarse_ms());
-            if let Some(child) = self.child.borrow().as_ref().filter(|child| child.is_alive()) {
-                return Ok(child.clone());
+            if let Some(child) = self.running(core) {
+                return Ok(child);
             }
-            if self.starting.get() {
-                self.started.notified().await;
-                if let (None, Some(fault)) = (&*self.child.borrow(), &*self.failed.borrow()) {
-                    return Err(fault.clone());
+            if !self.starting.get() {
+                let now_ms = core.clock.coarse_ms();
+                if now_ms < self.not_before_ms.get() {
+                    let failed = self.failed.borrow().clone();
+                    return Err(
+                        failed.unwrap_or_else(|| UpstreamFault::Exited("it is about to be restarted".into()))
+                    );
                 }
-                continue;
+                self.starting.set(true);
+                let start = self.clone().start(core.clone(), upstream.clone());
+                runtime::spawn_guarded("start of a stdio child", start);
             }
-            let now_ms = core.clock.coarse_ms();
-            if now_ms < self.not_before_ms.get() {
-                let failed = self.failed.borrow().clone();
-                return Err(
-                    failed.unwrap_or_else(|| UpstreamFault::Exited("it is about to be restarted".into()))
-                );
-            }
-            self.starting.set(true);
-            let started = child::start(core, upstream, reach).await;
-            self.starting.set(false);
-            // Whatever happens next, not at once again.
-            self.not_before_ms.set(core.clock.coarse_ms() + self.backoff_ms.get());
-            self.backoff_ms.set((self.backoff_ms.get() * 2).min(CHILD_BACKOFF_MS.1));
-            match started {
-                Ok(child) => {
-                    self.failed.take();
-                    self.child.replace(Some(child.clone()));
-                    self.started.notify_waiters();
-                    return Ok(child);
-                }
-                Err(fault) => {
-                    self.child.take();
-                    self.failed.replace(Some(fault.clone()));
-                    self.started.notify_waiters();
-                    return Err(fault);
-                }
+            self.started.notified().await;
+            if let (None, Some(fault)) = (&*self.child.borrow(), &*self.failed.borrow()) {
+                return Err(fault.clone());
             }
         }
+    }
+
+    async fn start(self: Rc<Self>, core: Rc<Core>, upstream: Rc<Upstream>) {
+        let reach = upstream.reach.borrow().clone();
+        let started = child::start(&core, &upstream, &reach).await;
+        self.starting.set(false);
+        // Whatever happens next, not at once again.
+        self.not_before_ms.set(core.clock.coarse_ms() + self.backoff_ms.get());
+        self.backoff_ms.set((self.backoff_ms.get() * 2).min(CHILD_BACKOFF_MS.1));
+        match started {
+            Ok(child) => {
+                self.failed.take();
+                self.child.replace(Some(child));
+            }
+            Err(fault) => {
+                self.child.take();
+                self.failed.replace(Some(fault));
+            }
+        }
+        self.started.notify_waiters();
     }
 }
 
@@ -197,11 +205,20 @@ impl Slot {
 pub async fn call(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
-    reach: &Reach,
     order: &Order<'_>,
 ) -> Result<ChildReply, UpstreamFault> {
     let slot = upstream.stdio.slot(upstream.stdio.key(order), core.clock.coarse_ms())?;
-    let child = slot.child(core, upstream, reach).await?;
+    let child = match slot.running(core) {
+        Some(child) => child,
+        // Our own questions wait as long as a start may take: package runners download first.
+        None if order.principal == NOBODY => slot.child(core, upstream).await?,
+        None => {
+            let ms = upstream.timeouts.call_ms;
+            let started =
+                runtime::timeout(Duration::from_millis(ms.into()), slot.child(core, upstream)).await;
+            started.unwrap_or(Err(UpstreamFault::CallTimeout { ms }))?
+        }
+    };
     let id = upstream.next_id();
     let mut line = Buf::with_capacity(order.body.len() + 512);
     dialect::request(core, order, child.era(), Channel::Shared, id, &mut line)?;
