@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use strait_engine::io::files;
 use strait_engine::{DriverChoice, Handle, Options};
 use strait_table::Snapshot;
 use tokio::signal::unix::{SignalKind, signal};
@@ -95,13 +96,28 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
     let secrets = state.secrets();
     let references = References { base: &base, secrets: &secrets, env: &|name| std::env::var(name).ok() };
     let plans = reach::plan(&snapshot, &base, &references, &this_program);
+    let workers = setup.workers.unwrap_or_else(cores);
+    raise_file_limit(workers);
     let options = Options {
         base: base.clone(),
-        workers: setup.workers.unwrap_or_else(cores),
+        workers,
         driver: setup.driver,
         force_wrong_worker: setup.force_wrong_worker,
     };
     Ok(Prepared { snapshot, keys, plans, admin, state, options, banner: setup.banner })
+}
+
+/// Lets the process open as many files as it may, and says when that is fewer than its caps need.
+fn raise_file_limit(workers: usize) {
+    let files = files::raise();
+    if !files.suffice_for(workers) {
+        let may = files.soft.unwrap_or(u64::MAX);
+        log::warn(format!(
+            "this process may open {may} files, and its caps need {} with {workers} workers: connections beyond \
+             that are refused; raise the hard limit (`ulimit -Hn`, LimitNOFILE=)",
+            files::wanted(workers)
+        ));
+    }
 }
 
 fn cores() -> usize {

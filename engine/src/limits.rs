@@ -36,6 +36,11 @@ pub const ASKED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Pages that are followed when an upstream is asked what it offers.
 pub const LIST_PAGES_MAX: usize = 200;
 
+/// Open files of a core at its caps: a socket per connection and one to an upstream per exchange.
+pub const FILES_PER_CORE_MAX: usize = CONNECTIONS_PER_CORE_MAX + INFLIGHT_PER_CORE_MAX;
+/// Those of the process beside them: rings, listeners, idle lines to upstreams, children's pipes, logs.
+pub const FILES_OF_PROCESS: usize = 1_024;
+
 /// Idle connections kept per upstream endpoint and core.
 pub const UPSTREAM_IDLE_MAX: usize = 256;
 /// An idle upstream connection is closed after this.

@@ -19,6 +19,7 @@
 pub mod buffer;
 pub mod clock;
 mod fd;
+pub mod files;
 pub mod mailbox;
 mod operation;
 pub mod runtime;

@@ -855,6 +855,22 @@ fn a_child_starts_with_default_signals_none_blocked() {
 }
 
 #[test]
+fn a_child_gets_the_file_limit_this_process_was_started_with() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let at_start = Rlimit { current: hard.map(|hard| hard - 1), maximum: hard };
+    setrlimit(Resource::Nofile, at_start).unwrap();
+    assert_eq!(super::files::raise().soft, hard);
+    on_each(move || async move {
+        let (spawner, _) = spawner();
+        let mut child = spawner.spawn(shell("ulimit -Sn")).await.unwrap();
+        let text = read_to_end(&mut child).await;
+        assert_eq!(text.trim().parse().ok(), at_start.current);
+        spawner.shutdown(LONG);
+    });
+}
+
+#[test]
 fn standard_error_becomes_lines() {
     on_each(|| async {
         let (spawner, logs) = spawner();

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::super::sys;
+use super::super::{files, sys};
 use super::{ENVIRONMENT, Order, SpawnError};
 
 /// Where names are looked up when neither we nor the order have a `PATH`.
@@ -165,6 +165,7 @@ fn become_order(cradle: &Cradle) -> io::Result<std::convert::Infallible> {
         rustix::process::chdir(cwd)?;
     }
     sys::close_all_on_exec()?;
+    files::lower_for_child();
     unblock_all();
     // SAFETY: a path and two null-ended arrays of null-ended strings, all alive in the sleeping parent.
     unsafe { execve(cradle.program.as_ptr(), cradle.args, cradle.env) };
