@@ -1,8 +1,13 @@
 //! # strait-loadgen: load, and proof of what the gateway adds
 //!
-//! Nothing is here yet but this page: the crate keeps its place in the workspace and its one arrow, to
-//! `strait-protocol`. It is to hold a plan of when each request is due, workloads, a recorder of
-//! latencies counted from the moment a request was due, and a proof that interleaves direct calls with
-//! calls through the gateway in one run; the verbs `load`, `prove` and `echo` come with it. Until then
-//! nothing of this workspace states how fast it is, and only counts are tested (`tests/budgets`).
+//! [`target`] is the far end of a measurement: where it is ([`target::Target`]), how it is greeted in
+//! either era of MCP ([`target::Peer`]), the requests that are written once and stamped per call
+//! ([`target::Template`]), and the reader that judges each reply without allocating
+//! ([`target::ReplyReader`]).
+//!
+//! Invariants: in steady state a request costs no allocation and no lock. A secret is never printed:
+//! [`target::Secret`] has no way to. What a generator could not do in time is said, never hidden in the
+//! figures of the target.
 #![forbid(unsafe_code)]
+
+pub mod target;

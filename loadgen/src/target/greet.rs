@@ -1,0 +1,395 @@
+//! The greeting: which era a peer speaks, who it is, and which tools it shows. Blocking and cold, over a
+//! socket of its own; [`Wire`] is public because whoever measures over blocking sockets needs the same.
+//!
+//! The decision: `auto` asks `server/discover` first and takes any answer that only a modern peer gives
+//! for a yes (protocol digest, section 2.9); everything else is tried with `initialize`.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use strait_protocol::http1::{Body, ContentType, parse_reply, write};
+use strait_protocol::mcp::{Method, Revision, codes, header};
+
+use super::{Call, Era, Target, Template};
+
+/// Which era the user wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EraChoice {
+    Auto,
+    Modern,
+    Legacy,
+}
+
+/// A tool as a list shows it.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    pub name: String,
+    /// Annotated `readOnlyHint: true`.
+    pub read_only: bool,
+    pub schema: Value,
+}
+
+/// A peer that was greeted.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub era: Era,
+    /// Its name and version, as it gave them.
+    pub server: String,
+}
+
+/// Why there is no conversation: the layer at fault, and what was found there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unreached {
+    /// TCP: nobody listens, or the way is closed.
+    Connect(String),
+    /// The connection broke or fell silent.
+    Transport(String),
+    /// Not HTTP, or not a message.
+    Malformed(String),
+    /// 401 or 403.
+    NotAuthorised(u16),
+    /// Another status.
+    Status(u16, String),
+    /// A JSON-RPC error.
+    Refused(String),
+}
+
+impl Unreached {
+    /// The layer at fault, in one word.
+    pub const fn layer(&self) -> &'static str {
+        match self {
+            Unreached::Connect(_) => "tcp",
+            Unreached::Transport(_) => "transport",
+            Unreached::Malformed(_) | Unreached::NotAuthorised(_) | Unreached::Status(..) => "http",
+            Unreached::Refused(_) => "mcp",
+        }
+    }
+}
+
+impl std::fmt::Display for Unreached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unreached::Connect(why) => write!(f, "no TCP connection: {why}"),
+            Unreached::Transport(why) => write!(f, "the connection failed: {why}"),
+            Unreached::Malformed(why) => write!(f, "no MCP answer: {why}"),
+            Unreached::NotAuthorised(status) => write!(f, "HTTP status {status}: not authorised"),
+            Unreached::Status(status, text) if text.is_empty() => write!(f, "HTTP status {status}"),
+            Unreached::Status(status, text) => write!(f, "HTTP status {status}: {text}"),
+            Unreached::Refused(why) => write!(f, "refused: {why}"),
+        }
+    }
+}
+
+/// Most pages of `tools/list` that are asked for.
+const PAGES_MAX: usize = 50;
+/// Largest answer of a greeting; a page of a list may be long.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Finds the era and opens a session where there is one.
+pub fn greet(target: &Target, choice: EraChoice, timeout: Duration) -> Result<Peer, Unreached> {
+    let mut wire = Wire::connect(target, timeout)?;
+    if choice != EraChoice::Legacy {
+        let answer = wire.ask(target, &Era::Modern, &Call::plain(Method::ServerDiscover))?;
+        match answer.modern(choice == EraChoice::Modern) {
+            Modern::Yes => return Ok(Peer { era: Era::Modern, server: answer.server() }),
+            Modern::No => {}
+            Modern::Fault(fault) => return Err(fault),
+        }
+    }
+    wire.initialize(target)
+}
+
+impl Peer {
+    /// Opens one more session, for a connection of its own; a modern peer needs none.
+    pub fn again(&self, target: &Target, timeout: Duration) -> Result<Era, Unreached> {
+        match &self.era {
+            Era::Modern => Ok(Era::Modern),
+            Era::Legacy { .. } => Ok(Wire::connect(target, timeout)?.initialize(target)?.era),
+        }
+    }
+
+    /// Tools, page by page, until `enough` says so.
+    pub fn tools(
+        &self,
+        target: &Target,
+        timeout: Duration,
+        enough: impl Fn(&[Tool]) -> bool,
+    ) -> Result<Vec<Tool>, Unreached> {
+        let mut wire = Wire::connect(target, timeout)?;
+        let (mut tools, mut cursor) = (Vec::new(), None);
+        for _ in 0..PAGES_MAX {
+            let answer = wire.list(target, &self.era, cursor.as_deref())?;
+            let result = answer.result()?;
+            tools.extend(result["tools"].as_array().into_iter().flatten().filter_map(tool));
+            cursor = result["nextCursor"].as_str().map(str::to_owned);
+            if cursor.is_none() || enough(&tools) {
+                break;
+            }
+        }
+        Ok(tools)
+    }
+}
+
+fn tool(value: &Value) -> Option<Tool> {
+    Some(Tool {
+        name: value["name"].as_str()?.to_owned(),
+        read_only: value["annotations"]["readOnlyHint"] == true,
+        schema: value["inputSchema"].clone(),
+    })
+}
+
+/// One connection, one exchange at a time, made anew when the other side has closed it.
+pub struct Wire {
+    stream: TcpStream,
+    timeout: Duration,
+    keep_alive: bool,
+}
+
+/// One answer, read whole.
+struct Answer {
+    status: u16,
+    session: Option<Vec<u8>>,
+    /// The message that answers, if the body holds one.
+    message: Option<Value>,
+}
+
+impl Wire {
+    pub fn connect(target: &Target, timeout: Duration) -> Result<Wire, Unreached> {
+        Ok(Wire { stream: dial(target, timeout)?, timeout, keep_alive: true })
+    }
+
+    fn initialize(&mut self, target: &Target) -> Result<Peer, Unreached> {
+        let hello = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "initialize",
+            "params": {
+                "protocolVersion": Revision::LATEST_LEGACY.as_str(),
+                "capabilities": {},
+                "clientInfo": { "name": "strait-load", "version": env!("CARGO_PKG_VERSION") },
+            },
+        });
+        let answer = self.post(target, None, &hello)?;
+        let result = answer.result()?;
+        let version = result["protocolVersion"].as_str().unwrap_or_default();
+        let Some(revision) = Revision::parse(version.as_bytes()).filter(|revision| !revision.is_modern())
+        else {
+            let why = format!("`initialize` was answered with revision `{version}`, which is not known here");
+            return Err(Unreached::Refused(why));
+        };
+        let (server, session) = (answer.server(), answer.session);
+        let era = Era::Legacy { revision, session };
+        let ready = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+        self.post(target, Some(&era), &ready)?.accepted()?;
+        Ok(Peer { era, server })
+    }
+
+    fn list(&mut self, target: &Target, era: &Era, cursor: Option<&str>) -> Result<Answer, Unreached> {
+        let Some(cursor) = cursor else { return self.ask(target, era, &Call::plain(Method::ToolsList)) };
+        let mut params = json!({ "cursor": cursor });
+        if era.is_modern() {
+            params["_meta"] = json!({
+                "io.modelcontextprotocol/protocolVersion": era.revision().as_str(),
+                "io.modelcontextprotocol/clientCapabilities": {},
+            });
+        }
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": params });
+        self.post(target, Some(era), &message)
+    }
+
+    fn ask(&mut self, target: &Target, era: &Era, call: &Call<'_>) -> Result<Answer, Unreached> {
+        let template = Template::build(target, era, call);
+        let template = template.map_err(|fault| Unreached::Malformed(fault.to_string()))?;
+        self.exchange(target, template.bytes())
+    }
+
+    /// A message that no template is for.
+    fn post(&mut self, target: &Target, era: Option<&Era>, message: &Value) -> Result<Answer, Unreached> {
+        let body = message.to_string().into_bytes();
+        let mut bytes = Vec::new();
+        let mut head = write::request(&mut bytes, b"POST", target.path.as_bytes())
+            .header("Host", target.authority.as_bytes());
+        for (name, value) in target.headers() {
+            head = head.header(name, value);
+        }
+        head = head
+            .header("Content-Type", b"application/json")
+            .header("Accept", b"application/json, text/event-stream");
+        if let Some(era) = era {
+            head = head.header(header::PROTOCOL_VERSION, era.revision().as_str().as_bytes());
+        }
+        match era {
+            Some(Era::Modern) => {
+                head = head.header(header::METHOD, message["method"].as_str().unwrap_or_default().as_bytes());
+            }
+            Some(Era::Legacy { session, .. }) => {
+                head = head.header_if(header::SESSION_ID, session.as_deref());
+            }
+            None => {}
+        }
+        let finished = head.content_length(body.len() as u64).finish();
+        finished.map_err(|fault| Unreached::Malformed(fault.to_string()))?;
+        bytes.extend_from_slice(&body);
+        self.exchange(target, &bytes)
+    }
+
+    fn exchange(&mut self, target: &Target, request: &[u8]) -> Result<Answer, Unreached> {
+        if !self.keep_alive {
+            self.stream = dial(target, self.timeout)?;
+        }
+        let broken = |error: std::io::Error| {
+            Unreached::Transport(match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => "no answer in time".to_owned(),
+                _ => error.to_string(),
+            })
+        };
+        self.stream.write_all(request).map_err(broken)?;
+        let mut input = Vec::new();
+        let mut more = |input: &mut Vec<u8>| -> Result<bool, Unreached> {
+            let mut piece = [0; 16 * 1024];
+            let read = self.stream.read(&mut piece).map_err(broken)?;
+            input.extend_from_slice(piece.get(..read).unwrap_or_default());
+            match input.len() > ANSWER_BYTES_MAX {
+                true => Err(Unreached::Malformed("an answer of more than 16 MiB".to_owned())),
+                false => Ok(read > 0),
+            }
+        };
+        let head = loop {
+            match parse_reply(&input) {
+                Ok(Some(head)) if head.is_interim() => {
+                    input.drain(..head.head_bytes as usize);
+                }
+                Ok(Some(head)) => break head,
+                Ok(None) if more(&mut input)? => {}
+                Ok(None) if input.is_empty() => {
+                    return Err(Unreached::Transport(
+                        "the connection was closed without an answer".to_owned(),
+                    ));
+                }
+                Ok(None) => return Err(Unreached::Malformed("the answer ended within its head".to_owned())),
+                Err(fault) => return Err(Unreached::Malformed(fault.to_string())),
+            }
+        };
+        let session = head.session_id.map(|span| span.of(&input).to_vec());
+        input.drain(..head.head_bytes as usize);
+        let (mut body, mut text, mut at) = (Body::of_reply(head.framing), Vec::new(), 0);
+        while !body.is_done() {
+            let rest = input.get(at..).unwrap_or_default();
+            let step =
+                body.next(rest).map_err(|_| Unreached::Malformed("a chunk that is none".to_owned()))?;
+            text.extend_from_slice(rest.get(step.data.clone()).unwrap_or_default());
+            at += step.consumed;
+            // An event stream may stay open after the message that was waited for.
+            if head.content_type == ContentType::EventStream && answering(&text).is_some() {
+                break;
+            }
+            if at >= input.len() && !step.done && !more(&mut input)? {
+                match body.may_end_here() {
+                    true => break,
+                    false => return Err(Unreached::Transport("the answer was cut short".to_owned())),
+                }
+            }
+        }
+        self.keep_alive = head.keep_alive && body.is_done();
+        let message = match head.content_type {
+            ContentType::EventStream => answering(&text),
+            _ => serde_json::from_slice(&text).ok(),
+        };
+        Ok(Answer { status: head.status, session, message })
+    }
+}
+
+/// The first response among the events of a stream.
+fn answering(stream: &[u8]) -> Option<Value> {
+    let (mut reader, mut data, mut rest) = (strait_protocol::sse::Reader::new(), Vec::new(), stream);
+    while !rest.is_empty() {
+        let step = reader.push(rest, &mut data).ok()?;
+        rest = rest.get(step.consumed..).unwrap_or_default();
+        let message = step.event.and_then(|_| serde_json::from_slice::<Value>(&data).ok());
+        if let Some(message) = message.filter(|message| message.get("method").is_none()) {
+            return Some(message);
+        }
+    }
+    None
+}
+
+fn dial(target: &Target, timeout: Duration) -> Result<TcpStream, Unreached> {
+    let connect = || -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect_timeout(&target.address, timeout)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
+        Ok(stream)
+    };
+    connect().map_err(|error| Unreached::Connect(format!("{}: {error}", target.address)))
+}
+
+/// What an answer to `server/discover` says about the era.
+enum Modern {
+    Yes,
+    No,
+    Fault(Unreached),
+}
+
+impl Answer {
+    fn modern(&self, demanded: bool) -> Modern {
+        let latest = Revision::LATEST.as_str();
+        let message = self.message.as_ref();
+        let error = message.and_then(|message| message["error"]["code"].as_i64());
+        let versions = message.and_then(|message| message["result"]["supportedVersions"].as_array());
+        match (self.status, error, versions) {
+            (401 | 403, _, _) => Modern::Fault(Unreached::NotAuthorised(self.status)),
+            (_, None, Some(versions)) if versions.iter().any(|version| version == latest) => Modern::Yes,
+            // Only a modern peer knows these codes; it need not offer discovery.
+            (_, Some(code), _)
+                if codes::is_modern_only(code) && code != codes::UNSUPPORTED_PROTOCOL_VERSION =>
+            {
+                Modern::Yes
+            }
+            (404, Some(codes::METHOD_NOT_FOUND), _) => Modern::Yes,
+            _ if demanded => Modern::Fault(self.unlike(&format!("a peer that speaks {latest}"))),
+            _ => Modern::No,
+        }
+    }
+
+    fn server(&self) -> String {
+        let result = self.message.as_ref().map(|message| &message["result"]).unwrap_or(&Value::Null);
+        let info = [&result["serverInfo"], &result["_meta"]["io.modelcontextprotocol/serverInfo"]];
+        let info = info.into_iter().find(|info| info.is_object()).unwrap_or(&Value::Null);
+        let word = |key: &str| info[key].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", word("name"), word("version")).trim().to_owned()
+    }
+
+    fn accepted(&self) -> Result<(), Unreached> {
+        match self.status {
+            200..300 => Ok(()),
+            401 | 403 => Err(Unreached::NotAuthorised(self.status)),
+            _ => Err(self.unlike("202")),
+        }
+    }
+
+    fn result(&self) -> Result<&Value, Unreached> {
+        self.accepted()?;
+        let message = self.message.as_ref();
+        match message.and_then(|message| message.get("result")) {
+            Some(result) => Ok(result),
+            None => Err(self.unlike("a result")),
+        }
+    }
+
+    /// What was expected and what this is instead.
+    fn unlike(&self, expected: &str) -> Unreached {
+        let error = self.message.as_ref().and_then(|message| message.get("error"));
+        let text = match error {
+            Some(error) => {
+                format!("expected {expected}, found error {} {}", error["code"], error["message"])
+            }
+            None => format!("expected {expected}"),
+        };
+        match (self.status, error) {
+            (200..300, Some(_)) => Unreached::Refused(text),
+            (200..300, None) => Unreached::Malformed(format!("{text}, found no JSON-RPC message")),
+            _ => Unreached::Status(self.status, text),
+        }
+    }
+}
