@@ -34,6 +34,9 @@ enum Driver {
     /// io_uring or nothing.
     #[value(name = "io_uring", alias = "io-uring")]
     IoUring,
+    /// io_uring with the kernel's default flags, to measure what ours gain.
+    #[value(name = "io_uring_plain", hide = true)]
+    IoUringPlain,
     Epoll,
 }
 
@@ -68,6 +71,7 @@ impl Serve {
         Ok(match self.driver.map_or_else(from_env, Ok)? {
             Driver::Auto => DriverChoice::Auto,
             Driver::IoUring => DriverChoice::IoUring,
+            Driver::IoUringPlain => DriverChoice::IoUringPlain,
             Driver::Epoll => DriverChoice::Epoll,
         })
     }

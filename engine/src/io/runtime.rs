@@ -43,8 +43,20 @@ pub enum DriverChoice {
     Auto,
     /// io_uring or nothing.
     IoUring,
+    /// io_uring with the kernel's default flags or nothing: to measure what ours gain (`bench/side-by-side`).
+    IoUringPlain,
     /// epoll.
     Epoll,
+}
+
+impl DriverChoice {
+    /// The rings to try, best first.
+    fn rings(self) -> &'static [RingFlags] {
+        match self {
+            DriverChoice::IoUringPlain => &[RingFlags::Plain],
+            _ => &RingFlags::BEST_FIRST,
+        }
+    }
 }
 
 impl FromStr for DriverChoice {
@@ -54,6 +66,7 @@ impl FromStr for DriverChoice {
         match text {
             "auto" => Ok(DriverChoice::Auto),
             "io_uring" => Ok(DriverChoice::IoUring),
+            "io_uring_plain" => Ok(DriverChoice::IoUringPlain),
             "epoll" => Ok(DriverChoice::Epoll),
             _ => Err(format!("unknown driver `{text}`: expected `auto`, `io_uring` or `epoll`")),
         }
@@ -163,7 +176,7 @@ pub fn choose(choice: DriverChoice) -> Result<Chosen, DriverError> {
         return Ok(Chosen { driver: Driver::Epoll, flags: RingFlags::Plain, note: None });
     }
     let mut first_error = None;
-    for flags in RingFlags::BEST_FIRST {
+    for flags in choice.rings().iter().copied() {
         match try_ring(flags) {
             Ok(()) => {
                 let note = first_error.map(|error| {
@@ -180,9 +193,9 @@ pub fn choose(choice: DriverChoice) -> Result<Chosen, DriverError> {
             }
         }
     }
-    let why = explain(&first_error.expect("three attempts failed"));
+    let why = explain(&first_error.expect("every attempt failed"));
     match choice {
-        DriverChoice::IoUring => Err(DriverError::Refused(why)),
+        DriverChoice::IoUring | DriverChoice::IoUringPlain => Err(DriverError::Refused(why)),
         _ => Ok(Chosen {
             driver: Driver::Epoll,
             flags: RingFlags::Plain,

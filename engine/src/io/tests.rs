@@ -107,6 +107,15 @@ fn a_ring_is_chosen_or_the_reason_told() {
 }
 
 #[test]
+fn the_plain_ring_is_plain_or_refused() {
+    assert_eq!("io_uring_plain".parse(), Ok(DriverChoice::IoUringPlain));
+    match choose(DriverChoice::IoUringPlain) {
+        Ok(chosen) => assert_eq!((chosen.driver, chosen.flags), (Driver::IoUring, RingFlags::Plain)),
+        Err(why) => assert!(choose(DriverChoice::IoUring).is_err(), "{why}"),
+    }
+}
+
+#[test]
 fn a_refused_ring_is_explained() {
     let check = |errno: rustix::io::Errno, expected: &str| {
         let text = runtime::explain(&errno.into());
