@@ -102,17 +102,10 @@ async fn recv_exactly(stream: &mut Stream, bytes: usize) -> Vec<u8> {
 fn a_ring_is_chosen_or_the_reason_told() {
     let chosen = choose(DriverChoice::Auto).unwrap();
     assert!(chosen.driver == Driver::IoUring || chosen.note.is_some());
+    let plain = choose("io_uring_plain".parse().unwrap());
+    assert!(plain.map_or(chosen.driver == Driver::Epoll, |plain| plain.flags == RingFlags::Plain));
     assert_eq!("epoll".parse(), Ok(DriverChoice::Epoll));
     assert!("kqueue".parse::<DriverChoice>().is_err());
-}
-
-#[test]
-fn the_plain_ring_is_plain_or_refused() {
-    assert_eq!("io_uring_plain".parse(), Ok(DriverChoice::IoUringPlain));
-    match choose(DriverChoice::IoUringPlain) {
-        Ok(chosen) => assert_eq!((chosen.driver, chosen.flags), (Driver::IoUring, RingFlags::Plain)),
-        Err(why) => assert!(choose(DriverChoice::IoUring).is_err(), "{why}"),
-    }
 }
 
 #[test]
