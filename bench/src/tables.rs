@@ -50,6 +50,7 @@ pub fn rules(size: Size) -> Rules {
             .collect(),
         policy: Policy { default: Effect::Deny, rules: (0..size.rules).map(|n| rule(n, size)).collect() },
         body_bytes_max: 4 << 20,
+        caps: Caps::default(),
         ..Rules::default()
     }
 }

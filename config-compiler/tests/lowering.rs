@@ -51,6 +51,7 @@ fn the_quickstart_is_what_it_says() {
     assert!(matches!(last.to, To::Everyone));
     assert_eq!(rules.roles[0].condition, [ConditionOp::InGroup("everyone".into())]);
     assert_eq!(rules.body_bytes_max, 4 << 20);
+    assert_eq!(rules.caps, Caps::default());
     assert_eq!(rules.sources.len(), 1);
     assert_eq!(rules.sources[0].path, "quickstart.yaml");
 }

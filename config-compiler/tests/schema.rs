@@ -97,6 +97,8 @@ fn the_schema_and_the_walker_agree_on_shapes() {
     let cases = [
         ("/body_max", json!("4MiB"), true),
         ("/body_max", json!(4), false),
+        ("/caps", json!({ "connections": 10, "calls": 2, "bytes": "16MiB" }), true),
+        ("/caps", json!({ "calls": "2MiB" }), false),
         ("/access_log", json!("off"), true),
         ("/access_log", json!("nowhere"), false),
         ("/access_log", json!({ "path": "a", "sample": 0.5 }), true),

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
-use strait_table::rules::{Listener, Rules};
+use strait_table::rules::{Caps, Listener, Rules};
 use tower_service::Service;
 
 pub fn run<T>(future: impl Future<Output = T>) -> T {
@@ -34,6 +34,7 @@ pub fn rules() -> Rules {
         listeners: vec![listener],
         admin_bind: "127.0.0.1:0".into(),
         body_bytes_max: 1 << 20,
+        caps: Caps::default(),
         ..Rules::default()
     }
 }

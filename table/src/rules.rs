@@ -27,6 +27,7 @@ pub struct Rules {
     pub access_log: AccessLog,
     /// Request bodies over this are refused with 413.
     pub body_bytes_max: u32,
+    pub caps: Caps,
     /// Where each part was written, in load order.
     pub sources: Vec<Source>,
 }
@@ -291,6 +292,28 @@ pub struct AccessLog {
 impl Default for AccessLog {
     fn default() -> Self {
         AccessLog { to: LogTo::Stdout, sample_ppm: 1_000_000 }
+    }
+}
+
+/// What one core takes on at once; more is answered with 503.
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// Accepted sockets. An idle one holds no buffer.
+    pub connections: u32,
+    /// Exchanges under way.
+    pub calls: u32,
+    /// Bytes in buffers: requests and replies on their way.
+    pub bytes: u64,
+}
+
+impl Caps {
+    /// When nothing is written.
+    pub const DEFAULT: Caps = Caps { connections: 16_384, calls: 4_096, bytes: 512 << 20 };
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Caps::DEFAULT
     }
 }
 

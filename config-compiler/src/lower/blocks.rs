@@ -27,6 +27,7 @@ pub struct Blocks<'n> {
     pub policies: Vec<&'n Node>,
     pub access_log: Option<&'n Node>,
     pub body_max: Option<&'n Node>,
+    pub caps: Option<&'n Node>,
     /// Where the root file begins, for what is missing from all of them.
     pub begin: Option<Span>,
 }
@@ -68,6 +69,7 @@ impl<'n> Blocks<'n> {
         once(walk, &mut self.admin, fields.get("admin"), "admin");
         once(walk, &mut self.access_log, fields.get("access_log"), "access_log");
         once(walk, &mut self.body_max, fields.get("body_max"), "body_max");
+        once(walk, &mut self.caps, fields.get("caps"), "caps");
         fields.finish();
     }
 }

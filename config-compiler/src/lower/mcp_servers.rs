@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use strait_table::{
     names::Names,
     rules::{
-        AccessLog, Credential, Effect, Era, Pattern, PatternKind, Per, Policy, Rules, Server, Stdio,
+        AccessLog, Caps, Credential, Effect, Era, Pattern, PatternKind, Per, Policy, Rules, Server, Stdio,
         TextPart, Timeouts, Transport, Upstream,
     },
 };
@@ -59,6 +59,7 @@ pub fn lower(walk: &mut Walk<'_>, root: &Node) -> Rules {
         policy: Policy { default: Effect::Allow, rules: Vec::new() },
         access_log: AccessLog::default(),
         body_bytes_max: BODY_BYTES_MAX,
+        caps: Caps::default(),
         sources: Vec::new(),
     }
 }

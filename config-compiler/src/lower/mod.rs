@@ -16,7 +16,7 @@ pub mod upstream;
 
 use strait_table::{
     names::Names,
-    rules::{AccessLog, LogTo, Rules},
+    rules::{AccessLog, Caps, LogTo, Rules},
 };
 
 use crate::{
@@ -72,12 +72,29 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
         policy,
         access_log: blocks.access_log.map(|node| access_log(walk, node)).unwrap_or_default(),
         body_bytes_max: blocks.body_max.and_then(|node| body_max(walk, node)).unwrap_or(BODY_BYTES_MAX),
+        caps: blocks.caps.map(|node| caps(walk, node)).unwrap_or_default(),
         sources: Vec::new(),
     }
 }
 
 fn body_max(walk: &mut Walk<'_>, node: &Node) -> Option<u32> {
     walk.size(node, 1 << 10..=1 << 30).map(|bytes| bytes as u32)
+}
+
+fn caps(walk: &mut Walk<'_>, node: &Node) -> Caps {
+    let mut caps = Caps::default();
+    let Some(mut fields) = walk.fields(node, &keys::CAPS) else { return caps };
+    if let Some(count) = fields.get("connections").and_then(|node| walk.integer(node, 1..=1 << 20)) {
+        caps.connections = count as u32;
+    }
+    if let Some(count) = fields.get("calls").and_then(|node| walk.integer(node, 1..=1 << 20)) {
+        caps.calls = count as u32;
+    }
+    if let Some(bytes) = fields.get("bytes").and_then(|node| walk.size(node, 1 << 20..=1 << 40)) {
+        caps.bytes = bytes;
+    }
+    fields.finish();
+    caps
 }
 
 fn access_log(walk: &mut Walk<'_>, node: &Node) -> AccessLog {

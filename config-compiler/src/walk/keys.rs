@@ -90,6 +90,7 @@ pub static ROOT: Block = Block {
             "One JSON line per exchange.",
         ),
         key("body_max", Shape::Size, "Largest request body. Default: 4MiB."),
+        key("caps", Shape::Block(&CAPS), "What one core takes on at once; more is answered with 503."),
     ],
     later: &[
         "limits",
@@ -332,6 +333,19 @@ pub static RULE: Block = Block {
         key("to", TEXTS, "Names of roles. Default: everyone."),
     ],
     later: &["when", "unless", "during", "approvers", "expires", "cost", "shadow"],
+    foreign: false,
+};
+
+pub static CAPS: Block = Block {
+    name: "`caps`",
+    expected: "a mapping like `{ connections: 16384, calls: 4096, bytes: 512MiB }`",
+    about: "What one core takes on at once; more is answered with 503.",
+    keys: &[
+        key("connections", Shape::Integer { min: 1, max: 1 << 20 }, "Connections of agents. Default: 16384."),
+        key("calls", Shape::Integer { min: 1, max: 1 << 20 }, "Calls under way. Default: 4096."),
+        key("bytes", Shape::Size, "Bytes of requests and replies on their way. Default: 512MiB."),
+    ],
+    later: &[],
     foreign: false,
 };
 

@@ -208,6 +208,7 @@ fn rules() -> Rules {
         },
         access_log: AccessLog { to: LogTo::File("/var/log/strait.jsonl".into()), sample_ppm: 250_000 },
         body_bytes_max: 4 << 20,
+        caps: Caps { connections: 100, calls: 10, bytes: 1 << 24 },
         sources: vec![
             Source { path: "gateway.yaml".into(), blake3: [7; 32] },
             Source { path: "teams/a.yaml".into(), blake3: std::array::from_fn(|at| at as u8) },

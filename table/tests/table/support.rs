@@ -19,6 +19,7 @@ pub fn rules() -> Rules {
         paths: Names::build(["/mcp"].into_iter()),
         policy: Policy { default: Effect::Allow, rules: Vec::new() },
         body_bytes_max: 1 << 22,
+        caps: Caps::default(),
         ..Rules::default()
     }
 }
