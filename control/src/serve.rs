@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use strait_engine::io::files;
-use strait_engine::{DriverChoice, Handle, Options};
+use strait_engine::{Deadlines, DriverChoice, Handle, Options};
 use strait_table::Snapshot;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -103,6 +103,7 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
         workers,
         driver: setup.driver,
         force_wrong_worker: setup.force_wrong_worker,
+        deadlines: Deadlines::default(),
     };
     Ok(Prepared { snapshot, keys, plans, admin, state, options, banner: setup.banner })
 }

@@ -14,14 +14,16 @@ use strait_table::{Kind, Snapshot, View};
 use tokio::sync::mpsc;
 
 use crate::audit::LogLines;
+use crate::caps::{Caps, Room};
 use crate::connection::Seat;
 use crate::handle::{Event, Facts, KeyRing, Level, WorkerFigures};
+use crate::io::buffer::held_bytes;
 use crate::io::clock::Clock;
 use crate::io::mailbox::Post;
 use crate::io::spawn::Spawner;
 use crate::io::tcp::Stop;
 use crate::io::watch::Watches;
-use crate::limits::{BUFFERED_BYTES_PER_CORE, INFLIGHT_PER_CORE_MAX, VIEWS_PER_CORE_MAX};
+use crate::limits::{Deadlines, VIEWS_PER_CORE_MAX};
 use crate::session::{Seal, Sessions};
 use crate::upstream::Upstreams;
 use crate::worker::Parcel;
@@ -31,6 +33,9 @@ pub struct Core {
     pub id: usize,
     pub workers: usize,
     pub force_wrong_worker: bool,
+    pub deadlines: Deadlines,
+    room: Room,
+    caps: Cell<Caps>,
     pub clock: Clock,
     pub watches: Rc<Watches>,
     pub stop: Stop,
@@ -38,6 +43,8 @@ pub struct Core {
     pub connections: Cell<usize>,
     /// Of those, the ones that were answered for the last time and only drop what still comes.
     pub lingering: Cell<usize>,
+    /// Connections over the cap that are being told so.
+    pub turning_away: Cell<usize>,
     /// Every connection that is served, so that a drain can let the idle ones go.
     pub seats: RefCell<HashMap<RawFd, Rc<Seat>>>,
     pub inflight: Cell<usize>,
@@ -132,6 +139,8 @@ pub struct Parts {
     pub id: usize,
     pub workers: usize,
     pub force_wrong_worker: bool,
+    pub deadlines: Deadlines,
+    pub room: Room,
     pub snapshot: Arc<Snapshot>,
     pub facts: Facts,
     pub figures: Arc<WorkerFigures>,
@@ -145,17 +154,22 @@ pub struct Parts {
 
 impl Core {
     pub fn new(parts: Parts) -> Rc<Core> {
+        let caps = Caps::configured(parts.snapshot.rules()).within(&parts.room, parts.workers);
         let adopted = Adopted::new(parts.snapshot, parts.facts.keys.clone());
         Rc::new(Core {
             id: parts.id,
             workers: parts.workers,
             force_wrong_worker: parts.force_wrong_worker,
+            deadlines: parts.deadlines,
+            room: parts.room,
+            caps: Cell::new(caps),
             clock: Clock::new(),
             watches: Watches::new(),
             stop: Stop::new(),
             draining: Cell::new(false),
             connections: Cell::new(0),
             lingering: Cell::new(0),
+            turning_away: Cell::new(0),
             seats: RefCell::default(),
             inflight: Cell::new(0),
             figures: parts.figures,
@@ -182,7 +196,18 @@ impl Core {
         self.facts.borrow().clone()
     }
 
+    /// What this core takes on at once.
+    pub fn caps(&self) -> Caps {
+        self.caps.get()
+    }
+
+    /// Whether `bytes` more would be more than this core may hold.
+    pub fn is_full_with(&self, bytes: usize) -> bool {
+        held_bytes().saturating_add(bytes) > self.caps.get().bytes
+    }
+
     pub fn adopt(&self, snapshot: Arc<Snapshot>) {
+        self.caps.set(Caps::configured(snapshot.rules()).within(&self.room, self.workers));
         let keys = self.facts.borrow().keys.clone();
         self.adopted.replace(Adopted::new(snapshot, keys));
     }
@@ -212,10 +237,10 @@ impl Core {
 
     /// Takes a place among the exchanges under way, or says what is full.
     pub fn admit(self: &Rc<Self>) -> Result<InFlight, &'static str> {
-        if self.inflight.get() >= INFLIGHT_PER_CORE_MAX {
+        if self.inflight.get() >= self.caps.get().calls {
             return Err("too many calls at once");
         }
-        if crate::io::buffer::held_bytes() >= BUFFERED_BYTES_PER_CORE {
+        if self.is_full_with(0) {
             return Err("too many bytes on their way");
         }
         self.inflight.set(self.inflight.get() + 1);

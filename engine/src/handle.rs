@@ -16,6 +16,7 @@ use strait_table::Snapshot;
 use strait_table::catalog::Lists;
 
 use crate::io::runtime::{Driver, DriverChoice};
+use crate::limits::Deadlines;
 use tokio::sync::mpsc;
 
 /// How to start.
@@ -28,6 +29,8 @@ pub struct Options {
     /// Only worker 0 accepts, and everything that has an owner is owned by another worker: every such
     /// request is forced onto the wrong worker first. For tests.
     pub force_wrong_worker: bool,
+    /// For tests, which cannot wait as long as the product does.
+    pub deadlines: Deadlines,
 }
 
 /// Everything workers need that is not in the table.

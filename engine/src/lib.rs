@@ -13,6 +13,7 @@
 #![deny(unsafe_code)]
 
 pub mod audit;
+mod caps;
 mod connection;
 mod core;
 pub mod exchange;
@@ -29,4 +30,5 @@ pub use handle::{
     Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, Options, Reach, WorkerFigures,
 };
 pub use io::runtime::{Driver, DriverChoice};
+pub use limits::Deadlines;
 pub use start::{StartError, start};

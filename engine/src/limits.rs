@@ -1,26 +1,42 @@
 //! Every bound of the data plane, with what it costs, and the sum.
 //!
+//! The first three are what the table says when its author says nothing (`caps`), and [`crate::caps`] lowers them
+//! to what the process may have.
 //! Worst case of a core: [`BUFFERED_BYTES_PER_CORE`] of bodies and replies on their way (an exchange
 //! that would pass it is refused with 503), plus per connection a task of a few hundred bytes when it
 //! is idle, plus sessions and pending calls as counted below.
 
+use strait_table::rules::Caps;
+
 /// Connections a core serves at once; more are answered 503 and closed. An idle one holds no buffer.
-pub const CONNECTIONS_PER_CORE_MAX: usize = 16_384;
+pub const CONNECTIONS_PER_CORE_MAX: usize = Caps::DEFAULT.connections as usize;
 /// Exchanges a core has under way at once; more are answered 503.
-pub const INFLIGHT_PER_CORE_MAX: usize = 4_096;
+pub const INFLIGHT_PER_CORE_MAX: usize = Caps::DEFAULT.calls as usize;
 /// Bytes a core holds in buffers before it refuses further exchanges.
-pub const BUFFERED_BYTES_PER_CORE: usize = 512 * 1024 * 1024;
+pub const BUFFERED_BYTES_PER_CORE: usize = Caps::DEFAULT.bytes as usize;
+/// Memory that parsing a body takes at worst, as a multiple of its size (see `DECODER_RETAIN_BYTES` of `protocol`).
+pub const DECODE_FACTOR: usize = 32;
+/// Connections over the cap that are being told so; beyond them they are closed without a word. Each holds a
+/// buffer for at most [`LINGER_MS_MAX`].
+pub const TURNED_AWAY_MAX: usize = 256;
 /// What an overloaded core asks a client to wait.
 pub const RETRY_AFTER_S: u64 = 1;
 
 /// A request's head must be complete this long after its first byte.
 pub const HEAD_MS_MAX: u64 = 10_000;
-/// A request's body must make progress at least this often.
+/// A request's body must make progress at least this often, and in all it has this long and a millisecond for
+/// each byte that came: whoever sends less than 1,000 bytes a second is let go.
 pub const BODY_STALL_MS_MAX: u64 = 15_000;
-/// A client must take some of its reply at least this often.
+pub const BODY_BYTES_PER_MS_MIN: u64 = 1;
+/// A client must take each piece of its reply (at most 64 KiB of a long one) within this.
 pub const SEND_STALL_MS_MAX: u64 = 30_000;
 /// A connection without a request this long gives its buffer and its future back.
 pub const PARK_AFTER_MS: u64 = 1_000;
+/// A connection without a request this long is closed.
+pub const IDLE_MS_MAX: u64 = 600_000;
+/// The same, once a core has [`PRESSED_EIGHTHS`] eighths of the connections it may have: newcomers need the place.
+pub const IDLE_PRESSED_MS_MAX: u64 = 5_000;
+pub const PRESSED_EIGHTHS: usize = 7;
 
 /// What a refused client may still send so that it can read the refusal, and for how long.
 pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -29,6 +45,8 @@ pub const LINGER_MS_MAX: u64 = 2_000;
 /// A JSON reply up to this size is checked whole before its first byte leaves; a larger one is checked
 /// while it streams.
 pub const REPLY_WINDOW_BYTES: usize = 64 * 1024;
+/// Requests of a server's own in one reply that are being answered at once; further ones get no answer.
+pub const DECLINES_MAX: u32 = 8;
 /// A line of a stdio child.
 pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What a list, a probe or a handshake may answer.
@@ -84,6 +102,31 @@ pub const TICK_MS: u64 = 50;
 pub const RELIST_MS: u64 = 300_000;
 pub const RELIST_FAILED_MS: (u64, u64) = (1_000, 60_000);
 
+/// Deadlines that tests shorten; the product runs with the default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    pub head_ms: u64,
+    pub body_stall_ms: u64,
+    pub send_stall_ms: u64,
+    pub park_after_ms: u64,
+    pub idle_ms: u64,
+    pub idle_pressed_ms: u64,
+}
+
+impl Default for Deadlines {
+    fn default() -> Deadlines {
+        Deadlines {
+            head_ms: HEAD_MS_MAX,
+            body_stall_ms: BODY_STALL_MS_MAX,
+            send_stall_ms: SEND_STALL_MS_MAX,
+            park_after_ms: PARK_AFTER_MS,
+            idle_ms: IDLE_MS_MAX,
+            idle_pressed_ms: IDLE_PRESSED_MS_MAX,
+        }
+    }
+}
+
+const _: () = assert!(IDLE_PRESSED_MS_MAX > PARK_AFTER_MS && IDLE_MS_MAX > IDLE_PRESSED_MS_MAX);
 const _: () = assert!(REPLY_WINDOW_BYTES < BUFFERED_BYTES_PER_CORE / 64);
 const _: () = assert!(CONNECTIONS_PER_CORE_MAX >= INFLIGHT_PER_CORE_MAX);
 const _: () = assert!(TICK_MS * 10 <= PARK_AFTER_MS);

@@ -8,6 +8,7 @@ use strait_table::rules::ArchivedLogTo;
 use tokio::sync::mpsc;
 
 use crate::audit::{AccessLog, Destination};
+use crate::caps::{Caps, Room};
 use crate::core::Parts;
 use crate::handle::{Event, Facts, Handle, Level, Options, WorkerFigures};
 use crate::io::runtime::{self, DriverError};
@@ -89,11 +90,14 @@ pub fn start(
     let seal = Seal::random().map_err(|error| StartError::Random { error })?;
     let eras: Vec<Arc<SharedEra>> = rules.upstreams.iter().map(|_| Arc::default()).collect();
     let cores = runtime::cores();
+    let room = Room::look();
+    let configured = Caps::configured(rules);
+    let lowered = configured.within(&room, workers).note(&configured);
     let mut handle = Handle {
         commands: Vec::new(),
         figures: Vec::new(),
         driver: chosen.driver,
-        notes: chosen.note.clone().into_iter().collect(),
+        notes: [&chosen.note, &lowered].into_iter().flatten().cloned().collect(),
         addresses,
         threads: Vec::new(),
         spawner: spawner.clone(),
@@ -107,7 +111,7 @@ pub fn start(
         handle.figures.push(figures.clone());
         let (snapshot, facts, seal, eras) = (snapshot.clone(), facts.clone(), seal.clone(), eras.clone());
         let (spawner, chosen, reports) = (spawner.clone(), chosen.clone(), events.clone());
-        let force_wrong_worker = options.force_wrong_worker;
+        let (force_wrong_worker, deadlines) = (options.force_wrong_worker, options.deadlines);
         // With fewer than three cores a pinned worker would compete with its neighbours for one core.
         let pin = (cores.len() >= 3).then(|| cores[id % cores.len()]);
         let body = move || {
@@ -118,6 +122,8 @@ pub fn start(
                     id,
                     workers,
                     force_wrong_worker,
+                    deadlines,
+                    room,
                     snapshot,
                     facts,
                     figures,
@@ -136,7 +142,7 @@ pub fn start(
         let thread = std::thread::Builder::new().name(format!("strait-worker-{id}")).spawn(body);
         handle.threads.push(thread.map_err(|error| StartError::Thread { error })?);
     }
-    if let Some(note) = &chosen.note {
+    for note in &handle.notes {
         let _ = events.try_send(Event::Notice { level: Level::Warn, text: note.clone() });
     }
     Ok((handle, reports))

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use strait_engine::{
-    DriverChoice, Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Options, Reach,
+    Deadlines, DriverChoice, Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Options, Reach,
 };
 use strait_policy::Principal;
 use strait_table::catalog::{Catalog, Known};
@@ -26,6 +26,7 @@ pub struct Setup {
     pub workers: usize,
     pub driver: DriverChoice,
     pub force_wrong_worker: bool,
+    pub deadlines: Deadlines,
     /// Keys as `(key, principal, groups)`, for every identity of the config.
     pub keys: Vec<(&'static str, &'static str, &'static [&'static str])>,
 }
@@ -37,6 +38,7 @@ impl Setup {
             workers: 2,
             driver: driver_from_environment(),
             force_wrong_worker: false,
+            deadlines: Deadlines::default(),
             keys: vec![("key-full", "ann", &["full"]), ("key-small", "sam", &["small"])],
         }
     }
@@ -93,6 +95,7 @@ impl Gateway {
             driver: setup.driver,
             base: folder.clone(),
             force_wrong_worker: setup.force_wrong_worker,
+            deadlines: setup.deadlines,
         };
         let (handle, events) =
             strait_engine::start(options, snapshot.clone(), facts).expect("start the engine");

@@ -20,7 +20,7 @@ use crate::exchange::respond::{self, Next, Sink};
 use crate::exchange::{self, Incoming};
 use crate::io::buffer::Buf;
 use crate::io::tcp::{Idle, Stream};
-use crate::limits::{LINGER_BYTES_MAX, LINGER_MS_MAX};
+use crate::limits::{LINGER_BYTES_MAX, LINGER_MS_MAX, PRESSED_EIGHTHS};
 use read::{Arrived, Request};
 
 /// One client's socket and what is known of it.
@@ -51,6 +51,17 @@ impl Seat {
     }
 }
 
+/// Lets connections go that have asked for nothing for too long; sooner when few places are left, so that
+/// whoever only sits on connections cannot keep others out.
+pub fn dismiss_idle(core: &Core) {
+    let pressed = core.connections.get() >= core.caps().connections * PRESSED_EIGHTHS / 8;
+    let idle_ms = if pressed { core.deadlines.idle_pressed_ms } else { core.deadlines.idle_ms };
+    let now_ms = core.clock.coarse_ms();
+    for seat in core.seats.borrow().values() {
+        seat.dismiss(now_ms, 0, idle_ms);
+    }
+}
+
 enum Ended {
     Idle,
     Close,
@@ -66,15 +77,16 @@ pub async fn serve(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) 
             Ended::Close => return,
         }
         match connection.stream.readable_idle(&connection.seat.idle).await {
-            Ok(false) if core.draining.get() => return,
-            Ok(_) => {}
-            Err(_) => return,
+            Ok(true) => {}
+            // Dismissed.
+            Ok(false) | Err(_) => return,
         }
     }
 }
 
 /// Answers a connection that is one too many, and closes it.
 pub async fn turn_away(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) {
+    let _counted = TurningAway::new(&core);
     let mut connection = Connection { stream, listener, peer, seat: Rc::default() };
     let refusal = Refusal::Overloaded("too many connections");
     respond::refuse_unread(&core, &mut Sink::Stream(&mut connection.stream), &refusal).await;
@@ -164,6 +176,23 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.core.connections.set(self.core.connections.get() - 1);
         self.core.seats.borrow_mut().remove(&self.fd);
+    }
+}
+
+struct TurningAway {
+    core: Rc<Core>,
+}
+
+impl TurningAway {
+    fn new(core: &Rc<Core>) -> TurningAway {
+        core.turning_away.set(core.turning_away.get() + 1);
+        TurningAway { core: core.clone() }
+    }
+}
+
+impl Drop for TurningAway {
+    fn drop(&mut self) {
+        self.core.turning_away.set(self.core.turning_away.get() - 1);
     }
 }
 

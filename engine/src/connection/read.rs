@@ -12,10 +12,10 @@ use strait_protocol::limits::HEAD_BYTES_MAX;
 use super::Connection;
 use crate::core::Core;
 use crate::exchange::refusal::Refusal;
-use crate::io::buffer::{Buf, held_bytes};
+use crate::io::buffer::Buf;
 use crate::io::tcp::Received;
 use crate::io::watch::Watch;
-use crate::limits::{BODY_STALL_MS_MAX, BUFFERED_BYTES_PER_CORE, HEAD_MS_MAX, PARK_AFTER_MS};
+use crate::limits::BODY_BYTES_PER_MS_MIN;
 
 /// What a client sent next.
 pub enum Arrived {
@@ -46,7 +46,7 @@ impl Request {
 
 /// Reads the next request behind what `buf` holds already (pipelined bytes).
 pub async fn request(core: &Rc<Core>, connection: &mut Connection, buf: Buf) -> (Arrived, Buf) {
-    let mut reader = Reader { core, connection, buf, watch: None };
+    let mut reader = Reader { core, connection, buf, watch: None, body_since_ms: 0, body_bytes: 0 };
     let arrived = match reader.request().await {
         Ok(arrived) => arrived,
         Err(Stop::Closed) => Arrived::Closed,
@@ -72,6 +72,9 @@ struct Reader<'a> {
     connection: &'a mut Connection,
     buf: Buf,
     watch: Option<Watch>,
+    /// When the body began, and how much of it has come.
+    body_since_ms: u64,
+    body_bytes: u64,
 }
 
 impl Reader<'_> {
@@ -80,7 +83,7 @@ impl Reader<'_> {
             return Ok(Arrived::Idle);
         }
         let head = self.head().await?;
-        let body_bytes_max = self.core.adopted().snapshot.rules().body_bytes_max.to_native() as usize;
+        let body_bytes_max = self.core.caps().body_bytes;
         let head_bytes = head.head_bytes as usize;
         let request = match head.framing {
             Framing::None => Request { head, consumed: head_bytes, gathered: None },
@@ -106,7 +109,8 @@ impl Reader<'_> {
         let idle = self.connection.seat.idle.clone();
         let now_ms = self.core.clock.coarse_ms();
         self.connection.seat.waits_since_ms.set(now_ms.max(1));
-        let watch = self.core.watches.cancel_idle_at(now_ms + PARK_AFTER_MS, idle.clone());
+        let watch =
+            self.core.watches.cancel_idle_at(now_ms + self.core.deadlines.park_after_ms, idle.clone());
         let (received, buf) = self.connection.stream.recv_idle(std::mem::take(&mut self.buf), &idle).await;
         drop(watch);
         self.buf = buf;
@@ -133,7 +137,7 @@ impl Reader<'_> {
             if self.buf.len() == self.buf.capacity() {
                 self.grow(self.buf.capacity() * 2)?;
             }
-            self.more(HEAD_MS_MAX, Deadline::Fixed).await?;
+            self.more(Deadline::Head).await?;
         }
     }
 
@@ -150,12 +154,12 @@ impl Reader<'_> {
 
     /// The buffer grows with what arrives: announcing a length alone takes no room from others.
     async fn fill_to(&mut self, length: usize) -> Result<(), Stop> {
-        self.watch = None;
+        self.begin_body();
         while self.buf.len() < length {
             if self.buf.room() == 0 {
                 self.grow(length.min(GROWTH_BYTES_MIN.max(self.buf.capacity() * 2)))?;
             }
-            self.more(BODY_STALL_MS_MAX, Deadline::Renewed).await?;
+            self.more(Deadline::Body).await?;
         }
         Ok(())
     }
@@ -165,11 +169,11 @@ impl Reader<'_> {
         let mut gathered = Buf::new();
         let mut consumed = head.head_bytes as usize;
         let keep = consumed;
-        self.watch = None;
+        self.begin_body();
         loop {
             let input = self.buf.get(consumed..).unwrap_or_default();
             let step = body.next(input).map_err(|fault| Refusal::Chunks(fault.label()))?;
-            if gathered.room() < step.data.len() && held_bytes() > BUFFERED_BYTES_PER_CORE {
+            if gathered.room() < step.data.len() && self.core.is_full_with(0) {
                 return Err(Refusal::Overloaded(TOO_MANY_BYTES).into());
             }
             gathered.extend_from_slice(input.get(step.data.clone()).unwrap_or_default());
@@ -189,14 +193,14 @@ impl Reader<'_> {
                 self.grow(self.buf.capacity() + HEAD_BYTES_MAX)?;
             }
             if step.consumed == 0 || consumed == self.buf.len() {
-                self.more(BODY_STALL_MS_MAX, Deadline::Renewed).await?;
+                self.more(Deadline::Body).await?;
             }
         }
     }
 
     /// A larger buffer, unless the core holds too much already: what is refused here has not been read.
     fn grow(&mut self, capacity: usize) -> Result<(), Stop> {
-        if held_bytes().saturating_add(capacity) > BUFFERED_BYTES_PER_CORE {
+        if self.core.is_full_with(capacity) {
             return Err(Refusal::Overloaded(TOO_MANY_BYTES).into());
         }
         let mut larger = Buf::with_capacity(capacity);
@@ -205,20 +209,44 @@ impl Reader<'_> {
         Ok(())
     }
 
+    fn begin_body(&mut self) {
+        self.watch = None;
+        self.body_since_ms = self.core.clock.coarse_ms();
+        self.body_bytes = 0;
+    }
+
+    /// When to give up waiting for more.
+    fn deadline_ms(&self, part: Deadline) -> u64 {
+        let now_ms = self.core.clock.coarse_ms();
+        match part {
+            Deadline::Head => now_ms + self.core.deadlines.head_ms,
+            Deadline::Body => {
+                let earned_ms = self.body_bytes / BODY_BYTES_PER_MS_MIN;
+                now_ms.min(self.body_since_ms + earned_ms) + self.core.deadlines.body_stall_ms
+            }
+        }
+    }
+
     /// Receives behind what is there.
-    async fn more(&mut self, within_ms: u64, deadline: Deadline) -> Result<(), Stop> {
-        let at = self.core.clock.coarse_ms() + within_ms;
-        match (&self.watch, deadline) {
-            (Some(watch), Deadline::Renewed) => watch.extend(at),
-            (Some(_), Deadline::Fixed) => {}
-            (None, _) => self.watch = Some(self.core.watches.end_input_at(at, self.connection.stream.fd())),
+    async fn more(&mut self, part: Deadline) -> Result<(), Stop> {
+        match (&self.watch, part) {
+            (Some(watch), Deadline::Body) => watch.extend(self.deadline_ms(part)),
+            (Some(_), Deadline::Head) => {}
+            (None, _) => {
+                let watch =
+                    self.core.watches.end_input_at(self.deadline_ms(part), self.connection.stream.fd());
+                self.watch = Some(watch);
+            }
         }
         let (received, buf) = self.connection.stream.recv(std::mem::take(&mut self.buf)).await;
         self.buf = buf;
         match received {
             Ok(0) | Err(_) if self.watch.as_ref().is_some_and(Watch::fired) => Err(Refusal::Slow.into()),
             Ok(0) | Err(_) => Err(Stop::Closed),
-            Ok(_) => Ok(()),
+            Ok(bytes) => {
+                self.body_bytes += bytes as u64;
+                Ok(())
+            }
         }
     }
 }
@@ -227,9 +255,10 @@ impl Reader<'_> {
 const GROWTH_BYTES_MIN: usize = 256 * 1024;
 const TOO_MANY_BYTES: &str = "too many bytes on their way";
 
+#[derive(Clone, Copy)]
 enum Deadline {
-    /// The whole part must be there in time.
-    Fixed,
-    /// Each piece renews it.
-    Renewed,
+    /// All of it must be there in time.
+    Head,
+    /// What comes moves it.
+    Body,
 }

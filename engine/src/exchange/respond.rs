@@ -21,7 +21,6 @@ use crate::core::Core;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::ReplyTx;
 use crate::io::tcp::Stream;
-use crate::limits::SEND_STALL_MS_MAX;
 use crate::upstream::dialect::Client;
 use crate::upstream::{Event, Reply, UpstreamFault};
 
@@ -60,7 +59,7 @@ impl Sink<'_> {
     pub async fn send(&mut self, core: &Rc<Core>, mut bytes: Buf) -> Result<(), Gone> {
         match self {
             Sink::Stream(stream) => {
-                let deadline = core.clock.coarse_ms() + SEND_STALL_MS_MAX;
+                let deadline = core.clock.coarse_ms() + core.deadlines.send_stall_ms;
                 let watch = core.watches.shutdown_at(deadline, stream.fd());
                 let (sent, _) = stream.send_all(bytes).await;
                 drop(watch);

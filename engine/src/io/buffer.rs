@@ -140,7 +140,7 @@ impl Buf {
     }
 
     /// Brings the account in line with the capacity, which [`Buf::vec`] may have changed.
-    pub(super) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         let capacity = self.vec.capacity();
         if capacity != self.counted_bytes {
             release(self.counted_bytes);

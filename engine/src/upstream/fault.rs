@@ -37,6 +37,8 @@ pub enum UpstreamFault {
     },
     Spawn(String),
     Exited(String),
+    /// This core holds too many bytes already to gather more of the answer.
+    NoRoom,
     /// The client went away; nobody reads this.
     ClientGone,
 }
@@ -61,6 +63,7 @@ impl UpstreamFault {
             Busy { .. } => "upstream_busy",
             Spawn(_) => "upstream_spawn",
             Exited(_) => "upstream_exited",
+            NoRoom => "overloaded",
             ClientGone => "client_gone",
         }
     }
@@ -93,6 +96,7 @@ impl fmt::Display for UpstreamFault {
             Busy { limit } => write!(f, "busy: {limit} calls are waiting for it already"),
             Spawn(why) => f.write_str(why),
             Exited(how) => write!(f, "its process ended ({how}) before answering"),
+            NoRoom => write!(f, "the gateway has no room for its answer: too many bytes on their way"),
             ClientGone => write!(f, "the client went away"),
         }
     }

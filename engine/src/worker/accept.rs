@@ -8,7 +8,7 @@ use crate::core::Core;
 use crate::handle::Level;
 use crate::io::runtime::{self, sleep};
 use crate::io::tcp::Listener;
-use crate::limits::CONNECTIONS_PER_CORE_MAX;
+use crate::limits::TURNED_AWAY_MAX;
 
 /// After an error such as too many open files: time for some to be closed.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -17,7 +17,8 @@ pub async fn run(core: Rc<Core>, listener: Listener, index: u16) {
     let mut told = false;
     while let Some(accepted) = listener.accept(&core.stop).await {
         match accepted {
-            Ok((stream, peer)) if core.connections.get() >= CONNECTIONS_PER_CORE_MAX => {
+            Ok(_) if core.turning_away.get() >= TURNED_AWAY_MAX => {}
+            Ok((stream, peer)) if core.connections.get() >= core.caps().connections => {
                 let refused = connection::turn_away(core.clone(), stream, index, peer.ip());
                 runtime::spawn_guarded("connection turned away", refused);
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::connection::dismiss_idle;
 use crate::core::{Core, Parts};
 use crate::exchange::hand_over;
 use crate::handle::{Command, WorkerFigures};
@@ -133,6 +134,7 @@ async fn tick(core: Rc<Core>) {
         ticks += 1;
         if ticks.is_multiple_of(SWEEP_TICKS) {
             core.upstreams.sweep(&core);
+            dismiss_idle(&core);
             core.decoder.borrow_mut().trim();
         }
     }

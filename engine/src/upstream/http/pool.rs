@@ -4,6 +4,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
 use crate::io::tcp::Stream;
@@ -64,8 +66,11 @@ pub async fn fresh(upstream: &Upstream, endpoint: &HttpEndpoint) -> Result<Line,
     match Stream::connect(endpoint.address, Duration::from_millis(ms.into())).await {
         Ok(stream) => Ok(Line { stream, reused: false }),
         Err(error) => {
-            // Whatever answers there next may be another version of it.
-            upstream.era.set(None);
+            // Whatever answers there next may be another version of it. That we have no file left for a
+            // socket says nothing about the upstream.
+            if !matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) {
+                upstream.era.set(None);
+            }
             Err(if error.kind() == std::io::ErrorKind::TimedOut {
                 UpstreamFault::ConnectTimeout { ms }
             } else {

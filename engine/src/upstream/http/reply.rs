@@ -4,6 +4,7 @@
 //! structure. A larger one is scanned and edited while it streams. An event stream is taken apart
 //! event by event. When the body has been read to its end, the connection goes back to the pool.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -22,7 +23,7 @@ use crate::io::buffer::Buf;
 use crate::io::runtime;
 use crate::io::tcp::Stream;
 use crate::io::watch::{Cause, Watch};
-use crate::limits::{ASKED_BYTES_MAX, REPLY_WINDOW_BYTES};
+use crate::limits::{ASKED_BYTES_MAX, DECLINES_MAX, REPLY_WINDOW_BYTES};
 use crate::upstream::dialect::Client;
 use crate::upstream::{Era, Event, Upstream, UpstreamFault};
 
@@ -38,6 +39,8 @@ pub struct HttpReply {
     scanner: Scanner,
     /// A refusal that was read to learn what it means.
     stashed: Option<Whole>,
+    /// Requests of the server's own that are being answered.
+    declining: Rc<Cell<u32>>,
 }
 
 /// A whole message.
@@ -124,6 +127,7 @@ impl HttpReply {
             session_id,
             scanner: Scanner::new(),
             stashed: None,
+            declining: Rc::default(),
         })
     }
 
@@ -319,6 +323,10 @@ impl HttpReply {
                 .push(input, data.vec())
                 .map_err(|fault| UpstreamFault::NotMcp(fault.message().into()))?;
             left.start += step.consumed;
+            data.settle();
+            if data.len() > REPLY_WINDOW_BYTES && core.is_full_with(0) {
+                return Err(UpstreamFault::NoRoom);
+            }
             if step.event.is_none() {
                 continue;
             }
@@ -342,13 +350,19 @@ impl HttpReply {
         let (Some(wire), Some(id)) = (&self.wire, whole.envelope.id) else { return };
         let answer = crate::upstream::decline(whole.bytes(), id, whole.envelope.method_known);
         let (core, upstream, session) = (core.clone(), wire.upstream.clone(), self.session.clone());
-        let replica = wire.replica;
+        let (replica, declining) = (wire.replica, self.declining.clone());
+        // A server that asks without end must not make this gateway call it without end.
+        if declining.get() >= DECLINES_MAX {
+            return;
+        }
+        declining.set(declining.get() + 1);
         runtime::spawn_guarded("answer to an upstream's request", async move {
             let reach = upstream.reach.borrow().clone();
             if let crate::handle::Reach::Http { endpoints } = &*reach {
                 let post = Post { session, ..Post::new(&upstream, Method::Unknown, Era::Legacy) };
                 let _ = post.send(&core, endpoints, replica, answer).await;
             }
+            declining.set(declining.get() - 1);
         });
     }
 

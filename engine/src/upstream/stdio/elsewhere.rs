@@ -117,8 +117,7 @@ async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault>
     if !matches!(&*reach, Reach::Stdio { .. }) {
         return Err(gone());
     }
-    let admitted =
-        core.admit().map_err(|_| UpstreamFault::Busy { limit: crate::limits::INFLIGHT_PER_CORE_MAX })?;
+    let admitted = core.admit().map_err(|_| UpstreamFault::Busy { limit: core.caps().calls })?;
     let child: ChildReply = super::call(core, &upstream, &order).await?;
     let mut reply = Reply::of(Source::Child(child), upstream, &order, admitted);
     let client = Client {
