@@ -10,4 +10,9 @@
 //! figures of the target.
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod echo;
+pub mod poll;
+pub mod random;
 pub mod target;
+pub mod words;

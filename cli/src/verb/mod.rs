@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod echo;
 mod inspect;
 mod keys;
 mod sample;
@@ -28,6 +29,8 @@ pub enum Verb {
     Schema,
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
+    /// Run an MCP server made to be measured against.
+    Echo(echo::EchoArguments),
     /// A built-in MCP server.
     #[command(hide = true)]
     Sample(sample::Sample),
@@ -43,6 +46,7 @@ impl Verb {
             Verb::Inspect(inspect) => inspect.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
+            Verb::Echo(echo) => echo.run(output),
             Verb::Sample(sample) => sample.run(),
         }
     }
