@@ -3,7 +3,8 @@
 //! [`target`] is the far end of a measurement: where it is ([`target::Target`]), how it is greeted in
 //! either era of MCP ([`target::Peer`]), the requests that are written once and stamped per call
 //! ([`target::Template`]), and the reader that judges each reply without allocating
-//! ([`target::ReplyReader`]).
+//! ([`target::ReplyReader`]). [`proof`] compares two ways to one server, slot by slot, and says what the
+//! longer one adds.
 //!
 //! Invariants: in steady state a request costs no allocation and no lock. A secret is never printed:
 //! [`target::Secret`] has no way to. What a generator could not do in time is said, never hidden in the
@@ -13,6 +14,7 @@
 pub mod clock;
 pub mod echo;
 pub mod poll;
+pub mod proof;
 pub mod random;
 pub mod target;
 pub mod words;

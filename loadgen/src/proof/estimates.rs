@@ -1,0 +1,61 @@
+//! The numbers a verdict rests on. Two questions are answered side by side and never mixed:
+//!
+//! - **added**: the quantile of the gateway's times minus the quantile of the direct times. This is what a
+//!   limit speaks of: "the median becomes so much larger".
+//! - **delta**: the quantile of the differences within a slot. Its upper part holds the noise of two
+//!   measurements at once, so at p99 it is larger than any gateway; it is there to be seen.
+//!
+//! Each has its null beside it: the same with the second direct arm in place of the gateway.
+
+use super::bootstrap::{Contrast, Estimate, Method, Ranked, estimate};
+use super::limit::{Limit, Percentile};
+use super::samples::Whole;
+use super::schedule::Arm;
+
+/// A percentile with fewer values beyond it than this is not shown at all.
+pub const BEYOND_SHOWN: u64 = 10;
+
+/// One percentile of everything.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    pub percentile: Percentile,
+    /// The times themselves, per arm.
+    pub times: [i64; 3],
+    pub added: Estimate,
+    pub null: Estimate,
+    pub delta: Estimate,
+    pub null_delta: Estimate,
+}
+
+/// Rows for p50, p90, p99 and whatever a limit names, as far as there are samples enough to show them.
+pub fn rows(whole: &Whole, limits: &[Limit], method: Method) -> Vec<Row> {
+    let mut percentiles = vec![Percentile::P50, Percentile::P90, Percentile::P99];
+    percentiles.extend(limits.iter().map(|limit| limit.percentile));
+    percentiles.sort_unstable();
+    percentiles.dedup();
+    percentiles.retain(|percentile| percentile.beyond(whole.len() as u64) >= BEYOND_SHOWN);
+
+    let sizes = whole.sizes();
+    let rank = |values: &[i64]| Ranked::new(values, &whole.blocks, sizes.len());
+    let [direct, again, through] = Arm::ALL.map(|arm| rank(&whole.arms[arm.index()]));
+    let delta = rank(&whole.differences(Arm::Through, Arm::Direct));
+    let null_delta = rank(&whole.differences(Arm::Again, Arm::Direct));
+    let contrasts: Vec<Contrast<'_>> = percentiles
+        .iter()
+        .flat_map(|&percentile| {
+            [
+                Contrast { of: &through, minus: Some(&direct), percentile },
+                Contrast { of: &again, minus: Some(&direct), percentile },
+                Contrast { of: &delta, minus: None, percentile },
+                Contrast { of: &null_delta, minus: None, percentile },
+            ]
+        })
+        .collect();
+    let estimates = estimate(&contrasts, &sizes, method).unwrap_or_default();
+    let rows = percentiles.iter().zip(estimates.chunks_exact(4)).map(|(&percentile, four)| {
+        let times = [&direct, &again, &through].map(|arm| arm.quantile(percentile).unwrap_or_default());
+        let [added, null, delta, null_delta] = [four[0], four[1], four[2], four[3]];
+        Row { percentile, times, added, null, delta, null_delta }
+    });
+    rows.collect()
+}

@@ -1,0 +1,33 @@
+//! # The proof: what a gateway adds, and whether that can be told at all
+//!
+//! Two runs on two afternoons compare two afternoons. Here every slot sends one request straight to the
+//! server, one more straight to the server, and one through the gateway, in an order drawn anew each
+//! time, over connections that are drawn anew each block. What differs between the two direct arms is
+//! noise; what differs beyond that is the gateway.
+//!
+//! Read in this order: [`schedule`] says who goes when, [`run`] does it over a [`wire`], [`samples`] is
+//! what remains; [`estimates`] computes, with intervals by [`bootstrap`], [`verdict`] judges; [`result`]
+//! is everything together, which [`raw`] keeps on disk in a form it can be recomputed from. [`self_test`] puts a known
+//! delay in and looks whether it is found. The rule in prose, with examples, is docs/PROOF.md.
+//!
+//! Invariants: no sample is dropped without being counted. The verdict is a function of the recorded data
+//! alone. Whoever wants a PASS has to bring a quiet null arm.
+
+pub mod bootstrap;
+pub mod cpu;
+pub mod environment;
+pub mod estimates;
+mod json;
+pub mod limit;
+pub mod metrics;
+pub mod raw;
+pub mod result;
+pub mod run;
+pub mod samples;
+pub mod schedule;
+pub mod self_test;
+#[cfg(test)]
+mod tests;
+mod text;
+pub mod verdict;
+pub mod wire;

@@ -1,0 +1,122 @@
+//! The whole result: what was measured and where, the estimates, and the verdict.
+//!
+//! It is computed from a [`Context`] and [`Samples`] alone, whether they come from a run that has just
+//! ended or from a file: a replay cannot say anything else than the run did.
+
+use serde::{Deserialize, Serialize};
+
+use super::bootstrap::Method;
+use super::cpu::Cpu;
+use super::environment::Environment;
+use super::estimates::{self, Row};
+use super::limit::Limit;
+use super::samples::{FailureCount, Samples};
+use super::self_test;
+use super::verdict::{self, Evidence, Judged, Verdict};
+
+/// Everything about a run but its slots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Context {
+    pub purpose: Purpose,
+    pub direct: String,
+    pub through: String,
+    /// What every request calls.
+    pub call: String,
+    pub seed: u64,
+    /// How many slots were planned.
+    pub slots: usize,
+    pub blocks: usize,
+    pub limits: Vec<Limit>,
+    pub cpu: Option<Cpu>,
+    pub busy_poll: bool,
+    pub environment: Environment,
+    /// Seconds since 1970 at the start.
+    pub started_unix_s: u64,
+    /// The command line that repeats the run, without any credential.
+    pub command: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    Prove,
+    /// A known delay is inserted, and has to be found.
+    SelfTest {
+        inserted_ns: u64,
+    },
+}
+
+/// A run, judged.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    pub context: Context,
+    pub method: Method,
+    pub verdict: Verdict,
+    pub limits: Vec<Judged>,
+    /// Only of a self-test: what had to be found, and whether it was.
+    pub checks: Vec<self_test::Check>,
+    pub rows: Vec<Row>,
+    pub slots: usize,
+    pub failures: usize,
+    pub failure_counts: Vec<FailureCount>,
+    pub warnings: Vec<String>,
+}
+
+/// Resamples for a 95 % interval: its ends are then known to about a twentieth of its width.
+const RESAMPLES: usize = 2_000;
+/// An interval that misses only once in a thousand runs has its ends further out, and needs more.
+const RESAMPLES_SELF_TEST: usize = 10_000;
+
+impl Purpose {
+    fn method(self, seed: u64) -> Method {
+        match self {
+            Purpose::Prove => Method { resamples: RESAMPLES, confidence: 0.95, seed },
+            Purpose::SelfTest { .. } => {
+                Method { resamples: RESAMPLES_SELF_TEST, confidence: self_test::CONFIDENCE, seed }
+            }
+        }
+    }
+}
+
+impl Proof {
+    pub fn of(context: Context, samples: &Samples) -> Proof {
+        // Not the schedule's own numbers again.
+        let method = context.purpose.method(context.seed ^ 0x626f_6f74);
+        let whole = samples.whole();
+        let rows = estimates::rows(&whole, &context.limits, method);
+        let evidence = Evidence {
+            rows: &rows,
+            slots: samples.slots.len(),
+            failures: samples.failures(),
+            blocks: whole.sizes().iter().filter(|size| **size > 0).count(),
+            disturbance: context.environment.disturbance,
+        };
+        let limits: Vec<Judged> =
+            context.limits.iter().map(|limit| verdict::judge(*limit, &evidence)).collect();
+        let checks = match context.purpose {
+            Purpose::Prove => Vec::new(),
+            Purpose::SelfTest { inserted_ns } => self_test::checks(inserted_ns, &evidence),
+        };
+        let all = limits.iter().map(|judged| judged.verdict).chain(checks.iter().map(|check| check.verdict));
+        let mut verdict = Verdict::of_all(all);
+        let mut warnings = context.environment.warnings();
+        if samples.slots.len() < context.slots {
+            let done = samples.slots.len();
+            warnings.insert(0, format!("interrupted: {done} of {} slots were done", context.slots));
+            // Whoever stops when they like what they see chooses the verdict.
+            verdict = Verdict::Inconclusive;
+        }
+        Proof {
+            verdict,
+            limits,
+            checks,
+            slots: samples.slots.len(),
+            failures: samples.failures(),
+            failure_counts: samples.failure_counts(),
+            warnings,
+            rows,
+            method,
+            context,
+        }
+    }
+}

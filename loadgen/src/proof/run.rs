@@ -1,0 +1,112 @@
+//! The run itself: slot after slot, one request per arm, one at a time.
+//!
+//! It knows no socket. What it drives is a [`Wire`], so that tests can fail any request of any arm and
+//! see that nothing is forgotten. Connections are opened anew for every block and warmed before they
+//! count; an arm that failed gets a new one, outside of any measured time.
+
+use super::samples::{Fault, Samples, Slot};
+use super::schedule::{Arm, Schedule};
+
+/// After so many failed slots in a row somebody is down, and waiting out the rest would tell nothing.
+const FAILED_IN_A_ROW_MAX: usize = 20;
+/// Requests on a new connection before it counts: both ends have then grown what they grow.
+const WARM_REQUESTS: u64 = 5;
+/// Unrecorded slots' worth of requests before the first block: caches, branch predictors, lazy set-up.
+const WARM_REQUESTS_FIRST: u64 = 300;
+
+/// What carries requests. `number` goes into the request, the same for all arms of a slot.
+pub trait Wire {
+    /// A new connection in place of the old one, if any.
+    fn open(&mut self, arm: Arm) -> Result<(), Fault>;
+    /// One request and its whole answer, checked. After a fault the arm needs to be opened again.
+    fn exchange(&mut self, arm: Arm, number: u64) -> Result<Answer, Fault>;
+}
+
+/// A right answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// From before the request's first byte until after the answer's last.
+    pub ns: u64,
+    /// Whether the connection may carry another request.
+    pub reusable: bool,
+}
+
+/// How a run ended early.
+#[derive(Debug)]
+pub enum Ended {
+    /// An arm did not answer at all at the start, or went away for good: this fault, after so many slots.
+    Broken { fault: Fault, after: usize },
+    /// Somebody asked to stop; what was measured until then.
+    Interrupted(Samples),
+}
+
+/// Runs a schedule. `watch` is told the number of slots done before each block, and says whether to go on.
+pub fn run(
+    wire: &mut impl Wire,
+    schedule: &Schedule,
+    mut watch: impl FnMut(usize) -> bool,
+) -> Result<Samples, Ended> {
+    let mut samples = Samples { slots: Vec::with_capacity(schedule.start_of(schedule.blocks())) };
+    let mut arms = Arms { wire, is_open: [false; 3], number: 0 };
+    for arm in Arm::ALL {
+        let warm = arms.warm(arm, WARM_REQUESTS_FIRST);
+        warm.map_err(|fault| Ended::Broken { fault, after: 0 })?;
+    }
+    let mut orders = schedule.orders();
+    let mut failed_in_a_row = 0;
+    for block in 0..schedule.blocks() {
+        if !watch(samples.slots.len()) {
+            return Err(Ended::Interrupted(samples));
+        }
+        arms.is_open = [false; 3];
+        let slots = schedule.start_of(block + 1) - schedule.start_of(block);
+        for order in orders.by_ref().take(slots) {
+            let outcome = arms.slot(order);
+            failed_in_a_row = if outcome.is_err() { failed_in_a_row + 1 } else { 0 };
+            if failed_in_a_row >= FAILED_IN_A_ROW_MAX {
+                let after = samples.slots.len() + 1 - failed_in_a_row;
+                return outcome.map_or_else(|fault| Err(Ended::Broken { fault, after }), |_| Ok(samples));
+            }
+            // At most BLOCKS_MAX blocks.
+            samples.slots.push(Slot { block: block as u16, order, outcome });
+        }
+    }
+    Ok(samples)
+}
+
+struct Arms<'a, W> {
+    wire: &'a mut W,
+    is_open: [bool; 3],
+    number: u64,
+}
+
+impl<W: Wire> Arms<'_, W> {
+    fn slot(&mut self, order: [Arm; 3]) -> Result<[u64; 3], Fault> {
+        for arm in order {
+            if !self.is_open[arm.index()] {
+                self.warm(arm, WARM_REQUESTS)?;
+            }
+        }
+        self.number += 1;
+        let mut times = [0; 3];
+        for arm in order {
+            self.is_open[arm.index()] = false;
+            let answer = self.wire.exchange(arm, self.number)?;
+            self.is_open[arm.index()] = answer.reusable;
+            times[arm.index()] = answer.ns;
+        }
+        Ok(times)
+    }
+
+    fn warm(&mut self, arm: Arm, requests: u64) -> Result<(), Fault> {
+        self.is_open[arm.index()] = false;
+        for _ in 0..requests {
+            if !self.is_open[arm.index()] {
+                self.wire.open(arm)?;
+            }
+            self.number += 1;
+            self.is_open[arm.index()] = self.wire.exchange(arm, self.number)?.reusable;
+        }
+        Ok(())
+    }
+}

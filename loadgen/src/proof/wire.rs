@@ -1,0 +1,158 @@
+//! Blocking sockets for the three arms: one connection each, one request at a time.
+//!
+//! Nothing cleverer than a blocking write and a blocking read stands between the clock and the kernel,
+//! the same for every arm. With `busy_poll` the socket is asked again and again instead of slept on: that
+//! takes the wake-up of this thread out of all arms, and a core for itself.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::run::{Answer, Wire};
+use super::samples::{Fault, Layer};
+use super::schedule::Arm;
+use crate::target::{Cause, ID_FIRST, Progress, ReplyReader, Target, Template};
+
+/// One read; larger answers take several.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Where an arm goes, and what it says there.
+pub struct End {
+    pub target: Target,
+    pub request: Template,
+}
+
+/// The arms as sockets.
+pub struct Sockets {
+    lines: [Line; 3],
+    input: Vec<u8>,
+    timeout: Duration,
+    busy_poll: bool,
+}
+
+struct Line {
+    end: End,
+    stream: Option<TcpStream>,
+    reader: ReplyReader,
+}
+
+impl Sockets {
+    /// `ends` in the order of [`Arm`].
+    pub fn new(ends: [End; 3], timeout: Duration, busy_poll: bool) -> Sockets {
+        let lines = ends.map(|end| Line { end, stream: None, reader: ReplyReader::new() });
+        Sockets { lines, input: vec![0; READ_BYTES], timeout, busy_poll }
+    }
+}
+
+impl Wire for Sockets {
+    fn open(&mut self, arm: Arm) -> Result<(), Fault> {
+        let line = &mut self.lines[arm.index()];
+        let address = line.end.target.address;
+        let connect = || -> std::io::Result<TcpStream> {
+            let stream = TcpStream::connect_timeout(&address, self.timeout)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(self.timeout))?;
+            stream.set_write_timeout(Some(self.timeout))?;
+            stream.set_nonblocking(self.busy_poll)?;
+            Ok(stream)
+        };
+        // The old one is closed first: a server may allow only so many.
+        line.stream = None;
+        let connected = connect().map_err(|error| {
+            let message = format!("no connection to {address}: {error}");
+            Fault { arm, layer: Layer::Connect, message }
+        });
+        line.stream = Some(connected?);
+        Ok(())
+    }
+
+    fn exchange(&mut self, arm: Arm, number: u64) -> Result<Answer, Fault> {
+        let line = &mut self.lines[arm.index()];
+        let fault = |cause: Cause| Fault { arm, layer: Layer::of(cause), message: cause.to_string() };
+        let Some(stream) = &mut line.stream else { return Err(fault(Cause::Connect)) };
+        let id = ID_FIRST + number;
+        line.reader.expect(id);
+        let request = line.end.request.stamp(id);
+        let start = Instant::now();
+        let until = start + self.timeout;
+        let done = send(stream, request, until)
+            .and_then(|()| receive(stream, &mut line.reader, &mut self.input, start, until));
+        done.map_err(fault)
+    }
+}
+
+fn send(stream: &mut TcpStream, mut rest: &[u8], until: Instant) -> Result<(), Cause> {
+    while !rest.is_empty() {
+        match stream.write(rest) {
+            Ok(0) => return Err(Cause::Transport),
+            Ok(sent) => rest = &rest[sent..],
+            Err(error) => again(&error, until)?,
+        }
+    }
+    Ok(())
+}
+
+fn receive(
+    stream: &mut TcpStream,
+    reader: &mut ReplyReader,
+    input: &mut [u8],
+    start: Instant,
+    until: Instant,
+) -> Result<Answer, Cause> {
+    let mut answered = None;
+    loop {
+        let received = match stream.read(input) {
+            Ok(received) => received,
+            Err(error) => {
+                again(&error, until)?;
+                continue;
+            }
+        };
+        // Before the answer is looked at: looking is not part of the time.
+        let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if received == 0 {
+            reader.end()?;
+            return Ok(Answer { ns: answered.unwrap_or(ns), reusable: false });
+        }
+        match reader.feed(&input[..received]) {
+            Progress::More => {}
+            Progress::Answered { result } => {
+                result?;
+                answered = Some(ns);
+            }
+            Progress::Done { result, consumed, reusable } => {
+                result?;
+                // What follows an answer belongs to no request.
+                let reusable = reusable && consumed == received;
+                return Ok(Answer { ns: answered.unwrap_or(ns), reusable });
+            }
+        }
+    }
+}
+
+/// Whether a call that gave nothing may be repeated: it was interrupted, or this socket is polled.
+fn again(error: &std::io::Error, until: Instant) -> Result<(), Cause> {
+    match error.kind() {
+        ErrorKind::Interrupted => Ok(()),
+        ErrorKind::WouldBlock if Instant::now() < until => {
+            std::hint::spin_loop();
+            Ok(())
+        }
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => Err(Cause::Timeout),
+        _ => Err(Cause::Transport),
+    }
+}
+
+impl Layer {
+    /// The layer at which a call of this kind ends.
+    fn of(cause: Cause) -> Layer {
+        match cause {
+            Cause::Connect => Layer::Connect,
+            Cause::Transport | Cause::Timeout | Cause::Truncated => Layer::Transport,
+            Cause::HttpStatus(401 | 403) => Layer::Auth,
+            Cause::HttpStatus(_) => Layer::Http,
+            Cause::JsonRpc(_) | Cause::WrongId | Cause::Malformed => Layer::Rpc,
+            Cause::IsError | Cause::Denied => Layer::Mcp,
+        }
+    }
+}
