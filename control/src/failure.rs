@@ -8,8 +8,13 @@ use strait_config_compiler::Outcome;
 pub enum Code {
     /// 1: what was checked is wrong: findings, a damaged table, a key that is not there.
     Failed,
-    /// 3: this machine cannot do it: no permission, no io_uring where it was demanded.
+    /// 3: this machine cannot do it (no permission, no io_uring where it was demanded), or a measurement
+    /// on it settles nothing.
     Unfit,
+    /// 4: somebody else does not answer, or not in time.
+    Unreachable,
+    /// 5: somebody else answers that this caller may not.
+    NotAuthorised,
     /// 6: somebody else has it: an address in use.
     Conflict,
     /// 64: asked wrongly: unknown option, a file that is not there.
@@ -25,6 +30,8 @@ impl Code {
         match self {
             Code::Failed => 1,
             Code::Unfit => 3,
+            Code::Unreachable => 4,
+            Code::NotAuthorised => 5,
             Code::Conflict => 6,
             Code::Usage => 64,
             Code::Bug => 70,
@@ -37,6 +44,8 @@ impl Code {
         match self {
             Code::Failed => "failed",
             Code::Unfit => "unfit",
+            Code::Unreachable => "unreachable",
+            Code::NotAuthorised => "not_authorised",
             Code::Conflict => "conflict",
             Code::Usage => "usage",
             Code::Bug => "bug",
