@@ -68,7 +68,7 @@ mod tests {
 
     use axum::body::Body;
     use serde_json::Value;
-    use strait_engine::WorkerFigures;
+    use strait_engine::{UpstreamId, WorkerFigures};
 
     use super::*;
     use crate::board::Phase;
@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn readiness_follows_the_phase_and_shows_the_upstreams() {
         let board = Arc::new(Board::default());
-        let mut ledger = Ledger::new(["crm".to_owned()].into_iter());
-        ledger.learned(0, Err("refused".into()));
+        let mut ledger = Ledger::new([(UpstreamId(0), "crm".to_owned())].into_iter());
+        ledger.learned(UpstreamId(0), Err("refused".into()));
         board.upstreams(&ledger);
         assert_eq!(get_from(&board, "/readyz", "localhost").0, 503);
         board.phase(Phase::Open);

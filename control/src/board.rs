@@ -26,6 +26,8 @@ struct Shown {
     driver: &'static str,
     upstreams: Vec<Value>,
     workers: Vec<Pulse>,
+    reload: Value,
+    snapshots: usize,
 }
 
 /// Where the process is in its life.
@@ -76,6 +78,15 @@ impl Board {
         self.shown().upstreams = ledger.iter().map(upstream).collect();
     }
 
+    /// How the last reload went, and how many snapshots are in use.
+    pub fn reload(&self, reload: Value) {
+        self.shown().reload = reload;
+    }
+
+    pub fn snapshots(&self, in_use: usize) {
+        self.shown().snapshots = in_use;
+    }
+
     /// Takes every worker's pulse; to be called about once a second.
     pub fn pulse(&self, now: Instant) {
         for pulse in &mut self.shown().workers {
@@ -116,6 +127,8 @@ impl Board {
             "catalog": shown.catalog,
             "driver": shown.driver,
             "uptime_s": self.started.elapsed().as_secs(),
+            "reload": shown.reload,
+            "snapshots": shown.snapshots,
             "upstreams": shown.upstreams,
             "workers": workers,
         })

@@ -68,13 +68,26 @@ impl Failure {
     }
 
     /// Everything was told already: only the exit code is left to give.
-    pub fn told(code: Code) -> Failure {
+    pub fn silent(code: Code) -> Failure {
         Failure::new(code, "")
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Failure {
         self.help = Some(help.into());
         self
+    }
+
+    /// All of it as text, findings rendered: for a log.
+    pub fn told(&self) -> String {
+        let mut text = self.message.clone();
+        if let Some(outcome) = &self.outcome {
+            text.push('\n');
+            text.push_str(strait_config_compiler::render(outcome, false).trim_end());
+        }
+        if let Some(help) = &self.help {
+            text.push_str(&format!("\nhelp: {help}"));
+        }
+        text
     }
 
     /// Something of ours went wrong; asks for a report.

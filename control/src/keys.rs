@@ -11,7 +11,7 @@ use strait_config_compiler::keys::{self as key_file, KeyFileError};
 use strait_engine::{IdentityKeys, KeyRing};
 use strait_policy::Principal;
 use strait_table::Snapshot;
-use strait_table::rules::{ArchivedAuthMethod, ArchivedGeneratedKey};
+use strait_table::rules::{ArchivedAuthMethod, ArchivedGeneratedKey, ArchivedIdentity};
 
 use crate::failure::{Code, Failure};
 use crate::log;
@@ -42,8 +42,7 @@ pub fn load(snapshot: &Snapshot, base: &Path, state: &State) -> Result<Keys, Fai
         let loaded = match &identity.method {
             ArchivedAuthMethod::KeyFile { path } => keys.read(&base.join(path.as_str()))?,
             ArchivedAuthMethod::Generated { keys: wanted } => {
-                let file = state.keys().join(format!("{}.yaml", file_name(&identity.name)));
-                keys.generate(index, wanted, &file)?
+                keys.generate(index, wanted, &generated_file(state, identity))?
             }
         };
         keys.ring.identities.push(loaded);
@@ -51,13 +50,26 @@ pub fn load(snapshot: &Snapshot, base: &Path, state: &State) -> Result<Keys, Fai
     Ok(keys)
 }
 
+/// The files that [`load`] reads.
+pub fn files(snapshot: &Snapshot, base: &Path, state: &State) -> Vec<PathBuf> {
+    let identities = snapshot.rules().identities.iter();
+    let file = |identity: &ArchivedIdentity| match &identity.method {
+        ArchivedAuthMethod::KeyFile { path } => base.join(path.as_str()),
+        ArchivedAuthMethod::Generated { .. } => generated_file(state, identity),
+    };
+    identities.map(file).collect()
+}
+
+fn generated_file(state: &State, identity: &ArchivedIdentity) -> PathBuf {
+    state.keys().join(format!("{}.yaml", file_name(&identity.name)))
+}
+
 impl Keys {
     fn read(&mut self, path: &Path) -> Result<IdentityKeys, Failure> {
         if !path.exists() {
             let path = path.display();
             log::warn(format!(
-                "key file `{path}` does not exist: nobody is known by it until `strait keys new {path} --id NAME` \
-                 and a new start"
+                "key file `{path}` does not exist: nobody is known by it until `strait keys new {path} --id NAME`"
             ));
             return Ok(IdentityKeys::default());
         }

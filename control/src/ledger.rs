@@ -2,7 +2,11 @@
 //!
 //! Lists stay when their upstream goes: they are marked stale and serve on, so that one bad upstream
 //! never empties a catalog. The ledger says when the catalog has changed and must be bound again.
+//!
+//! Reports and lists belong to an upstream's id, never to its place in a table: a report that was under
+//! way while tables were swapped finds its upstream, or nobody.
 
+use strait_engine::UpstreamId;
 use strait_table::catalog::{Catalog, Known, Lists};
 use tokio::time::Instant;
 
@@ -19,6 +23,8 @@ pub struct Standing {
 
 #[derive(Debug)]
 pub struct Ledger {
+    /// By upstream of the table, like everything here.
+    ids: Vec<UpstreamId>,
     catalog: Catalog,
     standings: Vec<Standing>,
 }
@@ -34,18 +40,40 @@ pub enum Change {
 }
 
 impl Ledger {
-    pub fn new(names: impl Iterator<Item = String>) -> Ledger {
-        let standings: Vec<Standing> = names.map(|name| Standing { name, ..Standing::default() }).collect();
+    pub fn new(upstreams: impl Iterator<Item = (UpstreamId, String)>) -> Ledger {
+        let (ids, standings): (Vec<UpstreamId>, Vec<Standing>) =
+            upstreams.map(|(id, name)| (id, Standing { name, ..Standing::default() })).unzip();
         let upstreams = standings.iter().map(|_| Lists::default()).collect();
-        Ledger { catalog: Catalog { upstreams }, standings }
+        Ledger { ids, catalog: Catalog { upstreams }, standings }
     }
 
-    pub fn learned(&mut self, upstream: usize, outcome: Result<Lists, String>) -> Change {
-        let (Some(standing), Some(lists)) =
-            (self.standings.get_mut(upstream), self.catalog.upstreams.get_mut(upstream))
-        else {
-            return Change::Nothing;
-        };
+    /// The ledger of another table. An upstream that stayed the same keeps all that is known of it; one that
+    /// only kept its name shows its last lists, as stale ones, until it has answered: a swap empties no list.
+    pub fn succeed(&self, upstreams: impl Iterator<Item = (UpstreamId, String)>) -> Ledger {
+        let mut next = Ledger::new(upstreams);
+        for (index, id) in next.ids.iter().enumerate() {
+            if let Some(same) = self.place(*id) {
+                next.standings[index] = self.standings[same].clone();
+                next.catalog.upstreams[index] = self.catalog.upstreams[same].clone();
+                continue;
+            }
+            let name = &next.standings[index].name;
+            if let Some(namesake) = self.standings.iter().position(|standing| standing.name == *name) {
+                let last = self.catalog.upstreams[namesake].clone();
+                let known = if last.known == Known::Not { Known::Not } else { Known::Stale };
+                next.catalog.upstreams[index] = Lists { known, ..last };
+            }
+        }
+        next
+    }
+
+    fn place(&self, id: UpstreamId) -> Option<usize> {
+        self.ids.iter().position(|known| *known == id)
+    }
+
+    pub fn learned(&mut self, upstream: UpstreamId, outcome: Result<Lists, String>) -> Change {
+        let Some(index) = self.place(upstream) else { return Change::Nothing };
+        let (standing, lists) = (&mut self.standings[index], &mut self.catalog.upstreams[index]);
         let error = outcome.as_ref().err().cloned();
         let is_news = !standing.heard || standing.error != error;
         standing.heard = true;
@@ -78,8 +106,8 @@ impl Ledger {
         &self.catalog
     }
 
-    pub fn standing(&self, upstream: usize) -> Option<&Standing> {
-        self.standings.get(upstream)
+    pub fn standing(&self, upstream: UpstreamId) -> Option<&Standing> {
+        self.place(upstream).map(|index| &self.standings[index])
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&Standing, &Lists)> {
@@ -133,12 +161,43 @@ mod tests {
         Ok(Lists { tools: tools.iter().map(tool).collect(), ..Lists::default() })
     }
 
+    fn named(upstreams: &[(u32, &str)]) -> impl Iterator<Item = (UpstreamId, String)> {
+        let named = |(id, name): &(u32, &str)| (UpstreamId(*id), (*name).to_owned());
+        upstreams.iter().map(named).collect::<Vec<_>>().into_iter()
+    }
+
+    fn ledger(upstreams: &[(u32, &str)]) -> Ledger {
+        Ledger::new(named(upstreams))
+    }
+
+    #[test]
+    fn what_is_known_follows_the_upstream_and_not_its_place() {
+        let mut old = ledger(&[(0, "a"), (1, "b"), (2, "c")]);
+        for (id, tool) in [(0, "of-a"), (1, "of-b"), (2, "of-c")] {
+            old.learned(UpstreamId(id), offers(&[tool]));
+        }
+        // `a` has gone, `b` moved, `c` changed, `d` is new.
+        let mut new = old.succeed(named(&[(1, "b"), (3, "c"), (4, "d")]));
+        let shown = |ledger: &Ledger| -> Vec<(String, Known, bool)> {
+            let tools = |lists: &Lists| lists.tools.iter().map(|tool| tool.name.clone()).collect();
+            ledger.iter().map(|(standing, lists)| (tools(lists), lists.known, standing.heard)).collect()
+        };
+        let expected = [("of-b", Known::Fresh, true), ("of-c", Known::Stale, false), ("", Known::Not, false)];
+        assert_eq!(shown(&new), expected.map(|(tools, known, heard)| (tools.to_owned(), known, heard)));
+        // Answers that were under way: of an upstream that is gone, and of the old `c`.
+        for id in [0, 2] {
+            assert_eq!(new.learned(UpstreamId(id), offers(&["late"])), Change::Nothing);
+        }
+        assert_eq!(new.learned(UpstreamId(3), offers(&["of-new-c"])), Change::Catalog);
+        assert_eq!(shown(&new)[1].0, "of-new-c");
+    }
+
     #[test]
     fn only_what_changes_an_offer_is_bound_again() {
-        let mut ledger = Ledger::new(["a".to_owned(), "b".to_owned()].into_iter());
+        let mut ledger = ledger(&[(0, "a"), (1, "b")]);
         let mut check = |upstream, outcome, expected, known| {
-            assert_eq!(ledger.learned(upstream, outcome), expected);
-            assert_eq!(ledger.catalog().upstreams[upstream].known, known);
+            assert_eq!(ledger.learned(UpstreamId(upstream), outcome), expected);
+            assert_eq!(ledger.catalog().upstreams[upstream as usize].known, known);
         };
         check(0, Err("down".into()), Change::Standing, Known::Not);
         check(0, Err("down".into()), Change::Nothing, Known::Not);
@@ -149,9 +208,9 @@ mod tests {
         check(0, offers(&["t"]), Change::Catalog, Known::Fresh);
         check(0, offers(&["t", "u"]), Change::Catalog, Known::Fresh);
         assert!(!ledger.all_heard());
-        assert_eq!(ledger.learned(1, Err("no".into())), Change::Standing);
+        assert_eq!(ledger.learned(UpstreamId(1), Err("no".into())), Change::Standing);
         assert!(ledger.all_heard());
-        assert_eq!(ledger.learned(9, offers(&[])), Change::Nothing);
+        assert_eq!(ledger.learned(UpstreamId(9), offers(&[])), Change::Nothing);
     }
 
     #[test]
@@ -168,10 +227,10 @@ mod tests {
 
     #[test]
     fn a_lost_upstream_keeps_its_last_good_lists() {
-        let mut ledger = Ledger::new(["a".to_owned()].into_iter());
-        ledger.learned(0, offers(&["t"]));
-        ledger.learned(0, Err("gone".into()));
+        let mut ledger = ledger(&[(0, "a")]);
+        ledger.learned(UpstreamId(0), offers(&["t"]));
+        ledger.learned(UpstreamId(0), Err("gone".into()));
         assert_eq!(ledger.catalog().upstreams[0].tools.len(), 1);
-        assert_eq!(ledger.standing(0).unwrap().error.as_deref(), Some("gone"));
+        assert_eq!(ledger.standing(UpstreamId(0)).unwrap().error.as_deref(), Some("gone"));
     }
 }

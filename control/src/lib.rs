@@ -23,6 +23,7 @@ mod keys;
 mod ledger;
 mod limits;
 mod listen;
+pub mod load;
 pub mod log;
 mod reach;
 pub mod sample;
@@ -33,6 +34,7 @@ mod state;
 #[cfg(test)]
 mod test_support;
 mod time;
+mod watch;
 
 pub use failure::{Code, Failure};
 pub use source::Source;

@@ -27,6 +27,28 @@ pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// How often beats are looked at.
 pub const PULSE_EVERY: Duration = Duration::from_secs(1);
 
+/// How often watched files are looked at: a person who saved one hardly waits, and a look costs about 1 us.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A changed file is read when it has held still for this long.
+pub const SETTLE: Duration = Duration::from_millis(100);
+/// A file that cannot be used is looked at once more after this: it may be half written.
+pub const SETTLE_BAD: Duration = Duration::from_millis(700);
+/// A file that never holds still is judged as it is after this.
+pub const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+/// A worker that has not taken up a new edition by then is named in the log.
+pub const ADOPT_WITHIN: Duration = Duration::from_secs(5);
+
+/// A compilation in a child: its memory, its processor time, the table it may write, and when it is given
+/// up. What may be read at all is limited before (`config-compiler/src/limits.rs`).
+pub const COMPILE_MEMORY_BYTES_MAX: u64 = 4 << 30;
+pub const COMPILE_CPU_S_MAX: u64 = 30;
+pub const COMPILE_FILE_BYTES_MAX: u64 = 1 << 30;
+pub const COMPILE_WITHIN: Duration = Duration::from_secs(60);
+/// What a compilation may report: findings are limited before.
+pub const COMPILE_REPORT_BYTES_MAX: u64 = 8 << 20;
+/// Its priority: all else comes first.
+pub const COMPILE_NICE: i32 = 10;
+
 /// Bytes of a secret file, a generated key or a token; longer ones are somebody's mistake.
 pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// Bytes of one child's stderr line that reach the log; the rest is cut.

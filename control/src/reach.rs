@@ -1,12 +1,16 @@
 //! How each upstream is reached: references replaced, credentials made into headers, host names
 //! looked up. Whatever is missing makes one upstream unreachable with a reason; the process goes on.
 //!
-//! A host name that does not resolve is tried again with growing pauses for as long as the process
-//! lives, and the address is handed to the workers when it is found. Of several addresses an IPv4 one
+//! A host name that does not resolve is tried again with growing pauses for as long as a table wants
+//! it, and the address is handed to the workers when it is found. Of several addresses an IPv4 one
 //! is taken: servers made for one machine listen on 127.0.0.1 more often than on ::1.
+//!
+//! A reload looks up only what is new: an upstream whose plan stayed the same keeps its addresses, and
+//! with them its connections.
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use strait_engine::{HttpEndpoint, Reach};
@@ -14,14 +18,15 @@ use strait_table::Snapshot;
 use strait_table::rules::{
     ArchivedCredential, ArchivedEndpoint, ArchivedSample, ArchivedStdio, ArchivedTransport, ArchivedUpstream,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
+use tokio::task::AbortHandle;
 
 use crate::limits::{RESOLVE_AGAIN_MAX, RESOLVE_AGAIN_MIN, RESOLVE_WITHIN};
 use crate::sample;
 use crate::secret::References;
 
 /// An upstream before any name is looked up.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
     Ready(Reach),
     Http(Vec<Wanted>),
@@ -30,7 +35,7 @@ pub enum Plan {
 }
 
 /// One endpoint whose address is wanted. No derived `Debug`: headers hold credentials.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Wanted {
     host: String,
     port: u16,
@@ -44,11 +49,21 @@ impl std::fmt::Debug for Wanted {
     }
 }
 
-/// An endpoint of an upstream whose address was found late.
+/// An address that was found late, for whoever wants it now: tables may have been swapped meanwhile.
 #[derive(Debug)]
 pub struct Found {
-    pub upstream: usize,
+    pub wanted: Wanted,
     pub endpoint: HttpEndpoint,
+}
+
+/// Looks for the addresses that tables want; one for the whole process.
+#[derive(Clone)]
+pub struct Scout {
+    found: mpsc::UnboundedSender<Found>,
+    /// The sample server, once it was started.
+    shop: Arc<OnceCell<Reach>>,
+    /// What is still being looked for.
+    missing: Arc<Mutex<Vec<(Wanted, AbortHandle)>>>,
 }
 
 /// One plan per upstream of the table.
@@ -152,55 +167,84 @@ impl Wanted {
     }
 }
 
-/// Looks all names up at once, and starts the sample. What is not found goes on being looked for, and
-/// is sent to `found`.
-pub async fn reach(plans: Vec<Plan>, found: &mpsc::UnboundedSender<Found>) -> Vec<Reach> {
-    let tasks: Vec<_> = plans
-        .into_iter()
-        .enumerate()
-        .map(|(upstream, plan)| tokio::spawn(reach_one(upstream, plan, found.clone())))
-        .collect();
-    let mut reaches = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        reaches
-            .push(task.await.unwrap_or_else(|error| Reach::Unreachable(format!("a bug in strait: {error}"))));
+impl Scout {
+    pub fn new(found: mpsc::UnboundedSender<Found>) -> Scout {
+        Scout { found, shop: Arc::default(), missing: Arc::default() }
     }
-    reaches
-}
 
-async fn reach_one(upstream: usize, plan: Plan, found: mpsc::UnboundedSender<Found>) -> Reach {
-    let all = match plan {
-        Plan::Ready(reach) => return reach,
-        Plan::Shop => return shop().await,
-        Plan::Http(all) => all,
-    };
-    let lookups: Vec<_> = all
-        .into_iter()
-        .map(|wanted| {
-            let first = wanted.clone();
-            (wanted, tokio::spawn(async move { first.look_up().await }))
-        })
-        .collect();
-    let (mut endpoints, mut reasons) = (Vec::new(), Vec::new());
-    for (wanted, lookup) in lookups {
-        match lookup.await.unwrap_or_else(|error| Err(error.to_string())) {
-            Ok(endpoint) => endpoints.push(endpoint),
-            Err(why) => {
-                reasons.push(why);
-                tokio::spawn(keep_looking(upstream, wanted, found.clone()));
+    /// Looks all names up at once, and starts the sample. What is not found goes on being looked for.
+    pub async fn reach(&self, plans: Vec<Plan>) -> Vec<Reach> {
+        let tasks: Vec<_> = plans
+            .into_iter()
+            .map(|plan| {
+                let scout = self.clone();
+                tokio::spawn(async move { scout.reach_one(plan).await })
+            })
+            .collect();
+        let mut reaches = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let reached = task.await;
+            reaches.push(
+                reached.unwrap_or_else(|error| Reach::Unreachable(format!("a bug in strait: {error}"))),
+            );
+        }
+        reaches
+    }
+
+    async fn reach_one(&self, plan: Plan) -> Reach {
+        let all = match plan {
+            Plan::Ready(reach) => return reach,
+            Plan::Shop => return self.shop.get_or_init(shop).await.clone(),
+            Plan::Http(all) => all,
+        };
+        let lookups: Vec<_> = all
+            .into_iter()
+            .map(|wanted| {
+                let first = wanted.clone();
+                (wanted, tokio::spawn(async move { first.look_up().await }))
+            })
+            .collect();
+        let (mut endpoints, mut reasons) = (Vec::new(), Vec::new());
+        for (wanted, lookup) in lookups {
+            match lookup.await.unwrap_or_else(|error| Err(error.to_string())) {
+                Ok(endpoint) => endpoints.push(endpoint),
+                Err(why) => {
+                    reasons.push(why);
+                    self.keep_looking(wanted);
+                }
             }
         }
+        if endpoints.is_empty() { Reach::Unreachable(reasons.join("; ")) } else { Reach::Http { endpoints } }
     }
-    if endpoints.is_empty() { Reach::Unreachable(reasons.join("; ")) } else { Reach::Http { endpoints } }
+
+    fn keep_looking(&self, wanted: Wanted) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !missing.iter().any(|(known, _)| *known == wanted) {
+            let task = tokio::spawn(keep_looking(wanted.clone(), self.found.clone()));
+            missing.push((wanted, task.abort_handle()));
+        }
+    }
+
+    /// Gives up what no upstream of these wants any more.
+    pub fn want_only(&self, plans: &[Plan]) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.retain(|(wanted, task)| {
+            let is_wanted = !task.is_finished() && plans.iter().any(|plan| plan.wants(wanted));
+            if !is_wanted {
+                task.abort();
+            }
+            is_wanted
+        });
+    }
 }
 
-async fn keep_looking(upstream: usize, wanted: Wanted, found: mpsc::UnboundedSender<Found>) {
+async fn keep_looking(wanted: Wanted, found: mpsc::UnboundedSender<Found>) {
     let mut pause = RESOLVE_AGAIN_MIN;
     loop {
         tokio::time::sleep(pause).await;
         if let Ok(endpoint) = wanted.look_up().await {
             // Nobody listens any more: the process is ending.
-            let _ = found.send(Found { upstream, endpoint });
+            let _ = found.send(Found { wanted, endpoint });
             return;
         }
         pause = (pause * 2).min(RESOLVE_AGAIN_MAX);
@@ -218,12 +262,28 @@ async fn shop() -> Reach {
     }
 }
 
-/// Adds an endpoint that was found late.
-pub fn add(reaches: &mut [Reach], found: Found) {
-    match reaches.get_mut(found.upstream) {
-        Some(Reach::Http { endpoints }) => endpoints.push(found.endpoint),
-        Some(reach) => *reach = Reach::Http { endpoints: vec![found.endpoint] },
-        None => {}
+impl Plan {
+    fn wants(&self, wanted: &Wanted) -> bool {
+        matches!(self, Plan::Http(all) if all.contains(wanted))
+    }
+
+    /// A reference that nothing resolves, or a value that cannot be used: what to do about it.
+    pub fn missing(&self) -> Option<&str> {
+        match self {
+            Plan::Ready(Reach::Unreachable(why)) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+/// Adds an endpoint that was found late to every upstream that wants it.
+pub fn add(plans: &[Plan], reaches: &mut [Reach], found: &Found) {
+    for (_, reach) in plans.iter().zip(reaches).filter(|(plan, _)| plan.wants(&found.wanted)) {
+        match reach {
+            Reach::Http { endpoints } if endpoints.contains(&found.endpoint) => {}
+            Reach::Http { endpoints } => endpoints.push(found.endpoint.clone()),
+            reach => *reach = Reach::Http { endpoints: vec![found.endpoint.clone()] },
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! this thread stays to drain them when the process is told to stop.
 
 mod control;
+mod reload;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -15,19 +16,22 @@ use strait_engine::io::files;
 use strait_engine::{Deadlines, DriverChoice, Handle, Options};
 use strait_table::Snapshot;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::failure::{Code, Failure};
-use crate::keys::{self, Keys};
+use crate::keys::Keys;
 use crate::limits::{DRAIN_GRACE, DRAIN_WITHIN};
-use crate::reach::{self, Plan};
-use crate::secret::References;
+use crate::load::{Loader, Refused, Start};
+use crate::reach::{Found, Plan, Scout};
 use crate::source::Opened;
 use crate::state::State;
+use crate::watch::Marks;
 use crate::{listen, log};
 
 /// What to serve, and how.
 pub struct Setup {
-    pub opened: Opened,
+    /// See [`crate::load::first`].
+    pub start: Start,
     pub state: PathBuf,
     /// One per core when not said.
     pub workers: Option<usize>,
@@ -44,7 +48,11 @@ struct Prepared {
     keys: Keys,
     plans: Vec<Plan>,
     admin: TcpListener,
-    state: State,
+    loader: Arc<Loader>,
+    found: mpsc::UnboundedReceiver<Found>,
+    sources: Vec<PathBuf>,
+    marks: Marks,
+    fallen_back: Option<Refused>,
     options: Options,
     banner: bool,
 }
@@ -78,7 +86,7 @@ pub fn run(setup: Setup) -> Result<(), Failure> {
 }
 
 fn prepare(setup: Setup) -> Result<Prepared, Failure> {
-    let Opened { snapshot, base, .. } = setup.opened;
+    let Start { opened: Opened { snapshot, base, .. }, file, sources, marks, fallen_back } = setup.start;
     let rules = snapshot.rules();
     for listener in rules.listeners.iter() {
         listen::probe(&format!("listener `{}`", listener.name.as_str()), &listener.bind)?;
@@ -89,23 +97,36 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
         let message = format!("cannot write the admin token in `{}`: {error}", state.root().display());
         Failure::new(Code::Unfit, message)
     })?;
-    let keys = keys::load(&snapshot, &base, &state)?;
     let this_program = std::env::current_exe().map_err(|error| {
         Failure::new(Code::Unfit, format!("cannot find this program's own file: {error}"))
     })?;
-    let secrets = state.secrets();
-    let references = References { base: &base, secrets: &secrets, env: &|name| std::env::var(name).ok() };
-    let plans = reach::plan(&snapshot, &base, &references, &this_program);
+    let (sender, found) = mpsc::unbounded_channel();
+    let loader = Loader { file, base: base.clone(), state, this_program, scout: Scout::new(sender) };
+    let mut marks = marks;
+    marks.add(loader.watched(&sources, &snapshot));
+    let (keys, plans) = loader.assemble(&snapshot)?;
     let workers = setup.workers.unwrap_or_else(cores);
     raise_file_limit(workers);
     let options = Options {
-        base: base.clone(),
+        base,
         workers,
         driver: setup.driver,
         force_wrong_worker: setup.force_wrong_worker,
         deadlines: Deadlines::default(),
     };
-    Ok(Prepared { snapshot, keys, plans, admin, state, options, banner: setup.banner })
+    Ok(Prepared {
+        snapshot,
+        keys,
+        plans,
+        admin,
+        loader: Arc::new(loader),
+        found,
+        sources,
+        marks,
+        fallen_back,
+        options,
+        banner: setup.banner,
+    })
 }
 
 /// Lets the process open as many files as it may, and says when that is fewer than its caps need.

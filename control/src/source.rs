@@ -55,12 +55,17 @@ impl Source {
         }
     }
 
-    /// Compiles or opens. Findings that are errors become a [`Failure`] that carries them.
-    pub fn open(&self) -> Result<Opened, Failure> {
-        let base = match self.path().parent() {
+    /// Where relative paths start.
+    pub fn base(&self) -> PathBuf {
+        match self.path().parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
-        };
+        }
+    }
+
+    /// Compiles or opens. Findings that are errors become a [`Failure`] that carries them.
+    pub fn open(&self) -> Result<Opened, Failure> {
+        let base = self.base();
         match self {
             Source::Table(path) => {
                 let snapshot = Snapshot::open(path).map_err(|error| refused(path, &error))?;

@@ -75,15 +75,23 @@ fn make_folder(path: &Path) -> io::Result<()> {
 
 /// Writes one line, 0600, by renaming a finished file into place.
 pub fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
+    write_private(path, format!("{secret}\n").as_bytes())
+}
+
+/// Writes a file, 0600, in a folder 0700: a reader sees the old one or the new one, also after a power cut.
+pub fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".new-{}", std::process::id()));
     let temporary = PathBuf::from(temporary);
     let written = || -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        make_folder(folder)?;
         let _ = fs::remove_file(&temporary);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        writeln!(file, "{secret}")?;
+        file.write_all(contents)?;
         file.sync_all()?;
-        fs::rename(&temporary, path)
+        fs::rename(&temporary, path)?;
+        fs::File::open(folder)?.sync_all()
     };
     written().inspect_err(|_| {
         // Best effort: the error that matters is the caller's.

@@ -4,8 +4,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use strait_policy::RoleSet;
 use strait_protocol::jsonrpc::{Decoder, Splices};
@@ -16,7 +17,8 @@ use tokio::sync::mpsc;
 use crate::audit::LogLines;
 use crate::caps::{Caps, Room};
 use crate::connection::Seat;
-use crate::handle::{Event, Facts, KeyRing, Level, WorkerFigures};
+use crate::edition::{Edition, digest};
+use crate::handle::{Event, KeyRing, Level, WorkerFigures};
 use crate::io::buffer::held_bytes;
 use crate::io::clock::Clock;
 use crate::io::mailbox::Post;
@@ -25,7 +27,7 @@ use crate::io::tcp::Stop;
 use crate::io::watch::Watches;
 use crate::limits::{Deadlines, VIEWS_PER_CORE_MAX};
 use crate::session::{Seal, Sessions};
-use crate::upstream::Upstreams;
+use crate::upstream::{Upstream, Upstreams};
 use crate::worker::Parcel;
 
 /// One worker's state.
@@ -59,7 +61,6 @@ pub struct Core {
     pub spawner: Spawner,
     pub log: LogLines,
     adopted: RefCell<Rc<Adopted>>,
-    facts: RefCell<Facts>,
 }
 
 /// Buffers that are used between two awaits and kept for their capacity.
@@ -70,10 +71,14 @@ pub struct Scratch {
     pub splices: Splices,
 }
 
-/// A snapshot as this worker uses it, with what it worked out for it.
+/// An edition as this worker uses it, with what it worked out for it.
 pub struct Adopted {
     pub snapshot: Arc<Snapshot>,
     pub keys: Arc<KeyRing>,
+    /// By upstream of the table. Weak, so that an exchange which outlives its generation holds the one
+    /// upstream it needs and lets the others go.
+    upstreams: Rc<[Weak<Upstream>]>,
+    servers: Arc<[u64]>,
     /// The generation's 12 hex digits.
     pub generation: [u8; 12],
     known: RefCell<Vec<Option<Known>>>,
@@ -81,10 +86,17 @@ pub struct Adopted {
 }
 
 impl Adopted {
-    fn new(snapshot: Arc<Snapshot>, keys: Arc<KeyRing>) -> Rc<Adopted> {
+    fn new(edition: &Edition, upstreams: Rc<[Weak<Upstream>]>) -> Rc<Adopted> {
+        let (snapshot, keys) = (edition.snapshot.clone(), edition.keys.clone());
         let known = RefCell::new(vec![None; keys.principals.len()]);
         let generation = snapshot.generation().short();
-        Rc::new(Adopted { snapshot, keys, generation, known, views: RefCell::default() })
+        let servers = edition.servers.clone();
+        Rc::new(Adopted { snapshot, keys, upstreams, servers, generation, known, views: RefCell::default() })
+    }
+
+    /// An upstream of this edition, by its place in the table.
+    pub fn upstream(&self, index: usize) -> Option<Rc<Upstream>> {
+        self.upstreams.get(index)?.upgrade()
     }
 
     /// What is derived from a principal, worked out once per generation.
@@ -99,6 +111,11 @@ impl Adopted {
             // A number nobody was given: no roles, and a digest no session is bound to.
             _ => Known { roles: RoleSet::default(), digest: u64::MAX },
         }
+    }
+
+    /// What sessions of a server are bound to.
+    pub fn server_digest(&self, server: usize) -> Option<u64> {
+        self.servers.get(server).copied()
     }
 
     /// The items of one kind under a server.
@@ -129,11 +146,6 @@ pub struct Known {
     pub digest: u64,
 }
 
-fn digest(id: &str) -> u64 {
-    let hash = blake3::hash(id.as_bytes());
-    hash.as_bytes().first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
-}
-
 /// What a worker is made of that others choose.
 pub struct Parts {
     pub id: usize,
@@ -141,11 +153,9 @@ pub struct Parts {
     pub force_wrong_worker: bool,
     pub deadlines: Deadlines,
     pub room: Room,
-    pub snapshot: Arc<Snapshot>,
-    pub facts: Facts,
+    pub edition: Arc<Edition>,
     pub figures: Arc<WorkerFigures>,
     pub seal: Seal,
-    pub upstreams: Upstreams,
     pub post: Post<Parcel>,
     pub events: mpsc::Sender<Event>,
     pub spawner: Spawner,
@@ -154,8 +164,10 @@ pub struct Parts {
 
 impl Core {
     pub fn new(parts: Parts) -> Rc<Core> {
-        let caps = Caps::configured(parts.snapshot.rules()).within(&parts.room, parts.workers);
-        let adopted = Adopted::new(parts.snapshot, parts.facts.keys.clone());
+        let caps = Caps::configured(parts.edition.snapshot.rules()).within(&parts.room, parts.workers);
+        let upstreams = Upstreams::default();
+        let adopted = Adopted::new(&parts.edition, upstreams.adopt(&parts.edition));
+        WorkerFigures::set(&parts.figures.edition, parts.edition.serial);
         Rc::new(Core {
             id: parts.id,
             workers: parts.workers,
@@ -177,23 +189,18 @@ impl Core {
             scratch: RefCell::default(),
             sessions: RefCell::default(),
             seal: parts.seal,
-            upstreams: parts.upstreams,
+            upstreams,
             post: parts.post,
             events: parts.events,
             spawner: parts.spawner,
             log: parts.log,
             adopted: RefCell::new(adopted),
-            facts: RefCell::new(parts.facts),
         })
     }
 
     /// The snapshot in use. An exchange takes it once and keeps it to its record.
     pub fn adopted(&self) -> Rc<Adopted> {
         self.adopted.borrow().clone()
-    }
-
-    pub fn facts(&self) -> Facts {
-        self.facts.borrow().clone()
     }
 
     /// What this core takes on at once.
@@ -206,16 +213,14 @@ impl Core {
         held_bytes().saturating_add(bytes) > self.caps.get().bytes
     }
 
-    pub fn adopt(&self, snapshot: Arc<Snapshot>) {
-        self.caps.set(Caps::configured(snapshot.rules()).within(&self.room, self.workers));
-        let keys = self.facts.borrow().keys.clone();
-        self.adopted.replace(Adopted::new(snapshot, keys));
-    }
-
-    pub fn learn(&self, facts: Facts) {
-        let snapshot = self.adopted.borrow().snapshot.clone();
-        self.adopted.replace(Adopted::new(snapshot, facts.keys.clone()));
-        self.facts.replace(facts);
+    /// Serves from another edition from the next exchange on.
+    pub fn adopt(&self, edition: &Edition) {
+        let rules = edition.snapshot.rules();
+        self.caps.set(Caps::configured(rules).within(&self.room, self.workers));
+        let upstreams = self.upstreams.adopt(edition);
+        self.adopted.replace(Adopted::new(edition, upstreams));
+        self.figures.edition.store(edition.serial, Ordering::Release);
+        self.report(Event::Adopted { worker: self.id });
     }
 
     /// Which worker owns what hashes to `key`: stdio children, and nothing of the hot path.

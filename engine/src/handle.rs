@@ -1,8 +1,8 @@
 //! The engine as control sees it: what it is given, what it reports, and nothing else.
 //!
-//! Control hands over snapshots, keys and reachable upstreams; workers report lists they learned and
-//! the state they are in. Workers never wait for control: every message to them is a value they adopt
-//! between exchanges, and every report is dropped or retried rather than waited for.
+//! Control hands over editions ([`crate::Edition`]: a snapshot with its keys and addresses); workers report
+//! lists they learned and the state they are in. Workers never wait for control: every message to them is a
+//! value they adopt between exchanges, and every report is dropped or retried rather than waited for.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use strait_policy::Principal;
-use strait_table::Snapshot;
 use strait_table::catalog::Lists;
 
+use crate::edition::{Edition, UpstreamId};
 use crate::io::runtime::{Driver, DriverChoice};
 use crate::limits::Deadlines;
 use tokio::sync::mpsc;
@@ -41,7 +41,7 @@ pub struct Facts {
 }
 
 /// Who may present which key. Secrets are not here: only keyed digests.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct KeyRing {
     /// Index 0 is [`Principal::anonymous`].
     pub principals: Vec<Principal>,
@@ -50,7 +50,7 @@ pub struct KeyRing {
 }
 
 /// The keys of one identity: blake3 keyed with `pepper`, over the key as presented.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct IdentityKeys {
     pub pepper: [u8; 32],
     /// Digest to index into [`KeyRing::principals`].
@@ -58,7 +58,7 @@ pub struct IdentityKeys {
 }
 
 /// How an upstream is reached, by upstream of the table: names resolved, references replaced.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Reach {
     Http {
         endpoints: Vec<HttpEndpoint>,
@@ -87,7 +87,7 @@ impl std::fmt::Debug for Reach {
 }
 
 /// One address of an HTTP upstream.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpEndpoint {
     pub address: SocketAddr,
     /// `Host` as sent.
@@ -106,8 +106,7 @@ impl std::fmt::Debug for HttpEndpoint {
 /// What a worker is told.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    Adopt(Arc<Snapshot>),
-    Facts(Facts),
+    Adopt(Arc<Edition>),
     /// Begin to accept.
     Open,
     /// Stop accepting, let exchanges end, then stop. Sent once.
@@ -120,9 +119,11 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub enum Event {
     /// An upstream was asked what it offers.
-    Learned { upstream: usize, outcome: Result<Lists, String> },
+    Learned { upstream: UpstreamId, outcome: Result<Lists, String> },
     /// A line a stdio child wrote to stderr.
-    ChildLog { upstream: usize, line: String },
+    ChildLog { upstream: UpstreamId, line: String },
+    /// A worker has begun to serve from an edition; [`WorkerFigures::edition`] says the same and is never lost.
+    Adopted { worker: usize },
     /// Something an operator should read.
     Notice { level: Level, text: String },
     /// The worker ended; `Err` when it was not asked to.
@@ -147,6 +148,8 @@ pub struct WorkerFigures {
     pub held_bytes: AtomicU64,
     pub mailbox_trips: AtomicU64,
     pub beats: AtomicU64,
+    /// The serial of the edition it serves from.
+    pub edition: AtomicU64,
 }
 
 impl WorkerFigures {
@@ -173,14 +176,18 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Every worker uses `snapshot` from its next exchange on.
-    pub fn adopt(&self, snapshot: Arc<Snapshot>) {
-        self.tell(Command::Adopt(snapshot));
+    /// Every worker serves from `edition` from its next exchange on, and says so.
+    pub fn adopt(&self, edition: Arc<Edition>) {
+        self.tell(Command::Adopt(edition));
     }
 
-    /// New keys or addresses.
-    pub fn learn(&self, facts: Facts) {
-        self.tell(Command::Facts(facts));
+    /// Workers that serve from an older edition than `serial`.
+    pub fn behind(&self, serial: u64) -> Vec<usize> {
+        let workers = self.figures.iter().enumerate();
+        workers
+            .filter(|(_, w)| w.edition.load(Ordering::Acquire) < serial)
+            .map(|(worker, _)| worker)
+            .collect()
     }
 
     /// Workers begin to accept connections; until then they wait in the listen queue.

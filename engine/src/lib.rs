@@ -16,6 +16,7 @@ pub mod audit;
 mod caps;
 mod connection;
 mod core;
+mod edition;
 pub mod exchange;
 pub mod handle;
 #[allow(unsafe_code)]
@@ -26,6 +27,7 @@ mod start;
 mod upstream;
 mod worker;
 
+pub use edition::{Edition, UpstreamId};
 pub use handle::{
     Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, Options, Reach, WorkerFigures,
 };

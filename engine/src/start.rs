@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use crate::audit::{AccessLog, Destination};
 use crate::caps::{Caps, Room};
 use crate::core::Parts;
-use crate::handle::{Event, Facts, Handle, Level, Options, WorkerFigures};
+use crate::edition::{Edition, UpstreamId};
+use crate::handle::{Event, Handle, Level, Options, WorkerFigures};
 use crate::io::runtime::{self, DriverError};
 use crate::io::spawn::Spawner;
 use crate::io::{mailbox, tcp};
 use crate::limits::EVENTS_MAX;
 use crate::session::Seal;
-use crate::upstream::{SharedEra, Upstreams};
 use crate::worker;
 
 /// Why the engine did not start.
@@ -62,20 +62,16 @@ impl std::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Starts the engine. It learns from upstreams at once, but accepts only after [`Handle::open`].
-pub fn start(
-    options: Options,
-    snapshot: Arc<Snapshot>,
-    facts: Facts,
-) -> Result<(Handle, mpsc::Receiver<Event>), StartError> {
+pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::Receiver<Event>), StartError> {
     let chosen = runtime::choose(options.driver).map_err(StartError::Driver)?;
     let workers = options.workers.max(1);
-    let rules = snapshot.rules();
+    let rules = edition.snapshot.rules();
     let destination = match &rules.access_log.to {
         ArchivedLogTo::Off => Destination::Off,
         ArchivedLogTo::Stdout => Destination::Stdout,
         ArchivedLogTo::File(path) => Destination::File(options.base.join(path.as_str())),
     };
-    let listeners = bind(&snapshot, workers, options.force_wrong_worker)?;
+    let listeners = bind(&edition.snapshot, workers, options.force_wrong_worker)?;
     let addresses = listeners
         .first()
         .map(|of_worker| of_worker.iter().filter_map(|l| l.local_addr().ok()).collect())
@@ -84,11 +80,10 @@ pub fn start(
     let (events, reports) = mpsc::channel(EVENTS_MAX);
     let child_lines = events.clone();
     let spawner = Spawner::start(move |line| {
-        let _ = child_lines.try_send(Event::ChildLog { upstream: line.tag as usize, line: line.line });
+        let _ = child_lines.try_send(Event::ChildLog { upstream: UpstreamId(line.tag), line: line.line });
     })
     .map_err(|error| StartError::Thread { error })?;
     let seal = Seal::random().map_err(|error| StartError::Random { error })?;
-    let eras: Vec<Arc<SharedEra>> = rules.upstreams.iter().map(|_| Arc::default()).collect();
     let cores = runtime::cores();
     let room = Room::look();
     let configured = Caps::configured(rules);
@@ -109,7 +104,7 @@ pub fn start(
         let figures = Arc::new(WorkerFigures::default());
         handle.commands.push(commands);
         handle.figures.push(figures.clone());
-        let (snapshot, facts, seal, eras) = (snapshot.clone(), facts.clone(), seal.clone(), eras.clone());
+        let (edition, seal) = (edition.clone(), seal.clone());
         let (spawner, chosen, reports) = (spawner.clone(), chosen.clone(), events.clone());
         let (force_wrong_worker, deadlines) = (options.force_wrong_worker, options.deadlines);
         // With fewer than three cores a pinned worker would compete with its neighbours for one core.
@@ -117,18 +112,15 @@ pub fn start(
         let body = move || {
             let events = reports.clone();
             let outcome = runtime::run(&chosen, pin, move || {
-                let upstreams = Upstreams::new(&snapshot, &facts.reaches, &eras);
                 let parts = Parts {
                     id,
                     workers,
                     force_wrong_worker,
                     deadlines,
                     room,
-                    snapshot,
-                    facts,
+                    edition,
                     figures,
                     seal,
-                    upstreams,
                     post,
                     events,
                     spawner,

@@ -116,6 +116,11 @@ where
         Ok(Section { mapping, range, archived: PhantomData })
     }
 
+    /// Everything the section was opened from.
+    pub fn whole(&self) -> &[u8] {
+        self.mapping.bytes()
+    }
+
     pub fn get(&self) -> &T {
         // SAFETY: `validate` is the only constructor: these very bytes passed bytecheck as a `T`, and
         // sealed memory cannot have changed since.

@@ -103,6 +103,11 @@ impl Snapshot {
         self.bound.get()
     }
 
+    /// The table as it was opened, whole: the bytes of its file.
+    pub fn table(&self) -> &[u8] {
+        self.rules.whole()
+    }
+
     /// Names the rules.
     pub fn generation(&self) -> Generation {
         self.generation

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use strait_engine::{
-    Deadlines, DriverChoice, Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Options, Reach,
+    Deadlines, DriverChoice, Edition, Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Options,
+    Reach,
 };
 use strait_policy::Principal;
 use strait_table::catalog::{Catalog, Known};
@@ -89,7 +90,7 @@ impl Gateway {
         let rendered = strait_config_compiler::render(&outcome, false);
         let rules = outcome.rules.unwrap_or_else(|| panic!("the config has findings:\n{rendered}"));
         let snapshot = Arc::new(strait_table::snapshot::of_rules(&rules).expect("open the table"));
-        let facts = facts(&snapshot, &setup);
+        let edition = Arc::new(Edition::first(snapshot.clone(), facts(&snapshot, &setup)));
         let options = Options {
             workers: setup.workers,
             driver: setup.driver,
@@ -97,13 +98,12 @@ impl Gateway {
             force_wrong_worker: setup.force_wrong_worker,
             deadlines: setup.deadlines,
         };
-        let (handle, events) =
-            strait_engine::start(options, snapshot.clone(), facts).expect("start the engine");
+        let (handle, events) = strait_engine::start(options, edition.clone()).expect("start the engine");
         let handle = Arc::new(handle);
         let state = Arc::new(Mutex::new(State::default()));
         let binder = std::thread::spawn({
             let (handle, state) = (handle.clone(), state.clone());
-            move || bind_lists(&handle, &snapshot, events, &state)
+            move || bind_lists(&handle, edition, events, &state)
         });
         let address = handle.addresses()[0];
         let upstreams = rules.upstreams.len();
@@ -170,15 +170,16 @@ impl Drop for Gateway {
 
 fn bind_lists(
     handle: &Arc<Handle>,
-    snapshot: &Snapshot,
+    mut edition: Arc<Edition>,
     mut events: tokio::sync::mpsc::Receiver<Event>,
     state: &Mutex<State>,
 ) {
-    let upstreams = snapshot.rules().upstreams.len();
+    let upstreams = edition.snapshot.rules().upstreams.len();
     let mut catalog = Catalog { upstreams: (0..upstreams).map(|_| Default::default()).collect() };
     while let Some(event) = events.blocking_recv() {
         match event {
             Event::Learned { upstream, outcome } => {
+                let upstream = edition.index_of(upstream).expect("the table is never replaced here");
                 let told = match outcome {
                     Ok(lists) => {
                         catalog.upstreams[upstream] = lists;
@@ -192,10 +193,13 @@ fn bind_lists(
                         Err(fault)
                     }
                 };
-                let (bound, _) = bind(snapshot.rules(), &catalog);
-                handle.adopt(Arc::new(snapshot.with_bound(&bound).expect("bind")));
+                let (bound, _) = bind(edition.snapshot.rules(), &catalog);
+                let snapshot = edition.snapshot.with_bound(&bound).expect("bind");
+                edition = Arc::new(edition.rebound(Arc::new(snapshot)));
+                handle.adopt(edition.clone());
                 state.lock().unwrap().learned.insert(upstream, told);
             }
+            Event::Adopted { .. } => {}
             Event::Notice { text, .. } => state.lock().unwrap().notices.push(text),
             Event::ChildLog { line, .. } => state.lock().unwrap().child_lines.push(line),
             Event::Stopped { worker, outcome } => {

@@ -32,6 +32,6 @@ impl Check {
         output.findings(&outcome);
         let failed = outcome.rules.is_none() || (self.deny_warnings && outcome.warnings() > 0);
         // The findings say it all: the failure adds its exit code alone.
-        if failed { Err(Failure::told(Code::Failed)) } else { Ok(()) }
+        if failed { Err(Failure::silent(Code::Failed)) } else { Ok(()) }
     }
 }

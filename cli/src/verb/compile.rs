@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use strait_control::load::compile;
 use strait_control::{Code, Failure, Source, source};
 use strait_table::{Snapshot, file};
 
-use crate::output::Output;
+use crate::output::{Output, print};
 
 #[derive(clap::Args)]
 pub struct Compile {
@@ -22,20 +23,33 @@ pub struct Compile {
     /// Write nothing when there are warnings.
     #[arg(long)]
     deny_warnings: bool,
+    /// Compile beside a gateway that serves: within limits, with a report on stdout.
+    #[arg(long, hide = true)]
+    confined: bool,
 }
 
 impl Compile {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
+        if self.confined {
+            compile::confine().map_err(|error| {
+                Failure::new(Code::Unfit, format!("cannot take the limits of a compilation: {error}"))
+            })?;
+        }
         if let Source::Table(path) = Source::detect(&self.config)? {
             let message = format!("`{}` is a table already: expected a configuration", path.display());
             return Err(Failure::new(Code::Usage, message));
         }
         let outcome = source::compile(&self.config);
+        if self.confined {
+            print(&compile::report(&outcome).to_string());
+        }
         let Some(rules) = outcome.rules.as_ref().filter(|_| !self.deny_warnings || outcome.warnings() == 0)
         else {
             return Err(source::findings(&self.config, outcome));
         };
-        output.warnings(&outcome);
+        if !self.confined {
+            output.warnings(&outcome);
+        }
         let bytes = file::write(rules, None);
         let snapshot = Snapshot::from_bytes(&bytes)
             .map_err(|error| Failure::bug(format!("the compiled table does not open: {error}")))?;
@@ -44,6 +58,9 @@ impl Compile {
             Failure::new(Code::Unfit, message).help("name a file in a folder that this user may write")
         })?;
         let generation = snapshot.generation().to_string();
+        if self.confined {
+            return Ok(());
+        }
         let table = self.output.display().to_string();
         let facts = json!({ "table": table, "generation": generation, "bytes": bytes.len(), "warnings": outcome.warnings() });
         output.facts(&facts, || format!("{table}: generation {generation}, {} bytes\n", bytes.len()));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use strait_control::serve::{Setup, run};
-use strait_control::{Code, Failure, Source};
+use strait_control::{Code, Failure, load};
 use strait_engine::DriverChoice;
 
 use crate::output::Output;
@@ -22,6 +22,9 @@ pub struct Serve {
     /// How workers talk to the kernel; also by STRAIT_DRIVER.
     #[arg(long, value_enum, value_name = "DRIVER")]
     driver: Option<Driver>,
+    /// Refuse to start when FILE is bad, instead of serving the last good table that was kept of it.
+    #[arg(long)]
+    strict: bool,
     /// Let only one worker accept, and another own everything: every request is handed over.
     #[arg(long, hide = true)]
     force_wrong_worker: bool,
@@ -43,12 +46,12 @@ enum Driver {
 impl Serve {
     pub fn run(self, output: &Output, banner: bool) -> Result<(), Failure> {
         let driver = self.driver()?;
-        let opened = Source::detect(&self.file)?.open()?;
-        if let Some(outcome) = &opened.outcome {
+        let start = load::first(&self.file, &self.state, self.strict)?;
+        if let Some(outcome) = &start.opened.outcome {
             output.warnings(outcome);
         }
         run(Setup {
-            opened,
+            start,
             state: self.state,
             workers: self.workers.map(usize::from),
             driver,

@@ -1,5 +1,6 @@
 //! The banner for the first minute, on a terminal and in a pipe.
 
+use strait_engine::UpstreamId;
 use strait_policy::Principal;
 use strait_table::bind;
 use strait_table::rules::*;
@@ -44,8 +45,8 @@ fn banner(auth: Vec<u16>, secrets: bool) -> String {
     let tools = answer["result"]["tools"].as_array().unwrap().iter();
     let tools =
         tools.map(|tool| Definition { name: tool["name"].as_str().unwrap().into(), json: tool.to_string() });
-    let mut ledger = Ledger::new(["hello".to_owned()].into_iter());
-    ledger.learned(0, Ok(Lists { tools: tools.collect(), ..Lists::default() }));
+    let mut ledger = Ledger::new([(UpstreamId(0), "hello".to_owned())].into_iter());
+    ledger.learned(UpstreamId(0), Ok(Lists { tools: tools.collect(), ..Lists::default() }));
     let snapshot = snapshot(auth);
     let snapshot = snapshot.with_bound(&bind(snapshot.rules(), ledger.catalog()).0).unwrap();
     let key = Generated {

@@ -24,7 +24,7 @@ fn reaches(upstreams: Vec<Upstream>) -> Vec<Reach> {
     let references = References { base: folder.path(), secrets: folder.path(), env: &|_| None };
     let plans = plan(&snapshot, Path::new("/etc/strait"), &references, Path::new("/bin/strait"));
     let (sender, _receiver) = mpsc::unbounded_channel();
-    run(reach(plans, &sender))
+    run(async { Scout::new(sender).reach(plans).await })
 }
 
 fn headers(credential: Credential) -> Result<String, String> {

@@ -1,15 +1,16 @@
-//! The control loop: what workers report goes into the ledger, a changed ledger becomes a snapshot, a
-//! snapshot goes back to the workers; and signals end it.
+//! The control loop: what workers report goes into the ledger, a changed ledger becomes an edition, an
+//! edition goes back to the workers; and signals end it. `reload.rs` tells how another table comes in.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use strait_engine::{Event, Facts, Handle, KeyRing, Level, Reach};
+use strait_engine::{Edition, Event, Facts, Handle, Level, Reach, UpstreamId};
 use strait_table::{Snapshot, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::reload::{Ears, Reload};
 use super::{Prepared, Slot};
 use crate::banner::{self, Shown};
 use crate::board::{Board, Phase};
@@ -17,26 +18,29 @@ use crate::failure::{Code, Failure};
 use crate::keys::Generated;
 use crate::ledger::{Change, Ledger, Pending};
 use crate::limits::*;
-use crate::reach::{self, Found};
-use crate::state::State;
+use crate::load::Loader;
+use crate::reach::{self, Found, Plan};
 use crate::{admin, log};
 
-struct Control {
-    handle: Arc<Handle>,
-    snapshot: Arc<Snapshot>,
-    keys: Arc<KeyRing>,
-    generated: Vec<Generated>,
-    reaches: Vec<Reach>,
-    ledger: Ledger,
-    board: Arc<Board>,
-    state: State,
+pub(super) struct Control {
+    pub handle: Arc<Handle>,
+    /// What workers serve from, or are about to.
+    pub edition: Arc<Edition>,
+    pub generated: Vec<Generated>,
+    /// By upstream of the table, like `reaches`.
+    pub plans: Arc<Vec<Plan>>,
+    pub reaches: Vec<Reach>,
+    pub ledger: Ledger,
+    pub board: Arc<Board>,
+    pub loader: Arc<Loader>,
+    pub reload: Reload,
     admin: String,
     banner: bool,
     /// Workers that have not stopped.
     running: usize,
-    phase: Phase,
+    pub phase: Phase,
     /// Changed lists that are not bound yet.
-    pending: Pending,
+    pub pending: Pending,
     /// Findings of `bind` that were told already.
     told: HashSet<String>,
 }
@@ -63,58 +67,74 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
     let admin = prepared.admin.local_addr().map_err(unfit)?.to_string();
     admin::start(prepared.admin, board.clone()).map_err(unfit)?;
 
-    let (found_sender, mut found) = mpsc::unbounded_channel();
-    let reaches = tokio::select! {
-        reaches = reach::reach(prepared.plans, &found_sender) => reaches,
-        _ = signals.stop() => return Ok(()),
+    // A hangup is as good before the engine stands as after: the file is read again as soon as it does.
+    let mut hung_up = false;
+    let scout = prepared.loader.scout.clone();
+    let reaching = scout.reach(prepared.plans.clone());
+    tokio::pin!(reaching);
+    let reaches = loop {
+        tokio::select! {
+            reaches = &mut reaching => break reaches,
+            told = signals.recv() => match told {
+                Told::Stop => return Ok(()),
+                Told::Reload => hung_up = true,
+            },
+        }
     };
-    let keys = Arc::new(prepared.keys.ring);
-    let facts = Facts { keys: keys.clone(), reaches: Arc::new(reaches.clone()) };
-    let (handle, events) = strait_engine::start(prepared.options, prepared.snapshot.clone(), facts)
+    let facts = Facts { keys: Arc::new(prepared.keys.ring), reaches: Arc::new(reaches.clone()) };
+    let edition = Arc::new(Edition::first(prepared.snapshot, facts));
+    let (handle, events) = strait_engine::start(prepared.options, edition.clone())
         .map_err(|error| Failure::new(Code::Unfit, error.to_string()))?;
     let handle = Arc::new(handle);
     // Nobody else writes the slot.
     let _ = slot.set(handle.clone());
 
-    let names = prepared.snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str().to_owned());
-    let ledger = Ledger::new(names);
     board.engine(handle.figures(), handle.driver().label());
+    let (reload, ears) = Reload::new(prepared.sources, prepared.marks, prepared.fallen_back);
     let mut control = Control {
         running: handle.figures().len(),
         handle,
-        snapshot: prepared.snapshot,
-        keys,
+        ledger: Ledger::new(named(&edition)),
+        edition,
         generated: prepared.keys.generated,
+        plans: Arc::new(prepared.plans),
         reaches,
-        ledger,
         board,
-        state: prepared.state,
+        loader: prepared.loader,
+        reload,
         admin,
         banner: prepared.banner,
         phase: Phase::Starting,
         pending: Pending::default(),
         told: HashSet::new(),
     };
-    control.begin();
-    control.keep(events, &mut found, &mut signals, open_by).await
+    control.begin(hung_up);
+    control.keep(events, prepared.found, ears, &mut signals, open_by).await
 }
 
 impl Control {
-    fn begin(&mut self) {
+    fn begin(&mut self, hung_up: bool) {
         for note in self.handle.notes() {
             log::warn(note);
         }
-        self.board.snapshot(&self.snapshot);
-        for (upstream, why) in unreachable(&self.reaches) {
+        self.board.snapshot(&self.edition.snapshot);
+        self.tell_unreachable();
+        self.board.upstreams(&self.ledger);
+        self.begin_reloads(hung_up);
+    }
+
+    /// Nobody will hear of an upstream that cannot be asked.
+    pub fn tell_unreachable(&mut self) {
+        for (upstream, why) in unreachable(&self.edition, &self.reaches) {
             self.learned(upstream, Err(why));
         }
-        self.board.upstreams(&self.ledger);
     }
 
     async fn keep(
         &mut self,
         mut events: mpsc::Receiver<Event>,
-        found: &mut mpsc::UnboundedReceiver<Found>,
+        mut found: mpsc::UnboundedReceiver<Found>,
+        mut ears: Ears,
         signals: &mut Signals,
         open_by: Instant,
     ) -> Result<(), Failure> {
@@ -137,13 +157,19 @@ impl Control {
                 Some(found) = found.recv() => self.found(found),
                 _ = at(self.pending.due()) => self.bind(),
                 _ = sleep_until(open_by), if self.phase == Phase::Starting => self.open(),
+                Some(group) = ears.changes.recv() => self.changed(group),
+                Some(attempt) = ears.attempts.recv() => self.attempted(attempt),
+                _ = at(self.reload.adopt_by()) => self.tell_who_is_behind(),
                 told = signals.recv() => match (told, end_by) {
-                    (Told::Reload, _) => log::warn("SIGHUP: reloading is not in this version; start again to serve a changed file"),
+                    (Told::Reload, _) => self.hung_up(),
                     (Told::Stop, None) => end_by = Some(self.drain()),
                     (Told::Stop, Some(_)) => return Err(interrupted("told to stop twice")),
                 },
                 _ = at(end_by) => return Err(interrupted("exchanges did not end before the deadline")),
-                now = pulse.tick() => self.board.pulse(now.into_std()),
+                now = pulse.tick() => {
+                    self.board.pulse(now.into_std());
+                    self.free();
+                }
             }
         }
         outcome
@@ -153,6 +179,7 @@ impl Control {
         match event {
             Event::Learned { upstream, outcome } => self.learned(upstream, outcome),
             Event::ChildLog { upstream, line } => log::of_child(self.name(upstream), &line),
+            Event::Adopted { .. } => self.adopted(),
             Event::Notice { level, text } => log::at(level, &text),
             Event::Stopped { worker, outcome } => {
                 self.running -= 1;
@@ -169,7 +196,7 @@ impl Control {
         Ok(())
     }
 
-    fn learned(&mut self, upstream: usize, outcome: Result<strait_table::catalog::Lists, String>) {
+    fn learned(&mut self, upstream: UpstreamId, outcome: Result<strait_table::catalog::Lists, String>) {
         let change = self.ledger.learned(upstream, outcome);
         if change == Change::Nothing {
             return;
@@ -189,15 +216,32 @@ impl Control {
     }
 
     fn found(&mut self, found: Found) {
-        log::of_upstream(Level::Info, self.name(found.upstream), &format!("found at {:?}", found.endpoint));
-        reach::add(&mut self.reaches, found);
-        self.handle.learn(Facts { keys: self.keys.clone(), reaches: Arc::new(self.reaches.clone()) });
+        log::info(format!("found {:?}", found.endpoint));
+        reach::add(&self.plans, &mut self.reaches, &found);
+        let facts = Facts { keys: self.edition.keys.clone(), reaches: Arc::new(self.reaches.clone()) };
+        self.publish(self.edition.informed(facts));
+    }
+
+    /// What workers serve from now on.
+    pub fn publish(&mut self, edition: Edition) {
+        let last = std::mem::replace(&mut self.edition, Arc::new(edition));
+        self.reload.leave(last);
+        self.handle.adopt(self.edition.clone());
+        self.board.snapshot(&self.edition.snapshot);
     }
 
     /// Joins the rules with what upstreams offer now, and hands the result to the workers.
     fn bind(&mut self) {
         self.pending.done();
-        let (bound, findings) = bind(self.snapshot.rules(), self.ledger.catalog());
+        match self.bound(&self.edition.snapshot.clone()) {
+            Ok(snapshot) => self.publish(self.edition.rebound(Arc::new(snapshot))),
+            Err(why) => log::error(format!("new lists cannot be used, the last good ones stay: {why}")),
+        }
+    }
+
+    /// The table, bound to what its upstreams offer according to the ledger.
+    pub fn bound(&mut self, snapshot: &Snapshot) -> Result<Snapshot, String> {
+        let (bound, findings) = bind(snapshot.rules(), self.ledger.catalog());
         for finding in findings {
             let text = format!(
                 "server `{}` does not show `{}.{}`: {}",
@@ -207,14 +251,7 @@ impl Control {
                 log::warn(text);
             }
         }
-        match self.snapshot.with_bound(&bound) {
-            Ok(snapshot) => {
-                self.snapshot = Arc::new(snapshot);
-                self.handle.adopt(self.snapshot.clone());
-                self.board.snapshot(&self.snapshot);
-            }
-            Err(error) => log::error(format!("new lists cannot be used, the last good ones stay: {error}")),
-        }
+        snapshot.with_bound(&bound).map_err(|error| error.to_string())
     }
 
     fn open(&mut self) {
@@ -225,19 +262,20 @@ impl Control {
         self.handle.open();
         self.board.phase(Phase::Open);
         let shown = Shown {
-            snapshot: &self.snapshot,
+            snapshot: &self.edition.snapshot,
             ledger: &self.ledger,
             addresses: self.handle.addresses(),
             generated: &self.generated,
             driver: self.handle.driver().label(),
             workers: self.running,
             admin: &self.admin,
-            state: self.state.root(),
+            state: self.loader.state.root(),
         };
         match self.banner {
             true => banner::print(&shown),
             false => log::info(banner::one_line(&shown)),
         }
+        self.keep_table();
     }
 
     /// Stops accepting; gives the moment after which waiting is over.
@@ -252,17 +290,23 @@ impl Control {
         Instant::now() + DRAIN_WITHIN + DRAIN_GRACE
     }
 
-    fn name(&self, upstream: usize) -> &str {
+    fn name(&self, upstream: UpstreamId) -> &str {
         self.ledger.standing(upstream).map_or("?", |standing| &standing.name)
     }
 }
 
-fn unreachable(reaches: &[Reach]) -> Vec<(usize, String)> {
-    let why = |(at, reach): (usize, &Reach)| match reach {
-        Reach::Unreachable(why) => Some((at, why.clone())),
+fn unreachable(edition: &Edition, reaches: &[Reach]) -> Vec<(UpstreamId, String)> {
+    let why = |(id, reach): (UpstreamId, &Reach)| match reach {
+        Reach::Unreachable(why) => Some((id, why.clone())),
         _ => None,
     };
-    reaches.iter().enumerate().filter_map(why).collect()
+    edition.ids().zip(reaches).filter_map(why).collect()
+}
+
+/// The upstreams of an edition, as the ledger wants them.
+pub(super) fn named(edition: &Edition) -> impl Iterator<Item = (UpstreamId, String)> + '_ {
+    let names = edition.snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str().to_owned());
+    edition.ids().zip(names)
 }
 
 fn interrupted(why: &str) -> Failure {
@@ -295,9 +339,5 @@ impl Signals {
             _ = self.interrupt.recv() => Told::Stop,
             _ = self.hangup.recv() => Told::Reload,
         }
-    }
-
-    async fn stop(&mut self) {
-        while !matches!(self.recv().await, Told::Stop) {}
     }
 }

@@ -12,7 +12,7 @@ use super::resolve::{Act, Local, Target};
 use super::screen::Screened;
 use super::{Incoming, hand_over};
 use crate::core::{Adopted, Core};
-use crate::upstream::{self, Order, Reply};
+use crate::upstream::{self, Order, Reply, UpstreamFault};
 
 #[allow(clippy::too_many_arguments)] // the proofs and facts of every stage before meet here
 pub async fn run(
@@ -33,7 +33,9 @@ pub async fn run(
             let asking = Asking { core, adopted, incoming, place, call, message, view: &view };
             let body = local::answer(&asking, answer)?;
             let session = match answer {
-                Local::Initialize => Some(hand_over::begin_session(core, place, caller, call.revision)?),
+                Local::Initialize => {
+                    Some(hand_over::begin_session(core, adopted, place, caller, call.revision)?)
+                }
                 _ => None,
             };
             return Ok(Reply::ready(body, session, admitted));
@@ -50,7 +52,6 @@ pub async fn run(
     let shelf = adopted.shelf(place.server, item.kind);
     let bare = shelf.and_then(|shelf| shelf.items.get(item.index)).map(|item| &item.bare);
     let order = Order {
-        upstream: item.upstream,
         body: incoming.body,
         message,
         // A template's item is named by the URI that was asked for.
@@ -63,5 +64,10 @@ pub async fn run(
     };
     let name =
         || adopted.snapshot.rules().upstreams.get(item.upstream).map_or("?", |u| u.name.as_str()).to_owned();
-    upstream::call(core, &order, admitted).await.map_err(|fault| Refusal::Upstream { name: name(), fault })
+    let gone = || UpstreamFault::Unreachable("no longer configured".to_owned());
+    let upstream =
+        adopted.upstream(item.upstream).ok_or_else(|| Refusal::Upstream { name: name(), fault: gone() })?;
+    upstream::call(core, &upstream, &order, admitted)
+        .await
+        .map_err(|fault| Refusal::Upstream { name: name(), fault })
 }

@@ -17,7 +17,7 @@ use super::identify::Caller;
 use super::refusal::Refusal;
 use super::respond::{Next, Sink};
 use super::{Incoming, run as tell};
-use crate::core::Core;
+use crate::core::{Adopted, Core};
 use crate::handle::WorkerFigures;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyTx, reply};
@@ -48,6 +48,7 @@ pub enum Relayed {
 
 pub fn owner(
     core: &Rc<Core>,
+    adopted: &Adopted,
     incoming: &Incoming<'_>,
     place: &Place,
     caller: &Caller,
@@ -63,7 +64,7 @@ pub fn owner(
         });
     };
     let id = core.seal.open(text.of(incoming.bytes)).ok_or(Refusal::SessionUnknown)?;
-    if usize::from(id.server) != place.server || id.principal != caller.digest {
+    if Some(id.server) != adopted.server_digest(place.server) || id.principal != caller.digest {
         return Err(Refusal::SessionUnknown);
     }
     if usize::from(id.worker) != core.id {
@@ -78,6 +79,7 @@ pub fn owner(
 /// The id of a new session that this worker owns.
 pub fn begin_session(
     core: &Rc<Core>,
+    adopted: &Adopted,
     place: &Place,
     caller: &Caller,
     revision: Revision,
@@ -89,7 +91,7 @@ pub fn begin_session(
     }
     let id = SessionId {
         worker: core.id as u16,
-        server: place.server as u16,
+        server: adopted.server_digest(place.server).ok_or(Refusal::NoSuchPath)?,
         revision,
         principal: caller.digest,
         serial,

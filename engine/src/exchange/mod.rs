@@ -101,7 +101,7 @@ async fn story(
     let place = arrive::run(incoming, adopted, record)?;
     let caller = identify::run(incoming, adopted, &place, record)?;
     record.mark(core, Phase::Identify);
-    let session = match hand_over::owner(core, incoming, &place, &caller)? {
+    let session = match hand_over::owner(core, adopted, incoming, &place, &caller)? {
         hand_over::Owner::Here(session) => session,
         hand_over::Owner::Worker(worker) => return Ok(Outcome::HandOver { worker }),
     };

@@ -17,7 +17,8 @@ pub use seal::Seal;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionId {
     pub worker: u16,
-    pub server: u16,
+    /// A digest of the virtual server's name: its place in the table may change.
+    pub server: u64,
     pub revision: Revision,
     /// A digest of the principal's id.
     pub principal: u64,

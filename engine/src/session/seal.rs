@@ -11,10 +11,10 @@ use super::SessionId;
 
 const NONCE: usize = 12;
 const TAG: usize = 16;
-/// worker 2, server 2, revision 1, principal 8, serial 16
-const PLAIN: usize = 29;
+/// worker 2, server 8, revision 1, principal 8, serial 16
+const PLAIN: usize = 35;
 const SEALED: usize = NONCE + PLAIN + TAG;
-/// Visible characters of an id: 76. The limit other parts may rely on is 128.
+/// Visible characters of an id: 84. The limit other parts may rely on is 128.
 pub const ID_CHARS_MAX: usize = (SEALED * 4).div_ceil(3);
 
 const _: () = assert!(ID_CHARS_MAX <= 128);
@@ -47,10 +47,10 @@ impl Seal {
         let nonce = *Nonce::from_slice(&sealed[..NONCE]);
         let plain = &mut sealed[NONCE..NONCE + PLAIN];
         plain[0..2].copy_from_slice(&id.worker.to_le_bytes());
-        plain[2..4].copy_from_slice(&id.server.to_le_bytes());
-        plain[4] = id.revision as u8;
-        plain[5..13].copy_from_slice(&id.principal.to_le_bytes());
-        plain[13..29].copy_from_slice(&id.serial.to_le_bytes());
+        plain[2..10].copy_from_slice(&id.server.to_le_bytes());
+        plain[10] = id.revision as u8;
+        plain[11..19].copy_from_slice(&id.principal.to_le_bytes());
+        plain[19..35].copy_from_slice(&id.serial.to_le_bytes());
         let tag = self
             .cipher
             .encrypt_in_place_detached(&nonce, b"", plain)
@@ -78,10 +78,10 @@ impl Seal {
             .ok()?;
         Some(SessionId {
             worker: u16::from_le_bytes([plain[0], plain[1]]),
-            server: u16::from_le_bytes([plain[2], plain[3]]),
-            revision: Revision::from_index(plain[4])?,
-            principal: u64::from_le_bytes(*plain[5..].first_chunk()?),
-            serial: u128::from_le_bytes(*plain[13..].first_chunk()?),
+            server: u64::from_le_bytes(*plain[2..].first_chunk()?),
+            revision: Revision::from_index(plain[10])?,
+            principal: u64::from_le_bytes(*plain[11..].first_chunk()?),
+            serial: u128::from_le_bytes(*plain[19..].first_chunk()?),
         })
     }
 }

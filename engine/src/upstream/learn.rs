@@ -13,7 +13,7 @@ use strait_table::catalog::{Definition, Known, Lists};
 use super::dialect::Client;
 use super::{Event as ReplyEvent, Order, Upstream, UpstreamFault};
 use crate::core::{Core, InFlight};
-use crate::handle::{Event, Reach};
+use crate::handle::Event;
 use crate::io::buffer::Buf;
 use crate::io::runtime;
 use crate::limits::{ASKED_BYTES_MAX, LIST_PAGES_MAX, RELIST_FAILED_MS, RELIST_MS};
@@ -23,19 +23,19 @@ pub const NOBODY: u64 = 0;
 /// Servers announce several changed lists in a row: wait for the last.
 const SETTLE_MS: u64 = 100;
 
-/// Whether this worker asks.
+/// Whether this worker asks: for stdio it is the owner of the shared child.
 pub fn is_asker(core: &Core, upstream: &Upstream) -> bool {
-    match &**upstream.reach.borrow() {
-        Reach::Stdio { .. } => upstream.stdio.owner_for_nobody(core, upstream) == core.id,
-        Reach::Http { .. } | Reach::Unreachable(_) => core.owner_of(upstream.index as u64) == core.id,
-    }
+    core.owner_of(upstream.id.0.into()) == core.id
 }
 
-/// Keeps control told of what an upstream offers, for as long as the worker lives.
+/// Keeps control told of what an upstream offers, until no edition names it any more.
 pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
     let mut wait_ms = RELIST_FAILED_MS.0;
     loop {
-        let outcome = lists(&core, &upstream).await;
+        let outcome = tokio::select! {
+            outcome = lists(&core, &upstream) => outcome,
+            () = upstream.retired.wait() => return,
+        };
         let pause_ms = match &outcome {
             Ok(_) => {
                 wait_ms = RELIST_FAILED_MS.0;
@@ -48,13 +48,14 @@ pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
             }
         };
         let outcome = outcome.map_err(|fault| fault.to_string());
-        let report = Event::Learned { upstream: upstream.index, outcome };
+        let report = Event::Learned { upstream: upstream.id, outcome };
         if core.events.send(report).await.is_err() {
             return;
         }
         tokio::select! {
             () = upstream.relist.wait() => runtime::sleep(Duration::from_millis(SETTLE_MS)).await,
             () = runtime::sleep(Duration::from_millis(pause_ms)) => {}
+            () = upstream.retired.wait() => return,
         }
     }
 }
@@ -151,7 +152,6 @@ async fn ask(
     let message =
         decoded.map_err(|fault| UpstreamFault::NotMcp(format!("its cursor: {}", fault.message())))?;
     let order = Order {
-        upstream: upstream.index,
         body: &body,
         message: &message,
         bare: None,
@@ -161,7 +161,7 @@ async fn ask(
         session: None,
         client_fd: None,
     };
-    let mut reply = super::call(core, &order, InFlight::uncounted()).await?;
+    let mut reply = super::call(core, upstream, &order, InFlight::uncounted()).await?;
     let client = Client { id: b"1", token: None, modern: false, method };
     let mut gathered = Buf::empty();
     loop {

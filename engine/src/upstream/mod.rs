@@ -17,8 +17,10 @@ pub mod reply;
 pub mod stdio;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ops::Deref;
 use std::os::fd::RawFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -26,10 +28,9 @@ use strait_protocol::Span;
 use strait_protocol::http1::RequestHead;
 use strait_protocol::jsonrpc::{ErrorId, Message, append_error};
 use strait_protocol::mcp::{Method, Revision, codes};
-use strait_table::Snapshot;
-use strait_table::rules::{ArchivedEra, ArchivedPer, ArchivedTransport};
 
 use crate::core::{Core, InFlight};
+use crate::edition::{Edition, Timeouts, UpstreamId, Wiring};
 use crate::handle::Reach;
 use crate::io::buffer::Buf;
 use crate::io::signal::Signal;
@@ -38,7 +39,6 @@ pub use reply::{Event, Reply};
 
 /// A call on its way to an upstream.
 pub struct Order<'a> {
-    pub upstream: usize,
     /// The client's message as received.
     pub body: &'a [u8],
     pub message: &'a Message,
@@ -64,7 +64,7 @@ pub enum Era {
 }
 
 /// What all workers know of an upstream: its era is asked once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct SharedEra(AtomicU8);
 
 impl SharedEra {
@@ -86,9 +86,9 @@ impl SharedEra {
     }
 }
 
-/// One upstream on this worker.
+/// One upstream on this worker. It lives for as long as the worker's edition names it or a call is on it.
 pub struct Upstream {
-    pub index: usize,
+    pub id: UpstreamId,
     pub name: String,
     pub timeouts: Timeouts,
     /// As configured; `None`: ask.
@@ -101,17 +101,40 @@ pub struct Upstream {
     pub instructions: RefCell<Option<String>>,
     /// Raised when its lists should be asked for again.
     pub relist: Signal,
+    /// Raised when no edition names it any more: its lists are nobody's concern.
+    pub retired: Signal,
+    wiring: RefCell<Arc<Wiring>>,
+    /// The worker's edition names it.
+    is_current: Cell<bool>,
+    /// Whether its lists are being kept.
+    pub is_kept: Cell<bool>,
+    calls: Cell<usize>,
     next_id: Cell<i64>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    pub connect_ms: u32,
-    pub first_byte_ms: u32,
-    pub call_ms: u32,
-}
-
 impl Upstream {
+    fn open(wiring: &Arc<Wiring>) -> Rc<Upstream> {
+        let content = &wiring.content;
+        Rc::new(Upstream {
+            id: wiring.id,
+            name: content.name.clone(),
+            timeouts: content.timeouts,
+            fixed_era: content.fixed_era,
+            era: wiring.era.clone(),
+            reach: RefCell::new(Rc::new(content.reach.clone())),
+            http: http::State::default(),
+            stdio: stdio::Children::new(content.sharing),
+            instructions: RefCell::default(),
+            relist: Signal::new(),
+            retired: Signal::new(),
+            wiring: RefCell::new(wiring.clone()),
+            is_current: Cell::new(false),
+            is_kept: Cell::new(false),
+            calls: Cell::new(0),
+            next_id: Cell::new(1),
+        })
+    }
+
     /// An id no other request of this worker to this upstream has.
     pub fn next_id(&self) -> i64 {
         let id = self.next_id.get();
@@ -122,87 +145,129 @@ impl Upstream {
     pub fn known_era(&self) -> Option<Era> {
         self.fixed_era.or_else(|| self.era.get())
     }
+
+    /// What another worker needs to open the same upstream.
+    fn wiring(&self) -> Arc<Wiring> {
+        self.wiring.borrow().clone()
+    }
+
+    /// Other addresses of the same upstream: connections to the old ones are not used again.
+    fn rewire(&self, wiring: &Arc<Wiring>) {
+        if Arc::ptr_eq(&self.wiring.borrow(), wiring) {
+            return;
+        }
+        self.wiring.replace(wiring.clone());
+        self.reach.replace(Rc::new(wiring.content.reach.clone()));
+        self.http.forget();
+        self.relist.set();
+    }
 }
 
-/// All upstreams of one worker, by number.
+/// A call in progress on an upstream: while there is one, its connections and children stay.
+pub struct InUse(Rc<Upstream>);
+
+impl InUse {
+    pub fn new(upstream: &Rc<Upstream>) -> InUse {
+        upstream.calls.set(upstream.calls.get() + 1);
+        InUse(upstream.clone())
+    }
+}
+
+impl Deref for InUse {
+    type Target = Rc<Upstream>;
+
+    fn deref(&self) -> &Rc<Upstream> {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.calls.set(self.0.calls.get() - 1);
+    }
+}
+
+/// All upstreams of one worker: those of its edition, and those that older calls are still on.
+#[derive(Default)]
 pub struct Upstreams {
-    list: RefCell<Vec<Rc<Upstream>>>,
+    open: RefCell<HashMap<UpstreamId, Rc<Upstream>>>,
+    /// The wirings of the edition in use, and its upstreams in the table's order.
+    current: RefCell<Option<Current>>,
+}
+
+struct Current {
+    wirings: Arc<[Arc<Wiring>]>,
+    upstreams: Rc<[Weak<Upstream>]>,
 }
 
 impl Upstreams {
-    pub fn new(snapshot: &Snapshot, reaches: &[Reach], eras: &[Arc<SharedEra>]) -> Upstreams {
-        let list = snapshot.rules().upstreams.iter().enumerate().map(|(index, rules)| {
-            let stdio = match &rules.transport {
-                ArchivedTransport::Stdio(stdio) => stdio::Children::new(
-                    match stdio.per {
-                        ArchivedPer::Shared => stdio::Per::Shared,
-                        ArchivedPer::Session => stdio::Per::Session,
-                        ArchivedPer::Principal => stdio::Per::Principal,
-                    },
-                    stdio.max.to_native() as usize,
-                    stdio.idle_ms.to_native(),
-                ),
-                ArchivedTransport::Http { .. } | ArchivedTransport::Sample(_) => stdio::Children::shared(),
-            };
-            Rc::new(Upstream {
-                index,
-                name: rules.name.as_str().to_owned(),
-                timeouts: Timeouts {
-                    connect_ms: rules.timeout.connect_ms.to_native(),
-                    first_byte_ms: rules.timeout.first_byte_ms.to_native(),
-                    call_ms: rules.timeout.call_ms.to_native(),
-                },
-                fixed_era: match rules.era {
-                    ArchivedEra::Auto => None,
-                    ArchivedEra::Modern => Some(Era::Modern),
-                    ArchivedEra::Legacy => Some(Era::Legacy),
-                },
-                era: eras.get(index).cloned().unwrap_or_default(),
-                reach: RefCell::new(Rc::new(reach_of(reaches, index))),
-                http: http::State::default(),
-                stdio,
-                instructions: RefCell::default(),
-                relist: Signal::new(),
-                next_id: Cell::new(1),
-            })
-        });
-        Upstreams { list: RefCell::new(list.collect()) }
+    /// Takes up the upstreams of an edition, in its table's order. Those that it does not name are let go
+    /// by [`Upstreams::sweep`] when their last call has ended.
+    pub fn adopt(&self, edition: &Edition) -> Rc<[Weak<Upstream>]> {
+        if let Some(current) = &*self.current.borrow()
+            && Arc::ptr_eq(&current.wirings, edition.wirings())
+        {
+            return current.upstreams.clone();
+        }
+        let named: Vec<Rc<Upstream>> = edition.wirings().iter().map(|wiring| self.open(wiring)).collect();
+        for upstream in self.open.borrow().values() {
+            upstream.is_current.set(false);
+        }
+        for (upstream, wiring) in named.iter().zip(edition.wirings().iter()) {
+            upstream.rewire(wiring);
+            upstream.is_current.set(true);
+        }
+        for upstream in self.open.borrow().values().filter(|upstream| !upstream.is_current.get()) {
+            upstream.retired.set();
+        }
+        let upstreams: Rc<[Weak<Upstream>]> = named.iter().map(Rc::downgrade).collect();
+        self.current
+            .replace(Some(Current { wirings: edition.wirings().clone(), upstreams: upstreams.clone() }));
+        upstreams
     }
 
-    pub fn get(&self, index: usize) -> Option<Rc<Upstream>> {
-        self.list.borrow().get(index).cloned()
+    /// The upstream, opened if this worker has not met it: another worker may be an edition ahead.
+    pub fn open(&self, wiring: &Arc<Wiring>) -> Rc<Upstream> {
+        self.open.borrow_mut().entry(wiring.id).or_insert_with(|| Upstream::open(wiring)).clone()
     }
 
     pub fn all(&self) -> Vec<Rc<Upstream>> {
-        self.list.borrow().clone()
+        self.open.borrow().values().cloned().collect()
     }
 
-    /// New addresses or credentials: connections to old ones are not used again.
-    pub fn learn(&self, reaches: &[Reach]) {
-        for upstream in self.list.borrow().iter() {
-            upstream.reach.replace(Rc::new(reach_of(reaches, upstream.index)));
-            upstream.http.forget();
-        }
+    /// The upstreams of the edition in use whose lists nobody keeps yet.
+    pub fn unkept(&self) -> Vec<Rc<Upstream>> {
+        let open = self.open.borrow();
+        open.values()
+            .filter(|upstream| upstream.is_current.get() && !upstream.is_kept.get())
+            .cloned()
+            .collect()
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes what has been idle for too long, and what no edition names and no call is on.
     pub fn sweep(&self, core: &Rc<Core>) {
-        for upstream in self.list.borrow().iter() {
+        self.open.borrow_mut().retain(|_, upstream| {
             upstream.http.sweep(core.clock.coarse_ms());
             upstream.stdio.sweep(core);
-        }
+            let stays = upstream.is_current.get() || upstream.calls.get() > 0;
+            if !stays {
+                upstream.stdio.end(core);
+                upstream.http.forget();
+            }
+            stays
+        });
     }
-}
-
-fn reach_of(reaches: &[Reach], index: usize) -> Reach {
-    reaches.get(index).cloned().unwrap_or_else(|| Reach::Unreachable("not resolved yet".to_owned()))
 }
 
 /// Sends a call to its upstream. What could go wrong before the first byte of the answer is an error
 /// here; what goes wrong later is an error of [`Reply::next`].
-pub async fn call(core: &Rc<Core>, order: &Order<'_>, admitted: InFlight) -> Result<Reply, UpstreamFault> {
-    let gone = || UpstreamFault::Unreachable("no longer configured".to_owned());
-    let upstream = core.upstreams.get(order.upstream).ok_or_else(gone)?;
+pub async fn call(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    order: &Order<'_>,
+    admitted: InFlight,
+) -> Result<Reply, UpstreamFault> {
+    let upstream = InUse::new(upstream);
     let reach = upstream.reach.borrow().clone();
     let source = match &*reach {
         Reach::Unreachable(why) => return Err(UpstreamFault::Unreachable(why.clone())),
@@ -214,7 +279,7 @@ pub async fn call(core: &Rc<Core>, order: &Order<'_>, admitted: InFlight) -> Res
             if owner == core.id {
                 reply::Source::Child(stdio::call(core, &upstream, order).await?)
             } else {
-                reply::Source::Elsewhere(stdio::elsewhere::send(core, owner, order)?)
+                reply::Source::Elsewhere(stdio::elsewhere::send(core, &upstream, owner, order)?)
             }
         }
     };

@@ -6,7 +6,7 @@ use strait_protocol::jsonrpc::{Envelope, Splices};
 use strait_protocol::mcp::{Method, codes};
 
 use super::dialect::{self, Client};
-use super::{Era, Order, Upstream, UpstreamFault, http, stdio};
+use super::{Era, InUse, Order, UpstreamFault, http, stdio};
 use crate::core::{Core, InFlight};
 use crate::io::buffer::Buf;
 
@@ -45,7 +45,7 @@ impl Event {
 /// The answer of an exchange.
 pub struct Reply {
     source: Source,
-    upstream: Option<Rc<Upstream>>,
+    upstream: Option<InUse>,
     method: Method,
     session_id: Option<Vec<u8>>,
     empty_status: Option<u16>,
@@ -65,7 +65,7 @@ pub enum Source {
 }
 
 impl Reply {
-    pub fn of(source: Source, upstream: Rc<Upstream>, order: &Order<'_>, admitted: InFlight) -> Reply {
+    pub fn of(source: Source, upstream: InUse, order: &Order<'_>, admitted: InFlight) -> Reply {
         Reply {
             source,
             upstream: Some(upstream),

@@ -45,16 +45,22 @@ pub async fn run(
         runtime::spawn_guarded("mailbox", receive(core.clone(), inbox));
     }
     runtime::spawn_guarded("tick", tick(core.clone()));
-    for upstream in core.upstreams.all() {
-        if learn::is_asker(&core, &upstream) {
-            runtime::spawn_guarded("learning of an upstream", learn::keep(core.clone(), upstream));
-        }
-    }
+    keep_lists(&core);
     obey(&core, listeners, commands).await;
     for upstream in core.upstreams.all() {
         upstream.stdio.end(&core);
     }
     core.log.flush();
+}
+
+/// Begins to ask what upstreams offer that came with this edition.
+fn keep_lists(core: &Rc<Core>) {
+    for upstream in core.upstreams.unkept() {
+        upstream.is_kept.set(true);
+        if learn::is_asker(core, &upstream) {
+            runtime::spawn_guarded("learning of an upstream", learn::keep(core.clone(), upstream));
+        }
+    }
 }
 
 /// Carries out commands until the drain is over.
@@ -65,10 +71,9 @@ async fn obey(
 ) {
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Adopt(snapshot) => core.adopt(snapshot),
-            Command::Facts(facts) => {
-                core.upstreams.learn(&facts.reaches);
-                core.learn(facts);
+            Command::Adopt(edition) => {
+                core.adopt(&edition);
+                keep_lists(core);
             }
             Command::Open => {
                 for (index, listener) in std::mem::take(&mut listeners).into_iter().enumerate() {

@@ -192,7 +192,7 @@ pub async fn start(
         return Err(UpstreamFault::Unreachable("it is not a stdio server any more".to_owned()));
     };
     let order = spawn::Order {
-        tag: upstream.index as u32,
+        tag: upstream.id.0,
         command: command.clone(),
         args: args.clone(),
         env: env.clone(),

@@ -2,12 +2,14 @@
 //! rendered events come back.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use strait_protocol::jsonrpc::Message;
 use strait_protocol::mcp::Revision;
 
 use super::ChildReply;
 use crate::core::Core;
+use crate::edition::Wiring;
 use crate::exchange::respond;
 use crate::handle::{Reach, WorkerFigures};
 use crate::io::buffer::Buf;
@@ -16,12 +18,13 @@ use crate::io::signal::Signal;
 use crate::io::watch::Watch;
 use crate::upstream::dialect::Client;
 use crate::upstream::reply::{Reply, Source};
-use crate::upstream::{Event, Order, UpstreamFault};
+use crate::upstream::{Event, InUse, Order, Upstream, UpstreamFault};
 use crate::worker::Parcel;
 
 /// An order on its way to its owner.
 pub struct Parcelled {
-    upstream: usize,
+    /// Whole: its owner may not have adopted the edition that names it, or have left it already.
+    upstream: Arc<Wiring>,
     body: Vec<u8>,
     message: Message,
     bare: Option<Vec<u8>>,
@@ -48,10 +51,15 @@ pub struct Answers {
 }
 
 /// Hands the order to the worker that owns the child.
-pub fn send(core: &Rc<Core>, owner: usize, order: &Order<'_>) -> Result<Answers, UpstreamFault> {
+pub fn send(
+    core: &Rc<Core>,
+    upstream: &Upstream,
+    owner: usize,
+    order: &Order<'_>,
+) -> Result<Answers, UpstreamFault> {
     let (answer, events) = reply();
     let parcel = Parcelled {
-        upstream: order.upstream,
+        upstream: upstream.wiring(),
         body: order.body.to_vec(),
         message: *order.message,
         bare: order.bare.map(<[u8]>::to_vec),
@@ -101,7 +109,6 @@ pub async fn receive(core: Rc<Core>, parcel: Box<Parcelled>) {
 
 async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault> {
     let order = Order {
-        upstream: parcel.upstream,
         body: &parcel.body,
         message: &parcel.message,
         bare: parcel.bare.as_deref(),
@@ -111,11 +118,9 @@ async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault>
         session: parcel.session,
         client_fd: None,
     };
-    let gone = || UpstreamFault::Unreachable("no longer configured".to_owned());
-    let upstream = core.upstreams.get(order.upstream).ok_or_else(gone)?;
-    let reach = upstream.reach.borrow().clone();
-    if !matches!(&*reach, Reach::Stdio { .. }) {
-        return Err(gone());
+    let upstream = InUse::new(&core.upstreams.open(&parcel.upstream));
+    if !matches!(&**upstream.reach.borrow(), Reach::Stdio { .. }) {
+        return Err(UpstreamFault::Unreachable("it is not a stdio server".to_owned()));
     }
     let admitted = core.admit().map_err(|_| UpstreamFault::Busy { limit: core.caps().calls })?;
     let child: ChildReply = super::call(core, &upstream, &order).await?;

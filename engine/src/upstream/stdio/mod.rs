@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::core::Core;
+use crate::edition::Sharing;
 use crate::io::buffer::Buf;
 use crate::io::runtime;
 use crate::io::signal::Signal;
@@ -38,9 +39,7 @@ pub enum Per {
 
 /// The children of one upstream on this worker.
 pub struct Children {
-    per: Per,
-    max: usize,
-    idle_ms: u64,
+    sharing: Sharing,
     slots: RefCell<HashMap<u64, Rc<Slot>>>,
 }
 
@@ -57,33 +56,25 @@ pub struct Slot {
 }
 
 impl Children {
-    pub fn new(per: Per, max: usize, idle_ms: u64) -> Children {
-        Children { per, max: max.max(1), idle_ms, slots: RefCell::default() }
-    }
-
-    pub fn shared() -> Children {
-        Children::new(Per::Shared, 1, u64::MAX)
+    pub fn new(sharing: Sharing) -> Children {
+        let sharing = Sharing { max: sharing.max.max(1), ..sharing };
+        Children { sharing, slots: RefCell::default() }
     }
 
     /// Which worker owns the child that an order is for.
     pub fn owner(&self, core: &Core, upstream: &Upstream, order: &Order<'_>) -> usize {
-        match (self.per, order.session) {
-            (Per::Shared, _) => core.owner_of(upstream.index as u64),
+        match (self.sharing.per, order.session) {
+            (Per::Shared, _) => core.owner_of(upstream.id.0.into()),
             // A session's requests are told by its owner already, so its child lives there.
             (Per::Session, Some(_)) => core.id,
             (Per::Session, None) | (Per::Principal, _) => {
-                core.owner_of(order.principal ^ upstream.index as u64)
+                core.owner_of(order.principal ^ u64::from(upstream.id.0))
             }
         }
     }
 
-    /// Which worker asks for lists on nobody's behalf.
-    pub fn owner_for_nobody(&self, core: &Core, upstream: &Upstream) -> usize {
-        core.owner_of(upstream.index as u64)
-    }
-
     fn key(&self, order: &Order<'_>) -> u64 {
-        match (self.per, order.session) {
+        match (self.sharing.per, order.session) {
             (Per::Shared, _) => 0,
             (Per::Session, Some(session)) => session as u64 ^ (session >> 64) as u64,
             (Per::Session, None) | (Per::Principal, _) => order.principal,
@@ -92,11 +83,11 @@ impl Children {
 
     fn slot(&self, key: u64, now_ms: u64) -> Result<Rc<Slot>, UpstreamFault> {
         let mut slots = self.slots.borrow_mut();
-        let full = slots.len() >= self.max;
+        let full = slots.len() >= self.sharing.max;
         match slots.entry(key) {
             std::collections::hash_map::Entry::Occupied(slot) => Ok(slot.get().clone()),
             std::collections::hash_map::Entry::Vacant(_) if full => {
-                Err(UpstreamFault::Busy { limit: self.max })
+                Err(UpstreamFault::Busy { limit: self.sharing.max })
             }
             std::collections::hash_map::Entry::Vacant(place) => Ok(place.insert(Slot::new(now_ms)).clone()),
         }
@@ -104,12 +95,12 @@ impl Children {
 
     /// Ends children that nobody has used for a while.
     pub fn sweep(&self, core: &Rc<Core>) {
-        if self.per == Per::Shared {
+        if self.sharing.per == Per::Shared {
             return;
         }
         let now_ms = core.clock.coarse_ms();
         self.slots.borrow_mut().retain(|_, slot| {
-            let idle = now_ms.saturating_sub(slot.used_ms.get()) > self.idle_ms;
+            let idle = now_ms.saturating_sub(slot.used_ms.get()) > self.sharing.idle_ms;
             let busy =
                 slot.starting.get() || slot.child.borrow().as_ref().is_some_and(|child| child.is_busy());
             if idle

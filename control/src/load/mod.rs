@@ -1,0 +1,298 @@
+//! From a file to everything that serving it takes: the one way in, at start and at every reload.
+//!
+//! A table is opened; a configuration is compiled, at start by this process, which serves nobody yet,
+//! and later by a confined child (`compile.rs`), so that no source text can cost a serving process its
+//! memory or its core. Then keys and references are read. What came of it is a [`Candidate`], or
+//! [`Refused`] with what an operator must know; whether a candidate may replace what runs is decided in
+//! `serve/reload.rs`.
+
+pub mod compile;
+pub mod kept;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strait_engine::Reach;
+use strait_table::Snapshot;
+use strait_table::rules::ArchivedLogTo;
+
+use crate::failure::{Code, Failure};
+use crate::keys::{self, Keys};
+use crate::limits::{SETTLE, SETTLE_BAD, SETTLE_WITHIN};
+use crate::log;
+use crate::reach::{self, Plan, Scout};
+use crate::secret::References;
+use crate::source::{Opened, Source};
+use crate::state::State;
+use crate::watch::{Group, Marks};
+
+/// What stays the same from load to load.
+pub struct Loader {
+    /// As the operator named it.
+    pub file: PathBuf,
+    pub base: PathBuf,
+    pub state: State,
+    pub this_program: PathBuf,
+    pub scout: Scout,
+}
+
+/// What the running edition was made from: what a candidate is compared with.
+#[derive(Clone)]
+pub struct Running {
+    pub snapshot: Arc<Snapshot>,
+    pub plans: Arc<Vec<Plan>>,
+}
+
+/// Everything that serving a table takes.
+pub struct Candidate {
+    pub snapshot: Arc<Snapshot>,
+    pub keys: Keys,
+    pub plans: Vec<Plan>,
+    /// By upstream; `None`: as the upstream of this name is reached now.
+    pub reaches: Vec<Option<Reach>>,
+}
+
+/// Why a file is not served.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub why: String,
+    /// The generation it would have been, where it has one.
+    pub candidate: Option<String>,
+}
+
+/// What an attempt brought.
+pub enum Brought {
+    Candidate(Candidate),
+    /// Only the key files were read.
+    Keys(Keys),
+}
+
+/// One look at the files, with the marks that were taken before they were read.
+pub struct Attempt {
+    /// What was looked at.
+    pub group: Group,
+    pub outcome: Result<Brought, Refused>,
+    pub marks: Marks,
+    /// What the file is made from, as far as it could be read.
+    pub sources: Vec<PathBuf>,
+    pub took: Duration,
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Refused {
+        Refused { why: failure.told(), candidate: None }
+    }
+}
+
+impl Loader {
+    /// Reads the file until it holds still: a file that is being written is bad for a moment, and no
+    /// reason to call it bad.
+    pub async fn attempt(self: Arc<Loader>, running: Running, mut sources: Vec<PathBuf>) -> Attempt {
+        let began = Instant::now();
+        loop {
+            let mut marks = Marks::of(self.watched(&sources, &running.snapshot));
+            let outcome = match self.read(&mut sources).await {
+                Ok(snapshot) => {
+                    marks.add(self.watched(&sources, &snapshot));
+                    self.complete(snapshot, &running).await.map(Brought::Candidate)
+                }
+                Err(refused) => {
+                    marks.add(self.watched(&sources, &running.snapshot));
+                    Err(refused)
+                }
+            };
+            let took = began.elapsed();
+            if outcome.is_err() && took < SETTLE_WITHIN && settles(&marks).await {
+                continue;
+            }
+            return Attempt { group: Group::Source, outcome, marks, sources, took };
+        }
+    }
+
+    /// Reads the key files of the running table again, and nothing else.
+    pub async fn attempt_keys(
+        self: Arc<Loader>,
+        running: Running,
+        mut marks: Marks,
+        sources: Vec<PathBuf>,
+    ) -> Attempt {
+        let began = Instant::now();
+        loop {
+            marks.renew(Group::Keys);
+            let outcome = keys::load(&running.snapshot, &self.base, &self.state);
+            let took = began.elapsed();
+            if outcome.is_err() && took < SETTLE_WITHIN && settles(&marks).await {
+                continue;
+            }
+            let outcome = outcome.map(Brought::Keys).map_err(Refused::from);
+            return Attempt { group: Group::Keys, outcome, marks, sources, took };
+        }
+    }
+
+    /// The table that the file is or becomes; `sources` become what it was made from.
+    async fn read(&self, sources: &mut Vec<PathBuf>) -> Result<Arc<Snapshot>, Refused> {
+        match Source::detect(&self.file)? {
+            Source::Table(path) => {
+                *sources = vec![path.clone()];
+                let opened = tokio::task::spawn_blocking(move || Source::Table(path).open());
+                Ok(opened.await.map_err(bug)??.snapshot)
+            }
+            Source::Config(path) => {
+                let compiled = compile::confined(&self.this_program, &path, &self.state).await;
+                if !compiled.watched.is_empty() {
+                    *sources = compiled.watched;
+                }
+                compiled.table
+            }
+        }
+    }
+
+    /// Keys, references and addresses of a table that may replace the running one.
+    async fn complete(&self, snapshot: Arc<Snapshot>, running: &Running) -> Result<Candidate, Refused> {
+        let refused = |why: String| Refused { why, candidate: Some(snapshot.generation().to_string()) };
+        needs_a_restart(running.snapshot.as_ref(), &snapshot).map_err(refused)?;
+        let (keys, plans) = self.assemble(&snapshot).map_err(|failure| refused(failure.told()))?;
+        let names = |snapshot: &Snapshot| -> Vec<String> {
+            snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str().to_owned()).collect()
+        };
+        let (before, after) = (names(&running.snapshot), names(&snapshot));
+        let as_before = |(name, plan): (&String, &Plan)| {
+            before.iter().zip(running.plans.iter()).any(|(known, reached)| known == name && reached == plan)
+        };
+        let kept: Vec<bool> = after.iter().zip(&plans).map(as_before).collect();
+        let missing: Vec<String> = after
+            .iter()
+            .zip(&plans)
+            .zip(&kept)
+            // What was missing before is missing still; a reload may not make it worse.
+            .filter(|(_, kept)| !**kept)
+            .filter_map(|((name, plan), _)| plan.missing().map(|why| format!("upstream `{name}`: {why}")))
+            .collect();
+        if !missing.is_empty() {
+            return Err(refused(missing.join("\n")));
+        }
+        let new = plans.iter().zip(&kept).filter(|(_, kept)| !**kept).map(|(plan, _)| plan.clone());
+        let mut found = self.scout.reach(new.collect()).await.into_iter();
+        let reaches = kept.iter().map(|kept| if *kept { None } else { found.next() }).collect();
+        Ok(Candidate { snapshot, keys, plans, reaches })
+    }
+
+    /// Keys and plans of a table.
+    pub fn assemble(&self, snapshot: &Snapshot) -> Result<(Keys, Vec<Plan>), Failure> {
+        let keys = keys::load(snapshot, &self.base, &self.state)?;
+        let secrets = self.state.secrets();
+        let env = |name: &str| std::env::var(name).ok();
+        let references = References { base: &self.base, secrets: &secrets, env: &env };
+        let plans = reach::plan(snapshot, &self.base, &references, &self.this_program);
+        Ok((keys, plans))
+    }
+
+    /// What can change what is served: the sources, and the key files of the table.
+    pub fn watched(&self, sources: &[PathBuf], snapshot: &Snapshot) -> Vec<(Group, PathBuf)> {
+        let mut all: Vec<(Group, PathBuf)> = vec![(Group::Source, self.file.clone())];
+        for source in sources {
+            all.push((Group::Source, source.clone()));
+        }
+        for path in keys::files(snapshot, &self.base, &self.state) {
+            all.push((Group::Keys, path));
+        }
+        all
+    }
+}
+
+/// Whether bad files are about to change: gives them a while to.
+async fn settles(marks: &Marks) -> bool {
+    tokio::time::sleep(if marks.have_changed() { SETTLE } else { SETTLE_BAD }).await;
+    marks.have_changed()
+}
+
+fn bug(error: tokio::task::JoinError) -> Refused {
+    Refused { why: format!("a bug in strait: {error}"), candidate: None }
+}
+
+/// What a reload cannot change, because sockets and the log's file are opened once.
+fn needs_a_restart(running: &Snapshot, candidate: &Snapshot) -> Result<(), String> {
+    let (old, new) = (running.rules(), candidate.rules());
+    let mut all = Vec::new();
+    let binds = |snapshot: &Snapshot| -> Vec<String> {
+        snapshot.rules().listeners.iter().map(|listener| listener.bind.as_str().to_owned()).collect()
+    };
+    let (before, after) = (binds(running), binds(candidate));
+    if before != after {
+        all.push(format!("`listeners` bind {} instead of {}", after.join(", "), before.join(", ")));
+    }
+    if old.admin_bind.as_str() != new.admin_bind.as_str() {
+        all.push(format!(
+            "`admin.bind` is {} instead of {}",
+            new.admin_bind.as_str(),
+            old.admin_bind.as_str()
+        ));
+    }
+    let log = |to: &ArchivedLogTo| match to {
+        ArchivedLogTo::Off => "off".to_owned(),
+        ArchivedLogTo::Stdout => "stdout".to_owned(),
+        ArchivedLogTo::File(path) => path.as_str().to_owned(),
+    };
+    let (before, after) = (log(&old.access_log.to), log(&new.access_log.to));
+    if before != after {
+        all.push(format!("`access_log.path` is {after} instead of {before}"));
+    }
+    if all.is_empty() {
+        return Ok(());
+    }
+    Err(format!("needs a restart: {}", all.join("; ")))
+}
+
+/// What a process starts with.
+pub struct Start {
+    pub opened: Opened,
+    pub file: PathBuf,
+    pub sources: Vec<PathBuf>,
+    /// Taken before the file was read, as far as it was known what would be.
+    pub marks: Marks,
+    /// The file is bad, and what is served was kept from an earlier run: why, for everybody to see.
+    pub fallen_back: Option<Refused>,
+}
+
+/// Opens the file for a process that starts. A bad one is replaced by the last good table that was kept
+/// of the same file, loudly, unless `strict`.
+pub fn first(file: &Path, state: &Path, strict: bool) -> Result<Start, Failure> {
+    let marks = Marks::of(vec![(Group::Source, file.to_owned())]);
+    let opened = Source::detect(file).and_then(|source| source.open());
+    let mut failure = match opened {
+        Ok(opened) => {
+            let sources = sources(file, opened.outcome.as_ref());
+            return Ok(Start { opened, file: file.to_owned(), sources, marks, fallen_back: None });
+        }
+        Err(failure) => failure,
+    };
+    if strict || failure.code == Code::Bug {
+        return Err(failure);
+    }
+    let path = kept::path(state, file);
+    let snapshot = match Snapshot::open(&path) {
+        Ok(snapshot) => Arc::new(snapshot),
+        Err(strait_table::OpenError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(failure);
+        }
+        Err(error) => {
+            failure.message.push_str(&format!("; the table kept of it cannot be used either: {error}"));
+            return Err(failure);
+        }
+    };
+    let refused = Refused { why: failure.told(), candidate: None };
+    log::error(format!(
+        "serving the last good generation {}, kept from an earlier run: {}",
+        snapshot.generation(),
+        refused.why
+    ));
+    let sources = sources(file, failure.outcome.as_deref());
+    let base = Source::Table(file.to_owned()).base();
+    let opened = Opened { snapshot, base, outcome: None };
+    Ok(Start { opened, file: file.to_owned(), sources, marks, fallen_back: Some(refused) })
+}
+
+fn sources(file: &Path, outcome: Option<&strait_config_compiler::Outcome>) -> Vec<PathBuf> {
+    outcome.map_or_else(|| vec![file.to_owned()], |outcome| outcome.watched.clone())
+}

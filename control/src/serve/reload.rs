@@ -1,0 +1,348 @@
+//! Another table for a gateway that serves.
+//!
+//! A hangup, a changed file or a changed key file begins an *attempt* (`load/`), which waits for nothing
+//! that workers need and reports back to the loop. What it brings is adopted whole, or refused loudly
+//! while the last good generation serves on; `/readyz` tells of a refusal until the file is mended. One
+//! attempt is under way at a time, and what happens meanwhile begins the next.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant as Began};
+
+use serde_json::{Value, json};
+use strait_engine::{Edition, Facts, Reach};
+use strait_table::Snapshot;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::control::{Control, named};
+use crate::board::Phase;
+use crate::keys::Keys;
+use crate::limits::ADOPT_WITHIN;
+use crate::load::{Attempt, Brought, Candidate, Refused, Running, kept};
+use crate::log;
+use crate::watch::{Group, Marks, Watch};
+
+/// What the loop keeps of reloads.
+pub struct Reload {
+    attempts: mpsc::UnboundedSender<Attempt>,
+    changes: mpsc::UnboundedSender<Group>,
+    sources: Vec<PathBuf>,
+    marks: Marks,
+    watch: Option<Watch>,
+    under_way: bool,
+    /// To be looked at when the attempt under way has ended.
+    again: Option<Group>,
+    /// Files that were refused and not mended since, by group.
+    refused: Vec<(Group, Value)>,
+    /// Serving what an earlier run left, since the file was bad at start.
+    kept_from_before: bool,
+    counts: Counts,
+    last: Option<Value>,
+    adopting: Option<Adopting>,
+    /// Snapshots that exchanges may still hold. The last one to let go is this thread: giving memory back
+    /// takes long enough to be felt in a worker.
+    left: Vec<Arc<Snapshot>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    adopted: u64,
+    unchanged: u64,
+    refused: u64,
+}
+
+/// An edition on its way into the workers.
+struct Adopting {
+    serial: u64,
+    what: String,
+    began: Began,
+    by: Option<Instant>,
+}
+
+/// What the loop listens to on behalf of reloads.
+pub struct Ears {
+    pub attempts: mpsc::UnboundedReceiver<Attempt>,
+    pub changes: mpsc::UnboundedReceiver<Group>,
+}
+
+impl Reload {
+    pub fn new(sources: Vec<PathBuf>, marks: Marks, fallen_back: Option<Refused>) -> (Reload, Ears) {
+        let (attempts, attempts_heard) = mpsc::unbounded_channel();
+        let (changes, changes_heard) = mpsc::unbounded_channel();
+        let kept_from_before = fallen_back.is_some();
+        let reload = Reload {
+            attempts,
+            changes,
+            sources,
+            marks,
+            watch: None,
+            under_way: false,
+            again: None,
+            refused: fallen_back.iter().map(|refused| (Group::Source, shown(refused))).collect(),
+            kept_from_before,
+            counts: Counts { refused: kept_from_before.into(), ..Counts::default() },
+            last: None,
+            adopting: None,
+            left: Vec::new(),
+        };
+        (reload, Ears { attempts: attempts_heard, changes: changes_heard })
+    }
+
+    /// When a worker that has not adopted the last edition is named.
+    pub fn adopt_by(&self) -> Option<Instant> {
+        self.adopting.as_ref().and_then(|adopting| adopting.by)
+    }
+
+    /// An edition that is in use no more, except by exchanges under way.
+    pub fn leave(&mut self, edition: Arc<Edition>) {
+        let snapshot = edition.snapshot.clone();
+        if !self.left.iter().any(|left| Arc::ptr_eq(left, &snapshot)) {
+            self.left.push(snapshot);
+        }
+    }
+
+    fn watch(&mut self, marks: Marks) {
+        self.marks = marks.clone();
+        self.watch = Some(Watch::start(marks, self.changes.clone()));
+    }
+
+    fn shown(&self) -> Value {
+        let mut shown = json!({
+            "state": if self.refused.is_empty() { "ok" } else { "rejected" },
+            "adopted": self.counts.adopted,
+            "unchanged": self.counts.unchanged,
+            "rejected": self.counts.refused,
+        });
+        if let Some((_, refused)) = self.refused.first() {
+            for member in ["at", "why", "candidate"] {
+                shown[member] = refused[member].clone();
+            }
+        }
+        if self.kept_from_before {
+            shown["serving"] = "the last good table of an earlier run".into();
+        }
+        if let Some(last) = &self.last {
+            shown["last"] = last.clone();
+        }
+        shown
+    }
+}
+
+fn shown(refused: &Refused) -> Value {
+    json!({ "at": crate::time::now(), "why": refused.why, "candidate": refused.candidate })
+}
+
+impl Control {
+    pub fn begin_reloads(&mut self, hung_up: bool) {
+        let marks = std::mem::take(&mut self.reload.marks);
+        self.reload.watch(marks);
+        self.show();
+        if hung_up {
+            self.hung_up();
+        }
+    }
+
+    pub fn hung_up(&mut self) {
+        if self.phase == Phase::Draining {
+            return log::info("SIGHUP: stopping already, nothing is read again");
+        }
+        log::info("SIGHUP: reading everything again");
+        self.attempt(Group::Source);
+    }
+
+    pub fn changed(&mut self, group: Group) {
+        if self.phase != Phase::Draining {
+            self.attempt(group);
+        }
+    }
+
+    fn attempt(&mut self, group: Group) {
+        if self.reload.under_way {
+            // Reading everything is reading the keys as well.
+            self.reload.again = Some(self.reload.again.map_or(group, |again| again.min(group)));
+            return;
+        }
+        self.reload.under_way = true;
+        let running = Running { snapshot: self.edition.snapshot.clone(), plans: self.plans.clone() };
+        let (loader, report) = (self.loader.clone(), self.reload.attempts.clone());
+        let (sources, marks) = (self.reload.sources.clone(), self.reload.marks.clone());
+        tokio::spawn(async move {
+            let attempt = match group {
+                Group::Source => loader.attempt(running, sources).await,
+                Group::Keys => loader.attempt_keys(running, marks, sources).await,
+            };
+            // Nobody listens any more: the process is ending.
+            let _ = report.send(attempt);
+        });
+    }
+
+    pub fn attempted(&mut self, attempt: Attempt) {
+        self.reload.under_way = false;
+        if self.phase == Phase::Draining {
+            return;
+        }
+        let Attempt { group, outcome, marks, sources, took } = attempt;
+        self.reload.sources = sources;
+        let done = match outcome {
+            Ok(Brought::Candidate(candidate)) => self.adopt(candidate, took),
+            Ok(Brought::Keys(keys)) => {
+                self.adopt_keys(keys, took);
+                Ok(())
+            }
+            Err(refused) => Err(refused),
+        };
+        match done {
+            Ok(()) => {
+                // Whoever read everything has seen the keys as well.
+                self.reload.refused.retain(|(of, _)| group == Group::Keys && *of == Group::Source);
+            }
+            Err(refused) => self.refuse(group, &refused),
+        }
+        self.show();
+        self.reload.watch(marks);
+        if let Some(group) = self.reload.again.take() {
+            self.attempt(group);
+        }
+    }
+
+    /// Serves another table from now on; or the same one, with what else has changed.
+    fn adopt(&mut self, candidate: Candidate, took: Duration) -> Result<(), Refused> {
+        let Candidate { snapshot, keys, plans, reaches } = candidate;
+        let (old, new) = (self.edition.snapshot.generation(), snapshot.generation());
+        let refused = |why: String| Refused { why, candidate: Some(new.to_string()) };
+        if old == new && reaches.iter().all(Option::is_none) {
+            self.adopt_keys(keys, took);
+            return Ok(());
+        }
+        let reaches = self.reaches_of(&snapshot, reaches);
+        let facts = Facts { keys: Arc::new(keys.ring), reaches: Arc::new(reaches.clone()) };
+        let edition = self.edition.succeed(snapshot.clone(), facts);
+        let ledger = self.ledger.succeed(named(&edition));
+        let last = std::mem::replace(&mut self.ledger, ledger);
+        let bound = match self.bound(&snapshot) {
+            Ok(bound) => bound,
+            Err(why) => {
+                self.ledger = last;
+                return Err(refused(format!("its catalog cannot be made: {why}")));
+            }
+        };
+        self.pending.done();
+        self.generated = keys.generated;
+        self.plans = Arc::new(plans);
+        self.loader.scout.want_only(&self.plans);
+        self.reaches = reaches;
+        self.publish(edition.rebound(Arc::new(bound)));
+        self.tell_unreachable();
+        self.board.upstreams(&self.ledger);
+        let what = if old == new {
+            format!("generation {new} with other secrets")
+        } else {
+            format!("generation {old} -> {new}")
+        };
+        self.swapped(what, took);
+        self.reload.last =
+            Some(json!({ "at": crate::time::now(), "from": old.to_string(), "to": new.to_string() }));
+        self.keep_table();
+        Ok(())
+    }
+
+    /// Addresses of a candidate's upstreams: those that were found for it, and those in use.
+    fn reaches_of(&self, snapshot: &Snapshot, found: Vec<Option<Reach>>) -> Vec<Reach> {
+        let running = self.edition.snapshot.rules();
+        let in_use = |name: &str| {
+            let at = running.upstreams.iter().position(|upstream| upstream.name.as_str() == name)?;
+            self.reaches.get(at).cloned()
+        };
+        let names = snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str());
+        let reach = |(name, found): (&str, Option<Reach>)| {
+            let missing = || Reach::Unreachable("a bug in strait: its address was lost".to_owned());
+            found.or_else(|| in_use(name)).unwrap_or_else(missing)
+        };
+        names.zip(found).map(reach).collect()
+    }
+
+    fn adopt_keys(&mut self, keys: Keys, took: Duration) {
+        self.generated = keys.generated;
+        if keys.ring == *self.edition.keys {
+            self.reload.counts.unchanged += 1;
+            return log::info(format!(
+                "nothing to reload: generation {} as before",
+                self.edition.snapshot.generation()
+            ));
+        }
+        let facts = Facts { keys: Arc::new(keys.ring), reaches: Arc::new(self.reaches.clone()) };
+        self.publish(self.edition.informed(facts));
+        self.swapped(format!("keys of generation {}", self.edition.snapshot.generation()), took);
+    }
+
+    fn swapped(&mut self, what: String, took: Duration) {
+        self.reload.counts.adopted += 1;
+        self.reload.kept_from_before = false;
+        log::info(format!("reloaded: {what}, read in {} ms", took.as_millis()));
+        self.reload.adopting = Some(Adopting {
+            serial: self.edition.serial,
+            what,
+            began: Began::now(),
+            by: Some(Instant::now() + ADOPT_WITHIN),
+        });
+    }
+
+    fn refuse(&mut self, group: Group, refused: &Refused) {
+        self.reload.counts.refused += 1;
+        let candidate = refused.candidate.as_ref().map_or(String::new(), |id| format!(" (generation {id})"));
+        log::error(format!(
+            "reload refused{candidate}, generation {} serves on: {}",
+            self.edition.snapshot.generation(),
+            refused.why
+        ));
+        self.reload.refused.retain(|(of, _)| *of != group);
+        self.reload.refused.push((group, shown(refused)));
+    }
+
+    /// A worker has adopted an edition.
+    pub fn adopted(&mut self) {
+        let Some(adopting) = &self.reload.adopting else { return };
+        if self.handle.behind(adopting.serial).is_empty() {
+            let us = adopting.began.elapsed().as_micros();
+            log::info(format!("{}: in use by every worker after {us} us", adopting.what));
+            self.reload.adopting = None;
+            self.free();
+        }
+    }
+
+    /// Some worker still serves from an older edition: it is stalled, and serves nobody either.
+    pub fn tell_who_is_behind(&mut self) {
+        self.adopted();
+        let Some(adopting) = &mut self.reload.adopting else { return };
+        adopting.by = None;
+        let behind: Vec<String> =
+            self.handle.behind(adopting.serial).iter().map(|worker| format!("worker {worker}")).collect();
+        log::error(format!(
+            "{}: not taken up within {} s by {}",
+            adopting.what,
+            ADOPT_WITHIN.as_secs(),
+            behind.join(", ")
+        ));
+    }
+
+    /// Lets go of snapshots that no exchange holds any more.
+    pub fn free(&mut self) {
+        self.reload.left.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.board.snapshots(self.reload.left.len() + 1);
+    }
+
+    fn show(&self) {
+        self.board.reload(self.reload.shown());
+    }
+
+    /// Keeps the table for a restart with a bad file.
+    pub fn keep_table(&mut self) {
+        if let Err(error) = kept::keep(&self.loader.state, &self.loader.file, &self.edition.snapshot) {
+            log::error(format!(
+                "cannot keep this table for a restart, serving goes on: {error} (`{}`)",
+                kept::path(self.loader.state.root(), &self.loader.file).display()
+            ));
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What workers serve from, whole: a snapshot with the keys and the addresses that belong to it.
+//!
+//! Tables number upstreams anew in every generation, so an upstream's place in a table says nothing about
+//! the one before. What outlives a generation (connections, children, sessions, learnt lists) hangs on an
+//! [`UpstreamId`] instead: the same name with the same content keeps its id for as long as editions follow
+//! each other, and an id is never given twice. A changed upstream is another one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use strait_table::Snapshot;
+use strait_table::rules::{ArchivedEra, ArchivedPer, ArchivedTransport, ArchivedUpstream};
+
+use crate::handle::{Facts, KeyRing, Reach};
+use crate::upstream::stdio::Per;
+use crate::upstream::{Era, SharedEra};
+
+/// Names an upstream across generations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamId(pub u32);
+
+/// One edition: workers adopt it whole, between two exchanges.
+#[derive(Debug)]
+pub struct Edition {
+    /// Counts editions of this process; workers acknowledge by it.
+    pub serial: u64,
+    pub snapshot: Arc<Snapshot>,
+    pub keys: Arc<KeyRing>,
+    /// Digests of the virtual servers' names, by server of the table: what sessions are bound to.
+    pub(crate) servers: Arc<[u64]>,
+    /// By upstream of the table.
+    wirings: Arc<[Arc<Wiring>]>,
+    /// The id that the next new upstream gets.
+    next_id: u32,
+}
+
+/// All that a worker needs to know of an upstream, in whichever generation it is.
+#[derive(Debug)]
+pub struct Wiring {
+    pub id: UpstreamId,
+    pub content: Content,
+    /// Asked once for all workers.
+    pub era: Arc<SharedEra>,
+}
+
+/// What makes an upstream the same one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    pub name: String,
+    pub timeouts: Timeouts,
+    /// As configured; `None`: ask.
+    pub fixed_era: Option<Era>,
+    pub sharing: Sharing,
+    pub reach: Reach,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect_ms: u32,
+    pub first_byte_ms: u32,
+    pub call_ms: u32,
+}
+
+/// Who shares a stdio child, and how many there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    pub per: Per,
+    pub max: usize,
+    pub idle_ms: u64,
+}
+
+impl Edition {
+    /// The edition a process starts with.
+    pub fn first(snapshot: Arc<Snapshot>, facts: Facts) -> Edition {
+        Edition::build(1, snapshot, facts, &HashMap::new(), 0)
+    }
+
+    /// Another table, in which upstreams that stayed what they were keep their ids.
+    pub fn succeed(&self, snapshot: Arc<Snapshot>, facts: Facts) -> Edition {
+        let known = self.wirings.iter().map(|wiring| (wiring.content.name.as_str(), wiring)).collect();
+        Edition::build(self.serial + 1, snapshot, facts, &known, self.next_id)
+    }
+
+    fn build(
+        serial: u64,
+        snapshot: Arc<Snapshot>,
+        facts: Facts,
+        known: &HashMap<&str, &Arc<Wiring>>,
+        mut next_id: u32,
+    ) -> Edition {
+        let wirings = snapshot.rules().upstreams.iter().enumerate().map(|(index, rules)| {
+            let content = Content::of(rules, reach_of(&facts.reaches, index));
+            match known.get(content.name.as_str()) {
+                Some(kept) if kept.content == content => (*kept).clone(),
+                _ => {
+                    next_id += 1;
+                    Arc::new(Wiring { id: UpstreamId(next_id - 1), content, era: Arc::default() })
+                }
+            }
+        });
+        let wirings = wirings.collect();
+        let servers = snapshot.rules().servers.iter().map(|server| digest(&server.name)).collect();
+        Edition { serial, snapshot, keys: facts.keys, servers, wirings, next_id }
+    }
+
+    /// The same rules, bound to another catalog.
+    pub fn rebound(&self, snapshot: Arc<Snapshot>) -> Edition {
+        Edition {
+            serial: self.serial + 1,
+            snapshot,
+            keys: self.keys.clone(),
+            servers: self.servers.clone(),
+            wirings: self.wirings.clone(),
+            next_id: self.next_id,
+        }
+    }
+
+    /// The same table with other keys, or with addresses that were found since. Every upstream stays the
+    /// one it is.
+    pub fn informed(&self, facts: Facts) -> Edition {
+        let same = self
+            .wirings
+            .iter()
+            .enumerate()
+            .all(|(index, w)| Some(&w.content.reach) == facts.reaches.get(index));
+        let wirings = if same {
+            self.wirings.clone()
+        } else {
+            let renewed = self.wirings.iter().enumerate().map(|(index, wiring)| {
+                let reach = reach_of(&facts.reaches, index);
+                if reach == wiring.content.reach {
+                    return wiring.clone();
+                }
+                let content = Content { reach, ..wiring.content.clone() };
+                Arc::new(Wiring { id: wiring.id, content, era: wiring.era.clone() })
+            });
+            renewed.collect()
+        };
+        Edition {
+            serial: self.serial + 1,
+            snapshot: self.snapshot.clone(),
+            keys: facts.keys,
+            servers: self.servers.clone(),
+            wirings,
+            next_id: self.next_id,
+        }
+    }
+
+    /// The ids of its upstreams, by upstream of the table.
+    pub fn ids(&self) -> impl Iterator<Item = UpstreamId> + '_ {
+        self.wirings.iter().map(|wiring| wiring.id)
+    }
+
+    /// Where its table has the upstream; `None` when it is of another generation only.
+    pub fn index_of(&self, id: UpstreamId) -> Option<usize> {
+        self.wirings.iter().position(|wiring| wiring.id == id)
+    }
+
+    pub fn wirings(&self) -> &Arc<[Arc<Wiring>]> {
+        &self.wirings
+    }
+}
+
+/// The part of a name's hash that session ids hold.
+pub fn digest(name: &str) -> u64 {
+    let hash = blake3::hash(name.as_bytes());
+    hash.as_bytes().first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
+}
+
+fn reach_of(reaches: &[Reach], index: usize) -> Reach {
+    reaches.get(index).cloned().unwrap_or_else(|| Reach::Unreachable("not resolved yet".to_owned()))
+}
+
+impl Content {
+    fn of(rules: &ArchivedUpstream, reach: Reach) -> Content {
+        let sharing = match &rules.transport {
+            ArchivedTransport::Stdio(stdio) => Sharing {
+                per: match stdio.per {
+                    ArchivedPer::Shared => Per::Shared,
+                    ArchivedPer::Session => Per::Session,
+                    ArchivedPer::Principal => Per::Principal,
+                },
+                max: stdio.max.to_native() as usize,
+                idle_ms: stdio.idle_ms.to_native(),
+            },
+            ArchivedTransport::Http { .. } | ArchivedTransport::Sample(_) => {
+                Sharing { per: Per::Shared, max: 1, idle_ms: u64::MAX }
+            }
+        };
+        Content {
+            name: rules.name.as_str().to_owned(),
+            timeouts: Timeouts {
+                connect_ms: rules.timeout.connect_ms.to_native(),
+                first_byte_ms: rules.timeout.first_byte_ms.to_native(),
+                call_ms: rules.timeout.call_ms.to_native(),
+            },
+            fixed_era: match rules.era {
+                ArchivedEra::Auto => None,
+                ArchivedEra::Modern => Some(Era::Modern),
+                ArchivedEra::Legacy => Some(Era::Legacy),
+            },
+            sharing,
+            reach,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strait_table::rules::{Listener, Rules, Sample, Timeouts as Configured, Transport, Upstream};
+
+    use super::*;
+
+    fn table(upstreams: &[(&str, u32)]) -> Arc<Snapshot> {
+        let upstream = |(name, call_ms): &(&str, u32)| Upstream {
+            name: (*name).into(),
+            transport: Transport::Sample(Sample::Stdio),
+            era: strait_table::rules::Era::Auto,
+            credential: None,
+            timeout: Configured { call_ms: *call_ms, ..Configured::default() },
+        };
+        let listener = Listener {
+            name: "main".into(),
+            bind: "127.0.0.1:0".into(),
+            public: None,
+            hosts: vec!["localhost".into()],
+            origins: Vec::new(),
+        };
+        let rules = Rules {
+            listeners: vec![listener],
+            admin_bind: "127.0.0.1:0".into(),
+            upstreams: upstreams.iter().map(upstream).collect(),
+            body_bytes_max: 1 << 20,
+            ..Rules::default()
+        };
+        Arc::new(strait_table::snapshot::of_rules(&rules).unwrap())
+    }
+
+    fn ids(edition: &Edition) -> Vec<u32> {
+        edition.ids().map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn an_upstream_is_known_by_name_and_content_and_an_id_is_never_given_twice() {
+        let first = Edition::first(table(&[("a", 1), ("b", 1), ("c", 1)]), Facts::default());
+        assert_eq!(ids(&first), [0, 1, 2]);
+        // Moved, changed, gone.
+        let second = first.succeed(table(&[("b", 1), ("a", 2)]), Facts::default());
+        assert_eq!(ids(&second), [1, 3]);
+        assert_eq!(second.index_of(UpstreamId(1)), Some(0));
+        assert_eq!(second.index_of(UpstreamId(0)), None);
+        // Come back: another one, since what it had is gone.
+        let third = second.succeed(table(&[("a", 1), ("b", 1), ("c", 1)]), Facts::default());
+        assert_eq!(ids(&third), [4, 1, 5]);
+        assert_eq!((first.serial, second.serial, third.serial), (1, 2, 3));
+    }
+
+    #[test]
+    fn another_address_is_another_upstream_unless_it_was_only_found_late() {
+        let facts = |why: &str| Facts {
+            reaches: Arc::new(vec![Reach::Unreachable(why.to_owned()), Reach::Unreachable("b".to_owned())]),
+            ..Facts::default()
+        };
+        let first = Edition::first(table(&[("a", 1), ("b", 1)]), facts("x"));
+        assert_eq!(ids(&first.informed(facts("y"))), [0, 1]);
+        assert_eq!(ids(&first.succeed(first.snapshot.clone(), facts("y"))), [2, 1]);
+    }
+}
