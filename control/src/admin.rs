@@ -1,5 +1,5 @@
 //! The admin listener: `/healthz` for whoever restarts a process, `/readyz` for whoever sends it
-//! traffic. On loopback neither needs a token; both refuse a foreign `Host` (see `host.rs`).
+//! traffic, `/metrics` for Prometheus. On loopback none needs a token; all refuse a foreign `Host` (see `host.rs`).
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use axum::routing::get;
 
 use crate::board::Board;
 use crate::host;
+use crate::metrics::CONTENT_TYPE;
 
 /// Serves on `listener` as a task of this runtime.
 pub fn start(listener: TcpListener, board: Arc<Board>) -> std::io::Result<()> {
@@ -29,6 +30,7 @@ pub fn router(board: Arc<Board>, bound: SocketAddr) -> Router {
     Router::new()
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
         .with_state(board)
         .layer(middleware::from_fn_with_state(names, only_for_us))
 }
@@ -62,12 +64,15 @@ async fn ready(State(board): State<Arc<Board>>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", board.ready())).into_response()
 }
 
+async fn metrics(State(board): State<Arc<Board>>) -> Response {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], board.metrics()).into_response()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use axum::body::Body;
     use serde_json::Value;
+    use strait_engine::figures::upstreams::Book;
     use strait_engine::{UpstreamId, WorkerFigures};
 
     use super::*;
@@ -117,12 +122,12 @@ mod tests {
     fn a_worker_that_stands_still_is_named() {
         let board = Board::default();
         let figures = [Arc::new(WorkerFigures::default()), Arc::default()];
-        board.engine(&figures, "epoll");
+        board.engine(&figures, &Book::default(), "epoll");
         let later = Instant::now() + 2 * STALLED_AFTER;
-        figures[0].beats.store(5, Ordering::Relaxed);
+        figures[0].beats.add(5);
         board.pulse(later);
         assert_eq!(board.stalled(later).iter().map(|(worker, _)| *worker).collect::<Vec<_>>(), [1]);
-        figures[1].beats.store(1, Ordering::Relaxed);
+        figures[1].beats.add(1);
         board.pulse(later);
         assert!(board.stalled(later).is_empty());
     }

@@ -1,17 +1,19 @@
 //! What is shown of the running process: written by the control loop, read by the admin endpoints.
 //! Everything here is of the snapshot in use, never of a candidate.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use strait_engine::WorkerFigures;
+use strait_engine::figures::upstreams::Book;
 use strait_table::Snapshot;
 use strait_table::catalog::{Known, Lists};
 
 use crate::ledger::{Ledger, Standing};
 use crate::limits::STALLED_AFTER;
+use crate::metrics::{self, Reloads, Seen};
+use crate::watchdog::Watchdog;
 
 pub struct Board {
     started: Instant,
@@ -25,8 +27,10 @@ struct Shown {
     catalog: String,
     driver: &'static str,
     upstreams: Vec<Value>,
-    workers: Vec<Pulse>,
+    watchdog: Watchdog,
+    book: Option<Book>,
     reload: Value,
+    reloads: Reloads,
     snapshots: usize,
 }
 
@@ -39,13 +43,6 @@ pub enum Phase {
     Draining,
 }
 
-/// A worker's beats, and since when they stand still.
-struct Pulse {
-    figures: Arc<WorkerFigures>,
-    beats: u64,
-    since: Instant,
-}
-
 impl Default for Board {
     fn default() -> Self {
         Board { started: Instant::now(), shown: Mutex::default() }
@@ -53,15 +50,11 @@ impl Default for Board {
 }
 
 impl Board {
-    pub fn engine(&self, figures: &[Arc<WorkerFigures>], driver: &'static str) {
+    pub fn engine(&self, figures: &[Arc<WorkerFigures>], book: &Book, driver: &'static str) {
         let mut shown = self.shown();
         shown.driver = driver;
-        let pulse = |figures: &Arc<WorkerFigures>| Pulse {
-            figures: figures.clone(),
-            beats: 0,
-            since: Instant::now(),
-        };
-        shown.workers = figures.iter().map(pulse).collect();
+        shown.book = Some(book.clone());
+        shown.watchdog = Watchdog::new(figures, Instant::now());
     }
 
     pub fn phase(&self, phase: Phase) {
@@ -79,32 +72,24 @@ impl Board {
     }
 
     /// How the last reload went, and how many snapshots are in use.
-    pub fn reload(&self, reload: Value) {
-        self.shown().reload = reload;
+    pub fn reload(&self, reload: Value, counts: Reloads) {
+        let mut shown = self.shown();
+        (shown.reload, shown.reloads) = (reload, counts);
     }
 
     pub fn snapshots(&self, in_use: usize) {
         self.shown().snapshots = in_use;
     }
 
-    /// Takes every worker's pulse; to be called about once a second.
+    /// Takes every worker's pulse, and tells who stalled or moves again.
     pub fn pulse(&self, now: Instant) {
-        for pulse in &mut self.shown().workers {
-            let beats = pulse.figures.beats.load(Ordering::Relaxed);
-            if beats != pulse.beats {
-                (pulse.beats, pulse.since) = (beats, now);
-            }
-        }
+        let told = self.shown().watchdog.pulse(now);
+        told.iter().for_each(crate::watchdog::Told::log);
     }
 
-    /// Workers whose beats stand still, and for how long.
+    /// Workers whose beats stand still for so long that somebody should restart the process, and for how long.
     pub fn stalled(&self, now: Instant) -> Vec<(usize, Duration)> {
-        let shown = self.shown();
-        let workers = shown.workers.iter().enumerate();
-        workers
-            .map(|(worker, pulse)| (worker, now.saturating_duration_since(pulse.since)))
-            .filter(|(_, still)| *still > STALLED_AFTER)
-            .collect()
+        self.shown().watchdog.still(now).enumerate().filter(|(_, still)| *still > STALLED_AFTER).collect()
     }
 
     pub fn is_open(&self) -> bool {
@@ -114,7 +99,17 @@ impl Board {
     /// What `/readyz` says.
     pub fn ready(&self) -> Value {
         let shown = self.shown();
-        let workers: Vec<Value> = shown.workers.iter().map(|pulse| worker(&pulse.figures)).collect();
+        let dog = &shown.watchdog;
+        let workers = dog.workers().zip(dog.still(Instant::now()));
+        let workers: Vec<Value> = workers
+            .map(|((figures, is_stalled, _), still)| {
+                let mut shown = worker(figures);
+                if is_stalled {
+                    shown["stalled_ms"] = (still.as_millis() as u64).into();
+                }
+                shown
+            })
+            .collect();
         json!({
             "ready": shown.phase == Phase::Open,
             "phase": match shown.phase {
@@ -131,6 +126,36 @@ impl Board {
             "snapshots": shown.snapshots,
             "upstreams": shown.upstreams,
             "workers": workers,
+        })
+    }
+
+    /// What `/metrics` says.
+    pub fn metrics(&self) -> String {
+        let shown = self.shown();
+        let worker = |(figures, stalled, stalls): (&Arc<WorkerFigures>, bool, u64)| metrics::Worker {
+            figures: figures.clone(),
+            stalled,
+            stalls,
+        };
+        // By name: the ledger and the book may be of two generations while one follows the other.
+        let is_ready = |name: &str| {
+            let of = shown.upstreams.iter().find(|upstream| upstream["name"] == name);
+            of.map(|upstream| upstream["state"] == "ready")
+        };
+        let upstreams = shown.book.as_ref().map(Book::read).unwrap_or_default().into_iter();
+        let upstreams = upstreams.map(|(name, place)| {
+            let is_ready = is_ready(&name);
+            metrics::Upstream { name, place, is_ready }
+        });
+        metrics::render(&Seen {
+            workers: shown.watchdog.workers().map(worker).collect(),
+            upstreams: upstreams.collect(),
+            driver: shown.driver,
+            generation: &shown.generation,
+            catalog: &shown.catalog,
+            ready: shown.phase == Phase::Open,
+            reloads: shown.reloads,
+            snapshots: shown.snapshots,
         })
     }
 
@@ -164,12 +189,11 @@ fn upstream((standing, lists): (&Standing, &Lists)) -> Value {
 }
 
 fn worker(figures: &WorkerFigures) -> Value {
-    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     json!({
-        "exchanges": read(&figures.exchanges),
-        "refusals": read(&figures.refusals),
-        "connections": read(&figures.connections),
-        "inflight": read(&figures.inflight),
-        "sessions": read(&figures.sessions),
+        "exchanges": figures.exchanges(),
+        "refusals": figures.refused(),
+        "connections": figures.connections.get(),
+        "inflight": figures.inflight.get(),
+        "sessions": figures.sessions.get(),
     })
 }

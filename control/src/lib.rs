@@ -4,8 +4,8 @@
 //! from [`source`] to a serving process: keys (`keys.rs`), secrets (`secret.rs`) and addresses
 //! (`reach.rs`) are resolved before the engine starts, and one thread then keeps what changes: the
 //! lists that upstreams offer (`ledger.rs`), bound to the rules and handed to the workers as a new
-//! snapshot. Beside it stand the admin endpoints (`admin.rs`, shown from `board.rs`), the process log
-//! ([`log`]), what `strait up` prints (`banner.rs`) and the sample servers ([`sample`]).
+//! snapshot. Beside it stand the admin endpoints (`admin.rs`, shown from `board.rs`
+//! and `metrics/`; `watchdog.rs` looks after the workers), the process log ([`log`]), what `strait up` prints (`banner.rs`) and the sample servers ([`sample`]).
 //!
 //! Invariants: workers never wait for this crate, and keep serving should its thread die. What is
 //! missing for one upstream (a secret, a name, an answer) never stops another. A secret is in no log,
@@ -25,6 +25,7 @@ mod limits;
 mod listen;
 pub mod load;
 pub mod log;
+mod metrics;
 mod reach;
 pub mod sample;
 mod secret;
@@ -35,6 +36,7 @@ mod state;
 mod test_support;
 mod time;
 mod watch;
+mod watchdog;
 
 pub use failure::{Code, Failure};
 pub use source::Source;

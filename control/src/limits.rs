@@ -24,8 +24,10 @@ pub const RESOLVE_AGAIN_MAX: Duration = Duration::from_secs(60);
 
 /// A worker that counted no beat for this long is stalled, and `/healthz` says so.
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
+/// One that counted none for this long is named in the log: twenty ticks, and more than a person would call a pause.
+pub const STALL_TOLD_AFTER: Duration = Duration::from_secs(1);
 /// How often beats are looked at.
-pub const PULSE_EVERY: Duration = Duration::from_secs(1);
+pub const PULSE_EVERY: Duration = Duration::from_millis(250);
 
 /// How often watched files are looked at: a person who saved one hardly waits, and a look costs about 1 us.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -60,4 +62,5 @@ pub const SAMPLE_STEP: Duration = Duration::from_millis(100);
 
 const _: () = assert!(BIND_TOGETHER.as_millis() < OPEN_WITHIN.as_millis());
 const _: () = assert!(RESOLVE_WITHIN.as_millis() < OPEN_WITHIN.as_millis());
-const _: () = assert!(STALLED_AFTER.as_millis() >= 2 * PULSE_EVERY.as_millis());
+const _: () = assert!(STALL_TOLD_AFTER.as_millis() >= 4 * PULSE_EVERY.as_millis());
+const _: () = assert!(STALLED_AFTER.as_millis() >= 2 * STALL_TOLD_AFTER.as_millis());

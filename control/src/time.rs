@@ -7,7 +7,8 @@ pub fn now() -> String {
     text(SystemTime::now())
 }
 
-fn text(time: SystemTime) -> String {
+/// The same of another moment.
+pub fn text(time: SystemTime) -> String {
     let seconds = strait_config_compiler::keys::rfc3339(time);
     let ms = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
     format!("{}.{ms:03}Z", seconds.trim_end_matches('Z'))

@@ -18,7 +18,8 @@ use crate::audit::LogLines;
 use crate::caps::{Caps, Room};
 use crate::connection::Seat;
 use crate::edition::{Edition, digest};
-use crate::handle::{Event, KeyRing, Level, WorkerFigures};
+use crate::figures::WorkerFigures;
+use crate::handle::{Event, KeyRing, Level};
 use crate::io::buffer::held_bytes;
 use crate::io::clock::Clock;
 use crate::io::mailbox::Post;
@@ -167,7 +168,7 @@ impl Core {
         let caps = Caps::configured(parts.edition.snapshot.rules()).within(&parts.room, parts.workers);
         let upstreams = Upstreams::default();
         let adopted = Adopted::new(&parts.edition, upstreams.adopt(&parts.edition));
-        WorkerFigures::set(&parts.figures.edition, parts.edition.serial);
+        parts.figures.edition.store(parts.edition.serial, Ordering::Release);
         Rc::new(Core {
             id: parts.id,
             workers: parts.workers,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use strait_table::Snapshot;
 use strait_table::rules::{ArchivedEra, ArchivedPer, ArchivedTransport, ArchivedUpstream};
 
+use crate::figures::upstreams::{Book, Place};
 use crate::handle::{Facts, KeyRing, Reach};
 use crate::upstream::stdio::Per;
 use crate::upstream::{Era, SharedEra};
@@ -32,6 +33,7 @@ pub struct Edition {
     wirings: Arc<[Arc<Wiring>]>,
     /// The id that the next new upstream gets.
     next_id: u32,
+    pub(crate) book: Book,
 }
 
 /// All that a worker needs to know of an upstream, in whichever generation it is.
@@ -41,6 +43,8 @@ pub struct Wiring {
     pub content: Content,
     /// Asked once for all workers.
     pub era: Arc<SharedEra>,
+    /// Where workers count what they do with it.
+    pub place: Place,
 }
 
 /// What makes an upstream the same one.
@@ -72,13 +76,13 @@ pub struct Sharing {
 impl Edition {
     /// The edition a process starts with.
     pub fn first(snapshot: Arc<Snapshot>, facts: Facts) -> Edition {
-        Edition::build(1, snapshot, facts, &HashMap::new(), 0)
+        Edition::build(1, snapshot, facts, &HashMap::new(), 0, Book::default())
     }
 
     /// Another table, in which upstreams that stayed what they were keep their ids.
     pub fn succeed(&self, snapshot: Arc<Snapshot>, facts: Facts) -> Edition {
         let known = self.wirings.iter().map(|wiring| (wiring.content.name.as_str(), wiring)).collect();
-        Edition::build(self.serial + 1, snapshot, facts, &known, self.next_id)
+        Edition::build(self.serial + 1, snapshot, facts, &known, self.next_id, self.book.clone())
     }
 
     fn build(
@@ -87,6 +91,7 @@ impl Edition {
         facts: Facts,
         known: &HashMap<&str, &Arc<Wiring>>,
         mut next_id: u32,
+        book: Book,
     ) -> Edition {
         let wirings = snapshot.rules().upstreams.iter().enumerate().map(|(index, rules)| {
             let content = Content::of(rules, reach_of(&facts.reaches, index));
@@ -94,13 +99,14 @@ impl Edition {
                 Some(kept) if kept.content == content => (*kept).clone(),
                 _ => {
                     next_id += 1;
-                    Arc::new(Wiring { id: UpstreamId(next_id - 1), content, era: Arc::default() })
+                    let place = book.place_of(&content.name);
+                    Arc::new(Wiring { id: UpstreamId(next_id - 1), content, era: Arc::default(), place })
                 }
             }
         });
         let wirings = wirings.collect();
         let servers = snapshot.rules().servers.iter().map(|server| digest(&server.name)).collect();
-        Edition { serial, snapshot, keys: facts.keys, servers, wirings, next_id }
+        Edition { serial, snapshot, keys: facts.keys, servers, wirings, next_id, book }
     }
 
     /// The same rules, bound to another catalog.
@@ -112,6 +118,7 @@ impl Edition {
             servers: self.servers.clone(),
             wirings: self.wirings.clone(),
             next_id: self.next_id,
+            book: self.book.clone(),
         }
     }
 
@@ -132,7 +139,7 @@ impl Edition {
                     return wiring.clone();
                 }
                 let content = Content { reach, ..wiring.content.clone() };
-                Arc::new(Wiring { id: wiring.id, content, era: wiring.era.clone() })
+                Arc::new(Wiring { content, era: wiring.era.clone(), ..**wiring })
             });
             renewed.collect()
         };
@@ -143,6 +150,7 @@ impl Edition {
             servers: self.servers.clone(),
             wirings,
             next_id: self.next_id,
+            book: self.book.clone(),
         }
     }
 

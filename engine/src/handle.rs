@@ -8,13 +8,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use strait_policy::Principal;
 use strait_table::catalog::Lists;
 
 use crate::edition::{Edition, UpstreamId};
+use crate::figures::WorkerFigures;
+use crate::figures::upstreams::Book;
 use crate::io::runtime::{Driver, DriverChoice};
 use crate::limits::Deadlines;
 use tokio::sync::mpsc;
@@ -137,36 +139,11 @@ pub enum Level {
     Error,
 }
 
-/// Figures of one worker, written by it alone and read by anyone.
-#[derive(Debug, Default)]
-pub struct WorkerFigures {
-    pub exchanges: AtomicU64,
-    pub refusals: AtomicU64,
-    pub connections: AtomicU64,
-    pub inflight: AtomicU64,
-    pub sessions: AtomicU64,
-    pub held_bytes: AtomicU64,
-    pub mailbox_trips: AtomicU64,
-    pub beats: AtomicU64,
-    /// The serial of the edition it serves from.
-    pub edition: AtomicU64,
-}
-
-impl WorkerFigures {
-    /// Adds on the only writing thread: a load and a store, no locked instruction.
-    pub(crate) fn add(counter: &AtomicU64, by: u64) {
-        counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-    }
-
-    pub(crate) fn set(counter: &AtomicU64, to: u64) {
-        counter.store(to, Ordering::Relaxed);
-    }
-}
-
 /// The running engine.
 pub struct Handle {
     pub(crate) commands: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) figures: Vec<Arc<WorkerFigures>>,
+    pub(crate) upstreams: Book,
     pub(crate) driver: Driver,
     pub(crate) notes: Vec<String>,
     pub(crate) addresses: Vec<SocketAddr>,
@@ -213,6 +190,11 @@ impl Handle {
 
     pub fn figures(&self) -> &[Arc<WorkerFigures>] {
         &self.figures
+    }
+
+    /// Whose figures are in which place of [`WorkerFigures::upstream`].
+    pub fn upstreams(&self) -> &Book {
+        &self.upstreams
     }
 
     pub fn driver(&self) -> Driver {

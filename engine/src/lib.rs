@@ -18,6 +18,7 @@ mod connection;
 mod core;
 mod edition;
 pub mod exchange;
+pub mod figures;
 pub mod handle;
 #[allow(unsafe_code)]
 pub mod io;
@@ -28,9 +29,8 @@ mod upstream;
 mod worker;
 
 pub use edition::{Edition, UpstreamId};
-pub use handle::{
-    Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, Options, Reach, WorkerFigures,
-};
+pub use figures::WorkerFigures;
+pub use handle::{Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, Options, Reach};
 pub use io::runtime::{Driver, DriverChoice};
 pub use limits::Deadlines;
 pub use start::{StartError, start};

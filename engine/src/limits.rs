@@ -90,6 +90,11 @@ pub const VIEWS_PER_CORE_MAX: usize = 1_024;
 pub const PAGE_ITEMS_MAX: usize = 1_000;
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Upstreams of a table that have figures under their own name, 2.2 KB per worker each; the rest is counted together.
+pub const UPSTREAMS_NAMED_MAX: usize = 256;
+/// Words for why an exchange was refused; the code knows about eighty.
+pub const REASONS_MAX: usize = 128;
+
 /// Reports to control that may wait.
 pub const EVENTS_MAX: usize = 4_096;
 /// Access-log bytes gathered before they are handed to the writer, and buffers that may wait there.

@@ -11,7 +11,8 @@ use crate::audit::{AccessLog, Destination};
 use crate::caps::{Caps, Room};
 use crate::core::Parts;
 use crate::edition::{Edition, UpstreamId};
-use crate::handle::{Event, Handle, Level, Options, WorkerFigures};
+use crate::figures::WorkerFigures;
+use crate::handle::{Event, Handle, Level, Options};
 use crate::io::runtime::{self, DriverError};
 use crate::io::spawn::Spawner;
 use crate::io::{mailbox, tcp};
@@ -91,6 +92,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
     let mut handle = Handle {
         commands: Vec::new(),
         figures: Vec::new(),
+        upstreams: edition.book.clone(),
         driver: chosen.driver,
         notes: [&chosen.note, &lowered].into_iter().flatten().cloned().collect(),
         addresses,

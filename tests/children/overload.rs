@@ -1,6 +1,5 @@
 //! Peers that take their time, or ask for more than one child can bear, at nobody else's cost.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -97,7 +96,7 @@ fn more_calls_than_a_child_can_bear_are_refused_at_once() {
         clients.iter_mut().for_each(|client| client.send(doing(1, json!({"do": "never"}))));
         // None of them is answered but the one too many: from then on the child is full.
         wait_for("the one too many to be refused", || {
-            gateway.handle().figures().iter().any(|worker| worker.refusals.load(Ordering::Relaxed) > 0)
+            gateway.handle().figures().iter().any(|worker| worker.refused() > 0)
         });
         let refused = ask(&gateway, 2, json!({}));
         assert_eq!(fault(&refused, 2), "upstream `kid`: busy: 1024 calls are waiting for it already");

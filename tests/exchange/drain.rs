@@ -115,8 +115,7 @@ fn a_drain_waits_for_what_is_under_way() {
         gateway.drain();
         // Connections are refused once the drain has really begun; the calls are still held then.
         wait_for("the listeners to close", || std::net::TcpStream::connect(gateway.address).is_err());
-        let beats =
-            || gateway.handle().figures().iter().map(|worker| worker.beats.load(Ordering::Relaxed)).max();
+        let beats = || gateway.handle().figures().iter().map(|worker| worker.beats.get()).max();
         let from = beats();
         wait_for("ten more ticks", || beats() > from.map(|beats| beats + 10));
         gate.open();

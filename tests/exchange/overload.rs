@@ -174,7 +174,7 @@ fn a_client_that_does_not_read_holds_up_nobody() {
         assert_eq!(client.roundtrip(call(id, json!({}))).json()["id"], id);
     }
     // What they did not read was not gathered here either.
-    let held = gateway.handle().figures()[0].held_bytes.load(std::sync::atomic::Ordering::Relaxed);
+    let held = gateway.handle().figures()[0].held_bytes.get();
     assert!(held < 8 << 20, "{held} bytes held");
     for client in &mut deaf {
         let answer = client.answer().expect("an answer");

@@ -604,10 +604,10 @@ fn a_large_answer_streams_through_byte_for_byte() {
             client.wait_for_unread(3_800_000);
             let figures = &gateway.handle().figures()[0];
             wait_for("a tick", {
-                let beats = figures.beats.load(Ordering::Relaxed);
-                move || figures.beats.load(Ordering::Relaxed) > beats + 1
+                let beats = figures.beats.get();
+                move || figures.beats.get() > beats + 1
             });
-            let held_bytes = gateway.handle().figures()[0].held_bytes.load(Ordering::Relaxed);
+            let held_bytes = gateway.handle().figures()[0].held_bytes.get();
             assert!(held_bytes < 1 << 20, "{held_bytes} bytes of a streaming answer are held");
             gate.open();
             let answer = client.answer().expect("an answer");
@@ -748,9 +748,7 @@ fn a_client_that_goes_away_ends_the_call_upstream() {
     let mut client = Client::connect(gateway.address);
     client.send(call(7, json!({"case": "hang"})));
     wait_for("the call", || upstream.arrived("tools/call").len() == 1);
-    let inflight = || {
-        gateway.handle().figures().iter().map(|worker| worker.inflight.load(Ordering::Relaxed)).sum::<u64>()
-    };
+    let inflight = || gateway.handle().figures().iter().map(|worker| worker.inflight.get()).sum::<u64>();
     wait_for("the call to be under way", || inflight() == 1);
     drop(client);
     wait_for("the call to end", || inflight() == 0);

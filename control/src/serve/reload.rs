@@ -21,6 +21,7 @@ use crate::keys::Keys;
 use crate::limits::ADOPT_WITHIN;
 use crate::load::{Attempt, Brought, Candidate, Refused, Running, kept};
 use crate::log;
+use crate::metrics::Reloads;
 use crate::watch::{Group, Marks, Watch};
 
 /// What the loop keeps of reloads.
@@ -37,19 +38,12 @@ pub struct Reload {
     refused: Vec<(Group, Value)>,
     /// Serving what an earlier run left, since the file was bad at start.
     kept_from_before: bool,
-    counts: Counts,
+    counts: Reloads,
     last: Option<Value>,
     adopting: Option<Adopting>,
     /// Snapshots that exchanges may still hold. The last one to let go is this thread: giving memory back
     /// takes long enough to be felt in a worker.
     left: Vec<Arc<Snapshot>>,
-}
-
-#[derive(Default)]
-struct Counts {
-    adopted: u64,
-    unchanged: u64,
-    refused: u64,
 }
 
 /// An edition on its way into the workers.
@@ -81,7 +75,7 @@ impl Reload {
             again: None,
             refused: fallen_back.iter().map(|refused| (Group::Source, shown(refused))).collect(),
             kept_from_before,
-            counts: Counts { refused: kept_from_before.into(), ..Counts::default() },
+            counts: Reloads { refused: kept_from_before.into(), ..Reloads::default() },
             last: None,
             adopting: None,
             left: Vec::new(),
@@ -333,7 +327,8 @@ impl Control {
     }
 
     fn show(&self) {
-        self.board.reload(self.reload.shown());
+        let counts = Reloads { last_good: self.reload.refused.is_empty(), ..self.reload.counts };
+        self.board.reload(self.reload.shown(), counts);
     }
 
     /// Keeps the table for a restart with a bad file.

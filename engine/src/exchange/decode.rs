@@ -37,6 +37,7 @@ pub fn run(
     record: &mut Record,
 ) -> Result<Call, Refusal> {
     if let (Verb::Delete, Some(id)) = (incoming.head.method, session) {
+        record.ends_session();
         return Ok(Call { asked: Asked::EndSession(id), revision: id.revision, session });
     }
     let decoded = core.decoder.borrow_mut().decode(incoming.body);

@@ -7,6 +7,7 @@ use super::arrive::Place;
 use super::decode::Asked;
 use super::identify::Caller;
 use super::local::{self, Asking};
+use super::record::Record;
 use super::refusal::Refusal;
 use super::resolve::{Act, Local, Target};
 use super::screen::Screened;
@@ -24,6 +25,7 @@ pub async fn run(
     call: Screened,
     target: Target,
     clearance: Clearance,
+    record: &mut Record,
 ) -> Result<Reply, Refusal> {
     let call = call.call();
     let admitted = clearance.into_place();
@@ -67,6 +69,7 @@ pub async fn run(
     let gone = || UpstreamFault::Unreachable("no longer configured".to_owned());
     let upstream =
         adopted.upstream(item.upstream).ok_or_else(|| Refusal::Upstream { name: name(), fault: gone() })?;
+    record.asks(upstream.clone());
     upstream::call(core, &upstream, &order, admitted)
         .await
         .map_err(|fault| Refusal::Upstream { name: name(), fault })

@@ -18,7 +18,6 @@ use super::refusal::Refusal;
 use super::respond::{Next, Sink};
 use super::{Incoming, run as tell};
 use crate::core::{Adopted, Core};
-use crate::handle::WorkerFigures;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyTx, reply};
 use crate::session::{Seal, SessionId};
@@ -37,6 +36,7 @@ pub struct Parcelled {
     bytes: Vec<u8>,
     listener: u16,
     peer: IpAddr,
+    arrived_ns: u64,
     answer: ReplyTx<Relayed>,
 }
 
@@ -114,9 +114,14 @@ pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: 
     let mut bytes = Vec::with_capacity(incoming.bytes.len() + incoming.body.len());
     bytes.extend_from_slice(incoming.bytes);
     bytes.extend_from_slice(incoming.body);
-    let parcel =
-        Parcelled { head: *incoming.head, bytes, listener: incoming.listener, peer: incoming.peer, answer };
-    WorkerFigures::add(&core.figures.mailbox_trips, 1);
+    let parcel = Parcelled {
+        head: *incoming.head,
+        bytes,
+        listener: incoming.listener,
+        peer: incoming.peer,
+        arrived_ns: incoming.arrived_ns,
+        answer,
+    };
     if core.post.send(worker, Parcel::Exchange(Box::new(parcel))).is_err() {
         let refusal = Refusal::Overloaded("the worker that owns this session is too busy");
         return super::respond::refuse_plain(core, incoming, &refusal, sink).await;
@@ -152,6 +157,7 @@ pub async fn receive(core: Rc<Core>, parcel: Box<Parcelled>) {
         listener: parcel.listener,
         peer: parcel.peer,
         client: None,
+        arrived_ns: parcel.arrived_ns,
     };
     let next = tell(&core, &incoming, Sink::Relay(&parcel.answer)).await;
     let _ = parcel.answer.send(Relayed::End(next)).await;

@@ -57,6 +57,8 @@ pub struct Incoming<'a> {
     pub peer: IpAddr,
     /// The client's socket, when it is on this worker.
     pub client: Option<RawFd>,
+    /// When all of it was here, on the clock that all workers share.
+    pub arrived_ns: u64,
 }
 
 /// How the story ended, short of a refusal.
@@ -72,7 +74,7 @@ pub enum Outcome {
 /// Tells the whole story of one request, to the last byte of its answer and its record.
 pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -> Next {
     let adopted = core.adopted();
-    let mut record = Record::begin(core);
+    let mut record = Record::begin(incoming.arrived_ns);
     let outcome = story(core, &adopted, incoming, &mut record).await;
     let next = match outcome {
         Ok(Outcome::Reply(reply)) => respond::run(core, incoming, reply, &mut sink, &mut record).await,
@@ -86,8 +88,8 @@ pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -
 /// Refuses what could not even be read as a request; it leaves a record as well.
 pub async fn refuse_unread(core: &Rc<Core>, listener: u16, stream: &mut Stream, refusal: &Refusal) {
     let adopted = core.adopted();
-    let mut record = Record::begin(core);
-    record.refused(refusal);
+    let mut record = Record::begin(core.clock.now_ns());
+    record.refused(core, refusal);
     respond::refuse_unread(core, &mut Sink::Stream(stream), refusal).await;
     record.write_unread(core, &adopted, listener, refusal.status(false));
 }
@@ -113,6 +115,7 @@ async fn story(
     let call = screen::call(call);
     let clearance = approve::run(admission);
     record.mark(core, Phase::Policy);
-    let reply = forward::run(core, adopted, incoming, &place, &caller, call, target, clearance).await?;
+    let reply =
+        forward::run(core, adopted, incoming, &place, &caller, call, target, clearance, record).await?;
     Ok(Outcome::Reply(reply))
 }

@@ -3,7 +3,7 @@
 //! One JSON line: who (principal), what (method, server, upstream, item), the verdict and its rule,
 //! the generation that decided, the HTTP status, the reason of a refusal, bytes, and how long each
 //! phase took in nanoseconds. Arguments and results are never in it. Refusals are always written;
-//! other lines are sampled as `access_log.sample` says.
+//! other lines are sampled as `access_log.sample` says. Every exchange is counted (`figures`), here and nowhere else.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -20,7 +20,8 @@ use strait_table::Kind;
 use super::Incoming;
 use super::refusal::Refusal;
 use crate::core::{Adopted, Core};
-use crate::handle::WorkerFigures;
+use crate::figures::labels::{Layer, MethodClass, Outcome};
+use crate::upstream::{Reply, Upstream, UpstreamFault};
 
 /// Parts of an exchange's time, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum Phase {
     Respond,
 }
 
-const PHASES: [(Phase, &str); 5] = [
+pub const PHASES: [(Phase, &str); 5] = [
     (Phase::Identify, "identify"),
     (Phase::Decode, "decode"),
     (Phase::Policy, "policy"),
@@ -59,29 +60,42 @@ pub struct Record {
     server: Option<usize>,
     item: Option<(Kind, usize, u16)>,
     method: Method,
+    class: MethodClass,
     verdict: Option<Verdict>,
     refusal: Option<&'static str>,
+    outcome: Outcome,
+    /// Whom the call was sent to.
+    asked: Option<Rc<Upstream>>,
+    /// Where the upstream failed.
+    layer: Option<Layer>,
+    /// Time spent waiting for the upstream: it is not ours.
+    waited_ns: u64,
     status: u16,
     bytes_out: u64,
     peer: Option<IpAddr>,
 }
 
 impl Record {
-    pub fn begin(core: &Core) -> Record {
-        let now = core.clock.now_ns();
+    /// Of a request that was here, whole, at `now_ns`.
+    pub fn begin(now_ns: u64) -> Record {
         Record {
             id: None,
             token: None,
             modern: false,
-            began_ns: now,
-            marked_ns: now,
+            began_ns: now_ns,
+            marked_ns: now_ns,
             phases: [0; PHASES.len()],
             principal: None,
             server: None,
             item: None,
             method: Method::Unknown,
+            class: MethodClass::Unread,
             verdict: None,
             refusal: None,
+            outcome: Outcome::Ok,
+            asked: None,
+            layer: None,
+            waited_ns: 0,
             status: 0,
             bytes_out: 0,
             peer: None,
@@ -105,6 +119,12 @@ impl Record {
 
     pub fn method(&mut self, method: mcp::Method) {
         self.method = method;
+        self.class = MethodClass::of(method);
+    }
+
+    /// A DELETE: its head says everything.
+    pub fn ends_session(&mut self) {
+        self.class = MethodClass::Session;
     }
 
     pub fn item(&mut self, kind: Kind, index: usize, upstream: u16) {
@@ -115,13 +135,53 @@ impl Record {
         self.verdict = Some(verdict);
     }
 
-    pub fn refused(&mut self, refusal: &Refusal) {
+    /// The call is about to be sent.
+    pub fn asks(&mut self, upstream: Rc<Upstream>) {
+        self.asked = Some(upstream);
+    }
+
+    /// The first event of the answer is here.
+    pub fn answered(&mut self, core: &Core, reply: &Reply) {
+        self.mark(core, Phase::Upstream);
+        self.waited_ns = reply.waited_ns();
+        if let Some(upstream) = &self.asked {
+            upstream.figures(core).latency.record(self.waited_ns);
+        }
+    }
+
+    /// A further event is here.
+    pub fn waited(&mut self, reply: &Reply) {
+        self.waited_ns = reply.waited_ns();
+    }
+
+    /// The upstream's answer is an error of its own.
+    pub fn errored(&mut self) {
+        self.outcome = Outcome::Error;
+    }
+
+    pub fn refused(&mut self, core: &Core, refusal: &Refusal) {
         self.refusal = Some(refusal.label());
+        self.outcome = refusal.outcome();
+        if let Refusal::Upstream { fault, .. } = refusal {
+            self.layer = fault.layer();
+            // Nothing came of it, so all of it was waiting.
+            if self.phases[Phase::Upstream as usize] == 0 {
+                self.mark(core, Phase::Upstream);
+                self.waited_ns = self.phases[Phase::Upstream as usize];
+            }
+        }
     }
 
     /// A fault after the answer had begun.
-    pub fn broke(&mut self, label: &'static str) {
-        self.refusal = Some(label);
+    pub fn broke(&mut self, fault: &UpstreamFault) {
+        self.refusal = Some(fault.label());
+        self.outcome = fault.outcome();
+        self.layer = fault.layer();
+    }
+
+    /// The client did not take its answer.
+    pub fn left(&mut self) {
+        self.outcome = Outcome::ClientGone;
     }
 
     pub fn status(&mut self, status: u16) {
@@ -136,30 +196,52 @@ impl Record {
     pub fn write(mut self, core: &Rc<Core>, adopted: &Adopted, incoming: &Incoming<'_>) {
         self.mark(core, Phase::Respond);
         self.peer = Some(incoming.peer);
-        self.finish(
-            core,
-            adopted,
-            usize::from(incoming.listener),
-            incoming.bytes.len() + incoming.body.len(),
-        );
+        let bytes_in = incoming.bytes.len() + incoming.body.len();
+        self.finish(core, adopted, usize::from(incoming.listener), bytes_in);
     }
 
     /// The line of a request that could not be read.
     pub fn write_unread(mut self, core: &Rc<Core>, adopted: &Adopted, listener: u16, status: u16) {
         self.status = status;
+        self.mark(core, Phase::Respond);
         self.finish(core, adopted, usize::from(listener), 0);
     }
 
     fn finish(self, core: &Rc<Core>, adopted: &Adopted, listener: usize, bytes_in: usize) {
-        WorkerFigures::add(&core.figures.exchanges, 1);
-        if self.refusal.is_some() {
-            WorkerFigures::add(&core.figures.refusals, 1);
-        }
+        self.count(core, bytes_in);
         let sample_ppm = adopted.snapshot.rules().access_log.sample_ppm.to_native();
         if !core.log.is_on() || (self.refusal.is_none() && !sampled(self.began_ns, sample_ppm)) {
             return;
         }
         core.log.line(|out| self.append(out, core, adopted, listener, bytes_in));
+    }
+
+    fn count(&self, core: &Core, bytes_in: usize) {
+        let figures = &core.figures;
+        let total_ns = self.marked_ns.saturating_sub(self.began_ns);
+        figures.requests(self.class, self.outcome).add(1);
+        figures.duration[self.class as usize].record(total_ns);
+        figures.received_bytes.add(bytes_in as u64);
+        figures.sent_bytes.add(self.bytes_out);
+        for (phase, ns) in figures.phases.iter().zip(self.phases) {
+            // A phase that an exchange never reached took no time, not 0 ns.
+            if ns > 0 {
+                phase.record(ns);
+            }
+        }
+        if let Some(reason) = self.refusal {
+            figures.refusals.add(reason);
+        }
+        if let Some(upstream) = self.asked.as_ref().map(|upstream| upstream.figures(core)) {
+            upstream.calls.add(1);
+            match (self.layer, self.outcome) {
+                (Some(layer), _) => upstream.errors(layer).add(1),
+                (None, Outcome::Ok | Outcome::Error) => {
+                    figures.added.record(total_ns.saturating_sub(self.waited_ns))
+                }
+                (None, _) => {}
+            }
+        }
     }
 
     fn append(&self, out: &mut Vec<u8>, core: &Core, adopted: &Adopted, listener: usize, bytes_in: usize) {

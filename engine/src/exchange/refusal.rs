@@ -9,6 +9,7 @@ use strait_protocol::http1::HeadFault;
 use strait_protocol::jsonrpc::{DecodeFault, ErrorId, append_error};
 use strait_protocol::mcp::codes;
 
+use crate::figures::labels::Outcome;
 use crate::upstream::UpstreamFault;
 
 /// A refusal, before it is written.
@@ -100,6 +101,16 @@ impl Refusal {
             Draining => "draining",
             Upstream { fault, .. } => fault.label(),
             Internal(_) => "internal",
+        }
+    }
+
+    /// What kind of ending this is.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Refusal::Overloaded(_) | Refusal::Draining => Outcome::Overloaded,
+            Refusal::Upstream { fault, .. } => fault.outcome(),
+            Refusal::Internal(_) => Outcome::Internal,
+            _ => Outcome::Refused,
         }
     }
 

@@ -13,7 +13,7 @@ use strait_protocol::mcp::{Method, header};
 use strait_protocol::sse;
 
 use super::hand_over::Relayed;
-use super::record::{Phase, Record};
+use super::record::Record;
 use super::refusal::Refusal;
 use super::reverse::{self, Direction};
 use super::{Incoming, screen};
@@ -93,7 +93,7 @@ pub async fn run(
             return refuse(core, incoming, &refusal, sink, record).await;
         }
     };
-    record.mark(core, Phase::Upstream);
+    record.answered(core, &reply);
     let mut answer = Answer { core, incoming, sink, record, close };
     match &first {
         Event::Fragment { .. } => answer.fragments(reply, first).await,
@@ -140,6 +140,9 @@ impl Answer<'_, '_, '_> {
     async fn json(&mut self, reply: &Reply, event: &Event) -> Next {
         let status = reply.status(event, self.record.modern);
         self.record.status(status);
+        if reply.is_error(event) {
+            self.record.errored();
+        }
         let out = {
             let mut scratch = self.core.scratch.borrow_mut();
             let rendered =
@@ -185,11 +188,13 @@ impl Answer<'_, '_, '_> {
                 write::last_chunk(out.vec());
             }
             if last {
+                if reply.is_error(&event) {
+                    self.record.errored();
+                }
                 self.close = close;
                 return self.finish(out).await;
             }
-            self.record.sent(out.len());
-            if self.sink.send(self.core, out).await.is_err() {
+            if self.send(out).await.is_err() {
                 return Next::Close;
             }
             out = Buf::new();
@@ -197,6 +202,7 @@ impl Answer<'_, '_, '_> {
                 Ok(event) => event,
                 Err(fault) => Event::Ready { bytes: self.mishap(reply.upstream_name(), fault), last: true },
             };
+            self.record.waited(&reply);
         }
     }
 
@@ -227,8 +233,7 @@ impl Answer<'_, '_, '_> {
                 self.close = close;
                 return self.finish(out).await;
             }
-            self.record.sent(out.len());
-            if self.sink.send(self.core, out).await.is_err() {
+            if self.send(out).await.is_err() {
                 return Next::Close;
             }
             out = Buf::new();
@@ -236,17 +241,18 @@ impl Answer<'_, '_, '_> {
                 Ok(event) => event,
                 Err(fault) => {
                     // Too late for an error: an answer cut short is the only honest signal left.
-                    self.record.broke(fault.label());
+                    self.record.broke(&fault);
                     return Next::Close;
                 }
             };
+            self.record.waited(&reply);
         }
     }
 
     /// The error that ends an event stream whose upstream failed.
     fn mishap(&mut self, name: String, fault: UpstreamFault) -> Buf {
         let refusal = Refusal::Upstream { name, fault };
-        self.record.refused(&refusal);
+        self.record.refused(self.core, &refusal);
         let mut body = Buf::new();
         let id = self.record.id.map(|id| id.of(self.incoming.body));
         refusal.append_body(body.vec(), id, self.record.modern);
@@ -276,9 +282,13 @@ impl Answer<'_, '_, '_> {
     }
 
     async fn finish(&mut self, out: Buf) -> Next {
-        self.record.sent(out.len());
-        let sent = self.sink.send(self.core, out).await;
+        let sent = self.send(out).await;
         Next::after(sent, self.close)
+    }
+
+    async fn send(&mut self, out: Buf) -> Result<(), Gone> {
+        self.record.sent(out.len());
+        self.sink.send(self.core, out).await.inspect_err(|Gone| self.record.left())
     }
 }
 
@@ -304,7 +314,7 @@ pub async fn refuse(
     sink: &mut Sink<'_>,
     record: &mut Record,
 ) -> Next {
-    record.refused(refusal);
+    record.refused(core, refusal);
     record.status(refusal.status(record.modern));
     let id = record.id.map(|id| id.of(incoming.body));
     let close = !incoming.head.keep_alive || core.draining.get() || refusal.ends_connection();
@@ -321,7 +331,7 @@ pub async fn refuse_plain(
     refusal: &Refusal,
     sink: &mut Sink<'_>,
 ) -> Next {
-    let mut record = Record::begin(core);
+    let mut record = Record::begin(incoming.arrived_ns);
     let next = refuse(core, incoming, refusal, sink, &mut record).await;
     record.write(core, &core.adopted(), incoming);
     next

@@ -36,6 +36,13 @@ pub fn held_bytes() -> usize {
     POOL.try_with(|pool| pool.held_bytes.get()).unwrap_or(0)
 }
 
+/// Bytes of all buffers that wait on this thread for their next use.
+pub fn pooled_bytes() -> usize {
+    let of_class = |free: &RefCell<Vec<Vec<u8>>>, bytes: usize| free.borrow().len() * bytes;
+    POOL.try_with(|pool| pool.free.iter().zip(CLASS_BYTES).map(|(free, bytes)| of_class(free, bytes)).sum())
+        .unwrap_or(0)
+}
+
 /// A growable byte buffer with pooled memory. `Send`; see [`Buf::depart`] for moves between threads.
 pub struct Buf {
     vec: Vec<u8>,

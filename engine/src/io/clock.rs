@@ -54,6 +54,27 @@ impl Clock {
     }
 }
 
+/// Time that passed in waits for somebody else, added up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waited {
+    pub ns: u64,
+}
+
+impl Waited {
+    /// Since `before`.
+    pub fn since(before: Instant) -> Waited {
+        Waited { ns: before.elapsed().as_nanos() as u64 }
+    }
+
+    /// Waits for `other` and counts how long it took.
+    pub async fn on<F: Future>(&mut self, other: F) -> F::Output {
+        let before = Instant::now();
+        let output = other.await;
+        self.ns += Waited::since(before).ns;
+        output
+    }
+}
+
 impl Default for Clock {
     fn default() -> Clock {
         Clock::new()

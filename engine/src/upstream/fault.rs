@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::figures::labels::{Layer, Outcome};
+
 /// Why an upstream did not answer a call as it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpstreamFault {
@@ -66,6 +68,31 @@ impl UpstreamFault {
             NoRoom => "overloaded",
             ClientGone => "client_gone",
         }
+    }
+
+    /// What kind of ending it makes of the exchange.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            UpstreamFault::ClientGone => Outcome::ClientGone,
+            UpstreamFault::NoRoom => Outcome::Overloaded,
+            _ => Outcome::UpstreamFault,
+        }
+    }
+
+    /// Where it failed, for the figures; `None` when the upstream has no part in it.
+    pub fn layer(&self) -> Option<Layer> {
+        use UpstreamFault::*;
+        Some(match self {
+            Unreachable(_) => Layer::Resolve,
+            Connect(_) | ConnectTimeout { .. } => Layer::Connect,
+            Send(_) | Closed { .. } => Layer::Transport,
+            FirstByteTimeout { .. } | CallTimeout { .. } => Layer::Timeout,
+            Http(_) | Status { .. } => Layer::Http,
+            NotMcp(_) | WrongId | TooLarge { .. } | Handshake(_) => Layer::Mcp,
+            Spawn(_) | Exited(_) => Layer::Process,
+            Busy { .. } => Layer::Busy,
+            NoRoom | ClientGone => return None,
+        })
     }
 
     /// Whether the same call may succeed later without anyone mending anything.

@@ -31,6 +31,7 @@ use strait_protocol::mcp::{Method, Revision, codes};
 
 use crate::core::{Core, InFlight};
 use crate::edition::{Edition, Timeouts, UpstreamId, Wiring};
+use crate::figures::upstreams::{Place, UpstreamFigures};
 use crate::handle::Reach;
 use crate::io::buffer::Buf;
 use crate::io::signal::Signal;
@@ -94,6 +95,7 @@ pub struct Upstream {
     /// As configured; `None`: ask.
     pub fixed_era: Option<Era>,
     pub era: Arc<SharedEra>,
+    place: Place,
     pub reach: RefCell<Rc<Reach>>,
     pub http: http::State,
     pub stdio: stdio::Children,
@@ -121,6 +123,7 @@ impl Upstream {
             timeouts: content.timeouts,
             fixed_era: content.fixed_era,
             era: wiring.era.clone(),
+            place: wiring.place,
             reach: RefCell::new(Rc::new(content.reach.clone())),
             http: http::State::default(),
             stdio: stdio::Children::new(content.sharing),
@@ -144,6 +147,11 @@ impl Upstream {
 
     pub fn known_era(&self) -> Option<Era> {
         self.fixed_era.or_else(|| self.era.get())
+    }
+
+    /// Where this worker counts what it does with it.
+    pub fn figures<'c>(&self, core: &'c Core) -> &'c UpstreamFigures {
+        core.figures.upstream(self.place)
     }
 
     /// What another worker needs to open the same upstream.

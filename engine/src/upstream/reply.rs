@@ -135,6 +135,25 @@ impl Reply {
         }
     }
 
+    /// How long the upstream let us wait so far.
+    pub fn waited_ns(&self) -> u64 {
+        match &self.source {
+            Source::Local(_) => 0,
+            Source::Http(reply) => reply.waited_ns(),
+            Source::Child(reply) => reply.waited_ns(),
+            Source::Elsewhere(answers) => answers.waited_ns(),
+        }
+    }
+
+    /// Whether the event just taken is a JSON-RPC error of the upstream.
+    pub fn is_error(&self, event: &Event) -> bool {
+        match (event, &self.source) {
+            (Event::Message { envelope, .. }, _) => envelope.has_error,
+            (_, Source::Elsewhere(answers)) => answers.is_error(),
+            _ => false,
+        }
+    }
+
     /// Plans the edits that make an event the client's, and says how many bytes it will have.
     pub fn plan(&self, event: &Event, client: &Client<'_>, splices: &mut Splices) -> usize {
         splices.clear();

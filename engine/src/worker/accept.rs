@@ -17,18 +17,21 @@ pub async fn run(core: Rc<Core>, listener: Listener, index: u16) {
     let mut told = false;
     while let Some(accepted) = listener.accept(&core.stop).await {
         match accepted {
-            Ok(_) if core.turning_away.get() >= TURNED_AWAY_MAX => {}
+            Ok(_) if core.turning_away.get() >= TURNED_AWAY_MAX => core.figures.turned_away.add(1),
             Ok((stream, peer)) if core.connections.get() >= core.caps().connections => {
+                core.figures.turned_away.add(1);
                 let refused = connection::turn_away(core.clone(), stream, index, peer.ip());
                 runtime::spawn_guarded("connection turned away", refused);
             }
             Ok((stream, peer)) => {
+                core.figures.accepted.add(1);
                 runtime::spawn_guarded(
                     "connection",
                     connection::serve(core.clone(), stream, index, peer.ip()),
                 );
             }
             Err(error) => {
+                core.figures.accept_errors.add(1);
                 if !std::mem::replace(&mut told, true) {
                     core.notice(
                         Level::Error,

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::connection::dismiss_idle;
 use crate::core::{Core, Parts};
 use crate::exchange::hand_over;
-use crate::handle::{Command, WorkerFigures};
+use crate::handle::Command;
 use crate::io::mailbox::Inbox;
 use crate::io::runtime::{self, sleep};
 use crate::io::tcp::Listener;
@@ -127,15 +127,13 @@ async fn receive(core: Rc<Core>, mut inbox: Inbox<Parcel>) {
 async fn tick(core: Rc<Core>) {
     let mut ticks: u64 = 0;
     loop {
+        let due_ns = core.clock.now_ns() + TICK_MS * 1_000_000;
         sleep(Duration::from_millis(TICK_MS)).await;
+        core.figures.lag.record(core.clock.now_ns().saturating_sub(due_ns));
         let now_ms = core.clock.tick();
         core.watches.tick(now_ms);
         core.log.flush();
-        WorkerFigures::add(&core.figures.beats, 1);
-        WorkerFigures::set(&core.figures.connections, core.connections.get() as u64);
-        WorkerFigures::set(&core.figures.inflight, core.inflight.get() as u64);
-        WorkerFigures::set(&core.figures.sessions, core.sessions.borrow().count() as u64);
-        WorkerFigures::set(&core.figures.held_bytes, crate::io::buffer::held_bytes() as u64);
+        publish(&core);
         ticks += 1;
         if ticks.is_multiple_of(SWEEP_TICKS) {
             core.upstreams.sweep(&core);
@@ -143,6 +141,21 @@ async fn tick(core: Rc<Core>) {
             core.decoder.borrow_mut().trim();
         }
     }
+}
+
+/// What the worker knows anyway, put where others can read it.
+fn publish(core: &Core) {
+    let figures = &core.figures;
+    figures.beats.add(1);
+    figures.connections.set(core.connections.get() as u64);
+    figures.inflight.set(core.inflight.get() as u64);
+    figures.sessions.set(core.sessions.borrow().count() as u64);
+    figures.held_bytes.set(crate::io::buffer::held_bytes() as u64);
+    figures.pooled_bytes.set(crate::io::buffer::pooled_bytes() as u64);
+    figures.mailbox_trips.publish(core.post.trips());
+    figures.mailbox_full.publish(core.post.refused());
+    figures.log_lines_dropped.publish(core.log.dropped());
+    figures.panics.publish(runtime::panics());
 }
 
 const SWEEP_TICKS: u64 = 1_000 / TICK_MS;

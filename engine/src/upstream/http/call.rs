@@ -7,10 +7,11 @@ use strait_protocol::mcp::{Method, Names};
 
 use super::post::Post;
 use super::reply::HttpReply;
-use super::{era, session};
+use super::{ask_era, session};
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
 use crate::io::buffer::Buf;
+use crate::io::clock::Waited;
 use crate::upstream::dialect::{self, Channel};
 use crate::upstream::{Era, Order, Upstream, UpstreamFault, handshake};
 
@@ -23,14 +24,22 @@ pub async fn call(
 ) -> Result<HttpReply, UpstreamFault> {
     let mut mended = false;
     let mut replicas_left = endpoints.len();
+    let mut waited_ns = 0;
     loop {
         let attempt = once(core, upstream, endpoints, order).await;
         match attempt {
-            Ok(reply) => match reply.objection() {
-                None => return Ok(reply),
-                Some(Objection::SessionLost) if !mended => session::forget(upstream, order.principal),
+            Ok(mut reply) => match reply.objection() {
+                None => {
+                    reply.waited_before(waited_ns);
+                    return Ok(reply);
+                }
+                Some(Objection::SessionLost) if !mended => {
+                    waited_ns += reply.waited_ns();
+                    session::forget(upstream, order.principal);
+                }
                 Some(Objection::OtherEra) if !mended && upstream.fixed_era.is_none() => {
-                    upstream.era.set(None)
+                    waited_ns += reply.waited_ns();
+                    upstream.era.set(None);
                 }
                 // Mended once already: what it says, if that is a message, else that it said nothing.
                 Some(_) if reply.explains() => return Ok(reply),
@@ -61,9 +70,13 @@ async fn once(
     endpoints: &[HttpEndpoint],
     order: &Order<'_>,
 ) -> Result<HttpReply, UpstreamFault> {
-    let era = era(core, upstream, endpoints).await?;
+    let mut waited = Waited::default();
+    let era = match upstream.known_era() {
+        Some(era) => era,
+        None => waited.on(ask_era(core, upstream, endpoints)).await?,
+    };
     let session = match era {
-        Era::Legacy => Some(session::session(core, upstream, endpoints, order.principal).await?),
+        Era::Legacy => Some(waited.on(session::session(core, upstream, endpoints, order.principal)).await?),
         Era::Modern => None,
     };
     let replica = session.as_ref().map_or_else(|| upstream.http.next_turn(endpoints.len()), |s| s.replica);
@@ -81,6 +94,7 @@ async fn once(
         ..Post::new(upstream, order.message.method, era)
     };
     let mut reply = post.send(core, endpoints, replica, body).await?;
+    reply.waited_before(waited.ns);
     reply.look_at_refusal(core).await?;
     Ok(reply)
 }

@@ -52,14 +52,11 @@ impl State {
 }
 
 /// The era of an upstream, asked once per process for all workers.
-async fn era(
+async fn ask_era(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
     endpoints: &[HttpEndpoint],
 ) -> Result<Era, UpstreamFault> {
-    if let Some(era) = upstream.known_era() {
-        return Ok(era);
-    }
     let era = call::probe(core, upstream, endpoints).await?;
     upstream.era.set(Some(era));
     Ok(era)

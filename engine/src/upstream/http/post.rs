@@ -3,6 +3,7 @@
 
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::time::Instant;
 
 use strait_protocol::http1::{RequestHead, parse_reply, worth_parsing, write};
 use strait_protocol::mcp::{Method, Revision, header};
@@ -13,6 +14,7 @@ use super::session::Session;
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
 use crate::io::buffer::Buf;
+use crate::io::clock::Waited;
 use crate::io::watch::{Cause, Watch};
 use crate::upstream::{Era, Upstream, UpstreamFault};
 
@@ -52,6 +54,7 @@ impl<'a> Post<'a> {
         let began_ms = core.clock.coarse_ms();
         let timeouts = self.upstream.timeouts;
         let mut body = body;
+        let asked = Instant::now();
         let mut line = pool::line(core, self.upstream, endpoint, replica).await?;
         loop {
             let reused = line.reused;
@@ -64,7 +67,7 @@ impl<'a> Post<'a> {
                     return Err(UpstreamFault::Send(pool::plain(&error)));
                 }
             } else {
-                match self.receive(line, watch, replica).await {
+                match self.receive(line, watch, replica, asked).await {
                     Ok(mut reply) => {
                         reply.expire_at(began_ms + u64::from(timeouts.call_ms));
                         return Ok(reply);
@@ -104,9 +107,11 @@ impl<'a> Post<'a> {
         mut line: Line,
         watch: Watch,
         replica: usize,
+        asked: Instant,
     ) -> Result<HttpReply, UpstreamFault> {
         let mut buf = Buf::new();
         let mut seen = 0;
+        let mut waited = Waited::default();
         loop {
             if worth_parsing(&buf, seen) {
                 let parsed =
@@ -117,7 +122,9 @@ impl<'a> Post<'a> {
                         seen = 0;
                         continue;
                     }
-                    Some(head) => return HttpReply::begin(self, line.stream, buf, head, watch, replica),
+                    Some(head) => {
+                        return HttpReply::begin(self, line.stream, buf, head, watch, replica, waited);
+                    }
                     None => {}
                 }
             }
@@ -126,6 +133,7 @@ impl<'a> Post<'a> {
                 buf.reserve(buf.len());
             }
             let (received, returned) = line.stream.recv(buf).await;
+            waited = Waited::since(asked);
             buf = returned;
             match received {
                 Ok(0) | Err(_) => {

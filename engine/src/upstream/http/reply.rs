@@ -20,6 +20,7 @@ use super::post::Post;
 use super::session::Session;
 use crate::core::Core;
 use crate::io::buffer::Buf;
+use crate::io::clock::Waited;
 use crate::io::runtime;
 use crate::io::tcp::Stream;
 use crate::io::watch::{Cause, Watch};
@@ -41,6 +42,8 @@ pub struct HttpReply {
     stashed: Option<Whole>,
     /// Requests of the server's own that are being answered.
     declining: Rc<Cell<u32>>,
+    /// For the upstream, until the head of the answer was here.
+    waited: Waited,
 }
 
 /// A whole message.
@@ -81,6 +84,8 @@ struct Wire {
     keep: bool,
     upstream: Rc<Upstream>,
     replica: usize,
+    /// For more of the body.
+    waited: Waited,
 }
 
 impl HttpReply {
@@ -91,6 +96,7 @@ impl HttpReply {
         head: ReplyHead,
         watch: Watch,
         replica: usize,
+        waited: Waited,
     ) -> Result<HttpReply, UpstreamFault> {
         if head.encoded {
             return Err(UpstreamFault::Http(
@@ -116,6 +122,7 @@ impl HttpReply {
             keep: head.keep_alive,
             upstream: post.upstream.clone(),
             replica,
+            waited: Waited::default(),
         };
         Ok(HttpReply {
             wire: Some(wire),
@@ -128,7 +135,18 @@ impl HttpReply {
             scanner: Scanner::new(),
             stashed: None,
             declining: Rc::default(),
+            waited,
         })
+    }
+
+    /// How long the upstream let us wait so far.
+    pub fn waited_ns(&self) -> u64 {
+        self.waited.ns + self.wire.as_ref().map_or(0, |wire| wire.waited.ns)
+    }
+
+    /// Adds what was waited before this answer: for a session, or for an answer that was not one.
+    pub(super) fn waited_before(&mut self, ns: u64) {
+        self.waited.ns += ns;
     }
 
     pub(super) fn expire_at(&mut self, deadline_ms: u64) {
@@ -369,6 +387,7 @@ impl HttpReply {
     /// The body is at its end: the connection can serve another call.
     fn finish(&mut self, core: &Rc<Core>) {
         if let Some(wire) = self.wire.take() {
+            self.waited.ns += wire.waited.ns;
             wire.give_back(core);
         }
     }
@@ -377,6 +396,7 @@ impl HttpReply {
     /// client does not wait for that.
     fn finish_behind(&mut self, core: &Rc<Core>) {
         let Some(mut wire) = self.wire.take() else { return };
+        self.waited.ns += wire.waited.ns;
         if !wire.keep {
             return;
         }
@@ -432,7 +452,8 @@ impl Wire {
             if self.buf.room() == 0 {
                 self.buf.reserve(self.buf.len().max(1));
             }
-            let (received, buf) = self.stream.recv(std::mem::take(&mut self.buf)).await;
+            let receive = self.stream.recv(std::mem::take(&mut self.buf));
+            let (received, buf) = self.waited.on(receive).await;
             self.buf = buf;
             match received {
                 Ok(0) if self.body.may_end_here() => return Ok(None),

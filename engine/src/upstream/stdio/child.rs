@@ -199,6 +199,7 @@ pub async fn start(
         cwd: cwd.clone(),
     };
     let born = core.spawner.spawn(order).await.map_err(|error| UpstreamFault::Spawn(error.to_string()))?;
+    upstream.figures(core).children_started.add(1);
     let child = Rc::new(Child {
         upstream: upstream.clone(),
         pid: born.pid,
@@ -320,6 +321,7 @@ async fn read(
         Ok(Err(_)) | Err(_) => "it closed its stdout".to_owned(),
     };
     child.ended(how);
+    child.upstream.figures(&core).children_ended.add(1);
     if unexpected {
         // Its successor may offer other things; asking also starts it.
         child.upstream.relist.set();

@@ -11,7 +11,7 @@ use super::ChildReply;
 use crate::core::Core;
 use crate::edition::Wiring;
 use crate::exchange::respond;
-use crate::handle::{Reach, WorkerFigures};
+use crate::handle::Reach;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyRx, ReplyTx, reply};
 use crate::io::signal::Signal;
@@ -35,7 +35,14 @@ pub struct Parcelled {
 }
 
 enum Rendered {
-    Event { bytes: Buf, last: bool },
+    Event {
+        bytes: Buf,
+        last: bool,
+        /// A JSON-RPC error of the upstream.
+        error: bool,
+        /// How long the owner has waited for the child so far.
+        waited_ns: u64,
+    },
     Failed(UpstreamFault),
 }
 
@@ -48,6 +55,8 @@ pub struct Answers {
     /// Raised when the client has gone: the owner cannot see its socket.
     gone: Rc<Signal>,
     _watch: Option<Watch>,
+    error: bool,
+    waited_ns: u64,
 }
 
 /// Hands the order to the worker that owns the child.
@@ -68,20 +77,29 @@ pub fn send(
         session: order.session,
         answer,
     };
-    WorkerFigures::add(&core.figures.mailbox_trips, 1);
     match core.post.send(owner, Parcel::Order(Box::new(parcel))) {
         Ok(()) => {
             let gone = Rc::new(Signal::new());
             // Deadlines are the owner's; this watch only looks after the client.
             let watch =
                 order.client_fd.map(|fd| core.watches.wake_at(u64::MAX, gone.clone()).also_client(fd));
-            Ok(Answers { events, gone, _watch: watch })
+            Ok(Answers { events, gone, _watch: watch, error: false, waited_ns: 0 })
         }
         Err(_) => Err(UpstreamFault::Busy { limit: crate::io::mailbox::MAILBOX_PARCELS }),
     }
 }
 
 impl Answers {
+    /// Of the child alone: the way to its owner and back is our own.
+    pub fn waited_ns(&self) -> u64 {
+        self.waited_ns
+    }
+
+    /// Whether the last event is an error of the upstream.
+    pub fn is_error(&self) -> bool {
+        self.error
+    }
+
     pub async fn next(&mut self) -> Result<Event, UpstreamFault> {
         let event = tokio::select! {
             biased;
@@ -89,8 +107,9 @@ impl Answers {
             () = self.gone.wait() => return Err(UpstreamFault::ClientGone),
         };
         match event {
-            Some(Answered(Rendered::Event { mut bytes, last })) => {
+            Some(Answered(Rendered::Event { mut bytes, last, error, waited_ns })) => {
                 bytes.arrive();
+                (self.error, self.waited_ns) = (error, waited_ns);
                 Ok(Event::Ready { bytes, last })
             }
             Some(Answered(Rendered::Failed(fault))) => Err(fault),
@@ -138,7 +157,7 @@ async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault>
             () = parcel.answer.closed() => return Ok(()),
             event = respond::next(core, &mut reply, &client) => event?,
         };
-        let last = event.is_last();
+        let (last, error, waited_ns) = (event.is_last(), reply.is_error(&event), reply.waited_ns());
         let mut bytes = {
             let mut scratch = core.scratch.borrow_mut();
             let rendered = reply.plan(&event, &client, &mut scratch.splices);
@@ -147,7 +166,7 @@ async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault>
             bytes
         };
         bytes.depart();
-        let sent = parcel.answer.send(Answered(Rendered::Event { bytes, last })).await;
+        let sent = parcel.answer.send(Answered(Rendered::Event { bytes, last, error, waited_ns })).await;
         if sent.is_err() || last {
             return Ok(());
         }

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use crate::core::Core;
 use crate::edition::Sharing;
 use crate::io::buffer::Buf;
+use crate::io::clock::Waited;
 use crate::io::runtime;
 use crate::io::signal::Signal;
 use crate::io::watch::{Cause, Watch};
@@ -53,6 +54,8 @@ pub struct Slot {
     not_before_ms: Cell<u64>,
     backoff_ms: Cell<u64>,
     used_ms: Cell<u64>,
+    /// Whether a child has lived here before.
+    lived: Cell<bool>,
 }
 
 impl Children {
@@ -133,6 +136,7 @@ impl Slot {
             not_before_ms: Cell::new(0),
             backoff_ms: Cell::new(CHILD_BACKOFF_MS.0),
             used_ms: Cell::new(now_ms),
+            lived: Cell::new(false),
         })
     }
 
@@ -180,6 +184,9 @@ impl Slot {
         self.backoff_ms.set((self.backoff_ms.get() * 2).min(CHILD_BACKOFF_MS.1));
         match started {
             Ok(child) => {
+                if self.lived.replace(true) {
+                    upstream.figures(&core).children_restarted.add(1);
+                }
                 self.failed.take();
                 self.child.replace(Some(child));
             }
@@ -199,14 +206,15 @@ pub async fn call(
     order: &Order<'_>,
 ) -> Result<ChildReply, UpstreamFault> {
     let slot = upstream.stdio.slot(upstream.stdio.key(order), core.clock.coarse_ms())?;
+    let mut waited = Waited::default();
     let child = match slot.running(core) {
         Some(child) => child,
         // Our own questions wait as long as a start may take: package runners download first.
-        None if order.principal == NOBODY => slot.child(core, upstream).await?,
+        None if order.principal == NOBODY => waited.on(slot.child(core, upstream)).await?,
         None => {
             let ms = upstream.timeouts.call_ms;
-            let started =
-                runtime::timeout(Duration::from_millis(ms.into()), slot.child(core, upstream)).await;
+            let start = runtime::timeout(Duration::from_millis(ms.into()), slot.child(core, upstream));
+            let started = waited.on(start).await;
             started.unwrap_or(Err(UpstreamFault::CallTimeout { ms }))?
         }
     };
@@ -239,6 +247,7 @@ pub async fn call(
         call_ms: timeouts.call_ms,
         began: false,
         done: false,
+        waited,
     })
 }
 
@@ -253,21 +262,27 @@ pub struct ChildReply {
     call_ms: u32,
     began: bool,
     done: bool,
+    waited: Waited,
 }
 
 impl ChildReply {
+    /// How long the child let us wait so far, its start included.
+    pub fn waited_ns(&self) -> u64 {
+        self.waited.ns
+    }
+
     pub fn era(&self) -> Era {
         self.child.era()
     }
 
     pub async fn next(&mut self) -> Result<Event, UpstreamFault> {
-        let arrived = poll_fn(|context| {
+        let arrival = poll_fn(|context| {
             if let Poll::Ready(event) = self.pending.queue.poll_pop(context) {
                 return Poll::Ready(event.ok_or(None));
             }
             self.expired.poll_wait(context).map(|()| Err(Some(())))
-        })
-        .await;
+        });
+        let arrived = self.waited.on(arrival).await;
         match arrived {
             Ok(event) => {
                 if !self.began {

@@ -1,0 +1,100 @@
+//! What is counted: by each worker for itself, read by anyone at any time.
+//!
+//! The decision: every figure is one `AtomicU64` that a single thread writes with a plain load and store
+//! ([`cell`]), in a block of cache lines of its own. A worker pays no locked instruction, no allocation and no
+//! lock; a reader never stops a worker, never sees half a number, and a counter it reads twice never falls.
+//! Distributions are fixed arrays of such counters ([`histogram`]); labels are enums ([`labels`]) or words of the
+//! code ([`reasons`]), so the number of series has a bound that is known when the process starts.
+//!
+//! What each figure means, and how many series it makes, is in docs/METRICS.md.
+
+pub mod cell;
+pub mod histogram;
+pub mod labels;
+pub mod reasons;
+pub mod upstreams;
+
+use std::sync::atomic::AtomicU64;
+
+use crate::exchange::record::PHASES;
+use cell::{Counter, Gauge};
+use histogram::Histogram;
+use labels::{MethodClass, Outcome};
+use reasons::Reasons;
+use upstreams::{Place, Places, UpstreamFigures};
+
+/// Figures of one worker. Aligned so that no two workers share a line, the neighbour's prefetch included.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerFigures {
+    /// One more with every tick: a worker whose beats stand still is stalled.
+    pub beats: Counter,
+    /// How late the tick's timer fired.
+    pub lag: Histogram,
+
+    requests: [[Counter; Outcome::ALL.len()]; MethodClass::ALL.len()],
+    pub refusals: Reasons,
+    /// From the whole request to the last byte of its answer, by [`MethodClass`].
+    pub duration: [Histogram; MethodClass::ALL.len()],
+    /// Of forwarded calls: duration less what was spent waiting for the upstream.
+    pub added: Histogram,
+    pub phases: [Histogram; PHASES.len()],
+    pub received_bytes: Counter,
+    pub sent_bytes: Counter,
+
+    pub accepted: Counter,
+    /// Answered 503 at the cap of connections.
+    pub turned_away: Counter,
+    pub accept_errors: Counter,
+
+    pub connections: Gauge,
+    pub inflight: Gauge,
+    pub sessions: Gauge,
+    pub held_bytes: Gauge,
+    pub pooled_bytes: Gauge,
+
+    pub mailbox_trips: Counter,
+    pub mailbox_full: Counter,
+    pub log_lines_dropped: Counter,
+    pub panics: Counter,
+
+    /// The serial of the edition it serves from.
+    pub edition: AtomicU64,
+    upstreams: Places,
+}
+
+impl WorkerFigures {
+    pub fn requests(&self, method: MethodClass, outcome: Outcome) -> &Counter {
+        &self.requests[method as usize][outcome as usize]
+    }
+
+    /// Of an upstream; by the worker whose figures these are.
+    pub(crate) fn upstream(&self, place: Place) -> &UpstreamFigures {
+        self.upstreams.at(place)
+    }
+
+    /// The same for everybody else: `None` until the worker has met it.
+    pub fn upstream_seen(&self, place: Place) -> Option<&UpstreamFigures> {
+        self.upstreams.seen(place)
+    }
+
+    /// Requests told to their end, whatever it was.
+    pub fn exchanges(&self) -> u64 {
+        self.requests.iter().flatten().map(Counter::get).sum()
+    }
+
+    /// Of those, the ones that got no answer of whom they asked.
+    pub fn refused(&self) -> u64 {
+        let refused = |outcome: &Outcome| !matches!(outcome, Outcome::Ok | Outcome::Error);
+        let all = MethodClass::ALL.iter().flat_map(|method| Outcome::ALL.iter().map(move |o| (method, o)));
+        all.filter(|(_, outcome)| refused(outcome)).map(|(m, o)| self.requests(*m, *o).get()).sum()
+    }
+}
+
+/// The words for [`WorkerFigures::phases`], in its order.
+pub fn phases() -> impl Iterator<Item = &'static str> {
+    PHASES.iter().map(|(_, word)| *word)
+}
+
+#[cfg(test)]
+mod tests;
