@@ -13,6 +13,7 @@
 
 pub mod clock;
 pub mod echo;
+pub mod load;
 pub mod poll;
 pub mod proof;
 pub mod random;

@@ -5,6 +5,7 @@ mod compile;
 mod echo;
 mod inspect;
 mod keys;
+mod load;
 mod sample;
 mod schema;
 mod serve;
@@ -29,6 +30,8 @@ pub enum Verb {
     Schema,
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
+    /// Send requests by a plan and tell how fast they were answered.
+    Load(load::Load),
     /// Run an MCP server made to be measured against.
     Echo(echo::EchoArguments),
     /// A built-in MCP server.
@@ -46,6 +49,7 @@ impl Verb {
             Verb::Inspect(inspect) => inspect.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
+            Verb::Load(load) => load.run(output),
             Verb::Echo(echo) => echo.run(output),
             Verb::Sample(sample) => sample.run(),
         }

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 pub use latency::Latency;
+pub(crate) use server::raise_descriptors;
 pub use server::{ECHO_CONNECTIONS_MAX, Echo};
 
 /// What the server does with a call.

@@ -147,8 +147,8 @@ impl Echo {
 impl Server {
     fn turn(&mut self) -> io::Result<()> {
         let now = self.clock.now();
-        let next = self.due.peek().map_or(WAIT_NS_MAX, |Reverse((due, _))| due.saturating_sub(now));
-        self.poll.wait(next.min(WAIT_NS_MAX))?;
+        let glance = now - now % WAIT_NS_MAX + WAIT_NS_MAX;
+        self.poll.wait(now, self.due.peek().map_or(glance, |Reverse((due, _))| glance.min(*due)))?;
         // What is due leaves before anything new is looked at.
         self.send_due();
         for index in 0..self.poll.count() {

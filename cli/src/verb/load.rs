@@ -1,0 +1,307 @@
+//! `strait load URL`: what was typed becomes a plan; the report goes to stdout, the verdict into the exit
+//! code. Secrets come from the environment or a flag and are printed nowhere.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use strait_control::{Code, Failure};
+use strait_loadgen::load::mix::Mix;
+use strait_loadgen::load::plan::{Arrivals, Length, Loop};
+use strait_loadgen::load::report::{Report, Verdict};
+use strait_loadgen::load::threshold::Threshold;
+use strait_loadgen::load::{self, Fault, Glance, Options};
+use strait_loadgen::target::{EraChoice, Secret, Target, TargetFault, Unreached};
+use strait_loadgen::words;
+
+use crate::output::{Output, print};
+
+#[derive(clap::Args)]
+pub struct Load {
+    /// The MCP endpoint, as http://host:port/path.
+    #[arg(value_name = "URL")]
+    url: String,
+    /// Requests per second of an open loop.
+    #[arg(long, value_name = "N", value_parser = words::rate, conflicts_with = "closed")]
+    rate: Option<f64>,
+    /// How requests arrive in an open loop.
+    #[arg(long, value_enum, value_name = "ARRIVALS", default_value = "constant", conflicts_with = "closed")]
+    arrivals: ArrivalsChoice,
+    /// A closed loop: each connection sends when it has its answer. Its percentiles are not comparable.
+    #[arg(long)]
+    closed: bool,
+    /// Connections; in an open loop the most that are busy at once.
+    #[arg(short, long, value_name = "N", default_value_t = load::CONNECTIONS as u32,
+          value_parser = clap::value_parser!(u32).range(1..=load::CONNECTIONS_MAX as i64))]
+    connections: u32,
+    /// Measured requests, warm-up not counted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "duration")]
+    requests: Option<u64>,
+    /// Length of the measured part, such as 10s.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<u64>,
+    /// Requests, or a time, before measuring begins.
+    #[arg(long, value_name = "N|TIME", default_value = "0", value_parser = warmup)]
+    warmup: Length,
+    /// A call without an answer for so long has failed.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    timeout: u64,
+    /// Which era of MCP to speak; auto asks.
+    #[arg(long, value_enum, value_name = "ERA", default_value = "auto")]
+    era: EraWord,
+    /// Weighted methods, such as tools/call=8,tools/list=1,ping=1.
+    #[arg(long, value_name = "METHOD=WEIGHT,…", value_parser = Mix::parse)]
+    mix: Option<Mix>,
+    /// A tool to call; may be repeated. Without it, tools annotated read-only are.
+    #[arg(long, value_name = "NAME")]
+    tool: Vec<String>,
+    /// Arguments of every call, as JSON; {{seq}} becomes a number of its own in each.
+    #[arg(long, value_name = "JSON")]
+    args: Option<String>,
+    /// Bytes of padding in the arguments.
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = words::bytes)]
+    size: usize,
+    /// Ask for progress events.
+    #[arg(long)]
+    progress: bool,
+    /// A header of every request, as NAME: VALUE; may be repeated.
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// The environment variable that holds a bearer token.
+    #[arg(long, value_name = "NAME", conflicts_with = "key")]
+    bearer_env: Option<String>,
+    /// A bearer token; one in the environment is not seen by `ps`.
+    #[arg(long, value_name = "TOKEN")]
+    key: Option<String>,
+    /// A demand on the result, such as p99<500us, errors==0, rate>=1900; may be repeated.
+    #[arg(long = "assert", value_name = "FIGURE<LIMIT", value_parser = Threshold::parse)]
+    thresholds: Vec<Threshold>,
+    /// What the generator does until the next request is due.
+    #[arg(long, value_enum, value_name = "IDLE", default_value = "hybrid")]
+    idle: IdleWord,
+    /// Cores to run on, such as 0 or 2,3.
+    #[arg(long, value_name = "CORES", value_delimiter = ',')]
+    cores: Vec<usize>,
+    /// Where random arrivals and choices begin.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Load a target that is not this machine with a closed loop, or more than 1,000 requests per second.
+    #[arg(long)]
+    i_own_this: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ArrivalsChoice {
+    Constant,
+    Poisson,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum EraWord {
+    Auto,
+    /// 2026-07-28.
+    Modern,
+    /// 2025-11-25 and before, with a session.
+    Legacy,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum IdleWord {
+    /// Never sleep.
+    Spin,
+    /// Sleep until shortly before, then spin.
+    Hybrid,
+    Sleep,
+}
+
+const RATE: f64 = 100.0;
+const DURATION_NS: u64 = 10_000_000_000;
+
+impl Load {
+    pub fn run(self, output: &Output) -> Result<(), Failure> {
+        let first_run =
+            self.rate.is_none() && !self.closed && self.requests.is_none() && self.duration.is_none();
+        load::pin(&self.cores).map_err(|error| {
+            Failure::new(Code::Unfit, format!("cannot run on cores {:?}: {error}", self.cores))
+        })?;
+        let options = self.options()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register(signal, stop.clone())
+                .map_err(|error| Failure::bug(format!("cannot watch for signals: {error}")))?;
+        }
+        let mut progress = Progress::new(output);
+        let outcome = load::run(&options, &stop, &mut |glance| progress.show(glance));
+        progress.clear();
+        let report = outcome.map_err(|fault| failure(&options.target, fault))?;
+        match output.json {
+            true => print(&format!("{:#}\n", report.to_json())),
+            false => {
+                print(&report.text());
+                if first_run {
+                    print(&hints(&options.target.url));
+                }
+            }
+        }
+        ended(&report)
+    }
+
+    fn options(self) -> Result<Options, Failure> {
+        let mut target = Target::parse(&self.url).map_err(target_failure)?;
+        for header in &self.header {
+            let Some((name, value)) = header.split_once(':') else {
+                return Err(Failure::new(Code::Usage, "a `--header` has no colon: expected `NAME: VALUE`"));
+            };
+            target.header(name, Secret::new(value.trim())).map_err(target_failure)?;
+        }
+        if let Some(name) = &self.bearer_env {
+            let token = std::env::var(name).ok().filter(|token| !token.is_empty());
+            let token = token.ok_or_else(|| {
+                Failure::new(Code::Usage, format!("the environment variable `{name}` holds no token"))
+            })?;
+            target.bearer(&token).map_err(target_failure)?;
+        }
+        if let Some(key) = &self.key {
+            target.bearer(key).map_err(target_failure)?;
+        }
+        let arrivals = match self.arrivals {
+            ArrivalsChoice::Constant => Arrivals::Constant,
+            ArrivalsChoice::Poisson => Arrivals::Poisson,
+        };
+        Ok(Options {
+            target,
+            era: match self.era {
+                EraWord::Auto => EraChoice::Auto,
+                EraWord::Modern => EraChoice::Modern,
+                EraWord::Legacy => EraChoice::Legacy,
+            },
+            kind: match self.closed {
+                true => Loop::Closed,
+                false => Loop::Open { rate: self.rate.unwrap_or(RATE), arrivals },
+            },
+            warmup: self.warmup,
+            length: match self.requests {
+                Some(requests) => Length::Requests(requests),
+                None => Length::Time { ns: self.duration.unwrap_or(DURATION_NS) },
+            },
+            connections: self.connections as usize,
+            timeout_ns: self.timeout,
+            idle: match self.idle {
+                IdleWord::Spin => load::Idle::Spin,
+                IdleWord::Hybrid => load::Idle::Hybrid,
+                IdleWord::Sleep => load::Idle::Sleep,
+            },
+            seed: self.seed,
+            mix: self.mix.unwrap_or_default(),
+            tools: self.tool,
+            arguments: self.args,
+            size: self.size,
+            progress: self.progress,
+            thresholds: self.thresholds,
+            i_own_this: self.i_own_this,
+        })
+    }
+}
+
+/// The report has said it all: the exit code alone is added.
+fn ended(report: &Report) -> Result<(), Failure> {
+    match report.verdict() {
+        Verdict::Passed => Ok(()),
+        Verdict::Failed => Err(Failure::silent(Code::Failed)),
+        Verdict::Inconclusive => Err(Failure::silent(Code::Unfit)),
+        Verdict::Interrupted => Err(Failure::silent(Code::Interrupted)),
+    }
+}
+
+pub fn target_failure(fault: TargetFault) -> Failure {
+    match fault {
+        TargetFault::Usage(message) => Failure::new(Code::Usage, message),
+        TargetFault::Name(message) => Failure::new(Code::Unreachable, message),
+    }
+}
+
+/// A target that cannot be talked to, with the layer at fault and what to look at.
+pub fn unreached(target: &Target, fault: &Unreached) -> Failure {
+    let message = format!("`{}` at layer {}: {fault}", target.url, fault.layer());
+    match fault {
+        Unreached::NotAuthorised(_) => Failure::new(Code::NotAuthorised, message)
+            .help("`--bearer-env NAME` sends the token in that variable, `--header` any other credential"),
+        Unreached::Connect(_) => {
+            Failure::new(Code::Unreachable, message).help("is the server running there?")
+        }
+        Unreached::Status(404, _) => {
+            Failure::new(Code::Unreachable, message).help("is the path of the URL the server's MCP endpoint?")
+        }
+        _ => Failure::new(Code::Unreachable, message),
+    }
+}
+
+fn failure(target: &Target, fault: Fault) -> Failure {
+    match fault {
+        Fault::Usage { message, help } => Failure::new(Code::Usage, message).help(help),
+        Fault::Unreached(unreached_by) => unreached(target, &unreached_by),
+        Fault::Machine(error) => {
+            Failure::new(Code::Unfit, format!("this machine cannot run the load: {error}"))
+        }
+    }
+}
+
+fn hints(url: &str) -> String {
+    format!(
+        "\nto try next:\n  strait load {url} --rate 1000 --duration 30s --warmup 2s --assert 'p99<5ms'\n  \
+         strait load {url} --closed -c 16 --requests 20000      (throughput; percentiles not comparable)\n  \
+         strait load {url} --mix tools/call=8,tools/list=1,ping=1 --json\n"
+    )
+}
+
+/// One line on a terminal that is written over once a second.
+struct Progress {
+    shown: bool,
+    width: usize,
+}
+
+impl Progress {
+    fn new(output: &Output) -> Progress {
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Progress { shown: !output.json && !dumb && std::io::stderr().is_terminal(), width: 0 }
+    }
+
+    fn show(&mut self, glance: Glance) {
+        if !self.shown {
+            return;
+        }
+        let what = if glance.warming_up { "warming up" } else { "measuring" };
+        let p50 =
+            glance.latency_p50.map_or_else(String::new, |ns| format!(", p50 {}", words::shown_ns(ns as f64)));
+        let line = format!(
+            "{what}: {:.0} s, {} sent, {} failed{p50}",
+            glance.elapsed_ns as f64 / 1e9,
+            glance.sent,
+            glance.failed
+        );
+        let width = self.width.max(line.chars().count());
+        // Blanks and no escape sequence: it also suits a terminal without colours.
+        let _ = write!(std::io::stderr().lock(), "\r{line:<width$}");
+        self.width = line.chars().count();
+    }
+
+    fn clear(&mut self) {
+        if self.shown && self.width > 0 {
+            let _ = write!(std::io::stderr().lock(), "\r{:<width$}\r", "", width = self.width);
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<u64, String> {
+    match words::duration_ns(text)? {
+        0 => Err(format!("`{text}` is no time at all")),
+        ns => Ok(ns),
+    }
+}
+
+fn warmup(text: &str) -> Result<Length, String> {
+    match text.parse::<u64>() {
+        Ok(requests) => Ok(Length::Requests(requests)),
+        Err(_) => Ok(Length::Time { ns: words::duration_ns(text)? }),
+    }
+}

@@ -1,0 +1,412 @@
+//! The loop that sends what is due and records what comes back.
+//!
+//! The decision: a plan's clock is never stopped. When every connection is busy, what is due waits and
+//! is sent late; its latency still counts from when it was due, its lag is recorded, and what is never
+//! sent is reported. The generator's own lateness (a connection was free, the time had come) is kept
+//! apart from that, since the first says something about the target and the second about us.
+//!
+//! Waiting is in two steps: asleep in epoll until shortly before the next request is due, then looking
+//! without sleeping. HOT: after the first requests of a run nothing allocates.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::connection::{Carried, Connection, Outcome};
+use super::mix::Chooser;
+use super::plan::{Due, Length, Loop, Plan};
+use super::record::Record;
+use crate::clock::Clock;
+use crate::poll::{Poll, Ready};
+use crate::target::{Cause, ID_FIRST, Target, Template};
+
+/// What the generator does between requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idle {
+    /// Never sleeps.
+    Spin,
+    /// Sleeps until shortly before, then spins.
+    Hybrid,
+    /// Sleeps until the time.
+    Sleep,
+}
+
+/// How often deadlines and the stop flag are looked at.
+const SWEEP_NS: u64 = 20_000_000;
+const PROGRESS_NS: u64 = 1_000_000_000;
+/// Connections being made at once, below every usual backlog.
+const CONNECTING_MAX: usize = 128;
+/// The spin before a request is due is the measured oversleep, within these.
+const SPIN_NS_MIN: u64 = 20_000;
+const SPIN_NS_MAX: u64 = 200_000;
+const READ_BYTES: usize = 256 * 1024;
+
+pub(super) struct Settings {
+    pub kind: Loop,
+    pub warmup: Length,
+    pub length: Length,
+    pub connections: usize,
+    pub timeout_ns: u64,
+    pub idle: Idle,
+    pub seed: u64,
+}
+
+/// What a run leaves behind.
+pub(super) struct Driven {
+    pub record: Record,
+    /// Measured requests that were sent, and those that never were.
+    pub sent: u64,
+    pub not_sent: u64,
+    /// Measured requests that were due but not sent when the plan ended.
+    pub behind: u64,
+    pub reconnects: u64,
+    pub spin_ns: u64,
+    /// Of the measured part.
+    pub duration_ns: u64,
+    pub interrupted: bool,
+    /// Measured requests per template.
+    pub by_template: Vec<u64>,
+}
+
+/// What is told while a run goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Glance {
+    pub elapsed_ns: u64,
+    pub sent: u64,
+    pub failed: u64,
+    pub warming_up: bool,
+    pub latency_p50: Option<u64>,
+}
+
+pub(super) struct Drive<'a> {
+    target: &'a Target,
+    settings: Settings,
+    clock: Clock,
+    poll: Poll,
+    plan: Plan,
+    next: Option<Due>,
+    /// The same plan, followed by the clock alone: what should have been sent by now.
+    shadow: Plan,
+    shadow_next: Option<Due>,
+    shadow_measured: u64,
+    connections: Vec<Connection>,
+    /// Free connections, the longest idle first, with the time since when.
+    free: VecDeque<(usize, u64)>,
+    busy: usize,
+    /// One set for each session.
+    templates: Vec<Vec<Template>>,
+    chooser: Chooser,
+    driven: Driven,
+    last_answer: u64,
+    input: Vec<u8>,
+}
+
+impl<'a> Drive<'a> {
+    /// Makes all connections. At least one must be accepted; those that are not try again when used.
+    pub fn prepare(
+        target: &'a Target,
+        settings: Settings,
+        templates: Vec<Vec<Template>>,
+        weights: &[f64],
+    ) -> io::Result<Drive<'a>> {
+        crate::echo::raise_descriptors();
+        let clock = Clock::new();
+        let poll = Poll::new()?;
+        let sessions = templates.len().max(1);
+        let connections = (0..settings.connections).map(|index| Connection::new(index % sessions)).collect();
+        let plan = Plan::new(settings.kind, settings.warmup, settings.length, settings.seed, 0);
+        let mut drive = Drive {
+            target,
+            clock,
+            poll,
+            shadow: plan.clone(),
+            plan,
+            next: None,
+            shadow_next: None,
+            shadow_measured: 0,
+            connections,
+            free: VecDeque::with_capacity(settings.connections),
+            busy: 0,
+            templates,
+            chooser: Chooser::new(weights.iter().copied(), settings.seed),
+            driven: Driven {
+                record: Record::new(),
+                sent: 0,
+                not_sent: 0,
+                behind: 0,
+                reconnects: 0,
+                spin_ns: 0,
+                duration_ns: 0,
+                interrupted: false,
+                by_template: vec![0; weights.len()],
+            },
+            last_answer: 0,
+            input: vec![0; READ_BYTES],
+            settings,
+        };
+        drive.connect_all()?;
+        drive.driven.spin_ns = drive.oversleep()?;
+        Ok(drive)
+    }
+
+    fn connect_all(&mut self) -> io::Result<()> {
+        let until = self.clock.now() + self.settings.timeout_ns;
+        let (mut begun, mut settled) = (0, 0);
+        while settled < self.connections.len() && self.clock.now() < until {
+            while begun < self.connections.len() && begun - settled < CONNECTING_MAX {
+                let made = self.connections[begun].connect(begun, self.target.address, &self.poll);
+                settled += usize::from(made.is_err());
+                begun += 1;
+            }
+            let now = self.clock.now();
+            self.poll.wait(now, now + SWEEP_NS)?;
+            for event in 0..self.poll.count() {
+                let Some(ready) = self.poll.ready(event) else { continue };
+                let Some(index) = self.known(ready) else { continue };
+                let outcome = self.connections[index].writable(index, &self.poll);
+                settled += usize::from(outcome != Outcome::Pending);
+            }
+        }
+        self.free.extend((0..self.connections.len()).map(|index| (index, 0)));
+        Ok(())
+    }
+
+    /// How much later than asked a short sleep ends on this machine: the spin must begin that early.
+    fn oversleep(&mut self) -> io::Result<u64> {
+        if self.settings.idle == Idle::Spin || self.settings.kind == Loop::Closed {
+            return Ok(0);
+        }
+        let mut late = [0; 32];
+        for slot in &mut late {
+            let now = self.clock.now();
+            self.poll.wait(now, now + 150_000)?;
+            *slot = self.clock.now().saturating_sub(now + 150_000);
+        }
+        late.sort_unstable();
+        Ok((late[28] + late[28] / 2).clamp(SPIN_NS_MIN, SPIN_NS_MAX))
+    }
+
+    /// Runs the plan to its end, or until `stop`.
+    pub fn run(mut self, stop: &AtomicBool, glance: &mut dyn FnMut(Glance)) -> io::Result<Driven> {
+        let start = self.clock.now();
+        let settings = &self.settings;
+        self.plan = Plan::new(settings.kind, settings.warmup, settings.length, settings.seed, start);
+        self.shadow = self.plan.clone();
+        self.next = self.plan.next(start);
+        self.shadow_next = self.shadow.next(start);
+        self.free.iter_mut().for_each(|(_, since)| *since = start);
+        let (mut sweep, mut shown) = (start + SWEEP_NS, start + PROGRESS_NS);
+        let mut ended = None;
+        loop {
+            let now = self.send_due();
+            if self.next.is_none() && self.busy == 0 {
+                break;
+            }
+            if now >= sweep {
+                sweep = now + SWEEP_NS;
+                if stop.load(Ordering::Relaxed) {
+                    self.driven.interrupted = true;
+                    break;
+                }
+                self.expire(now);
+                if ended.is_none() && self.plan_has_ended(now) {
+                    ended = Some(now);
+                    self.driven.behind = self.shadow_measured.saturating_sub(self.driven.sent);
+                }
+                // Whatever is still waiting after so long will not be sent.
+                if ended.is_some_and(|ended| now > ended + self.settings.timeout_ns) {
+                    break;
+                }
+            }
+            if now >= shown {
+                shown = now + PROGRESS_NS;
+                glance(self.glance(now - start));
+            }
+            self.poll.wait(now, self.until(sweep))?;
+            for event in 0..self.poll.count() {
+                if let Some(ready) = self.poll.ready(event) {
+                    self.handle(ready);
+                }
+            }
+        }
+        Ok(self.finish())
+    }
+
+    /// Until when nothing needs to be done but to answer events.
+    fn until(&self, sweep: u64) -> u64 {
+        let Some(next) = self.next.filter(|_| !self.free.is_empty()) else { return sweep };
+        match self.settings.idle {
+            Idle::Spin => 0,
+            Idle::Hybrid => next.at.saturating_sub(self.driven.spin_ns),
+            Idle::Sleep => next.at,
+        }
+        .min(sweep)
+    }
+
+    /// Sends all that is due and has a connection; says what time it is.
+    fn send_due(&mut self) -> u64 {
+        let mut now = self.clock.now();
+        while let Some(due) = self.next.filter(|due| due.at <= now || self.settings.kind == Loop::Closed) {
+            let Some((index, since)) = self.free.pop_front() else { break };
+            // In a closed loop a request is due when somebody is free to send it.
+            let due = Due { at: if self.settings.kind == Loop::Closed { now } else { due.at }, ..due };
+            self.send(index, since, due);
+            now = self.clock.now();
+            self.next = self.plan.next(now);
+        }
+        now
+    }
+
+    fn send(&mut self, index: usize, since: u64, due: Due) {
+        let connection = &mut self.connections[index];
+        let choice = self.chooser.choose();
+        let template = &mut self.templates[connection.session][choice];
+        let id = ID_FIRST + due.number;
+        let bytes = template.stamp(id);
+        let sent_at = self.clock.now();
+        connection.carried = Some(Carried { due, sent_at, recorded: false });
+        self.busy += 1;
+        if due.measured {
+            self.driven.sent += 1;
+            self.driven.by_template[choice] += 1;
+            self.driven.record.send_lag.record(sent_at.saturating_sub(due.at));
+            self.driven.record.own_lag.record(sent_at.saturating_sub(due.at.max(since)));
+        }
+        let mut begun = Ok(());
+        if connection.is_closed() {
+            self.driven.reconnects += 1;
+            begun = connection.connect(index, self.target.address, &self.poll);
+        }
+        let sent = begun.and_then(|()| connection.send(index, id, bytes, &self.poll));
+        if let Err(cause) = sent {
+            connection.close();
+            self.over(index, Err(cause));
+        }
+    }
+
+    fn known(&self, ready: Ready) -> Option<usize> {
+        let index = (ready.token & 0xffff_ffff) as usize;
+        self.connections.get(index).filter(|connection| connection.token(index) == ready.token)?;
+        Some(index)
+    }
+
+    fn handle(&mut self, ready: Ready) {
+        if let Some(index) = self.known(ready).filter(|_| ready.writable) {
+            let outcome = self.connections[index].writable(index, &self.poll);
+            self.came(index, outcome);
+        }
+        if let Some(index) = self.known(ready).filter(|_| ready.readable) {
+            let outcome = self.connections[index].readable(&mut self.input);
+            self.came(index, outcome);
+        }
+    }
+
+    fn came(&mut self, index: usize, outcome: Outcome) {
+        match outcome {
+            Outcome::Pending | Outcome::Connected | Outcome::Idled => {}
+            Outcome::Answered(result) => self.answered(index, result),
+            Outcome::Over(result) => self.over(index, result),
+        }
+    }
+
+    /// The request is over one way or the other: its connection is free again.
+    fn over(&mut self, index: usize, result: Result<(), Cause>) {
+        self.answered(index, result);
+        if self.connections[index].carried.take().is_some() {
+            self.busy -= 1;
+            self.free.push_back((index, self.last_answer));
+        }
+    }
+
+    fn answered(&mut self, index: usize, result: Result<(), Cause>) {
+        let now = self.clock.now();
+        self.last_answer = now;
+        let connection = &mut self.connections[index];
+        let (body_bytes, events) = (connection.body_bytes(), connection.events());
+        let Some(carried) = connection.carried.as_mut().filter(|carried| !carried.recorded) else { return };
+        carried.recorded = true;
+        if !carried.due.measured {
+            return;
+        }
+        let record = &mut self.driven.record;
+        let (latency, service) = (now.saturating_sub(carried.due.at), now.saturating_sub(carried.sent_at));
+        record.body_bytes += body_bytes;
+        record.events += u64::from(events);
+        match result {
+            Ok(()) => {
+                record.latency.record(latency);
+                record.service.record(service);
+            }
+            Err(cause) => {
+                record.failure(cause);
+                record.failed_latency.record(latency);
+                record.failed_service.record(service);
+            }
+        }
+    }
+
+    /// Requests without an answer for too long.
+    fn expire(&mut self, now: u64) {
+        for index in 0..self.connections.len() {
+            let connection = &mut self.connections[index];
+            let late =
+                connection.carried.is_some_and(|carried| now > carried.sent_at + self.settings.timeout_ns);
+            if late {
+                connection.close();
+                self.over(index, Err(Cause::Timeout));
+            }
+        }
+    }
+
+    /// Whether the last request of the plan has been due. Follows the plan to `now`.
+    fn plan_has_ended(&mut self, now: u64) -> bool {
+        if self.settings.kind == Loop::Closed {
+            return self.next.is_none();
+        }
+        while let Some(due) = self.shadow_next.filter(|due| due.at <= now) {
+            self.shadow_measured += u64::from(due.measured);
+            self.shadow_next = self.shadow.next(now);
+        }
+        self.shadow_next.is_none()
+    }
+
+    fn glance(&self, elapsed_ns: u64) -> Glance {
+        let record = &self.driven.record;
+        Glance {
+            elapsed_ns,
+            sent: self.driven.sent,
+            failed: record.failed(),
+            warming_up: self.plan.began().is_none(),
+            latency_p50: record.latency.percentile(0.5).known(),
+        }
+    }
+
+    fn finish(mut self) -> Driven {
+        // What is under way now has had its time; an interrupted run just leaves it out.
+        if !self.driven.interrupted {
+            for index in 0..self.connections.len() {
+                if self.connections[index].carried.is_some() {
+                    self.connections[index].close();
+                    self.over(index, Err(Cause::Timeout));
+                }
+            }
+            let open = matches!(self.settings.kind, Loop::Open { .. });
+            let mut left = self.next.filter(|_| open);
+            while let Some(due) = left {
+                self.driven.not_sent += u64::from(due.measured);
+                left = self.plan.next(0);
+            }
+        }
+        let now = self.clock.now();
+        if let Some(began) = self.plan.began() {
+            self.driven.duration_ns = self.last_answer.max(began) - began;
+            if let (Length::Time { ns }, false) = (self.settings.length, self.driven.interrupted) {
+                self.driven.duration_ns = self.driven.duration_ns.max(ns);
+            }
+            if self.driven.interrupted {
+                self.driven.duration_ns = now - began;
+            }
+        }
+        self.driven
+    }
+}

@@ -1,0 +1,304 @@
+//! `strait load`: requests by a plan, latency from the moment each was due.
+//!
+//! [`plan`] says when, [`mix`] what, `drive.rs` sends and receives over `connection.rs`, [`record`] keeps
+//! what was seen, `saturation.rs` asks whether the generator kept up, and [`report`] tells it all. The
+//! decision: an open loop is the default, because users do not wait for each other; a closed loop is
+//! offered for throughput and labelled wherever its figures stand.
+
+mod arguments;
+mod connection;
+mod drive;
+pub mod mix;
+pub mod plan;
+pub mod record;
+pub mod report;
+mod saturation;
+pub mod threshold;
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+use strait_protocol::mcp::Method;
+
+pub use drive::{Glance, Idle};
+use mix::Mix;
+use plan::{Length, Loop};
+use report::{Report, Share};
+use threshold::Threshold;
+
+use crate::target::{
+    ARGUMENT_BYTES_MAX, Call, Era, EraChoice, Peer, Target, Template, Tool, Unreached, greet,
+};
+
+/// Above this, a target that is not this machine must be declared one's own.
+pub const STRANGER_RATE_MAX: f64 = 1_000.0;
+/// Connections of one run.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Connections when nothing is said. Few enough that a stall of the target shows in the waiting and not
+/// in thousands of open connections, enough for 3,200 calls a second of 5 ms each.
+pub const CONNECTIONS: usize = 16;
+/// Read-only tools that are called when none was named.
+const TOOLS_DISCOVERED_MAX: usize = 8;
+
+/// What a run is asked to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub target: Target,
+    pub era: EraChoice,
+    pub kind: Loop,
+    pub warmup: Length,
+    pub length: Length,
+    pub connections: usize,
+    pub timeout_ns: u64,
+    pub idle: Idle,
+    pub seed: u64,
+    pub mix: Mix,
+    /// Tools to call; the read-only ones that the target lists when empty.
+    pub tools: Vec<String>,
+    /// Arguments of every call; made from the tool's schema when none.
+    pub arguments: Option<String>,
+    /// Bytes of padding in the arguments.
+    pub size: usize,
+    /// Ask for progress events.
+    pub progress: bool,
+    pub thresholds: Vec<Threshold>,
+    pub i_own_this: bool,
+}
+
+/// Why there is no report.
+#[derive(Debug)]
+pub enum Fault {
+    /// Asked wrongly: what, and what to do.
+    Usage { message: String, help: String },
+    /// The target cannot be talked to.
+    Unreached(Unreached),
+    /// This machine cannot do it.
+    Machine(io::Error),
+}
+
+/// Greets the target, prepares requests, runs the plan, and tells what it found.
+pub fn run(options: &Options, stop: &AtomicBool, glance: &mut dyn FnMut(Glance)) -> Result<Report, Fault> {
+    check_ownership(options)?;
+    let timeout = Duration::from_nanos(options.timeout_ns);
+    let peer = greet(&options.target, options.era, timeout).map_err(Fault::Unreached)?;
+    let mut notes = Vec::new();
+    let calls = calls(options, &peer, timeout, &mut notes)?;
+    let eras = eras(options, &peer, timeout)?;
+    let templates = eras.iter().map(|era| calls.iter().map(|call| call.template(options, era)).collect());
+    let templates = templates.collect::<Result<Vec<Vec<Template>>, Fault>>()?;
+    let weights: Vec<f64> = calls.iter().map(|call| call.weight).collect();
+    let settings = drive::Settings {
+        kind: options.kind,
+        warmup: options.warmup,
+        length: options.length,
+        connections: options.connections,
+        timeout_ns: options.timeout_ns,
+        idle: options.idle,
+        seed: options.seed,
+    };
+    let drive =
+        drive::Drive::prepare(&options.target, settings, templates, &weights).map_err(Fault::Machine)?;
+    let driven = drive.run(stop, glance).map_err(Fault::Machine)?;
+    let saturation = saturation::reasons(options.kind, options.connections, &driven);
+    let shares = calls.into_iter().zip(&driven.by_template).map(|(call, sent)| Share {
+        method: call.method.as_str(),
+        name: call.name,
+        weight: call.weight,
+        sent: *sent,
+    });
+    let mut report = Report {
+        url: options.target.url.clone(),
+        server: peer.server,
+        revision: peer.era.revision().as_str(),
+        kind: options.kind,
+        warmup: options.warmup,
+        connections: options.connections,
+        reconnects: driven.reconnects,
+        seed: options.seed,
+        spin_ns: driven.spin_ns,
+        not_sent: driven.not_sent,
+        behind: driven.behind,
+        duration_ns: driven.duration_ns,
+        interrupted: driven.interrupted,
+        shares: shares.collect(),
+        saturation,
+        record: driven.record,
+        notes,
+        judged: Vec::new(),
+    };
+    report.judge(&options.thresholds);
+    Ok(report)
+}
+
+fn check_ownership(options: &Options) -> Result<(), Fault> {
+    let fast = match options.kind {
+        Loop::Open { rate, .. } => rate > STRANGER_RATE_MAX,
+        Loop::Closed => true,
+    };
+    match fast && !options.target.is_loopback() && !options.i_own_this {
+        true => Err(Fault::Usage {
+            message: format!(
+                "`{}` is not this machine: a closed loop, or more than {STRANGER_RATE_MAX} requests per second, may \
+                 bring it down",
+                options.target.url
+            ),
+            help: "say `--i-own-this` if it is yours to load".to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// A modern peer is spoken to alike on every connection; an older one gives each its session.
+fn eras(options: &Options, peer: &Peer, timeout: Duration) -> Result<Vec<Era>, Fault> {
+    let sessions = match &peer.era {
+        Era::Legacy { session: Some(_), .. } => options.connections.saturating_sub(1),
+        _ => 0,
+    };
+    let mut eras = vec![peer.era.clone()];
+    for _ in 0..sessions {
+        eras.push(peer.again(&options.target, timeout).map_err(Fault::Unreached)?);
+    }
+    Ok(eras)
+}
+
+/// One kind of request of a run.
+struct Planned {
+    method: Method,
+    name: Option<String>,
+    arguments: String,
+    weight: f64,
+}
+
+impl Planned {
+    fn template(&self, options: &Options, era: &Era) -> Result<Template, Fault> {
+        let call = Call {
+            method: self.method,
+            name: self.name.as_deref(),
+            arguments: &self.arguments,
+            progress: options.progress && self.method == Method::ToolsCall,
+        };
+        Template::build(&options.target, era, &call).map_err(|fault| Fault::Usage {
+            message: fault.to_string(),
+            help: r#"`--args '{"text": "call {{seq}}"}'` is one way to write them"#.to_owned(),
+        })
+    }
+}
+
+fn calls(
+    options: &Options,
+    peer: &Peer,
+    timeout: Duration,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Planned>, Fault> {
+    let mut planned = Vec::new();
+    for entry in options.mix.entries.iter().filter(|entry| entry.weight > 0.0) {
+        let plain = |method| Planned {
+            method,
+            name: entry.name.clone(),
+            arguments: "{}".to_owned(),
+            weight: entry.weight,
+        };
+        match entry.method {
+            Method::ToolsCall => {
+                let named: Vec<String> = match &entry.name {
+                    Some(name) => vec![name.clone()],
+                    None => options.tools.clone(),
+                };
+                let tools = tools(options, peer, timeout, &named)?;
+                let weight = entry.weight / tools.len() as f64;
+                planned.extend(tools.into_iter().map(|(name, arguments)| Planned {
+                    method: Method::ToolsCall,
+                    name: Some(name),
+                    arguments,
+                    weight,
+                }));
+            }
+            method if method.is_known_in(peer.era.revision()) => planned.push(plain(method)),
+            // Each era has one small request that asks for nothing; a mix may be written for either.
+            Method::Ping => {
+                notes.push("2026-07-28 has no `ping`: `server/discover` is sent in its place".to_owned());
+                planned.push(plain(Method::ServerDiscover));
+            }
+            Method::ServerDiscover => {
+                notes.push(format!(
+                    "{} has no `server/discover`: `ping` is sent in its place",
+                    peer.era.revision().as_str()
+                ));
+                planned.push(plain(Method::Ping));
+            }
+            method => {
+                return Err(Fault::Usage {
+                    message: format!("{} has no `{}`", peer.era.revision().as_str(), method.as_str()),
+                    help: "`--era` chooses another one".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(planned)
+}
+
+/// Which tools are called, each with its arguments.
+fn tools(
+    options: &Options,
+    peer: &Peer,
+    timeout: Duration,
+    named: &[String],
+) -> Result<Vec<(String, String)>, Fault> {
+    if options.size > ARGUMENT_BYTES_MAX {
+        return Err(Fault::Usage {
+            message: format!("arguments of {} bytes are more than {ARGUMENT_BYTES_MAX}", options.size),
+            help: "`--size` is the padding of each call".to_owned(),
+        });
+    }
+    let arguments = |tool: Option<&Tool>| {
+        let given = options.arguments.clone();
+        let made = given.unwrap_or_else(|| match tool {
+            Some(tool) => arguments::for_schema(&tool.schema),
+            // Not in the list: to be denied, perhaps.
+            None => r#"{"text":"call {{seq}}"}"#.to_owned(),
+        });
+        arguments::padded(&made, options.size)
+    };
+    if !named.is_empty() && options.arguments.is_some() {
+        return Ok(named.iter().map(|name| (name.clone(), arguments(None))).collect());
+    }
+    let found = |tools: &[Tool]| match named.is_empty() {
+        true => tools.iter().filter(|tool| tool.read_only).count() >= TOOLS_DISCOVERED_MAX,
+        false => named.iter().all(|name| tools.iter().any(|tool| tool.name == *name)),
+    };
+    let listed = peer.tools(&options.target, timeout, found).map_err(Fault::Unreached)?;
+    if !named.is_empty() {
+        let tool = |name: &String| listed.iter().find(|tool| tool.name == *name);
+        return Ok(named.iter().map(|name| (name.clone(), arguments(tool(name)))).collect());
+    }
+    let read_only = listed.iter().filter(|tool| tool.read_only).take(TOOLS_DISCOVERED_MAX);
+    let chosen: Vec<(String, String)> =
+        read_only.map(|tool| (tool.name.clone(), arguments(Some(tool)))).collect();
+    match chosen.is_empty() {
+        false => Ok(chosen),
+        true => Err(Fault::Usage {
+            message: format!(
+                "none of the {} tools listed is annotated `readOnlyHint: true`, and no other is called unasked",
+                listed.len()
+            ),
+            help: "`--tool NAME` calls a tool that you know to be harmless".to_owned(),
+        }),
+    }
+}
+
+/// Keeps this thread on these cores; on any when there are none.
+pub fn pin(cores: &[usize]) -> io::Result<()> {
+    if cores.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    for core in cores {
+        if *core >= CpuSet::MAX_CPU {
+            return Err(io::Error::other(format!("there is no core {core}")));
+        }
+        set.set(*core);
+    }
+    Ok(sched_setaffinity(None, &set)?)
+}

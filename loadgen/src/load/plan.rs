@@ -1,0 +1,158 @@
+//! When each request is due. The decision: the plan is made from the clock's start and a seed, and never
+//! looks at how the target is doing. That is what an open loop is: a target that stalls meets the
+//! requests that were due meanwhile, as it would meet its users.
+
+use crate::random::Random;
+
+/// How requests arrive in an open loop.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Arrivals {
+    /// Evenly spaced.
+    Constant,
+    /// At random, as independent users do.
+    Poisson,
+}
+
+impl Arrivals {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Arrivals::Constant => "constant",
+            Arrivals::Poisson => "poisson",
+        }
+    }
+}
+
+/// What a run waits for before each request.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Loop {
+    /// The next point of a schedule.
+    Open { rate: f64, arrivals: Arrivals },
+    /// A connection that has its answer.
+    Closed,
+}
+
+/// How long a part of a run is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Length {
+    Requests(u64),
+    Time { ns: u64 },
+}
+
+/// One request to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Due {
+    /// Counted from 0, warm-up included.
+    pub number: u64,
+    /// In a closed loop: as soon as a connection is free.
+    pub at: u64,
+    /// Part of what is reported; false while warming up.
+    pub measured: bool,
+}
+
+/// A sequence of due requests.
+#[derive(Clone)]
+pub struct Plan {
+    kind: Loop,
+    warmup: Length,
+    length: Length,
+    random: Random,
+    start: u64,
+    number: u64,
+    /// When the next request of an open loop is due.
+    next: u64,
+    /// Number and time of the first measured request, once the warm-up is over.
+    began: Option<(u64, u64)>,
+}
+
+impl Plan {
+    /// `start` is the time of the first request.
+    pub fn new(kind: Loop, warmup: Length, length: Length, seed: u64, start: u64) -> Plan {
+        Plan { kind, warmup, length, random: Random::new(seed), start, number: 0, next: start, began: None }
+    }
+
+    /// When the measured part began.
+    pub fn began(&self) -> Option<u64> {
+        self.began.map(|(_, at)| at)
+    }
+
+    /// The next request, or none when the plan is through. `now` matters to a closed loop alone.
+    pub fn next(&mut self, now: u64) -> Option<Due> {
+        let at = match self.kind {
+            Loop::Open { .. } => self.next,
+            Loop::Closed => now,
+        };
+        if self.began.is_none() && self.warmup.is_over(self.number, at - self.start) {
+            self.began = Some((self.number, at));
+        }
+        if self.began.is_some_and(|(number, began)| self.length.is_over(self.number - number, at - began)) {
+            return None;
+        }
+        let due = Due { number: self.number, at, measured: self.began.is_some() };
+        self.number += 1;
+        if let Loop::Open { rate, arrivals } = self.kind {
+            self.next = match arrivals {
+                // Counted from the first one's time, so that rounding never adds up.
+                Arrivals::Constant => self.start + (self.number as f64 * 1e9 / rate) as u64,
+                Arrivals::Poisson => self.next + (self.random.exponential() * 1e9 / rate) as u64,
+            };
+        }
+        Some(due)
+    }
+}
+
+impl Length {
+    fn is_over(self, requests: u64, elapsed_ns: u64) -> bool {
+        match self {
+            Length::Requests(all) => requests >= all,
+            Length::Time { ns } => elapsed_ns >= ns,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(kind: Loop, warmup: Length, length: Length) -> Vec<Due> {
+        let mut plan = Plan::new(kind, warmup, length, 7, 1_000);
+        std::iter::from_fn(|| plan.next(0)).collect()
+    }
+
+    const SECOND: Length = Length::Time { ns: 1_000_000_000 };
+
+    #[test]
+    fn a_constant_plan_keeps_its_rate_without_drift() {
+        let kind = Loop::Open { rate: 3_000.0, arrivals: Arrivals::Constant };
+        let due = all(kind, Length::Requests(10), Length::Requests(30_000));
+        assert_eq!(due.len(), 30_010);
+        assert_eq!(due.iter().filter(|due| due.measured).count(), 30_000);
+        assert!(!due[9].measured && due[10].measured);
+        assert_eq!(due[0].at, 1_000);
+        assert_eq!(due[30_000].at, 1_000 + 10_000_000_000);
+        assert!(due.iter().enumerate().all(|(index, due)| due.number == index as u64));
+        let due = all(kind, SECOND, SECOND);
+        assert_eq!((due.len(), due.iter().filter(|due| due.measured).count()), (6_000, 3_000));
+    }
+
+    #[test]
+    fn a_poisson_plan_has_its_mean_its_spread_and_its_seed() {
+        let kind = Loop::Open { rate: 1_000.0, arrivals: Arrivals::Poisson };
+        let due = all(kind, Length::Requests(0), Length::Requests(100_000));
+        let gaps: Vec<f64> = due.windows(2).map(|pair| (pair[1].at - pair[0].at) as f64).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let spread = (gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
+        assert!((mean / 1e6 - 1.0).abs() < 0.02 && (spread / 1e6 - 1.0).abs() < 0.03, "{mean} {spread}");
+        assert_eq!(due, all(kind, Length::Requests(0), Length::Requests(100_000)));
+    }
+
+    #[test]
+    fn a_closed_plan_is_due_at_once_until_it_is_through() {
+        let mut plan = Plan::new(Loop::Closed, Length::Requests(1), Length::Time { ns: 100 }, 1, 0);
+        let mut at = |now| plan.next(now).map(|due| (due.at, due.measured));
+        assert_eq!(at(5), Some((5, false)));
+        assert_eq!(at(50), Some((50, true)));
+        assert_eq!(at(149), Some((149, true)));
+        assert_eq!(at(150), None);
+        assert_eq!(plan.began(), Some(50));
+    }
+}

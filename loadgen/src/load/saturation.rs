@@ -1,0 +1,105 @@
+//! Whether the generator kept up with its own plan. A run that it could not keep up with says more
+//! about us than about the target, so it gets no pretty number: SELF-SATURATED, exit 3.
+//!
+//! The rules, and why they are these:
+//!
+//! - *Something was never sent*: a run with a hole in its plan is not the run that was asked for.
+//! - *Behind at the end*: requests that were due and unsent when the plan ended, more than 1 % of it.
+//!   Then the rate was above what the target takes over so many connections, and every percentile only
+//!   tells how long the run was. A stall that the run recovered from leaves nothing behind and is no
+//!   saturation: it is what the latencies are for.
+//! - *Our own lag in the figures*: the generator's own lateness is more than a tenth of the latency at
+//!   p50, or more than half of it at p99, and more than what a wake-up costs. A tenth at the median is a
+//!   steady error in everything reported; at p99, where a preempted generator shows first, more than
+//!   half means that the tail tells more about us than about the target. Own lateness counts only when a
+//!   connection was free: waiting for one is the target's doing.
+
+use super::drive::Driven;
+use super::plan::Loop;
+use super::record::{Percentile, Record};
+use crate::words::shown_ns;
+
+/// Requests left behind, as a share of the plan.
+const BEHIND_SHARE_MAX: f64 = 0.01;
+/// Always allowed to be behind: what becomes due in the last moments.
+const BEHIND_ALLOWED: u64 = 2;
+/// The share of a reported figure that may be our own lateness: its name, quantile and share.
+const OWN_SHARES_MAX: [(&str, f64, f64); 2] = [("p99", 0.99, 0.5), ("p50", 0.5, 0.1)];
+/// Lateness below this is a wake-up and a cache miss, whatever the share.
+const OWN_NS_MIN: u64 = 20_000;
+
+/// Why a run is self-saturated; empty when it is not.
+pub(super) fn reasons(kind: Loop, connections: usize, driven: &Driven) -> Vec<String> {
+    if kind == Loop::Closed || driven.interrupted {
+        return Vec::new();
+    }
+    let mut reasons = Vec::new();
+    let planned = driven.sent + driven.not_sent;
+    if driven.not_sent > 0 {
+        reasons.push(format!("{} of {planned} requests were never sent", driven.not_sent));
+    }
+    let allowed = BEHIND_ALLOWED.max((planned as f64 * BEHIND_SHARE_MAX) as u64);
+    if driven.behind > allowed {
+        reasons.push(format!(
+            "{} of {planned} requests were due and unsent when the plan ended: all {connections} connections were \
+             busy, or the generator was",
+            driven.behind
+        ));
+    }
+    reasons.extend(own_lag(&driven.record));
+    reasons
+}
+
+fn own_lag(record: &Record) -> Option<String> {
+    OWN_SHARES_MAX.into_iter().find_map(|(name, quantile, share)| {
+        let Percentile::Known(latency) = record.latency.percentile(quantile) else { return None };
+        let own = record.own_lag.quantile(quantile);
+        let too_late = own > OWN_NS_MIN && own as f64 > latency as f64 * share;
+        too_late.then(|| {
+            format!(
+                "the generator itself was {} late at {name}, of the {} reported there",
+                shown_ns(own as f64),
+                shown_ns(latency as f64)
+            )
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Arrivals;
+    use super::*;
+
+    const OPEN: Loop = Loop::Open { rate: 1_000.0, arrivals: Arrivals::Constant };
+
+    fn driven(latency: u64, own: u64) -> Driven {
+        let mut record = Record::new();
+        for _ in 0..10_000 {
+            record.latency.record(latency);
+            record.own_lag.record(own);
+        }
+        Driven {
+            record,
+            sent: 10_000,
+            not_sent: 0,
+            behind: 0,
+            reconnects: 0,
+            spin_ns: 0,
+            duration_ns: 1,
+            interrupted: false,
+            by_template: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_hole_in_the_plan_a_backlog_and_own_lag_are_told_and_a_stall_is_not() {
+        let is = |kind, driven: &Driven| !reasons(kind, 16, driven).is_empty();
+        assert!(!is(OPEN, &driven(1_000_000, 50_000)));
+        assert!(is(OPEN, &driven(1_000_000, 110_000)));
+        assert!(!is(OPEN, &driven(100_000, 19_000)), "a wake-up");
+        assert!(is(OPEN, &Driven { not_sent: 1, ..driven(1_000_000, 0) }));
+        assert!(!is(OPEN, &Driven { behind: 100, ..driven(1_000_000, 0) }));
+        assert!(is(OPEN, &Driven { behind: 101, ..driven(1_000_000, 0) }));
+        assert!(!is(Loop::Closed, &Driven { behind: 101, ..driven(1_000_000, 900_000) }));
+    }
+}
