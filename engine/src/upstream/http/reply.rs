@@ -41,7 +41,8 @@ pub struct HttpReply {
     /// A refusal that was read to learn what it means.
     stashed: Option<Whole>,
     /// Requests of the server's own that are being answered.
-    declining: Rc<Cell<u32>>,
+    /// Made by the first: most replies bring none, and must not allocate.
+    declining: Option<Rc<Cell<u32>>>,
     /// For the upstream, until the head of the answer was here.
     waited: Waited,
 }
@@ -134,7 +135,7 @@ impl HttpReply {
             session_id,
             scanner: Scanner::new(),
             stashed: None,
-            declining: Rc::default(),
+            declining: None,
             waited,
         })
     }
@@ -364,11 +365,12 @@ impl HttpReply {
 
     /// A server's own request in mid-call. It was told of no capability, so it gets a ping answered and
     /// everything else declined, at once and on a request of its own.
-    fn decline(&self, core: &Rc<Core>, whole: &Whole) {
+    fn decline(&mut self, core: &Rc<Core>, whole: &Whole) {
         let (Some(wire), Some(id)) = (&self.wire, whole.envelope.id) else { return };
         let answer = crate::upstream::decline(whole.bytes(), id, whole.envelope.method_known);
         let (core, upstream, session) = (core.clone(), wire.upstream.clone(), self.session.clone());
-        let (replica, declining) = (wire.replica, self.declining.clone());
+        let replica = wire.replica;
+        let declining = self.declining.get_or_insert_default().clone();
         // A server that asks without end must not make this gateway call it without end.
         if declining.get() >= DECLINES_MAX {
             return;
