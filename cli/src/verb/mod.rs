@@ -6,6 +6,7 @@ mod echo;
 mod inspect;
 mod keys;
 mod load;
+mod prove;
 mod sample;
 mod schema;
 mod serve;
@@ -34,6 +35,8 @@ pub enum Verb {
     Load(load::Load),
     /// Run an MCP server made to be measured against.
     Echo(echo::EchoArguments),
+    /// Tell what a gateway adds to direct calls: PASS, FAIL or INCONCLUSIVE.
+    Prove(Box<prove::Prove>),
     /// A built-in MCP server.
     #[command(hide = true)]
     Sample(sample::Sample),
@@ -51,6 +54,7 @@ impl Verb {
             Verb::Keys(keys) => keys.run(output),
             Verb::Load(load) => load.run(output),
             Verb::Echo(echo) => echo.run(output),
+            Verb::Prove(prove) => prove.run(output),
             Verb::Sample(sample) => sample.run(),
         }
     }

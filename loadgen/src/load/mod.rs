@@ -5,7 +5,7 @@
 //! decision: an open loop is the default, because users do not wait for each other; a closed loop is
 //! offered for throughput and labelled wherever its figures stand.
 
-mod arguments;
+pub(crate) mod arguments;
 mod connection;
 mod drive;
 pub mod mix;

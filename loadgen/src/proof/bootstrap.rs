@@ -21,6 +21,12 @@ impl Estimate {
         (self.high - self.low) / 2
     }
 
+    /// The interval with so much of its estimate added at both ends.
+    pub fn widened(self, share: f64) -> Estimate {
+        let by = (self.estimate.unsigned_abs() as f64 * share).round() as i64;
+        Estimate { low: self.low - by, high: self.high + by, ..self }
+    }
+
     pub fn contains(&self, value: i64) -> bool {
         self.low <= value && value <= self.high
     }

@@ -71,7 +71,7 @@ impl Look {
         Environment {
             kernel: read("/proc/sys/kernel/osrelease"),
             processor: read("/proc/cpuinfo").and_then(|text| Some(value(&text, "model name")?.to_owned())),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: read("/sys/devices/system/cpu/online").map_or(1, |list| core_set(&list).len()),
             clock_source: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             clock_cost_ns: clock_cost_ns(),
             load_before: self.load,
@@ -105,7 +105,8 @@ impl Environment {
                 "the clock is `{clock}`, not `tsc`: asking for the time may be slow or coarse"
             ));
         }
-        if self.cores < 3 {
+        let pinned = self.own_cores.as_deref().is_some_and(|own| core_set(own).len() == 1);
+        if self.cores < 3 && !pinned {
             let few = "the tool, the gateway and the server share them";
             warnings.push(format!("{} cores: {few}, so that each waits for the others", self.cores));
         }

@@ -49,8 +49,9 @@ impl Proof {
             "started_unix_s": context.started_unix_s,
             "reproduce": context.command,
         });
-        if let Purpose::SelfTest { inserted_ns } = context.purpose {
+        if let Purpose::SelfTest { inserted_ns, clocked_ns } = context.purpose {
             facts["inserted_ns"] = inserted_ns.into();
+            facts["clocked_ns"] = clocked_ns.into();
             let checks = self.checks.iter().map(
                 |check| json!({ "name": check.name, "verdict": check.verdict.name(), "cause": check.cause }),
             );

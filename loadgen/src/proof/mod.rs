@@ -7,8 +7,9 @@
 //!
 //! Read in this order: [`schedule`] says who goes when, [`run`] does it over a [`wire`], [`samples`] is
 //! what remains; [`estimates`] computes, with intervals by [`bootstrap`], [`verdict`] judges; [`result`]
-//! is everything together, which [`raw`] keeps on disk in a form it can be recomputed from. [`self_test`] puts a known
-//! delay in and looks whether it is found. The rule in prose, with examples, is docs/PROOF.md.
+//! is everything together, which [`raw`] keeps on disk in a form it can be recomputed from. [`meet`] greets
+//! both ends first, [`cpu`] and [`environment`] look at the gateway and the host, [`self_test`] puts a known
+//! delay in and looks whether it is found; [`prove`](fn@prove) is the whole. The rule in prose, with examples, is docs/PROOF.md.
 //!
 //! Invariants: no sample is dropped without being counted. The verdict is a function of the recorded data
 //! alone. Whoever wants a PASS has to bring a quiet null arm.
@@ -19,7 +20,9 @@ pub mod environment;
 pub mod estimates;
 mod json;
 pub mod limit;
-pub mod metrics;
+pub mod meet;
+mod metrics;
+mod prove;
 pub mod raw;
 pub mod result;
 pub mod run;
@@ -31,3 +34,5 @@ mod tests;
 mod text;
 pub mod verdict;
 pub mod wire;
+
+pub use prove::{Order, Unproved, prove, self_test as prove_self};

@@ -40,9 +40,10 @@ pub struct Context {
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     Prove,
-    /// A known delay is inserted, and has to be found.
+    /// A known delay is inserted, and has to be found; what the relay's own clock says stands beside it.
     SelfTest {
         inserted_ns: u64,
+        clocked_ns: u64,
     },
 }
 
@@ -95,7 +96,7 @@ impl Proof {
             context.limits.iter().map(|limit| verdict::judge(*limit, &evidence)).collect();
         let checks = match context.purpose {
             Purpose::Prove => Vec::new(),
-            Purpose::SelfTest { inserted_ns } => self_test::checks(inserted_ns, &evidence),
+            Purpose::SelfTest { inserted_ns, .. } => self_test::checks(inserted_ns, &evidence),
         };
         let all = limits.iter().map(|judged| judged.verdict).chain(checks.iter().map(|check| check.verdict));
         let mut verdict = Verdict::of_all(all);

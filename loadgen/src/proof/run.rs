@@ -47,7 +47,7 @@ pub fn run(
     mut watch: impl FnMut(usize) -> bool,
 ) -> Result<Samples, Ended> {
     let mut samples = Samples { slots: Vec::with_capacity(schedule.start_of(schedule.blocks())) };
-    let mut arms = Arms { wire, is_open: [false; 3], number: 0 };
+    let mut arms = Arms::new(wire);
     for arm in Arm::ALL {
         let warm = arms.warm(arm, WARM_REQUESTS_FIRST);
         warm.map_err(|fault| Ended::Broken { fault, after: 0 })?;
@@ -74,13 +74,18 @@ pub fn run(
     Ok(samples)
 }
 
-struct Arms<'a, W> {
+/// The arms, each opened and warmed before it is measured.
+pub struct Arms<'a, W> {
     wire: &'a mut W,
     is_open: [bool; 3],
     number: u64,
 }
 
-impl<W: Wire> Arms<'_, W> {
+impl<'a, W: Wire> Arms<'a, W> {
+    pub fn new(wire: &'a mut W) -> Arms<'a, W> {
+        Arms { wire, is_open: [false; 3], number: 0 }
+    }
+
     fn slot(&mut self, order: [Arm; 3]) -> Result<[u64; 3], Fault> {
         for arm in order {
             if !self.is_open[arm.index()] {
@@ -90,23 +95,33 @@ impl<W: Wire> Arms<'_, W> {
         self.number += 1;
         let mut times = [0; 3];
         for arm in order {
-            self.is_open[arm.index()] = false;
-            let answer = self.wire.exchange(arm, self.number)?;
-            self.is_open[arm.index()] = answer.reusable;
-            times[arm.index()] = answer.ns;
+            times[arm.index()] = self.exchange(arm)?;
         }
         Ok(times)
     }
 
-    fn warm(&mut self, arm: Arm, requests: u64) -> Result<(), Fault> {
+    /// Opens an arm anew and sends requests that nobody times.
+    pub fn warm(&mut self, arm: Arm, requests: u64) -> Result<(), Fault> {
         self.is_open[arm.index()] = false;
+        self.send(arm, requests)
+    }
+
+    /// Sends so many requests over one arm alone, opening it where it is not open.
+    pub fn send(&mut self, arm: Arm, requests: u64) -> Result<(), Fault> {
         for _ in 0..requests {
             if !self.is_open[arm.index()] {
                 self.wire.open(arm)?;
             }
             self.number += 1;
-            self.is_open[arm.index()] = self.wire.exchange(arm, self.number)?.reusable;
+            self.exchange(arm)?;
         }
         Ok(())
+    }
+
+    fn exchange(&mut self, arm: Arm) -> Result<u64, Fault> {
+        self.is_open[arm.index()] = false;
+        let answer = self.wire.exchange(arm, self.number)?;
+        self.is_open[arm.index()] = answer.reusable;
+        Ok(answer.ns)
     }
 }

@@ -323,7 +323,7 @@ fn whoever_stops_early_gets_no_verdict() {
 
 #[test]
 fn the_self_test_finds_its_delay_and_nothing_else() {
-    let purpose = Purpose::SelfTest { inserted_ns: 200_000 };
+    let purpose = Purpose::SelfTest { inserted_ns: 200_000, clocked_ns: 200_060 };
     let judged = |host: Host, slots| {
         let samples = host.samples(slots, 5);
         Proof::of(Context { purpose, ..context(&[], slots, CLEAN) }, &samples)

@@ -40,8 +40,11 @@ impl Proof {
         let context = &self.context;
         let what = match context.purpose {
             Purpose::Prove => format!("added by {} to {}", context.through, context.direct),
-            Purpose::SelfTest { inserted_ns } => {
-                format!("self-test: {} inserted into one of three equal arms", micros(inserted_ns as i64))
+            Purpose::SelfTest { inserted_ns, clocked_ns } => {
+                let [inserted, clocked] = [inserted_ns, clocked_ns].map(|ns| ns as f64 / 1_000.0);
+                format!(
+                    "self-test: {inserted} us put into one of three equal arms ({clocked:.2} us by its own clock)"
+                )
             }
         };
         format!("{what}, {} slots of {}", self.slots, context.call)

@@ -1,0 +1,284 @@
+//! `strait prove`: what a gateway adds to direct calls, with a verdict that may be INCONCLUSIVE.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::ArgGroup;
+use strait_control::{Code, Failure};
+use strait_loadgen::load;
+use strait_loadgen::proof::cpu::Account;
+use strait_loadgen::proof::limit::Limit;
+use strait_loadgen::proof::meet::{Ask, Unmet};
+use strait_loadgen::proof::result::{Context, Proof};
+use strait_loadgen::proof::samples::{Layer, Samples};
+use strait_loadgen::proof::verdict::Verdict;
+use strait_loadgen::proof::{Order, Unproved, prove, prove_self, raw};
+use strait_loadgen::target::{EraChoice, Secret, Target, Unreached};
+use strait_loadgen::words;
+
+use super::load::target_failure;
+use crate::output::Output;
+
+/// Enough for a limit at p99 with some to spare, and a few seconds on a gateway that answers in 100 us.
+const SLOTS: usize = 20_000;
+/// A self-test judges the median only.
+const SLOTS_SELF_TEST: usize = 4_000;
+const SLOTS_MAX: u32 = 10_000_000;
+
+#[derive(clap::Args)]
+#[command(
+    group(ArgGroup::new("what").required(true).args(["direct", "self_test", "replay"])),
+    after_help = "Each slot sends the same request straight to the server, straight to it once more, and through the \
+                  gateway, in random order. PASS (exit 0) needs a quiet null arm, FAIL (1) a lower bound over the \
+                  limit; all else is INCONCLUSIVE (3) and says what would settle it. docs/PROOF.md has the rule."
+)]
+pub struct Prove {
+    /// The MCP server itself.
+    #[arg(long, value_name = "URL", requires_all = ["through", "max_added"])]
+    direct: Option<String>,
+    /// The same server, through the gateway.
+    #[arg(long, value_name = "URL", requires = "direct")]
+    through: Option<String>,
+    /// What the gateway may add: a percentile and a time; may be repeated.
+    #[arg(long, value_name = "pN=TIME", conflicts_with = "self_test")]
+    max_added: Vec<Limit>,
+    /// The gateway's process, for its processor time per request; repeat it for a master and its workers.
+    #[arg(long, value_name = "PID", requires = "direct", conflicts_with = "metrics")]
+    gateway_pid: Vec<u32>,
+    /// The gateway's metrics page, for the same.
+    #[arg(long, value_name = "URL", requires = "direct")]
+    metrics: Option<String>,
+    /// The environment variable that holds the gateway's bearer token.
+    #[arg(long, value_name = "NAME", requires = "direct", conflicts_with = "key")]
+    bearer_env: Option<String>,
+    /// The gateway's bearer token; one in the environment is not seen by `ps`.
+    #[arg(long, value_name = "TOKEN", requires = "direct")]
+    key: Option<String>,
+    /// A header for the gateway alone, as NAME: VALUE; may be repeated.
+    #[arg(long, value_name = "NAME: VALUE", requires = "direct")]
+    header: Vec<String>,
+    /// The environment variable that holds the server's own bearer token.
+    #[arg(long, value_name = "NAME", requires = "direct")]
+    direct_bearer_env: Option<String>,
+    /// The tool to call; the first read-only one when not said.
+    #[arg(long, value_name = "NAME", requires = "direct")]
+    tool: Option<String>,
+    /// Its name at the gateway, where it is neither the same nor `UPSTREAM__NAME`.
+    #[arg(long, value_name = "NAME", requires = "tool")]
+    through_tool: Option<String>,
+    /// Arguments as a JSON object; {{seq}} in it is the request's number.
+    #[arg(long, value_name = "JSON", requires = "direct")]
+    args: Option<String>,
+    /// Bytes of padding in the arguments.
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = words::bytes)]
+    size: usize,
+    /// The era of MCP to speak, to both.
+    #[arg(long, value_enum, default_value = "auto")]
+    era: Era,
+    /// Slots; each is three requests.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SLOTS_MAX)))]
+    slots: Option<u32>,
+    /// Where random orders and resamples begin.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Cores for this tool to run on, such as 0 or 2,3.
+    #[arg(long, value_name = "CORES", value_delimiter = ',')]
+    cores: Vec<usize>,
+    /// Ask the socket again and again instead of sleeping: wants a core for itself.
+    #[arg(long, conflicts_with = "self_test")]
+    busy_poll: bool,
+    /// How long an answer may take.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = words::duration_ns)]
+    timeout: u64,
+    /// Write every slot's times to a file.
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    raw: Option<PathBuf>,
+    /// Judge such a file again, by its own limits or by those given.
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Put 200 us into one of three equal arms, and see whether this tool finds them.
+    #[arg(long)]
+    self_test: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Era {
+    Auto,
+    Modern,
+    Legacy,
+}
+
+impl Prove {
+    pub fn run(self, output: &Output) -> Result<(), Failure> {
+        let (context, samples) = match &self.replay {
+            Some(file) => self.replayed(file)?,
+            None => self.measured()?,
+        };
+        if let Some(file) = &self.raw {
+            write(file, &context, &samples)?;
+        }
+        let was_interrupted = samples.slots.len() < context.slots && self.replay.is_none();
+        let proof = Proof::of(context, &samples);
+        output.facts(&proof.to_json(), || proof.to_text());
+        match proof.verdict {
+            _ if was_interrupted => Err(Failure::silent(Code::Interrupted)),
+            Verdict::Pass => Ok(()),
+            // The report says it all: the failure adds its exit code alone.
+            Verdict::Fail => Err(Failure::silent(Code::Failed)),
+            Verdict::Inconclusive => Err(Failure::silent(Code::Unfit)),
+        }
+    }
+
+    fn replayed(&self, file: &Path) -> Result<(Context, Samples), Failure> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            Failure::new(Code::Usage, format!("cannot read `{}`: {error}", file.display()))
+        })?;
+        let (context, samples) = raw::parse(&text).map_err(|fault| {
+            let message = format!("`{}` is no recording of a proof: {fault}", file.display());
+            Failure::new(Code::Failed, message).help("`strait prove --raw FILE` writes one")
+        })?;
+        let limits = if self.max_added.is_empty() { context.limits.clone() } else { self.max_added.clone() };
+        Ok((Context { limits, ..context }, samples))
+    }
+
+    fn measured(&self) -> Result<(Context, Samples), Failure> {
+        load::pin(&self.cores).map_err(|error| {
+            Failure::new(Code::Unfit, format!("cannot run on cores {:?}: {error}", self.cores))
+        })?;
+        let slots = self.slots.map(|slots| slots as usize);
+        let order = Order {
+            limits: self.max_added.clone(),
+            slots: slots.unwrap_or(if self.self_test { SLOTS_SELF_TEST } else { SLOTS }),
+            seed: self.seed,
+            busy_poll: self.busy_poll,
+            account: self.account()?,
+            command: command(),
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register(signal, stop.clone())
+                .map_err(|error| Failure::bug(format!("cannot watch for signals: {error}")))?;
+        }
+        let go_on = |_| !stop.load(Ordering::Relaxed);
+        let done = match self.self_test {
+            true => prove_self(&order, go_on),
+            false => prove(&self.ask()?, &order, go_on),
+        };
+        done.map_err(failed)
+    }
+
+    fn ask(&self) -> Result<Ask, Failure> {
+        // Both are there: clap asks for them unless something else is asked for.
+        let target = |url: &Option<String>, bearer_env: &Option<String>| {
+            let mut target = Target::parse(url.as_deref().unwrap_or_default()).map_err(target_failure)?;
+            if let Some(name) = bearer_env {
+                let token = std::env::var(name).ok().filter(|token| !token.is_empty());
+                let missing =
+                    || Failure::new(Code::Usage, format!("the environment variable `{name}` holds no token"));
+                target.bearer(&token.ok_or_else(missing)?).map_err(target_failure)?;
+            }
+            Ok::<Target, Failure>(target)
+        };
+        let mut through = target(&self.through, &self.bearer_env)?;
+        if let Some(key) = &self.key {
+            through.bearer(key).map_err(target_failure)?;
+        }
+        for header in &self.header {
+            let colon = || Failure::new(Code::Usage, "a `--header` has no colon: expected `NAME: VALUE`");
+            let (name, value) = header.split_once(':').ok_or_else(colon)?;
+            through.header(name, Secret::new(value.trim())).map_err(target_failure)?;
+        }
+        Ok(Ask {
+            direct: target(&self.direct, &self.direct_bearer_env)?,
+            through,
+            era: match self.era {
+                Era::Auto => EraChoice::Auto,
+                Era::Modern => EraChoice::Modern,
+                Era::Legacy => EraChoice::Legacy,
+            },
+            tool: self.tool.clone(),
+            through_tool: self.through_tool.clone(),
+            arguments: self.args.clone(),
+            size: self.size,
+            timeout: Duration::from_nanos(self.timeout.max(1)),
+        })
+    }
+
+    fn account(&self) -> Result<Option<Account>, Failure> {
+        Ok(match &self.metrics {
+            Some(url) => Some(Account::Metrics(Box::new(Target::parse(url).map_err(target_failure)?))),
+            None if self.gateway_pid.is_empty() => None,
+            None => Some(Account::Processes(self.gateway_pid.clone())),
+        })
+    }
+}
+
+/// As it was typed, ready to be typed again, but for what may be a credential.
+fn command() -> String {
+    let mut words = vec!["strait".to_owned()];
+    let mut is_secret = false;
+    for word in std::env::args_os().skip(1) {
+        let word = word.to_string_lossy();
+        let named = SECRET_OPTIONS.into_iter().find(|option| word.starts_with(&format!("{option}=")));
+        words.push(match named {
+            Some(option) => format!("{option}=…"),
+            None if is_secret => "…".to_owned(),
+            None => quoted(&word),
+        });
+        is_secret = SECRET_OPTIONS.contains(&&*word);
+    }
+    words.join(" ")
+}
+
+/// What follows these is in no report.
+const SECRET_OPTIONS: [&str; 2] = ["--key", "--header"];
+
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:@,%+".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+fn write(file: &Path, context: &Context, samples: &Samples) -> Result<(), Failure> {
+    let text = raw::print(context, samples).map_err(|error| Failure::bug(error.to_string()))?;
+    std::fs::write(file, text)
+        .map_err(|error| Failure::new(Code::Unfit, format!("cannot write `{}`: {error}", file.display())))
+}
+
+fn failed(unproved: Unproved) -> Failure {
+    match unproved {
+        Unproved::Unmet(Unmet::Nothing(message)) => Failure::new(Code::Usage, message),
+        Unproved::Unmet(Unmet::Unreached { arm, url, unreached }) => {
+            let message = format!("arm {}, {url}, layer {}: {unreached}", arm.name(), unreached.layer());
+            match unreached {
+                Unreached::NotAuthorised(_) => not_authorised(message),
+                _ => Failure::new(Code::Unreachable, message),
+            }
+        }
+        Unproved::Broken { fault, url, after } => {
+            let (arm, layer) = (fault.arm.name(), fault.layer.name());
+            let when = if after == 0 { "at the start".to_owned() } else { format!("after {after} slots") };
+            let message = format!("arm {arm}, {url}, layer {layer}: {} ({when})", fault.message);
+            match fault.layer {
+                Layer::Auth => not_authorised(message),
+                _ => Failure::new(Code::Unreachable, message),
+            }
+        }
+        Unproved::Account(message) => Failure::new(Code::Unfit, message).help(
+            "`--gateway-pid` wants a process of this user, `--metrics` a page in Prometheus' text format",
+        ),
+        Unproved::Machine(error) => {
+            Failure::new(Code::Unfit, format!("the self-test's own server or relay did not start: {error}"))
+        }
+    }
+}
+
+fn not_authorised(message: String) -> Failure {
+    Failure::new(Code::NotAuthorised, message).help(
+        "`--bearer-env NAME` sends the gateway the token in that variable, `--direct-bearer-env NAME` the server",
+    )
+}

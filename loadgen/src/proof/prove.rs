@@ -1,0 +1,195 @@
+//! A proof from start to end: greet, run the schedule, read the gateway's processor time, look around.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
+
+use super::cpu::{Account, Cpu};
+use super::environment::{Environment, Look};
+use super::limit::Limit;
+use super::meet::{Ask, Met, Unmet};
+use super::result::{Context, Purpose};
+use super::run::{Arms, Ended, run};
+use super::samples::{Fault, Samples};
+use super::schedule::{Arm, Schedule};
+use super::self_test::{self, Relay};
+use super::wire::Sockets;
+use crate::echo;
+use crate::target::{EraChoice, Secret, Target};
+
+/// What is to be proved, and how.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub limits: Vec<Limit>,
+    pub slots: usize,
+    pub seed: u64,
+    pub busy_poll: bool,
+    pub account: Option<Account>,
+    /// The command line that asked, without credentials.
+    pub command: String,
+}
+
+/// Why there is no result.
+#[derive(Debug)]
+pub enum Unproved {
+    Unmet(Unmet),
+    /// An arm stopped answering after so many slots.
+    Broken {
+        fault: Fault,
+        url: String,
+        after: usize,
+    },
+    /// The gateway's processor time cannot be read.
+    Account(String),
+    /// The self-test's own server or relay did not start.
+    Machine(std::io::Error),
+}
+
+/// Requests of the part that is accounted: enough for a tenth of a microsecond on a quiet gateway.
+const ACCOUNTED_MIN: u64 = 500;
+const ACCOUNTED_MAX: u64 = 5_000;
+/// How long the gateway is watched doing nothing.
+const IDLE: Duration = Duration::from_millis(700);
+
+/// Measures a gateway. `watch` hears of slots done, and says whether to go on.
+pub fn prove(
+    ask: &Ask,
+    order: &Order,
+    watch: impl FnMut(usize) -> bool,
+) -> Result<(Context, Samples), Unproved> {
+    // Before anything is sent: an account that cannot be read is found out now, not after the run.
+    if let Some(account) = &order.account {
+        account.read().map_err(Unproved::Account)?;
+    }
+    let Met { ends, call } = ask.meet().map_err(Unproved::Unmet)?;
+    let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
+    let (samples, environment) = measure(&mut sockets, ask, order, watch)?;
+    let was_interrupted = samples.slots.len() < order.slots;
+    let cpu = match order.account.as_ref().filter(|_| !was_interrupted) {
+        Some(account) => Some(spent(account, &mut sockets, order, ask)?),
+        None => None,
+    };
+    let context = Context { purpose: Purpose::Prove, cpu, call, ..context(ask, order, environment) };
+    Ok((context, samples))
+}
+
+/// Measures this tool: a known delay in one of three arms that are equal otherwise. Client, relay and
+/// server share one core: they take turns anyway, and nobody's wake-up from an idle core is then longer
+/// after 200 us than after 50.
+pub fn self_test(
+    order: &Order,
+    watch: impl FnMut(usize) -> bool + Send,
+) -> Result<(Context, Samples), Unproved> {
+    let on_one_core = || {
+        // Threads begin on the cores of the thread that starts them. Refused, the test runs anywhere.
+        let mut core = CpuSet::new();
+        core.set(sched_getcpu());
+        let _ = sched_setaffinity(None, &core);
+        find_delay(order, watch)
+    };
+    std::thread::scope(|scope| {
+        let ended = scope.spawn(on_one_core).join();
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn find_delay(order: &Order, watch: impl FnMut(usize) -> bool) -> Result<(Context, Samples), Unproved> {
+    let echo =
+        echo::Running::start(echo::Options::new(([127, 0, 0, 1], 0).into())).map_err(Unproved::Machine)?;
+    let relay = Relay::start(echo.address()).map_err(Unproved::Machine)?;
+    let url = format!("http://{}/mcp", relay.address);
+    let held = |hold: Duration| {
+        let nothing = |fault: crate::target::TargetFault| Unproved::Unmet(Unmet::Nothing(fault.to_string()));
+        let mut target = Target::parse(&url).map_err(nothing)?;
+        let value = format!("{:03}", hold.as_micros());
+        target.header(self_test::HEADER, Secret::new(value)).map_err(nothing)?;
+        Ok(target)
+    };
+    let ask = Ask {
+        direct: held(self_test::HOLD)?,
+        through: held(self_test::HOLD + self_test::INSERTED)?,
+        era: EraChoice::Modern,
+        tool: None,
+        through_tool: None,
+        arguments: None,
+        size: 0,
+        timeout: Duration::from_secs(5),
+    };
+    let Met { ends, call } = ask.meet().map_err(Unproved::Unmet)?;
+    let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
+    let (samples, environment) = measure(&mut sockets, &ask, order, watch)?;
+    drop(sockets);
+    let inserted_ns = u64::try_from(self_test::INSERTED.as_nanos()).unwrap_or(u64::MAX);
+    let purpose = Purpose::SelfTest { inserted_ns, clocked_ns: relay.stop() };
+    Ok((Context { purpose, call, ..context(&ask, order, environment) }, samples))
+}
+
+fn measure(
+    sockets: &mut Sockets,
+    ask: &Ask,
+    order: &Order,
+    watch: impl FnMut(usize) -> bool,
+) -> Result<(Samples, Environment), Unproved> {
+    let schedule = Schedule::new(order.slots, order.seed);
+    let before = Look::now();
+    let samples = match run(sockets, &schedule, watch) {
+        Ok(samples) | Err(Ended::Interrupted(samples)) => samples,
+        Err(Ended::Broken { fault, after }) => {
+            let url = url(ask, fault.arm);
+            return Err(Unproved::Broken { fault, url, after });
+        }
+    };
+    let pids = order.account.as_ref().map_or(&[][..], Account::pids);
+    Ok((samples, before.until(&Look::now(), pids)))
+}
+
+/// The gateway's processor time: first left alone, then asked by one arm only.
+fn spent(account: &Account, sockets: &mut Sockets, order: &Order, ask: &Ask) -> Result<Cpu, Unproved> {
+    let read = || account.read().map_err(Unproved::Account);
+    let requests = (order.slots as u64 / 4).clamp(ACCOUNTED_MIN, ACCOUNTED_MAX);
+    let (resting, rest) = (read()?, Instant::now());
+    std::thread::sleep(IDLE);
+    let (rested, rest) = (read()?, rest.elapsed());
+    let mut arms = Arms::new(sockets);
+    let broken = |fault| Unproved::Broken { fault, url: ask.through.url.clone(), after: order.slots };
+    arms.warm(Arm::Through, ACCOUNTED_MIN / 10).map_err(broken)?;
+    let (before, start) = (read()?, Instant::now());
+    arms.send(Arm::Through, requests).map_err(broken)?;
+    let (after, wall) = (read()?, start.elapsed());
+    let incomparable = || Unproved::Account(format!("the account of {} went backwards", account.name()));
+    let busy = before.until(&after).ok_or_else(incomparable)?;
+    let idle = resting.until(&rested).ok_or_else(incomparable)?;
+    Ok(Cpu {
+        account: account.name(),
+        requests,
+        us_per_request: busy.as_secs_f64() * 1e6 / requests as f64,
+        idle_us_per_second: idle.as_secs_f64() * 1e6 / rest.as_secs_f64(),
+        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+fn context(ask: &Ask, order: &Order, environment: Environment) -> Context {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Context {
+        purpose: Purpose::Prove,
+        direct: url(ask, Arm::Direct),
+        through: url(ask, Arm::Through),
+        call: String::new(),
+        seed: order.seed,
+        slots: order.slots,
+        blocks: Schedule::new(order.slots, order.seed).blocks(),
+        limits: order.limits.clone(),
+        cpu: None,
+        busy_poll: order.busy_poll,
+        environment,
+        started_unix_s: since_1970.as_secs(),
+        command: order.command.clone(),
+    }
+}
+
+fn url(ask: &Ask, arm: Arm) -> String {
+    match arm {
+        Arm::Direct | Arm::Again => ask.direct.url.clone(),
+        Arm::Through => ask.through.url.clone(),
+    }
+}
