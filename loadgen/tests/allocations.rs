@@ -1,0 +1,47 @@
+//! Neither the generator nor the echo server allocates per request: a run five times as long allocates
+//! as often. Both sit in this process under a counting allocator.
+
+mod common;
+
+use std::alloc::System;
+
+use common::{open, options, run};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use strait_loadgen::echo::{Options, Running};
+use strait_loadgen::load::plan::{Length, Loop};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Requests of the short run; the long one has five times as many.
+const SHORT: u64 = 4_000;
+const LONG: u64 = 20_000;
+
+#[test]
+fn a_request_allocates_nothing_in_steady_state() {
+    for (what, kind, events) in
+        [("closed", Loop::Closed, 0), ("closed, events", Loop::Closed, 2), ("open", open(20_000.0), 0)]
+    {
+        let mut served = Options::new("127.0.0.1:0".parse().unwrap());
+        served.events = events;
+        let server = Running::start(served).unwrap();
+        let allocations = |requests: u64| {
+            let before = ALLOCATOR.stats();
+            let report = run(&options(&server.url(), kind, Length::Requests(requests)));
+            assert_eq!(report.record.succeeded(), requests);
+            let after = ALLOCATOR.stats();
+            (after.allocations - before.allocations) + (after.reallocations - before.reallocations)
+        };
+        // The server's own buffers meet their longest request here.
+        allocations(SHORT);
+        let (short, long) = (allocations(SHORT), allocations(LONG));
+        println!("{what}: {short} allocations in {SHORT} requests, {long} in {LONG}");
+        assert!(short > 10, "the counter does not count");
+        let more = long.saturating_sub(short) as u64;
+        assert!(
+            more < (LONG - SHORT) / 1_000,
+            "{what}: {more} more allocations for {} more requests",
+            LONG - SHORT
+        );
+    }
+}
