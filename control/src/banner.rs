@@ -50,11 +50,12 @@ pub fn one_line(shown: &Shown) -> String {
     let servers: Vec<String> =
         shown.snapshot.rules().servers.iter().map(|server| shown.url(server)).collect();
     format!(
-        "open: generation {}, {} on {}, {}",
+        "open: generation {}, {} on {}, {}, admin http://{}",
         shown.snapshot.generation(),
         count(shown.workers, "worker"),
         shown.driver,
-        servers.join(" ")
+        servers.join(" "),
+        shown.admin
     )
 }
 

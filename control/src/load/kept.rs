@@ -20,9 +20,22 @@ pub fn path(root: &Path, file: &Path) -> PathBuf {
     root.join("kept").join(format!("{}-{short}.table", &hash[..16]))
 }
 
+/// A process that was killed while it wrote left a file that nobody will finish.
+fn forget_unfinished(path: &Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return };
+    let begins = format!("{}.new-", name.to_string_lossy());
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&begins) {
+            // Only untidy if it stays.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Keeps `snapshot` as the last good table of `file`, unless it is kept already.
 pub fn keep(state: &State, file: &Path, snapshot: &Snapshot) -> std::io::Result<()> {
     let path = path(state.root(), file);
+    forget_unfinished(&path);
     if Snapshot::open(&path).is_ok_and(|kept| kept.generation() == snapshot.generation()) {
         return Ok(());
     }

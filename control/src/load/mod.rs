@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strait_engine::Reach;
+use strait_engine::{KeyRing, Reach};
 use strait_table::Snapshot;
 use strait_table::rules::ArchivedLogTo;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Code, Failure};
 use crate::keys::{self, Keys};
@@ -42,6 +43,7 @@ pub struct Loader {
 pub struct Running {
     pub snapshot: Arc<Snapshot>,
     pub plans: Arc<Vec<Plan>>,
+    pub keys: Arc<KeyRing>,
 }
 
 /// Everything that serving a table takes.
@@ -120,7 +122,9 @@ impl Loader {
         let began = Instant::now();
         loop {
             marks.renew(Group::Keys);
-            let outcome = keys::load(&running.snapshot, &self.base, &self.state);
+            let there = self.keys_are_there(&running.snapshot, &running);
+            let there = there.map_err(|why| Failure::new(Code::Failed, why));
+            let outcome = there.and_then(|()| keys::load(&running.snapshot, &self.base, &self.state));
             let took = began.elapsed();
             if outcome.is_err() && took < SETTLE_WITHIN && settles(&marks).await {
                 continue;
@@ -152,6 +156,7 @@ impl Loader {
     async fn complete(&self, snapshot: Arc<Snapshot>, running: &Running) -> Result<Candidate, Refused> {
         let refused = |why: String| Refused { why, candidate: Some(snapshot.generation().to_string()) };
         needs_a_restart(running.snapshot.as_ref(), &snapshot).map_err(refused)?;
+        self.keys_are_there(&snapshot, running).map_err(refused)?;
         let (keys, plans) = self.assemble(&snapshot).map_err(|failure| refused(failure.told()))?;
         let names = |snapshot: &Snapshot| -> Vec<String> {
             snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str().to_owned()).collect()
@@ -176,6 +181,23 @@ impl Loader {
         let mut found = self.scout.reach(new.collect()).await.into_iter();
         let reaches = kept.iter().map(|kept| if *kept { None } else { found.next() }).collect();
         Ok(Candidate { snapshot, keys, plans, reaches })
+    }
+
+    /// A key file that is missing at start is one that will be made. One that was read and is missing now
+    /// was lost: to forget all its keys would lock everybody out for one wrong `mv`.
+    fn keys_are_there(&self, candidate: &Snapshot, running: &Running) -> Result<(), String> {
+        let files = keys::files(&running.snapshot, &self.base, &self.state);
+        let read = files.iter().zip(&running.keys.identities).filter(|(_, keys)| !keys.by_digest.is_empty());
+        let read: Vec<&PathBuf> = read.map(|(path, _)| path).collect();
+        let lost = keys::files(candidate, &self.base, &self.state)
+            .into_iter()
+            .find(|path| read.contains(&path) && !path.exists());
+        match lost {
+            Some(path) => {
+                Err(format!("key file `{}` is gone: put it back, or revoke its keys", path.display()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Keys and plans of a table.
@@ -258,6 +280,7 @@ pub struct Start {
 /// Opens the file for a process that starts. A bad one is replaced by the last good table that was kept
 /// of the same file, loudly, unless `strict`.
 pub fn first(file: &Path, state: &Path, strict: bool) -> Result<Start, Failure> {
+    outlive_hangups();
     let marks = Marks::of(vec![(Group::Source, file.to_owned())]);
     let opened = Source::detect(file).and_then(|source| source.open());
     let mut failure = match opened {
@@ -291,6 +314,16 @@ pub fn first(file: &Path, state: &Path, strict: bool) -> Result<Start, Failure> 
     let base = Source::Table(file.to_owned()).base();
     let opened = Opened { snapshot, base, outcome: None };
     Ok(Start { opened, file: file.to_owned(), sources, marks, fallen_back: Some(refused) })
+}
+
+/// From the first moment a hangup asks for a reload and does not end the process. Nobody listens yet, and
+/// nothing is lost: what is read from now on is as new as the hangup, and changes after that are seen.
+fn outlive_hangups() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    if let Ok(runtime) = runtime {
+        // The handler stays when the listener goes.
+        let _ = runtime.block_on(async { signal(SignalKind::hangup()) });
+    }
 }
 
 fn sources(file: &Path, outcome: Option<&strait_config_compiler::Outcome>) -> Vec<PathBuf> {

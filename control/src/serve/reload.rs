@@ -41,6 +41,8 @@ pub struct Reload {
     counts: Reloads,
     last: Option<Value>,
     adopting: Option<Adopting>,
+    /// Why the table in use would not be there after a restart.
+    not_kept: Option<String>,
     /// Snapshots that exchanges may still hold. The last one to let go is this thread: giving memory back
     /// takes long enough to be felt in a worker.
     left: Vec<Arc<Snapshot>>,
@@ -78,6 +80,7 @@ impl Reload {
             counts: Reloads { refused: kept_from_before.into(), ..Reloads::default() },
             last: None,
             adopting: None,
+            not_kept: None,
             left: Vec::new(),
         };
         (reload, Ears { attempts: attempts_heard, changes: changes_heard })
@@ -115,6 +118,12 @@ impl Reload {
         }
         if self.kept_from_before {
             shown["serving"] = "the last good table of an earlier run".into();
+        }
+        if let Some(adopting) = &self.adopting {
+            shown["adopting"] = adopting.what.as_str().into();
+        }
+        if let Some(why) = &self.not_kept {
+            shown["not_kept"] = why.as_str().into();
         }
         if let Some(last) = &self.last {
             shown["last"] = last.clone();
@@ -158,7 +167,11 @@ impl Control {
             return;
         }
         self.reload.under_way = true;
-        let running = Running { snapshot: self.edition.snapshot.clone(), plans: self.plans.clone() };
+        let running = Running {
+            snapshot: self.edition.snapshot.clone(),
+            plans: self.plans.clone(),
+            keys: self.edition.keys.clone(),
+        };
         let (loader, report) = (self.loader.clone(), self.reload.attempts.clone());
         let (sources, marks) = (self.reload.sources.clone(), self.reload.marks.clone());
         tokio::spawn(async move {
@@ -190,6 +203,7 @@ impl Control {
             Ok(()) => {
                 // Whoever read everything has seen the keys as well.
                 self.reload.refused.retain(|(of, _)| group == Group::Keys && *of == Group::Source);
+                self.reload.kept_from_before &= group == Group::Keys;
             }
             Err(refused) => self.refuse(group, &refused),
         }
@@ -272,7 +286,6 @@ impl Control {
 
     fn swapped(&mut self, what: String, took: Duration) {
         self.reload.counts.adopted += 1;
-        self.reload.kept_from_before = false;
         log::info(format!("reloaded: {what}, read in {} ms", took.as_millis()));
         self.reload.adopting = Some(Adopting {
             serial: self.edition.serial,
@@ -302,6 +315,7 @@ impl Control {
             log::info(format!("{}: in use by every worker after {us} us", adopting.what));
             self.reload.adopting = None;
             self.free();
+            self.show();
         }
     }
 
@@ -333,11 +347,15 @@ impl Control {
 
     /// Keeps the table for a restart with a bad file.
     pub fn keep_table(&mut self) {
-        if let Err(error) = kept::keep(&self.loader.state, &self.loader.file, &self.edition.snapshot) {
-            log::error(format!(
-                "cannot keep this table for a restart, serving goes on: {error} (`{}`)",
-                kept::path(self.loader.state.root(), &self.loader.file).display()
-            ));
+        let (state, file) = (&self.loader.state, &self.loader.file);
+        let kept = kept::keep(state, file, &self.edition.snapshot);
+        self.reload.not_kept = kept.err().map(|error| {
+            let path = kept::path(state.root(), file);
+            format!("cannot keep this table for a restart, serving goes on: {error} (`{}`)", path.display())
+        });
+        if let Some(why) = &self.reload.not_kept {
+            log::error(why);
         }
+        self.show();
     }
 }
