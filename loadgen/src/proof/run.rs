@@ -4,11 +4,13 @@
 //! see that nothing is forgotten. Connections are opened anew for every block and warmed before they
 //! count; an arm that failed gets a new one, outside of any measured time.
 
-use super::samples::{Fault, Samples, Slot};
+use super::samples::{Fault, Layer, Samples, Slot};
 use super::schedule::{Arm, Schedule};
 
 /// After so many failed slots in a row somebody is down, and waiting out the rest would tell nothing.
-const FAILED_IN_A_ROW_MAX: usize = 20;
+const FAILED_IN_A_ROW_MAX: usize = 10;
+/// The same for requests that nobody times: one that fails now and then will be counted in slots.
+const UNTIMED_FAILED_IN_A_ROW_MAX: usize = 3;
 /// Requests on a new connection before it counts: both ends have then grown what they grow.
 const WARM_REQUESTS: u64 = 5;
 /// Unrecorded slots' worth of requests before the first block: caches, branch predictors, lazy set-up.
@@ -40,7 +42,7 @@ pub enum Ended {
     Interrupted(Samples),
 }
 
-/// Runs a schedule. `watch` is told the number of slots done before each block, and says whether to go on.
+/// Runs a schedule. `watch` is told the number of slots done before each slot, and says whether to go on.
 pub fn run(
     wire: &mut impl Wire,
     schedule: &Schedule,
@@ -55,12 +57,12 @@ pub fn run(
     let mut orders = schedule.orders();
     let mut failed_in_a_row = 0;
     for block in 0..schedule.blocks() {
-        if !watch(samples.slots.len()) {
-            return Err(Ended::Interrupted(samples));
-        }
         arms.is_open = [false; 3];
         let slots = schedule.start_of(block + 1) - schedule.start_of(block);
         for order in orders.by_ref().take(slots) {
+            if !watch(samples.slots.len()) {
+                return Err(Ended::Interrupted(samples));
+            }
             let outcome = arms.slot(order);
             failed_in_a_row = if outcome.is_err() { failed_in_a_row + 1 } else { 0 };
             if failed_in_a_row >= FAILED_IN_A_ROW_MAX {
@@ -89,7 +91,10 @@ impl<'a, W: Wire> Arms<'a, W> {
     fn slot(&mut self, order: [Arm; 3]) -> Result<[u64; 3], Fault> {
         for arm in order {
             if !self.is_open[arm.index()] {
-                self.warm(arm, WARM_REQUESTS)?;
+                // A failure here is this slot's: nothing that fails goes uncounted.
+                for _ in 0..WARM_REQUESTS {
+                    self.request(arm)?;
+                }
             }
         }
         self.number += 1;
@@ -108,14 +113,28 @@ impl<'a, W: Wire> Arms<'a, W> {
 
     /// Sends so many requests over one arm alone, opening it where it is not open.
     pub fn send(&mut self, arm: Arm, requests: u64) -> Result<(), Fault> {
+        let mut failed_in_a_row = 0;
         for _ in 0..requests {
-            if !self.is_open[arm.index()] {
-                self.wire.open(arm)?;
+            match self.request(arm) {
+                Ok(()) => failed_in_a_row = 0,
+                Err(fault) => {
+                    failed_in_a_row += 1;
+                    let is_hopeless = matches!(fault.layer, Layer::Connect | Layer::Auth);
+                    if is_hopeless || failed_in_a_row >= UNTIMED_FAILED_IN_A_ROW_MAX {
+                        return Err(fault);
+                    }
+                }
             }
-            self.number += 1;
-            self.exchange(arm)?;
         }
         Ok(())
+    }
+
+    fn request(&mut self, arm: Arm) -> Result<(), Fault> {
+        if !self.is_open[arm.index()] {
+            self.wire.open(arm)?;
+        }
+        self.number += 1;
+        self.exchange(arm).map(|_| ())
     }
 
     fn exchange(&mut self, arm: Arm) -> Result<u64, Fault> {

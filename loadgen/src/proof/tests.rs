@@ -447,7 +447,7 @@ fn a_run_asks_each_arm_once_a_slot_over_new_connections_a_block() {
     // 300 warm requests, then 100 blocks with 5 warm ones each.
     assert_eq!(wire.exchanges, [300 + 500 + 1_000; 3]);
     assert_eq!(wire.opened, [101; 3]);
-    assert_eq!((told.len(), told[0], told[99]), (100, 0, 990));
+    assert_eq!(told, (0..1_000).collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,0 +1,378 @@
+//! `strait prove` as a shell sees it: exit codes, causes with their layer, a recording judged again. No
+//! test depends on how fast this machine is: limits are far from what is measured.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use common::{Folder, Ran, command, strait};
+use serde_json::{Value, json};
+use strait_loadgen::echo::{Latency, Options, Running};
+
+fn echo(change: impl FnOnce(Options) -> Options) -> Running {
+    Running::start(change(Options::new(([127, 0, 0, 1], 0).into()))).unwrap()
+}
+
+fn plain() -> Running {
+    echo(|options| options)
+}
+
+fn prove(folder: &Folder, direct: &str, through: &str, more: &[&str]) -> Ran {
+    let arguments = [&["prove", "--direct", direct, "--through", through], more].concat();
+    strait(folder.path(), &arguments)
+}
+
+#[track_caller]
+fn facts(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}\n{}", ran.stdout, ran.stderr))
+}
+
+/// Answers every request with what `answer` makes of its message and its number; the connection closes
+/// when that is nothing.
+struct Scripted {
+    address: SocketAddr,
+    calls: Arc<AtomicU64>,
+}
+
+impl Scripted {
+    fn start(answer: impl Fn(&Value, u64) -> Option<(u16, Value)> + Send + Sync + 'static) -> Scripted {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (answer, calls) = (Arc::new(answer), Arc::new(AtomicU64::new(0)));
+        let counter = calls.clone();
+        // Threads end with the test program, which waits for none of them.
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (answer, counter) = (answer.clone(), counter.clone());
+                thread::spawn(move || serve(stream, &*answer, &counter));
+            }
+        });
+        Scripted { address, calls }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+}
+
+fn serve(mut stream: TcpStream, answer: &dyn Fn(&Value, u64) -> Option<(u16, Value)>, calls: &AtomicU64) {
+    let mut input = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let received = stream.read(&mut piece).unwrap_or(0);
+        if received == 0 {
+            return;
+        }
+        input.extend_from_slice(&piece[..received]);
+        let text = String::from_utf8_lossy(&input);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let Ok(message) = serde_json::from_str::<Value>(body) else { continue };
+        assert!(head.starts_with("POST "));
+        let is_call = message["method"] == "tools/call";
+        let number = if is_call { calls.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        let Some((status, reply)) = answer(&message, number) else { return };
+        input.clear();
+        let reply = reply.to_string();
+        let head = format!(
+            "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}",
+            reply.len()
+        );
+        if stream.write_all(format!("{head}\r\n\r\n{reply}").as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A modern server with one tool; what a call is answered with is `call`'s to say.
+fn modern(message: &Value, call: impl FnOnce(&Value) -> Option<(u16, Value)>) -> Option<(u16, Value)> {
+    let result = match message["method"].as_str().unwrap() {
+        "server/discover" => {
+            json!({ "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } })
+        }
+        "tools/list" => json!({ "resultType": "complete", "tools": [{
+            "name": "echo", "inputSchema": { "type": "object" }, "annotations": { "readOnlyHint": true },
+        }] }),
+        _ => return call(message),
+    };
+    Some((200, json!({ "jsonrpc": "2.0", "id": message["id"], "result": result })))
+}
+
+fn right(message: &Value) -> Option<(u16, Value)> {
+    let result = json!({ "resultType": "complete", "content": [{ "type": "text", "text": "x" }] });
+    Some((200, json!({ "jsonrpc": "2.0", "id": message["id"], "result": result })))
+}
+
+#[test]
+fn what_is_asked_wrongly_is_64() {
+    let folder = Folder::new();
+    let server = plain();
+    let url = server.url();
+    let through = ["--direct", &url, "--through", &url];
+    let cases: [(&[&str], &str); 14] = [
+        (&[], "--direct"),
+        (&["--direct", &url], "--through"),
+        (&through, "--max-added"),
+        (&[&through[..], &["--max-added", "p50=30"]].concat(), "has no unit"),
+        (&[&through[..], &["--max-added", "p100=30us"]].concat(), "p100"),
+        (&[&through[..], &["--max-added", "p50=0us"]].concat(), "nothing"),
+        (&["--direct", "https://a/", "--through", &url, "--max-added", "p50=1us"], "https"),
+        (&[&through[..], &["--max-added", "p50=1us", "--tool", "absent"]].concat(), "no tool `absent`"),
+        (
+            &[&through[..], &["--max-added", "p50=1us", "--bearer-env", "STRAIT_TEST_NO_SUCH"]].concat(),
+            "STRAIT_TEST_NO_SUCH",
+        ),
+        (&[&through[..], &["--max-added", "p50=1us", "--args", "[]"]].concat(), "no JSON object"),
+        (&[&through[..], &["--max-added", "p50=1us", "--slots", "0"]].concat(), "slots"),
+        (&["--self-test", "--max-added", "p50=1us"], "--self-test"),
+        (&["--self-test", "--direct", &url], "--self-test"),
+        (&["--replay", "absent.csv"], "absent.csv"),
+    ];
+    for (arguments, word) in cases {
+        let ran = strait(folder.path(), &[&["prove"], arguments].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (64, ""), "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(word), "{arguments:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn verdicts_are_exit_codes() {
+    let folder = Folder::new();
+    let server = plain();
+    let slow = echo(|options| Options { latency: Latency::parse("fixed:3ms").unwrap(), ..options });
+    let run = |through: &str, limit: &str| {
+        let ran = prove(&folder, &server.url(), through, &["--slots", "400", "--max-added", limit, "--json"]);
+        let facts = facts(&ran);
+        assert_eq!((ran.stderr.as_str(), &facts["limits"][0]["verdict"]), ("", &facts["verdict"]));
+        (ran.code, facts["verdict"].as_str().unwrap().to_owned())
+    };
+    // The same server twice adds nothing; one that waits 3 ms adds more than 100 us.
+    assert_eq!(run(&server.url(), "p50=2s"), (0, "PASS".to_owned()));
+    assert_eq!(run(&slow.url(), "p50=100us"), (1, "FAIL".to_owned()));
+    // 400 slots have four samples beyond p99.
+    assert_eq!(run(&server.url(), "p99=2s"), (3, "INCONCLUSIVE".to_owned()));
+}
+
+#[test]
+fn the_report_begins_with_the_verdict_and_says_what_would_settle_it() {
+    let folder = Folder::new();
+    let server = plain();
+    let more = ["--slots", "400", "--max-added", "p50=2s", "--max-added", "p99=2s", "--key", "hush-hush"];
+    let ran = prove(&folder, &server.url(), &server.url(), &more);
+    assert_eq!(ran.code, 3, "{}", ran.stdout);
+    assert!(ran.stdout.starts_with("INCONCLUSIVE  added by http"), "{}", ran.stdout);
+    for words in [
+        "PASS          p50=2s: at most ",
+        "INCONCLUSIVE  p99=2s: 4 samples beyond p99, 100 are needed",
+        "what would settle it: --slots 10100",
+        "failures: none in 400 slots",
+        "repeat: strait prove --direct http",
+        "--key … ",
+    ] {
+        assert!(format!("{} ", ran.stdout).replace('\n', " \n").contains(words), "`{words}`: {}", ran.stdout);
+    }
+    assert!(!ran.stdout.contains("hush") && !ran.stdout.contains('\u{1b}'));
+}
+
+#[test]
+fn a_recording_is_judged_again_by_its_own_limits_or_others() {
+    let folder = Folder::new();
+    let server = plain();
+    let more =
+        ["--slots", "400", "--max-added", "p50=2s", "--json", "--raw", "run.csv", "--key", "hush-hush"];
+    let ran = prove(&folder, &server.url(), &server.url(), &more);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(!String::from_utf8(folder.read("run.csv")).unwrap().contains("hush"));
+    let replay =
+        |more: &[&str]| strait(folder.path(), &[&["prove", "--replay", "run.csv", "--json"], more].concat());
+    let again = replay(&[]);
+    assert_eq!((again.code, facts(&again)), (0, facts(&ran)));
+    let stricter = replay(&["--max-added", "p99.9=1s"]);
+    assert_eq!((stricter.code, &facts(&stricter)["limits"][0]["percentile"]), (3, &"p99.9".into()));
+    folder.write("other.csv", "a,b\n1,2\n");
+    let other = strait(folder.path(), &["prove", "--replay", "other.csv"]);
+    assert_eq!((other.code, other.stdout.as_str()), (1, ""));
+    assert!(other.stderr.contains("line 1: expected `# strait-prove-raw 1`"), "{}", other.stderr);
+}
+
+#[test]
+fn an_end_that_cannot_be_measured_is_named_with_its_layer() {
+    let folder = Folder::new();
+    let server = plain();
+    let url = server.url();
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}/mcp", listener.local_addr().unwrap())
+    };
+    let refusing = Scripted::start(|_, _| Some((401, json!({}))));
+    let silent = Scripted::start(|message, _| {
+        modern(message, |_| {
+            loop {
+                thread::park()
+            }
+        })
+    });
+    let wrong_id = Scripted::start(|message, _| {
+        modern(message, |_| Some((200, json!({ "jsonrpc": "2.0", "id": 7, "result": {} }))))
+    });
+    let in_error = Scripted::start(|message, _| {
+        modern(message, |call| {
+            Some((200, json!({ "jsonrpc": "2.0", "id": call["id"], "result": { "isError": true } })))
+        })
+    });
+    let no_mcp = Scripted::start(|_, _| Some((200, json!("hello"))));
+    let cases = [
+        (closed.clone(), url.clone(), 4, "arm direct", "layer tcp"),
+        (url.clone(), closed, 4, "arm through", "layer tcp"),
+        (url.clone(), refusing.url(), 5, "arm through", "layer http: HTTP status 401"),
+        (refusing.url(), url.clone(), 5, "arm direct", "--direct-bearer-env"),
+        (url.clone(), silent.url(), 4, "arm through", "layer transport: no complete answer in time"),
+        (url.clone(), wrong_id.url(), 4, "arm through", "layer rpc: an answer to another request"),
+        (url.clone(), in_error.url(), 4, "arm through", "layer mcp: a result with isError"),
+        (url, no_mcp.url(), 4, "arm through", "layer http"),
+    ];
+    for (direct, through, code, arm, words) in cases {
+        let more = ["--slots", "300", "--max-added", "p50=1s", "--timeout", "300ms"];
+        let ran = prove(&folder, &direct, &through, &more);
+        assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{words}: {}", ran.stderr);
+        assert!(ran.stderr.contains(arm) && ran.stderr.contains(words), "`{words}`: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn failures_now_and_then_are_counted_and_forbid_a_verdict() {
+    let folder = Folder::new();
+    let server = plain();
+    // One call of fifty gets an error.
+    let flaky = Scripted::start(|message, number| {
+        modern(message, |call| match number % 50 {
+            49 => Some((
+                200,
+                json!({ "jsonrpc": "2.0", "id": call["id"], "error": { "code": -32603, "message": "x" } }),
+            )),
+            _ => right(call),
+        })
+    });
+    let ran =
+        prove(&folder, &server.url(), &flaky.url(), &["--slots", "400", "--max-added", "p50=2s", "--json"]);
+    let facts = facts(&ran);
+    assert_eq!((ran.code, &facts["verdict"]), (3, &"INCONCLUSIVE".into()), "{facts:#}");
+    assert!(facts["failures"].as_u64().unwrap() > 5 && facts["slots"] == 400, "{facts:#}");
+    let by = &facts["failures_by"][0];
+    assert_eq!((&by["arm"], &by["layer"]), (&"through".into(), &"rpc".into()), "{facts:#}");
+    assert_eq!(by["example"], "JSON-RPC error -32603");
+    // One that goes away for good ends the run.
+    let leaving = Scripted::start(|message, number| {
+        modern(message, |call| if number < 500 { right(call) } else { None })
+    });
+    let ran = prove(&folder, &server.url(), &leaving.url(), &["--slots", "2000", "--max-added", "p50=2s"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("layer transport") && ran.stderr.contains("slots)"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_gateway_s_processor_time_comes_from_its_process_or_its_metrics() {
+    let folder = Folder::new();
+    let server = plain();
+    let url = server.url();
+    let run = |more: &[&str]| {
+        let always = ["--slots", "300", "--max-added", "p50=2s", "--json"];
+        prove(&folder, &url, &url, &[&always, more].concat())
+    };
+    // The server runs in this very process.
+    let own = run(&["--gateway-pid", &std::process::id().to_string()]);
+    let facts_of_own = facts(&own);
+    assert!(facts_of_own["cpu_us_per_request"].as_f64().unwrap() > 0.0, "{facts_of_own:#}");
+    assert_eq!((own.code, &facts_of_own["cpu"]["requests"]), (0, &500.into()));
+
+    let metrics = TcpListener::bind("127.0.0.1:0").unwrap();
+    let page = format!("http://{}/metrics", metrics.local_addr().unwrap());
+    thread::spawn(move || {
+        for (mut stream, seconds) in metrics.incoming().flatten().zip(1..) {
+            let mut head = [0; 1024];
+            let _ = stream.read(&mut head);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nprocess_cpu_seconds_total {seconds}\n"
+            );
+        }
+    });
+    // Every look finds one second more: 500 requests in one second.
+    let told = facts(&run(&["--metrics", &page]));
+    assert_eq!(
+        (&told["cpu_us_per_request"], told["cpu"]["account"].as_str().unwrap()),
+        (&2000.0.into(), &*format!("process_cpu_seconds_total at {page}"))
+    );
+
+    let nobody = run(&["--gateway-pid", &u32::MAX.to_string()]);
+    assert_eq!((nobody.code, nobody.stdout.as_str()), (3, ""), "{}", nobody.stderr);
+    assert!(nobody.stderr.contains("there is no process"), "{}", nobody.stderr);
+    let elsewhere = run(&["--metrics", &url]);
+    assert_eq!(elsewhere.code, 3, "{}", elsewhere.stderr);
+}
+
+#[test]
+fn ctrl_c_tells_what_was_measured_and_exits_130() {
+    let folder = Folder::new();
+    let server = Scripted::start(|message, _| modern(message, right));
+    let url = server.url();
+    let arguments = [
+        "prove",
+        "--direct",
+        &url,
+        "--through",
+        &url,
+        "--max-added",
+        "p50=2s",
+        "--slots",
+        "10000000",
+        "--json",
+    ];
+    let child =
+        command(folder.path(), &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Past the warm-up: slots are being counted.
+    while server.calls.load(Ordering::Relaxed) < 3_000 {
+        thread::yield_now();
+    }
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let ended = child.wait_with_output().unwrap();
+    let facts: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!((ended.status.code(), &facts["verdict"]), (Some(130), &"INCONCLUSIVE".into()));
+    let slots = facts["slots"].as_u64().unwrap();
+    assert!(slots > 500 && slots < 10_000_000, "{slots}");
+}
+
+/// What it finds is this machine's business; that its exit code, verdict and checks agree is ours.
+#[test]
+fn a_self_test_needs_no_gateway() {
+    let folder = Folder::new();
+    let ran = strait(folder.path(), &["prove", "--self-test", "--slots", "400", "--json"]);
+    let facts = facts(&ran);
+    let verdict = facts["verdict"].as_str().unwrap();
+    let code = match verdict {
+        "PASS" => 0,
+        "FAIL" => 1,
+        _ => 3,
+    };
+    assert_eq!((ran.code, ran.stderr.as_str()), (code, ""), "{facts:#}");
+    assert_eq!((&facts["inserted_ns"], &facts["failures"]), (&200_000.into(), &0.into()));
+    let checks = facts["checks"].as_array().unwrap();
+    assert!(checks.iter().all(|check| verdict != "PASS" || check["verdict"] == "PASS"), "{facts:#}");
+    // The relay holds by the clock: never shorter than it was asked to.
+    assert!(facts["clocked_ns"].as_u64().unwrap() > 100_000, "{facts:#}");
+    let (low, high) = (&facts["added_ns"]["p50"]["low"], &facts["added_ns"]["p50"]["high"]);
+    assert!(
+        verdict != "PASS" || (low.as_i64() <= Some(200_000) && high.as_i64() >= Some(200_000)),
+        "{facts:#}"
+    );
+}
