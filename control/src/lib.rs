@@ -17,6 +17,7 @@
 mod admin;
 mod banner;
 mod board;
+pub mod doctor;
 pub mod failure;
 mod host;
 mod keys;

@@ -106,7 +106,8 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
     marks.add(loader.watched(&sources, &snapshot));
     let (keys, plans) = loader.assemble(&snapshot)?;
     let workers = setup.workers.unwrap_or_else(cores);
-    raise_file_limit(workers);
+    // What that is too little for, the engine tells.
+    files::raise();
     let options = Options {
         base,
         workers,
@@ -127,19 +128,6 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
         options,
         banner: setup.banner,
     })
-}
-
-/// Lets the process open as many files as it may, and says when that is fewer than its caps need.
-fn raise_file_limit(workers: usize) {
-    let files = files::raise();
-    if !files.suffice_for(workers) {
-        let may = files.soft.unwrap_or(u64::MAX);
-        log::warn(format!(
-            "this process may open {may} files, and its caps need {} with {workers} workers: connections beyond \
-             that are refused; raise the hard limit (`ulimit -Hn`, LimitNOFILE=)",
-            files::wanted(workers)
-        ));
-    }
 }
 
 fn cores() -> usize {

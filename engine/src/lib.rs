@@ -13,7 +13,7 @@
 #![deny(unsafe_code)]
 
 pub mod audit;
-mod caps;
+pub mod caps;
 mod connection;
 mod core;
 mod edition;

@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod doctor;
 mod echo;
 mod inspect;
 mod keys;
@@ -31,6 +32,8 @@ pub enum Verb {
     Schema,
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
+    /// Tell what this machine offers a gateway, and what to do about what it does not.
+    Doctor(doctor::Doctor),
     /// Send requests by a plan and tell how fast they were answered.
     Load(load::Load),
     /// Run an MCP server made to be measured against.
@@ -52,6 +55,7 @@ impl Verb {
             Verb::Inspect(inspect) => inspect.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
+            Verb::Doctor(doctor) => doctor.run(output),
             Verb::Load(load) => load.run(output),
             Verb::Echo(echo) => echo.run(output),
             Verb::Prove(prove) => prove.run(output),

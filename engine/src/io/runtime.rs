@@ -204,6 +204,11 @@ pub fn choose(choice: DriverChoice) -> Result<Chosen, DriverError> {
     }
 }
 
+/// Every way of setting up a ring, best first, and whether this kernel allows it: each is really tried.
+pub fn try_all() -> Vec<(RingFlags, io::Result<()>)> {
+    RingFlags::BEST_FIRST.iter().map(|flags| (*flags, try_ring(*flags))).collect()
+}
+
 /// Runs a worker on the calling thread until `main`'s future is done: builds the runtime (with timers), binds the
 /// thread to core `pin`, and calls `main` inside it. Tasks still alive at the end are abandoned with their sockets:
 /// end them first.
@@ -426,7 +431,7 @@ fn try_ring(flags: RingFlags) -> io::Result<()> {
 }
 
 /// The likely cause of a refused ring, and what helps.
-pub(super) fn explain(error: &io::Error) -> String {
+pub fn explain(error: &io::Error) -> String {
     let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let seccomp = status.lines().any(|line| line.starts_with("Seccomp:") && line.ends_with('2'));
