@@ -26,8 +26,10 @@ use crate::io::mailbox::Post;
 use crate::io::spawn::Spawner;
 use crate::io::tcp::Stop;
 use crate::io::watch::Watches;
-use crate::limits::{Deadlines, VIEWS_PER_CORE_MAX};
+use crate::limits::{Deadlines, REPLIES_KEPT_MAX, VIEWS_PER_CORE_MAX};
+use crate::pooled::Pool;
 use crate::session::{Seal, Sessions};
+use crate::upstream::http::Reading;
 use crate::upstream::{Upstream, Upstreams};
 use crate::worker::Parcel;
 
@@ -57,6 +59,8 @@ pub struct Core {
     pub sessions: RefCell<Sessions>,
     pub seal: Seal,
     pub upstreams: Upstreams,
+    /// Replies of HTTP upstreams that are being read.
+    pub replies: Pool<Reading>,
     pub post: Post<Parcel>,
     pub events: mpsc::Sender<Event>,
     pub spawner: Spawner,
@@ -191,6 +195,7 @@ impl Core {
             sessions: RefCell::default(),
             seal: parts.seal,
             upstreams,
+            replies: Pool::new(REPLIES_KEPT_MAX),
             post: parts.post,
             events: parts.events,
             spawner: parts.spawner,

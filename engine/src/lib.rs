@@ -23,6 +23,7 @@ pub mod handle;
 #[allow(unsafe_code)]
 pub mod io;
 pub mod limits;
+mod pooled;
 mod session;
 mod start;
 mod upstream;

@@ -47,6 +47,8 @@ pub const LINGER_MS_MAX: u64 = 2_000;
 pub const REPLY_WINDOW_BYTES: usize = 64 * 1024;
 /// Requests of a server's own in one reply that are being answered at once; further ones get no answer.
 pub const DECLINES_MAX: u32 = 8;
+/// Boxes kept for replies of upstreams that are being read: 1.5 KiB each.
+pub const REPLIES_KEPT_MAX: usize = 1_024;
 /// A line of a stdio child.
 pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What a list, a probe or a handshake may answer.

@@ -22,8 +22,8 @@ pub async fn run(
     incoming: &Incoming<'_>,
     place: &Place,
     caller: &Caller,
-    call: Screened,
-    target: Target,
+    call: &Screened,
+    target: &Target,
     clearance: Clearance,
     record: &mut Record,
 ) -> Result<Reply, Refusal> {
@@ -32,8 +32,8 @@ pub async fn run(
     let (item, message) = match (target, &call.asked) {
         (Target::Upstream(item), Asked::Message(message)) => (item, message),
         (Target::Local { answer, view }, Asked::Message(message)) => {
-            let asking = Asking { core, adopted, incoming, place, call, message, view: &view };
-            let body = local::answer(&asking, answer)?;
+            let asking = Asking { core, adopted, incoming, place, call, message, view };
+            let body = local::answer(&asking, *answer)?;
             let session = match answer {
                 Local::Initialize => {
                     Some(hand_over::begin_session(core, adopted, place, caller, call.revision)?)

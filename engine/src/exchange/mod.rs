@@ -116,6 +116,6 @@ async fn story(
     let clearance = approve::run(admission);
     record.mark(core, Phase::Policy);
     let reply =
-        forward::run(core, adopted, incoming, &place, &caller, call, target, clearance, record).await?;
+        forward::run(core, adopted, incoming, &place, &caller, &call, &target, clearance, record).await?;
     Ok(Outcome::Reply(reply))
 }

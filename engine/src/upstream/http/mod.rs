@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use call::call;
-pub use reply::HttpReply;
+pub use reply::{HttpReply, Reading};
 
 use super::{Era, Upstream, UpstreamFault};
 use crate::core::Core;
@@ -57,7 +57,7 @@ async fn ask_era(
     upstream: &Rc<Upstream>,
     endpoints: &[HttpEndpoint],
 ) -> Result<Era, UpstreamFault> {
-    let era = call::probe(core, upstream, endpoints).await?;
+    let era = Box::pin(call::probe(core, upstream, endpoints)).await?;
     upstream.era.set(Some(era));
     Ok(era)
 }

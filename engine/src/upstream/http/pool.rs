@@ -57,7 +57,8 @@ pub async fn line(
     let pooled = upstream.http.pools.borrow_mut().get_mut(replica).and_then(|pool| pool.take(now_ms));
     match pooled {
         Some(stream) => Ok(Line { stream, reused: true }),
-        None => fresh(upstream, endpoint).await,
+        // Rare, and its future is large: in a box it does not make every call's future larger.
+        None => Box::pin(fresh(upstream, endpoint)).await,
     }
 }
 

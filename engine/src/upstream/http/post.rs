@@ -9,7 +9,7 @@ use strait_protocol::http1::{RequestHead, parse_reply, worth_parsing, write};
 use strait_protocol::mcp::{Method, Revision, header};
 
 use super::pool::{self, Line};
-use super::reply::HttpReply;
+use super::reply::{HttpReply, Reading};
 use super::session::Session;
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
@@ -67,7 +67,7 @@ impl<'a> Post<'a> {
                     return Err(UpstreamFault::Send(pool::plain(&error)));
                 }
             } else {
-                match self.receive(line, watch, replica, asked).await {
+                match self.receive(core, line, watch, replica, asked).await {
                     Ok(mut reply) => {
                         reply.expire_at(began_ms + u64::from(timeouts.call_ms));
                         return Ok(reply);
@@ -76,7 +76,7 @@ impl<'a> Post<'a> {
                     Err(fault) => return Err(fault),
                 }
             }
-            line = pool::fresh(self.upstream, endpoint).await?;
+            line = Box::pin(pool::fresh(self.upstream, endpoint)).await?;
         }
     }
 
@@ -104,6 +104,7 @@ impl<'a> Post<'a> {
 
     async fn receive(
         &self,
+        core: &Rc<Core>,
         mut line: Line,
         watch: Watch,
         replica: usize,
@@ -123,7 +124,7 @@ impl<'a> Post<'a> {
                         continue;
                     }
                     Some(head) => {
-                        return HttpReply::begin(self, line.stream, buf, head, watch, replica, waited);
+                        return Reading::begin(core, self, line.stream, buf, head, watch, replica, waited);
                     }
                     None => {}
                 }

@@ -25,11 +25,15 @@ use crate::io::runtime;
 use crate::io::tcp::Stream;
 use crate::io::watch::{Cause, Watch};
 use crate::limits::{ASKED_BYTES_MAX, DECLINES_MAX, REPLY_WINDOW_BYTES};
+use crate::pooled::Pooled;
 use crate::upstream::dialect::Client;
 use crate::upstream::{Era, Event, Upstream, UpstreamFault};
 
-/// An answer being read.
-pub struct HttpReply {
+/// An answer being read, where it stays from its first byte to its last.
+pub type HttpReply = Pooled<Reading>;
+
+/// What is known of an answer.
+pub struct Reading {
     wire: Option<Wire>,
     shape: Shape,
     status: u16,
@@ -60,7 +64,7 @@ impl Whole {
     }
 }
 
-#[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
+#[allow(clippy::large_enum_variant)] // it lives in a pooled box already
 enum Shape {
     Json,
     Events {
@@ -89,8 +93,9 @@ struct Wire {
     waited: Waited,
 }
 
-impl HttpReply {
+impl Reading {
     pub(super) fn begin(
+        core: &Core,
         post: &Post<'_>,
         stream: Stream,
         buf: Buf,
@@ -125,7 +130,7 @@ impl HttpReply {
             replica,
             waited: Waited::default(),
         };
-        Ok(HttpReply {
+        Ok(core.replies.put(Reading {
             wire: Some(wire),
             shape,
             status: head.status,
@@ -137,7 +142,7 @@ impl HttpReply {
             stashed: None,
             declining: None,
             waited,
-        })
+        }))
     }
 
     /// How long the upstream let us wait so far.
@@ -168,7 +173,7 @@ impl HttpReply {
         self.session_id.take()
     }
 
-    /// Reads a refusal whole, so that [`HttpReply::objection`] knows what it says.
+    /// Reads a refusal whole, so that [`Reading::objection`] knows what it says.
     pub(super) async fn look_at_refusal(&mut self, core: &Rc<Core>) -> Result<(), UpstreamFault> {
         if self.status >= 300 {
             let refusal = self.message(core).await;

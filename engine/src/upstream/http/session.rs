@@ -39,7 +39,7 @@ pub async fn session(
         session.used_ms = now_ms;
         return Ok(session.clone());
     }
-    let session = open(core, upstream, endpoints).await?;
+    let session = Box::pin(open(core, upstream, endpoints)).await?;
     let mut sessions = upstream.http.sessions.borrow_mut();
     if sessions.len() >= UPSTREAM_SESSIONS_MAX {
         let oldest = sessions.iter().min_by_key(|(_, session)| session.used_ms).map(|(key, _)| *key);
