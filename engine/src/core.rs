@@ -19,6 +19,7 @@ use crate::caps::{Caps, Room};
 use crate::connection::Seat;
 use crate::edition::{Edition, digest};
 use crate::figures::WorkerFigures;
+use crate::fold::Fold;
 use crate::handle::{Event, KeyRing, Level};
 use crate::io::buffer::held_bytes;
 use crate::io::clock::Clock;
@@ -87,7 +88,7 @@ pub struct Adopted {
     /// The generation's 12 hex digits.
     pub generation: [u8; 12],
     known: RefCell<Vec<Option<Known>>>,
-    views: RefCell<HashMap<(u16, RoleSet), Rc<View>>>,
+    views: RefCell<HashMap<(u16, RoleSet), Rc<View>, Fold>>,
 }
 
 impl Adopted {

@@ -17,6 +17,7 @@ use strait_table::catalog::Lists;
 use crate::edition::{Edition, UpstreamId};
 use crate::figures::WorkerFigures;
 use crate::figures::upstreams::Book;
+use crate::fold::Fold;
 use crate::io::runtime::{Driver, DriverChoice};
 use crate::limits::Deadlines;
 use tokio::sync::mpsc;
@@ -56,7 +57,7 @@ pub struct KeyRing {
 pub struct IdentityKeys {
     pub pepper: [u8; 32],
     /// Digest to index into [`KeyRing::principals`].
-    pub by_digest: HashMap<[u8; 32], u32>,
+    pub by_digest: HashMap<[u8; 32], u32, Fold>,
 }
 
 /// How an upstream is reached, by upstream of the table: names resolved, references replaced.

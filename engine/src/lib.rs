@@ -19,6 +19,7 @@ mod core;
 mod edition;
 pub mod exchange;
 pub mod figures;
+mod fold;
 pub mod handle;
 #[allow(unsafe_code)]
 pub mod io;

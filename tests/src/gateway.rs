@@ -218,7 +218,7 @@ fn facts(snapshot: &Snapshot, setup: &Setup) -> Facts {
     let rules = snapshot.rules();
     let mut principals = vec![Principal::anonymous()];
     let pepper = [7; 32];
-    let mut by_digest = HashMap::new();
+    let mut by_digest = HashMap::default();
     for (key, id, groups) in &setup.keys {
         by_digest.insert(*blake3::keyed_hash(&pepper, key.as_bytes()).as_bytes(), principals.len() as u32);
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();

@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::exchange::refusal::Refusal;
 use crate::exchange::respond::{self, Next, Sink};
 use crate::exchange::{self, Incoming};
-use crate::io::buffer::Buf;
+use crate::io::buffer::{BUFFER_BYTES, Buf, LARGE_BYTES, held_bytes};
 use crate::io::tcp::{Idle, Stream};
 use crate::limits::{LINGER_BYTES_MAX, LINGER_MS_MAX, PRESSED_EIGHTHS};
 use read::{Arrived, Request};
@@ -120,8 +120,11 @@ async fn active(core: &Rc<Core>, connection: &mut Connection) -> Ended {
         if !buf.is_empty() {
             continue;
         }
-        // What grew for one large request does not stay with an idle connection.
-        if buf.capacity() > crate::io::buffer::BUFFER_BYTES {
+        // What grew for one large request stays for a next one like it, until the connection is parked, while
+        // there is memory to spare.
+        let another = request.consumed > BUFFER_BYTES && held_bytes() < core.caps().bytes / 4;
+        let kept_bytes_max = if another { LARGE_BYTES } else { BUFFER_BYTES };
+        if buf.capacity() > kept_bytes_max {
             buf = Buf::new();
         }
     }

@@ -10,8 +10,11 @@ use std::ops::Deref;
 /// The usual buffer: one HTTP head, a small request or reply.
 pub const BUFFER_BYTES: usize = 16 * 1024;
 
+/// For a connection whose messages were larger than that.
+pub const LARGE_BYTES: usize = 64 * 1024;
+
 /// Pooled sizes, ascending. A request for `n` bytes gets the first that fits.
-const CLASS_BYTES: [usize; 3] = [BUFFER_BYTES, 64 * 1024, 256 * 1024];
+const CLASS_BYTES: [usize; 3] = [BUFFER_BYTES, LARGE_BYTES, 256 * 1024];
 
 /// How many buffers of each size a thread keeps when nobody uses them.
 const CLASS_BUFFERS_MAX: [usize; 3] = [1024, 64, 16];

@@ -150,24 +150,12 @@ impl Stream {
 
     /// Sends all bytes of `buf` and gives it back unchanged.
     pub async fn send_all(&mut self, buf: Buf) -> (io::Result<()>, Buf) {
-        send_from(&mut self.tcp, buf, 0).await
+        self.send_from(buf, 0).await
     }
 
-    /// Sends `head`, then `body`. What fits is copied behind the head so that a usual message is one operation and
-    /// one packet; of a longer body the head's spare room is filled first and the rest sent from where it lies.
-    /// Copying at most one buffer (16 KiB, under 1 us) is cheaper than a second operation; an `iovec` would have to
-    /// stay at one address until the kernel reads it, which is after the operation has moved.
-    pub async fn send_parts(&mut self, mut head: Buf, body: Buf) -> (io::Result<()>, Buf, Buf) {
-        let head_bytes = head.len();
-        let joined = head.room().min(body.len());
-        head.vec().extend_from_slice(&body[..joined]);
-        let (mut result, mut head) = send_from(&mut self.tcp, head, 0).await;
-        head.truncate(head_bytes);
-        let mut body = body;
-        if result.is_ok() && joined < body.len() {
-            (result, body) = send_from(&mut self.tcp, body, joined).await;
-        }
-        (result, head, body)
+    /// Sends the bytes of `buf` from `at` on and gives it back unchanged.
+    pub async fn send_from(&mut self, buf: Buf, at: usize) -> (io::Result<()>, Buf) {
+        send_from(&mut self.tcp, buf, at).await
     }
 
     /// Waits until there is something to receive (bytes, end or error) without holding a buffer.

@@ -414,7 +414,8 @@ fn a_value_that_would_split_the_head_is_not_written() {
         [("X", "a\r\nY: b"), ("X", "a\nb"), ("X", "a\0"), ("X Y", "a"), ("X:", "a"), ("", "a")]
     {
         let mut out = b"kept".to_vec();
-        let outcome = write::reply(&mut out, 200).header(name, value.as_bytes()).header("Z", b"z").finish();
+        let outcome =
+            write::reply(&mut out, 200).named(name.as_bytes(), value.as_bytes()).header("Z", b"z").finish();
         assert_eq!((outcome, &out[..]), (Err(UnsafeHeader), &b"kept"[..]), "{name:?} {value:?}");
     }
     for target in ["/a b", "", "/a\r\n"] {

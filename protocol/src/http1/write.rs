@@ -51,26 +51,29 @@ pub fn reply(out: &mut Vec<u8>, status: u16) -> Head<'_> {
 }
 
 impl Head<'_> {
-    pub fn header(mut self, name: &str, value: &[u8]) -> Self {
+    /// The name is this program's own: it is not checked again for every message.
+    pub fn header(mut self, name: &'static str, value: &[u8]) -> Self {
+        debug_assert!(is_name(name.as_bytes()), "a header named {name:?}");
         self.line(name.as_bytes(), value);
         self
     }
 
     /// Nothing at all when there is no value.
-    pub fn header_if(mut self, name: &str, value: Option<&[u8]>) -> Self {
-        if let Some(value) = value {
-            self.line(name.as_bytes(), value);
+    pub fn header_if(self, name: &'static str, value: Option<&[u8]>) -> Self {
+        match value {
+            Some(value) => self.header(name, value),
+            None => self,
         }
-        self
     }
 
     /// For names that are only known at run time, such as `Mcp-Param-Region`.
     pub fn named(mut self, name: &[u8], value: &[u8]) -> Self {
+        self.unsafe_header |= !is_name(name);
         self.line(name, value);
         self
     }
 
-    pub fn number(self, name: &str, value: u64) -> Self {
+    pub fn number(self, name: &'static str, value: u64) -> Self {
         self.out.extend_from_slice(name.as_bytes());
         self.out.extend_from_slice(b": ");
         decimal::append(self.out, value);
@@ -103,15 +106,17 @@ impl Head<'_> {
     }
 
     fn line(&mut self, name: &[u8], value: &[u8]) {
-        let name_plain = !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte));
         // Without an early end, so that it is done a register at a time: nearly all values are plain.
-        let value_plain = value.iter().fold(true, |plain, byte| plain & is_field_byte(*byte));
-        self.unsafe_header |= !(name_plain && value_plain);
+        self.unsafe_header |= !value.iter().fold(true, |plain, byte| plain & is_field_byte(*byte));
         self.out.reserve(name.len() + value.len() + 4);
         for part in [name, b": ", value, b"\r\n"] {
             self.out.extend_from_slice(part);
         }
     }
+}
+
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| is_token_byte(*byte))
 }
 
 /// The whole answer to `Expect: 100-continue`.

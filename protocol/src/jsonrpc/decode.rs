@@ -8,7 +8,7 @@
 use simd_json::{Buffers, Tape};
 
 use super::diagnose::diagnose;
-use super::guard::{Guard, Objection};
+use super::guard::{Guard, Known, Objection};
 use super::members::Members;
 use super::reading::Reading;
 use super::walk::Walk;
@@ -67,20 +67,21 @@ impl Decoder {
         Span { start: text.inner().start, len: text.plain_bytes }.of(&self.scratch)
     }
 
-    /// The member `key` of an object in a body that was accepted, for conditions, defaults and detectors. The object
-    /// is guarded first, as the message was: a repeated key, a case variant of `key`, a NUL in a key are refused.
-    pub fn member(&mut self, body: &[u8], object: Span, key: &str) -> Result<Option<Span>, DecodeFault> {
+    /// The member `wanted` of an object in a body that was accepted, for conditions, defaults and detectors. The object
+    /// is guarded first, as the message was: a repeated key, a case variant of `wanted`, a NUL in a key are refused.
+    pub fn member(&mut self, body: &[u8], object: Span, wanted: &str) -> Result<Option<Span>, DecodeFault> {
         let refuse = |(cause, at): Objection| DecodeFault { cause, at, id: None };
         let mut found = None;
         self.guard.begin();
         for member in Members::of(body, object) {
             let member = member.map_err(|fault| refuse((DecodeCause::SyntaxInvalid, fault.at)))?;
-            self.guard.key(member.key_inner());
-            if member.key_is(body, key) {
+            let key = member.key_inner();
+            self.guard.key(key, memchr::memchr(b'\\', key.of(body)).is_some());
+            if member.key_is(body, wanted) {
                 found = Some(member.value);
             }
         }
-        self.guard.judge(body, &[key]).map_err(refuse)?;
+        self.guard.judge(body, &Known::of(&[wanted])).map_err(refuse)?;
         Ok(found)
     }
 

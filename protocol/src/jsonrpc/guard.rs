@@ -20,32 +20,65 @@ pub(super) type Objection = (DecodeCause, u32);
 #[derive(Default)]
 pub(super) struct Guard {
     keys: Vec<Span>,
+    /// One of them has an escape.
+    escaped: bool,
+}
+
+/// The keys that we read in an object, and which lengths they have: most other keys differ in that already.
+pub(super) struct Known<'k> {
+    keys: &'k [&'k str],
+    /// A bit per length, of which the last stands for all above.
+    lengths: u64,
+}
+
+impl<'k> Known<'k> {
+    pub const fn of(keys: &'k [&'k str]) -> Known<'k> {
+        let mut lengths = 0;
+        let mut index = 0;
+        while index < keys.len() {
+            lengths |= length_bit(keys[index].len());
+            index += 1;
+        }
+        Known { keys, lengths }
+    }
+
+    /// Whether a decoder that folds case would take a key of plain ASCII for one of these, without its being it.
+    fn has_ascii_variant(&self, text: &[u8]) -> bool {
+        self.lengths & length_bit(text.len()) != 0
+            && self.keys.iter().any(|known| is_ascii_variant(text, known.as_bytes()))
+    }
+}
+
+const fn length_bit(length: usize) -> u64 {
+    1 << if length < 63 { length } else { 63 }
 }
 
 impl Guard {
     /// Begins with another object.
     pub fn begin(&mut self) {
         self.keys.clear();
+        self.escaped = false;
     }
 
-    /// Notes a key, given as the bytes between its quotes.
-    pub fn key(&mut self, key: Span) {
+    /// Notes a key, given as the bytes between its quotes, and whether there is an escape among them.
+    #[inline]
+    pub fn key(&mut self, key: Span, escaped: bool) {
         self.keys.push(key);
+        self.escaped |= escaped;
     }
 
     /// Judges the object whose keys were noted, against the keys that we read in it.
-    pub fn judge(&mut self, body: &[u8], known: &[&str]) -> Result<(), Objection> {
-        let mut escaped = false;
+    pub fn judge(&mut self, body: &[u8], known: &Known<'_>) -> Result<(), Objection> {
+        let escaped = self.escaped;
         for key in &self.keys {
             let text = key.of(body);
-            let has_escape = memchr(b'\\', text).is_some();
-            escaped |= has_escape;
+            let has_escape = escaped && memchr(b'\\', text).is_some();
             if has_escape && Unescape::new(text).any(|byte| byte == 0) {
                 return Err((DecodeCause::NulInKey, key.start));
             }
             let varies = match has_escape || !text.is_ascii() {
-                true => known.iter().any(|known| is_variant(text, known.as_bytes())),
-                false => known.iter().any(|known| is_ascii_variant(text, known.as_bytes())),
+                true => known.keys.iter().any(|known| is_variant(text, known.as_bytes())),
+                false => known.has_ascii_variant(text),
             };
             if varies {
                 return Err((DecodeCause::KeyCaseVariant, key.start));

@@ -6,7 +6,7 @@
 
 use simd_json::{Node, StaticNode};
 
-use super::guard::{Guard, Objection};
+use super::guard::{Guard, Known, Objection};
 use super::text::{skip_blanks, trim_blanks};
 use super::walk::{Field, Walk};
 use super::{DecodeCause, DecodeFault, Kind, Message, Text};
@@ -14,8 +14,8 @@ use crate::Span;
 use crate::limits::ID_BYTES_MAX;
 use crate::mcp::{Method, Names, meta};
 
-const TOP_KEYS: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
-const PARAMS_KEYS: &[&str] = &[
+static TOP_KEYS: Known<'static> = Known::of(&["jsonrpc", "id", "method", "params", "result", "error"]);
+static PARAMS_KEYS: Known<'static> = Known::of(&[
     "name",
     "uri",
     "taskId",
@@ -33,8 +33,8 @@ const PARAMS_KEYS: &[&str] = &[
     "requestState",
     "task",
     "_meta",
-];
-const META_KEYS: &[&str] = &[
+]);
+static META_KEYS: Known<'static> = Known::of(&[
     meta::PROTOCOL_VERSION,
     meta::CLIENT_CAPABILITIES,
     meta::CLIENT_INFO,
@@ -42,8 +42,8 @@ const META_KEYS: &[&str] = &[
     meta::SUBSCRIPTION_ID,
     meta::PROGRESS_TOKEN,
     meta::TRACEPARENT,
-];
-const REFERENCE_KEYS: &[&str] = &["type", "name", "uri"];
+]);
+static REFERENCE_KEYS: Known<'static> = Known::of(&["type", "name", "uri"]);
 
 /// One message being read: the facts so far, and what is needed to find more.
 pub(super) struct Reading<'t, 'de> {
@@ -78,7 +78,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(0, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(field.key_raw);
+            self.guard.key(field.key_raw, field.key_escaped);
             match field.key {
                 "jsonrpc" => version = Some(field),
                 "id" if id.is_some() => return Err((DecodeCause::KeyRepeated, field.key_raw.start)),
@@ -92,7 +92,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         }
         let id_outcome = id.map(|id| self.id(id)).transpose();
         self.message.id = id_outcome.as_ref().ok().copied().flatten();
-        self.guard.judge(self.walk.original, TOP_KEYS)?;
+        self.guard.judge(self.walk.original, &TOP_KEYS)?;
         id_outcome?;
         match version {
             Some(version) if self.walk.string(version.node) == Some("2.0") => {}
@@ -140,7 +140,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(field.node, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(field.key_raw);
+            self.guard.key(field.key_raw, field.key_escaped);
             match (field.key, method) {
                 ("_meta", _) => meta = Some(field),
                 ("name", _) if names == Names::Name => self.message.name = self.name(field, "name")?,
@@ -186,7 +186,7 @@ impl<'t, 'de> Reading<'t, 'de> {
                 _ => {}
             }
         }
-        self.guard.judge(self.walk.original, PARAMS_KEYS)?;
+        self.guard.judge(self.walk.original, &PARAMS_KEYS)?;
         if let Some(reference) = reference {
             self.reference(reference)?;
         }
@@ -198,14 +198,14 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(field.node, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(field.key_raw);
+            self.guard.key(field.key_raw, field.key_escaped);
             match field.key {
                 "name" => self.message.reference_name = self.name(field, "ref.name")?,
                 "uri" => self.message.reference_uri = self.name(field, "ref.uri")?,
                 _ => {}
             }
         }
-        self.guard.judge(self.walk.original, REFERENCE_KEYS)
+        self.guard.judge(self.walk.original, &REFERENCE_KEYS)
     }
 
     fn meta(&mut self, field: Field<'de>) -> Result<(), Objection> {
@@ -215,7 +215,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(field.node, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(field.key_raw);
+            self.guard.key(field.key_raw, field.key_escaped);
             match field.key {
                 meta::PROTOCOL_VERSION => {
                     self.message.protocol_version = self.optional_text(field, meta::PROTOCOL_VERSION)?;
@@ -238,7 +238,7 @@ impl<'t, 'de> Reading<'t, 'de> {
                 _ => {}
             }
         }
-        self.guard.judge(self.walk.original, META_KEYS)
+        self.guard.judge(self.walk.original, &META_KEYS)
     }
 
     fn id(&self, field: Field<'de>) -> Result<Span, Objection> {

@@ -26,6 +26,8 @@ pub(super) struct Field<'de> {
     pub key: &'de str,
     /// The key as written, between its quotes.
     pub key_raw: Span,
+    /// It is written with escapes.
+    pub key_escaped: bool,
     /// Index of the value's node.
     pub node: usize,
     /// The value in the original.
@@ -80,7 +82,10 @@ impl<'de> Fields<'_, 'de> {
         let Walk { original, .. } = self.walk;
         let key = self.walk.string(self.next)?;
         let key_at = self.walk.offset(key);
-        let key_end = key_end(original, key_at, key.len())?;
+        let (key_end, key_escaped) = match plain_end(original, key_at, key.len()) {
+            Some(end) => (end, false),
+            None => (string_end(original, key_at)?, true),
+        };
         let colon = skip_blanks(original, key_end + 1);
         if original.get(colon) != Some(&b':') {
             return None;
@@ -102,7 +107,8 @@ impl<'de> Fields<'_, 'de> {
             return None;
         }
         self.next = after;
-        Some(Field { key, key_raw: Span::between(key_at, key_end), node, span: Span::between(start, end) })
+        let (key_raw, span) = (Span::between(key_at, key_end), Span::between(start, end));
+        Some(Field { key, key_raw, key_escaped, node, span })
     }
 }
 
@@ -120,14 +126,12 @@ impl<'de> Iterator for Fields<'_, 'de> {
     }
 }
 
-/// The closing quote of a key that begins at `at` and says `plain_bytes` bytes. Most keys hold no escape, and then
-/// it is right there.
+/// The closing quote of a key that begins at `at`, says `plain_bytes` bytes and holds no escape, as most do not.
 #[inline]
-fn key_end(original: &[u8], at: usize, plain_bytes: usize) -> Option<usize> {
+fn plain_end(original: &[u8], at: usize, plain_bytes: usize) -> Option<usize> {
     let end = at.checked_add(plain_bytes)?;
     let plain = original.get(at..end)?;
-    if original.get(end) == Some(&b'"') && memchr::memchr(b'\\', plain).is_none() {
-        return Some(end);
-    }
-    string_end(original, at)
+    // Keys are short: looking at all of their bytes is cheaper than setting up a search.
+    let escaped = plain.iter().fold(false, |escaped, byte| escaped | (*byte == b'\\'));
+    (!escaped && original.get(end) == Some(&b'"')).then_some(end)
 }

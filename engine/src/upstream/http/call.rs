@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use strait_protocol::mcp::{Method, Names};
 
+use super::outgoing::Outgoing;
 use super::post::Post;
 use super::reply::HttpReply;
 use super::{ask_era, session};
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
-use crate::io::buffer::Buf;
 use crate::io::clock::Waited;
 use crate::upstream::dialect::{self, Channel};
 use crate::upstream::{Era, Order, Upstream, UpstreamFault, handshake};
@@ -81,9 +81,9 @@ async fn once(
     };
     let replica = session.as_ref().map_or_else(|| upstream.http.next_turn(endpoints.len()), |s| s.replica);
     let id = upstream.next_id();
-    let mut body = Buf::with_capacity(order.body.len() + BODY_ROOM);
+    let mut request = Outgoing::with_room(order.body.len() + BODY_ROOM);
     let channel = if era == Era::Legacy { Channel::Shared } else { Channel::Own };
-    dialect::request(core, order, era, channel, id, &mut body)?;
+    dialect::request(core, order, era, channel, id, request.body())?;
     let mut said = Vec::new();
     let post = Post {
         id: order.message.id.map(|_| id),
@@ -93,7 +93,7 @@ async fn once(
         client_fd: order.client_fd,
         ..Post::new(upstream, order.message.method, era)
     };
-    let mut reply = post.send(core, endpoints, replica, body).await?;
+    let mut reply = post.send(core, endpoints, replica, request).await?;
     reply.waited_before(waited.ns);
     reply.look_at_refusal(core).await?;
     Ok(reply)
@@ -126,8 +126,8 @@ pub async fn probe(
     let mut fault = UpstreamFault::Unreachable("it has no endpoint".to_owned());
     for replica in 0..endpoints.len() {
         let post = Post { id: Some(id), ..Post::new(upstream, Method::ServerDiscover, Era::Modern) };
-        let body = Buf::from(handshake::discover(id).as_slice());
-        match post.send(core, endpoints, replica, body).await {
+        let request = Outgoing::from(handshake::discover(id).as_slice());
+        match post.send(core, endpoints, replica, request).await {
             Ok(mut reply) => {
                 let status = reply.status();
                 if matches!(status, 401 | 403 | 407 | 500..) {

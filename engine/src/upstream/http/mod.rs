@@ -6,6 +6,7 @@
 
 mod call;
 mod large;
+mod outgoing;
 mod pool;
 mod post;
 mod reply;
@@ -29,6 +30,8 @@ pub struct State {
     sessions: RefCell<HashMap<u64, session::Session>>,
     /// The replica whose turn it is.
     turn: Cell<usize>,
+    /// The last reply was larger than a usual buffer: the next one is received into a larger one.
+    replies_are_large: Cell<bool>,
 }
 
 impl State {

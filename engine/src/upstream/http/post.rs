@@ -8,12 +8,13 @@ use std::time::Instant;
 use strait_protocol::http1::{RequestHead, parse_reply, worth_parsing, write};
 use strait_protocol::mcp::{Method, Revision, header};
 
+use super::outgoing::Outgoing;
 use super::pool::{self, Line};
 use super::reply::{HttpReply, Reading};
 use super::session::Session;
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
-use crate::io::buffer::Buf;
+use crate::io::buffer::{BUFFER_BYTES, Buf, LARGE_BYTES};
 use crate::io::clock::Waited;
 use crate::io::watch::{Cause, Watch};
 use crate::upstream::{Era, Upstream, UpstreamFault};
@@ -38,30 +39,31 @@ impl<'a> Post<'a> {
         Post { upstream, method, era, id: None, name: None, session: None, head: None, client_fd: None }
     }
 
-    /// Sends `body` and reads the head of the answer.
+    /// Sends the request's body under a head of our own and reads the head of the answer.
     pub async fn send(
         &self,
         core: &Rc<Core>,
         endpoints: &[HttpEndpoint],
         replica: usize,
-        body: Buf,
+        mut request: Outgoing,
     ) -> Result<HttpReply, UpstreamFault> {
         let endpoint = endpoints
             .get(replica)
             .ok_or_else(|| UpstreamFault::Unreachable("it has no endpoint".to_owned()))?;
-        let mut head = Buf::new();
-        self.write_head(endpoint, body.len(), &mut head)?;
+        {
+            let head = &mut core.scratch.borrow_mut().text;
+            head.clear();
+            self.write_head(endpoint, request.body_bytes(), head)?;
+            request.put_head(head);
+        }
         let began_ms = core.clock.coarse_ms();
         let timeouts = self.upstream.timeouts;
-        let mut body = body;
         let asked = Instant::now();
         let mut line = pool::line(core, self.upstream, endpoint, replica).await?;
         loop {
             let reused = line.reused;
             let watch = self.watch(core, began_ms + u64::from(timeouts.first_byte_ms), &line);
-            let (sent, head_back, body_back) = line.stream.send_parts(head, body).await;
-            (head, body) = (head_back, body_back);
-            if let Err(error) = sent {
+            if let Err(error) = request.send(&mut line.stream).await {
                 self.check(&watch, timeouts.first_byte_ms)?;
                 if !reused {
                     return Err(UpstreamFault::Send(pool::plain(&error)));
@@ -110,7 +112,8 @@ impl<'a> Post<'a> {
         replica: usize,
         asked: Instant,
     ) -> Result<HttpReply, UpstreamFault> {
-        let mut buf = Buf::new();
+        let room = if self.upstream.http.replies_are_large.get() { LARGE_BYTES } else { BUFFER_BYTES };
+        let mut buf = Buf::with_capacity(room);
         let mut seen = 0;
         let mut waited = Waited::default();
         loop {
@@ -150,9 +153,8 @@ impl<'a> Post<'a> {
         &self,
         endpoint: &HttpEndpoint,
         body_bytes: usize,
-        out: &mut Buf,
+        out: &mut Vec<u8>,
     ) -> Result<(), UpstreamFault> {
-        let out = out.vec();
         let mut named = Vec::new();
         let mut head = write::request(out, b"POST", endpoint.path.as_bytes())
             .header("Host", endpoint.host.as_bytes())

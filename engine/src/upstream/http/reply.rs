@@ -15,11 +15,12 @@ use strait_protocol::sse;
 
 use super::call::Objection;
 use super::large::Large;
+use super::outgoing::Outgoing;
 use super::pool;
 use super::post::Post;
 use super::session::Session;
 use crate::core::Core;
-use crate::io::buffer::Buf;
+use crate::io::buffer::{BUFFER_BYTES, Buf};
 use crate::io::clock::Waited;
 use crate::io::runtime;
 use crate::io::tcp::Stream;
@@ -281,10 +282,12 @@ impl Reading {
             return Err(UpstreamFault::NotMcp(format!("HTTP {} without JSON", self.status)));
         }
         let wire = self.wire.as_mut().ok_or(UpstreamFault::Closed { after_bytes: true })?;
-        if let Some(left) = wire.body.left()
-            && wire.buf.len() - wire.at == usize::try_from(left).unwrap_or(usize::MAX)
-            && left > 0
-        {
+        let length = wire.body.left().and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+        if (1..=REPLY_WINDOW_BYTES).contains(&length) {
+            wire.fill_to(wire.at + length).await?;
+            wire.upstream.http.replies_are_large.set(wire.buf.len() > BUFFER_BYTES);
+        }
+        if wire.buf.len() - wire.at == length {
             // All of it is here, unframed: it is used where it lies.
             let envelope = scan(&mut self.scanner, wire.buf.get(wire.at..).unwrap_or_default())?;
             let (bytes, from) = (std::mem::take(&mut wire.buf), wire.at);
@@ -373,6 +376,7 @@ impl Reading {
     fn decline(&mut self, core: &Rc<Core>, whole: &Whole) {
         let (Some(wire), Some(id)) = (&self.wire, whole.envelope.id) else { return };
         let answer = crate::upstream::decline(whole.bytes(), id, whole.envelope.method_known);
+        let answer = Outgoing::from(&answer[..]);
         let (core, upstream, session) = (core.clone(), wire.upstream.clone(), self.session.clone());
         let replica = wire.replica;
         let declining = self.declining.get_or_insert_default().clone();
@@ -459,20 +463,36 @@ impl Wire {
             if self.buf.room() == 0 {
                 self.buf.reserve(self.buf.len().max(1));
             }
-            let receive = self.stream.recv(std::mem::take(&mut self.buf));
-            let (received, buf) = self.waited.on(receive).await;
-            self.buf = buf;
-            match received {
-                Ok(0) if self.body.may_end_here() => return Ok(None),
-                Ok(0) | Err(_) => {
-                    return Err(match (self.watch.fired(), self.watch.cause()) {
-                        (true, Cause::Deadline) => UpstreamFault::CallTimeout { ms: self.call_ms },
-                        (true, Cause::ClientGone) => UpstreamFault::ClientGone,
-                        (false, _) => UpstreamFault::Closed { after_bytes: true },
-                    });
-                }
-                Ok(_) => {}
+            if !self.receive().await? {
+                return Ok(None);
             }
+        }
+    }
+
+    /// Receives until the buffer holds so many bytes.
+    async fn fill_to(&mut self, bytes: usize) -> Result<(), UpstreamFault> {
+        while self.buf.len() < bytes {
+            self.buf.reserve(bytes - self.buf.len());
+            if !self.receive().await? {
+                return Err(UpstreamFault::Closed { after_bytes: true });
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives behind what is there; `false` at the end of the stream, when the body may end there.
+    async fn receive(&mut self) -> Result<bool, UpstreamFault> {
+        let receive = self.stream.recv(std::mem::take(&mut self.buf));
+        let (received, buf) = self.waited.on(receive).await;
+        self.buf = buf;
+        match received {
+            Ok(0) if self.body.may_end_here() => Ok(false),
+            Ok(0) | Err(_) => Err(match (self.watch.fired(), self.watch.cause()) {
+                (true, Cause::Deadline) => UpstreamFault::CallTimeout { ms: self.call_ms },
+                (true, Cause::ClientGone) => UpstreamFault::ClientGone,
+                (false, _) => UpstreamFault::Closed { after_bytes: true },
+            }),
+            Ok(_) => Ok(true),
         }
     }
 

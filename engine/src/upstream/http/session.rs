@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use strait_protocol::mcp::{Method, Revision};
 
+use super::outgoing::Outgoing;
 use super::post::Post;
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
-use crate::io::buffer::Buf;
 use crate::limits::UPSTREAM_SESSIONS_MAX;
 use crate::upstream::handshake;
 use crate::upstream::{Era, Upstream, UpstreamFault};
@@ -62,8 +62,8 @@ async fn open(
     let replica = upstream.http.next_turn(endpoints.len());
     let id = upstream.next_id();
     let initialize = Post { id: Some(id), ..Post::new(upstream, Method::Initialize, Era::Legacy) };
-    let body = Buf::from(handshake::initialize(id).as_bytes());
-    let mut reply = initialize.send(core, endpoints, replica, body).await?;
+    let request = Outgoing::from(handshake::initialize(id).as_bytes());
+    let mut reply = initialize.send(core, endpoints, replica, request).await?;
     let answer = reply.whole(core).await?;
     let revision = handshake::negotiated(answer.bytes(), &answer.envelope)?;
     upstream.instructions.replace(handshake::instructions(answer.bytes(), &answer.envelope));
@@ -73,7 +73,7 @@ async fn open(
         ..Post::new(upstream, Method::NotifyInitialized, Era::Legacy)
     };
     let told =
-        initialized.send(core, endpoints, replica, Buf::from(handshake::INITIALIZED.as_bytes())).await?;
+        initialized.send(core, endpoints, replica, Outgoing::from(handshake::INITIALIZED.as_bytes())).await?;
     match told.status() {
         200..=299 => Ok(session),
         status => Err(UpstreamFault::Handshake(format!(
