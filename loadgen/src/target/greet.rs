@@ -210,7 +210,7 @@ impl Wire {
         let mut head = write::request(&mut bytes, b"POST", target.path.as_bytes())
             .header("Host", target.authority.as_bytes());
         for (name, value) in target.headers() {
-            head = head.header(name, value);
+            head = head.named(name.as_bytes(), value);
         }
         head = head
             .header("Content-Type", b"application/json")
