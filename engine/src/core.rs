@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use strait_policy::RoleSet;
 use strait_protocol::jsonrpc::{Decoder, Splices};
@@ -173,7 +172,7 @@ impl Core {
         let caps = Caps::configured(parts.edition.snapshot.rules()).within(&parts.room, parts.workers);
         let upstreams = Upstreams::default();
         let adopted = Adopted::new(&parts.edition, upstreams.adopt(&parts.edition));
-        parts.figures.edition.store(parts.edition.serial, Ordering::Release);
+        parts.figures.serves(&parts.edition);
         Rc::new(Core {
             id: parts.id,
             workers: parts.workers,
@@ -226,7 +225,7 @@ impl Core {
         self.caps.set(Caps::configured(rules).within(&self.room, self.workers));
         let upstreams = self.upstreams.adopt(edition);
         self.adopted.replace(Adopted::new(edition, upstreams));
-        self.figures.edition.store(edition.serial, Ordering::Release);
+        self.figures.serves(edition);
         self.report(Event::Adopted { worker: self.id });
     }
 

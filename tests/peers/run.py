@@ -466,6 +466,30 @@ def access_log_tells_all(running: Running, made: list[Trial]):
     return f"{sum(wanted.values())} calls"
 
 
+def figures_agree(running: Running):
+    """An independent parser reads `/metrics`, and what it reads is what the access log tells."""
+    def scrape() -> dict:
+        url = f"http://127.0.0.1:{running.admin}/metrics"
+        done = subprocess.run([PYTHON, str(HERE / "clients/scrape.py"), url], capture_output=True, text=True, timeout=30)
+        expect(done.returncode == 0, f"the scrape does not parse: {done.stderr[-2000:]}")
+        return json.loads(done.stdout)
+
+    first = scrape()
+    # Refusals that nobody's body was read for have no method in either.
+    lines = [line for line in running.access() if line.get("method") == "tools/call"]
+    wanted = collections.Counter("refused" if "refused" in line else "answered" for line in lines)
+    calls = {outcome: count for (name, labels, count) in first["samples"] if name == "strait_requests_total"
+             for outcome in [labels["outcome"]] if labels["method"] == "tools_call"}
+    same(calls["ok"] + calls["error"], wanted["answered"], "calls answered")
+    same(sum(calls.values()), wanted.total(), "calls")
+    second = scrape()
+    before = {(name, json.dumps(labels, sort_keys=True)): value for name, labels, value in first["samples"]}
+    for name, labels, value in second["samples"]:
+        if first["kinds"].get(name.removesuffix("_total")) == "counter" or name.endswith(("_bucket", "_count")):
+            expect(value >= before.get((name, json.dumps(labels, sort_keys=True)), 0), f"{name}{labels} fell to {value}")
+    return f"{len(first['samples'])} series"
+
+
 def other_worker_owns(running: Running):
     """Forced, the first worker accepts every connection and the second owns every session."""
     by = {method: {line["worker"] for line in running.access() if line.get("method") == method} for method in ("initialize", "server/discover")}
@@ -517,6 +541,7 @@ def try_gateway(tally: Tally, strait: str, gateway: Gateway, work: pathlib.Path,
             check(f"{trial.client.name} {trial.mode}, {trial.key} at {trial.server}", lambda: trial.judge(trial.start(running)))
         check("all clients at once", lambda: all_at_once(running))
         check("the access log tells of every call", lambda: access_log_tells_all(running, trials + at_once))
+        check("/metrics parses and agrees with the access log", lambda: figures_agree(running))
         if "--force-wrong-worker" in gateway.options:
             check("the other worker owns the sessions", lambda: other_worker_owns(running))
         check("a child's environment is clean", lambda: child_environment_is_clean(running))

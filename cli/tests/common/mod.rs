@@ -1,6 +1,8 @@
 //! Running the binary in a folder of the test's own.
 #![allow(dead_code)] // each test program uses a part
 
+pub mod gateway;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

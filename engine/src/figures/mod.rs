@@ -14,8 +14,9 @@ pub mod labels;
 pub mod reasons;
 pub mod upstreams;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::edition::Edition;
 use crate::exchange::record::PHASES;
 use cell::{Counter, Gauge};
 use histogram::Histogram;
@@ -66,6 +67,15 @@ pub struct WorkerFigures {
 impl WorkerFigures {
     pub fn requests(&self, method: MethodClass, outcome: Outcome) -> &Counter {
         &self.requests[method as usize][outcome as usize]
+    }
+
+    /// By the worker whose figures these are: from now on it serves from `edition`, whose upstreams are shown from the
+    /// start, with nothing counted.
+    pub(crate) fn serves(&self, edition: &Edition) {
+        for wiring in edition.wirings().iter() {
+            self.upstreams.at(wiring.place);
+        }
+        self.edition.store(edition.serial, Ordering::Release);
     }
 
     /// Of an upstream; by the worker whose figures these are.
