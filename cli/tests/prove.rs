@@ -32,6 +32,9 @@ fn facts(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}\n{}", ran.stdout, ran.stderr))
 }
 
+/// A status and a body; nothing closes the connection.
+type Answer = Option<(u16, Value)>;
+
 /// Answers every request with what `answer` makes of its message and its number; the connection closes
 /// when that is nothing.
 struct Scripted {
@@ -40,7 +43,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    fn start(answer: impl Fn(&Value, u64) -> Option<(u16, Value)> + Send + Sync + 'static) -> Scripted {
+    fn start(answer: impl Fn(&Value, u64) -> Answer + Send + Sync + 'static) -> Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (answer, calls) = (Arc::new(answer), Arc::new(AtomicU64::new(0)));
@@ -60,7 +63,7 @@ impl Scripted {
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &dyn Fn(&Value, u64) -> Option<(u16, Value)>, calls: &AtomicU64) {
+fn serve(mut stream: TcpStream, answer: &dyn Fn(&Value, u64) -> Answer, calls: &AtomicU64) {
     let mut input = Vec::new();
     let mut piece = [0; 4096];
     loop {
@@ -89,7 +92,7 @@ fn serve(mut stream: TcpStream, answer: &dyn Fn(&Value, u64) -> Option<(u16, Val
 }
 
 /// A modern server with one tool; what a call is answered with is `call`'s to say.
-fn modern(message: &Value, call: impl FnOnce(&Value) -> Option<(u16, Value)>) -> Option<(u16, Value)> {
+fn modern(message: &Value, call: impl FnOnce(&Value) -> Answer) -> Answer {
     let result = match message["method"].as_str().unwrap() {
         "server/discover" => {
             json!({ "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } })
@@ -102,7 +105,7 @@ fn modern(message: &Value, call: impl FnOnce(&Value) -> Option<(u16, Value)>) ->
     Some((200, json!({ "jsonrpc": "2.0", "id": message["id"], "result": result })))
 }
 
-fn right(message: &Value) -> Option<(u16, Value)> {
+fn right(message: &Value) -> Answer {
     let result = json!({ "resultType": "complete", "content": [{ "type": "text", "text": "x" }] });
     Some((200, json!({ "jsonrpc": "2.0", "id": message["id"], "result": result })))
 }

@@ -14,7 +14,7 @@ use strait_loadgen::proof::meet::{Ask, Unmet};
 use strait_loadgen::proof::result::{Context, Proof};
 use strait_loadgen::proof::samples::{Layer, Samples};
 use strait_loadgen::proof::verdict::Verdict;
-use strait_loadgen::proof::{Order, Unproved, prove, prove_self, raw};
+use strait_loadgen::proof::{Order, Unproved, prove, prove_floor, prove_self, raw};
 use strait_loadgen::target::{EraChoice, Secret, Target, Unreached};
 use strait_loadgen::words;
 
@@ -29,7 +29,7 @@ const SLOTS_MAX: u32 = 10_000_000;
 
 #[derive(clap::Args)]
 #[command(
-    group(ArgGroup::new("what").required(true).args(["direct", "self_test", "replay"])),
+    group(ArgGroup::new("what").required(true).args(["direct", "self_test", "floor", "replay"])),
     after_help = "Each slot sends the same request straight to the server, straight to it once more, and through the \
                   gateway, in random order. PASS (exit 0) needs a quiet null arm, FAIL (1) a lower bound over the \
                   limit; all else is INCONCLUSIVE (3) and says what would settle it. docs/PROOF.md has the rule."
@@ -101,6 +101,9 @@ pub struct Prove {
     /// Put 200 us into one of three equal arms, and see whether this tool finds them.
     #[arg(long)]
     self_test: bool,
+    /// Tell the smallest limits that this host could prove.
+    #[arg(long, conflicts_with = "max_added")]
+    floor: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -112,6 +115,11 @@ enum Era {
 
 impl Prove {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
+        if self.floor {
+            let floor = prove_floor(&self.order()?, interruption()?).map_err(failed)?;
+            output.facts(&floor.to_json(), || floor.to_text());
+            return Ok(());
+        }
         let (context, samples) = match &self.replay {
             Some(file) => self.replayed(file)?,
             None => self.measured()?,
@@ -144,29 +152,27 @@ impl Prove {
     }
 
     fn measured(&self) -> Result<(Context, Samples), Failure> {
+        let order = self.order()?;
+        let done = match self.self_test {
+            true => prove_self(&order, interruption()?),
+            false => prove(&self.ask()?, &order, interruption()?),
+        };
+        done.map_err(failed)
+    }
+
+    fn order(&self) -> Result<Order, Failure> {
         load::pin(&self.cores).map_err(|error| {
             Failure::new(Code::Unfit, format!("cannot run on cores {:?}: {error}", self.cores))
         })?;
         let slots = self.slots.map(|slots| slots as usize);
-        let order = Order {
+        Ok(Order {
             limits: self.max_added.clone(),
             slots: slots.unwrap_or(if self.self_test { SLOTS_SELF_TEST } else { SLOTS }),
             seed: self.seed,
             busy_poll: self.busy_poll,
             account: self.account()?,
             command: command(),
-        };
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::flag::register(signal, stop.clone())
-                .map_err(|error| Failure::bug(format!("cannot watch for signals: {error}")))?;
-        }
-        let go_on = |_| !stop.load(Ordering::Relaxed);
-        let done = match self.self_test {
-            true => prove_self(&order, go_on),
-            false => prove(&self.ask()?, &order, go_on),
-        };
-        done.map_err(failed)
+        })
     }
 
     fn ask(&self) -> Result<Ask, Failure> {
@@ -213,6 +219,16 @@ impl Prove {
             None => Some(Account::Processes(self.gateway_pid.clone())),
         })
     }
+}
+
+/// Asked before every slot: no, once Ctrl-C was pressed.
+fn interruption() -> Result<impl FnMut(usize) -> bool + Send, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone())
+            .map_err(|error| Failure::bug(format!("cannot watch for signals: {error}")))?;
+    }
+    Ok(move |_| !stop.load(Ordering::Relaxed))
 }
 
 /// As it was typed, ready to be typed again, but for what may be a credential.

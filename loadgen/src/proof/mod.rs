@@ -9,7 +9,8 @@
 //! what remains; [`estimates`] computes, with intervals by [`bootstrap`], [`verdict`] judges; [`result`]
 //! is everything together, which [`raw`] keeps on disk in a form it can be recomputed from. [`meet`] greets
 //! both ends first, [`cpu`] and [`environment`] look at the gateway and the host, [`self_test`] puts a known
-//! delay in and looks whether it is found; [`prove`](fn@prove) is the whole. The rule in prose, with examples, is docs/PROOF.md.
+//! delay in and looks whether it is found; [`floor`] asks what this host
+//! can tell at all; [`prove`](fn@prove) is the whole. The rule in prose, with examples, is docs/PROOF.md.
 //!
 //! Invariants: no sample is dropped without being counted. The verdict is a function of the recorded data
 //! alone. Whoever wants a PASS has to bring a quiet null arm.
@@ -18,6 +19,7 @@ pub mod bootstrap;
 pub mod cpu;
 pub mod environment;
 pub mod estimates;
+pub mod floor;
 mod json;
 pub mod limit;
 pub mod meet;
@@ -35,4 +37,4 @@ mod text;
 pub mod verdict;
 pub mod wire;
 
-pub use prove::{Order, Unproved, prove, self_test as prove_self};
+pub use prove::{Order, Unproved, floor as prove_floor, prove, self_test as prove_self};

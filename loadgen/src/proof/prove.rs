@@ -6,16 +6,17 @@ use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
 use super::cpu::{Account, Cpu};
 use super::environment::{Environment, Look};
+use super::floor::{Floor, Habits};
 use super::limit::Limit;
 use super::meet::{Ask, Met, Unmet};
-use super::result::{Context, Purpose};
+use super::result::{Context, Proof, Purpose};
 use super::run::{Arms, Ended, run};
 use super::samples::{Fault, Samples};
 use super::schedule::{Arm, Schedule};
 use super::self_test::{self, Relay};
 use super::wire::Sockets;
 use crate::echo;
-use crate::target::{EraChoice, Secret, Target};
+use crate::target::{EraChoice, Secret, Target, TargetFault};
 
 /// What is to be proved, and how.
 #[derive(Clone, Debug)]
@@ -94,27 +95,16 @@ pub fn self_test(
 }
 
 fn find_delay(order: &Order, watch: impl FnMut(usize) -> bool) -> Result<(Context, Samples), Unproved> {
-    let echo =
-        echo::Running::start(echo::Options::new(([127, 0, 0, 1], 0).into())).map_err(Unproved::Machine)?;
+    let echo = start_echo()?;
     let relay = Relay::start(echo.address()).map_err(Unproved::Machine)?;
     let url = format!("http://{}/mcp", relay.address);
     let held = |hold: Duration| {
-        let nothing = |fault: crate::target::TargetFault| Unproved::Unmet(Unmet::Nothing(fault.to_string()));
         let mut target = Target::parse(&url).map_err(nothing)?;
         let value = format!("{:03}", hold.as_micros());
         target.header(self_test::HEADER, Secret::new(value)).map_err(nothing)?;
         Ok(target)
     };
-    let ask = Ask {
-        direct: held(self_test::HOLD)?,
-        through: held(self_test::HOLD + self_test::INSERTED)?,
-        era: EraChoice::Modern,
-        tool: None,
-        through_tool: None,
-        arguments: None,
-        size: 0,
-        timeout: Duration::from_secs(5),
-    };
+    let ask = own(held(self_test::HOLD)?, held(self_test::HOLD + self_test::INSERTED)?);
     let Met { ends, call } = ask.meet().map_err(Unproved::Unmet)?;
     let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
     let (samples, environment) = measure(&mut sockets, &ask, order, watch)?;
@@ -122,6 +112,41 @@ fn find_delay(order: &Order, watch: impl FnMut(usize) -> bool) -> Result<(Contex
     let inserted_ns = u64::try_from(self_test::INSERTED.as_nanos()).unwrap_or(u64::MAX);
     let purpose = Purpose::SelfTest { inserted_ns, clocked_ns: relay.stop() };
     Ok((Context { purpose, call, ..context(&ask, order, environment) }, samples))
+}
+
+/// Measures this host: three direct arms, and nothing to be proved.
+pub fn floor(order: &Order, watch: impl FnMut(usize) -> bool) -> Result<Floor, Unproved> {
+    let habits = Habits::watch();
+    let echo = start_echo()?;
+    let target = Target::parse(&echo.url()).map_err(nothing)?;
+    let ask = own(target.clone(), target);
+    let Met { ends, call } = ask.meet().map_err(Unproved::Unmet)?;
+    let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
+    let (samples, environment) = measure(&mut sockets, &ask, order, watch)?;
+    let context = Context { call, ..context(&ask, order, environment) };
+    Ok(Floor::of(Proof::of(context, &samples), habits))
+}
+
+fn start_echo() -> Result<echo::Running, Unproved> {
+    echo::Running::start(echo::Options::new(([127, 0, 0, 1], 0).into())).map_err(Unproved::Machine)
+}
+
+fn nothing(fault: TargetFault) -> Unproved {
+    Unproved::Unmet(Unmet::Nothing(fault.to_string()))
+}
+
+/// What is asked of ends of our own.
+fn own(direct: Target, through: Target) -> Ask {
+    Ask {
+        direct,
+        through,
+        era: EraChoice::Modern,
+        tool: None,
+        through_tool: None,
+        arguments: None,
+        size: 0,
+        timeout: Duration::from_secs(5),
+    }
 }
 
 fn measure(
