@@ -219,14 +219,17 @@ impl Core {
         held_bytes().saturating_add(bytes) > self.caps.get().bytes
     }
 
-    /// Serves from another edition from the next exchange on.
+    /// Serves from another edition from the next exchange on. Nothing here grows with the table: views are
+    /// worked out again by the exchanges that need them, and memory is given back by control.
     pub fn adopt(&self, edition: &Edition) {
+        let began_ns = self.clock.now_ns();
         let rules = edition.snapshot.rules();
         self.caps.set(Caps::configured(rules).within(&self.room, self.workers));
         let upstreams = self.upstreams.adopt(edition);
         self.adopted.replace(Adopted::new(edition, upstreams));
         self.figures.serves(edition);
-        self.report(Event::Adopted { worker: self.id });
+        let pause_ns = self.clock.now_ns().saturating_sub(began_ns);
+        self.report(Event::Adopted { worker: self.id, pause_ns });
     }
 
     /// Which worker owns what hashes to `key`: stdio children, and nothing of the hot path.

@@ -126,7 +126,8 @@ pub enum Event {
     /// A line a stdio child wrote to stderr.
     ChildLog { upstream: UpstreamId, line: String },
     /// A worker has begun to serve from an edition; [`WorkerFigures::edition`] says the same and is never lost.
-    Adopted { worker: usize },
+    /// `pause_ns`: for how long it did nothing else.
+    Adopted { worker: usize, pause_ns: u64 },
     /// Something an operator should read.
     Notice { level: Level, text: String },
     /// The worker ended; `Err` when it was not asked to.

@@ -126,7 +126,7 @@ fn a_thousand_swaps_under_load() {
     );
 
     let (done, sent, late_us) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    let mut adopting_us = Vec::new();
+    let (mut adopting_us, mut pause_us) = (Vec::new(), Vec::new());
     let (first_kib, mut faults) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..CLIENTS)
             .map(|number| {
@@ -161,24 +161,28 @@ fn a_thousand_swaps_under_load() {
         }
     }
     for line in process.log().lines() {
-        let after = line.split("in use by every worker after ").nth(1);
-        adopting_us.extend(after.and_then(|text| text.split(' ').next()?.parse::<u64>().ok()));
+        let number = |mark: &str| line.split(mark).nth(1)?.split(' ').next()?.parse::<u64>().ok();
+        adopting_us.extend(number("in use by every worker after "));
+        pause_us.extend(number("none stood still for more than "));
     }
-    adopting_us.sort_unstable();
-    let at = |share: f64| {
-        adopting_us.get((adopting_us.len() as f64 * share) as usize).copied().unwrap_or_default()
+    let at = |all: &mut Vec<u64>, share: f64| {
+        all.sort_unstable();
+        all.get((all.len() as f64 * share) as usize).copied().unwrap_or_default()
     };
     let growth = (last_kib as f64 / first_kib as f64 - 1.0) * 100.0;
     wait_for("the old tables to be freed", || process.ready()["snapshots"] == 1);
     println!(
         "{swaps} swaps in {seconds} s; {} requests, {} failed; {STREAMS} streams, {} broken; resident {first_kib} -> \
-         {last_kib} KiB ({growth:+.1} %); slowest answer {} ms; adopted by all workers after {} us (median), {} us (p99)",
+         {last_kib} KiB ({growth:+.1} %); slowest answer {} ms; adopted by all workers after {} us (median), {} us (p99); a \
+         worker stood still for {} us (median), {} us (p99)",
         sent.load(Ordering::SeqCst),
         faults.len(),
         broken.len(),
         late_us.load(Ordering::SeqCst) / 1_000,
-        at(0.5),
-        at(0.99),
+        at(&mut adopting_us, 0.5),
+        at(&mut adopting_us, 0.99),
+        at(&mut pause_us, 0.5),
+        at(&mut pause_us, 0.99),
     );
     faults.truncate(5);
     broken.truncate(5);

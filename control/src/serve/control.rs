@@ -179,7 +179,7 @@ impl Control {
         match event {
             Event::Learned { upstream, outcome } => self.learned(upstream, outcome),
             Event::ChildLog { upstream, line } => log::of_child(self.name(upstream), &line),
-            Event::Adopted { .. } => self.adopted(),
+            Event::Adopted { pause_ns, .. } => self.adopted(pause_ns),
             Event::Notice { level, text } => log::at(level, &text),
             Event::Stopped { worker, outcome } => {
                 self.running -= 1;

@@ -53,6 +53,8 @@ struct Adopting {
     serial: u64,
     what: String,
     began: Began,
+    /// The longest that a worker stood still for it.
+    pause_ns: u64,
     by: Option<Instant>,
 }
 
@@ -291,6 +293,7 @@ impl Control {
             serial: self.edition.serial,
             what,
             began: Began::now(),
+            pause_ns: 0,
             by: Some(Instant::now() + ADOPT_WITHIN),
         });
     }
@@ -307,12 +310,17 @@ impl Control {
         self.reload.refused.push((group, shown(refused)));
     }
 
-    /// A worker has adopted an edition.
-    pub fn adopted(&mut self) {
-        let Some(adopting) = &self.reload.adopting else { return };
+    /// A worker has adopted an edition, and stood still for so long.
+    pub fn adopted(&mut self, pause_ns: u64) {
+        let Some(adopting) = &mut self.reload.adopting else { return };
+        adopting.pause_ns = adopting.pause_ns.max(pause_ns);
         if self.handle.behind(adopting.serial).is_empty() {
-            let us = adopting.began.elapsed().as_micros();
-            log::info(format!("{}: in use by every worker after {us} us", adopting.what));
+            log::info(format!(
+                "{}: in use by every worker after {} us; none stood still for more than {} us",
+                adopting.what,
+                adopting.began.elapsed().as_micros(),
+                adopting.pause_ns.div_ceil(1_000)
+            ));
             self.reload.adopting = None;
             self.free();
             self.show();
@@ -321,7 +329,7 @@ impl Control {
 
     /// Some worker still serves from an older edition: it is stalled, and serves nobody either.
     pub fn tell_who_is_behind(&mut self) {
-        self.adopted();
+        self.adopted(0);
         let Some(adopting) = &mut self.reload.adopting else { return };
         adopting.by = None;
         let behind: Vec<String> =
