@@ -73,6 +73,8 @@ fn every_cause_of_failure_is_counted_apart() {
     let server = Scripted::start(&script);
     let mut options = options(&server.url(), Loop::Closed, Length::Requests(script.len() as u64 + 1));
     (options.connections, options.timeout_ns) = (1, 300 * MS);
+    // Given ones are not tried out: the first act is for the first measured call.
+    options.arguments = Some("{}".to_owned());
     let report = run(&options);
     server.join();
     let count = |cause: Cause| report.record.causes[cause.index()];
@@ -105,11 +107,25 @@ fn every_cause_of_failure_is_counted_apart() {
 fn a_target_that_goes_away_is_a_failure_to_connect() {
     let server = Scripted::start(&[Act::Answer]);
     let mut options = options(&server.url(), Loop::Closed, Length::Requests(20));
-    options.connections = 1;
+    (options.connections, options.arguments) = (1, Some("{}".to_owned()));
     let report = run(&options);
     server.join();
     assert_eq!(report.record.succeeded(), 1);
     assert!(report.record.causes[Cause::Connect.index()] >= 18, "{:?}", report.record.causes);
+}
+
+/// A server's schema did not say that its tool fails for whatever is made up.
+#[test]
+fn a_tool_that_fails_for_made_up_arguments_is_left_out_by_name() {
+    let server = Scripted::start(&[Act::IsError]);
+    let mut options = options(&server.url(), Loop::Closed, Length::Requests(1));
+    options.connections = 1;
+    // The only tool there is stays, whatever it says to made-up arguments.
+    assert_eq!(run(&options).shares.len(), 1);
+    let server = echo(|o| (o.errors, o.seed, o.tools) = (0.5, 4, 8));
+    let report = run(&common::options(&server.url(), Loop::Closed, Length::Requests(100)));
+    assert!((1..8).contains(&report.shares.len()), "{:?}", report.shares);
+    assert!(report.notes.iter().any(|note| note.contains("left out")), "{:?}", report.notes);
 }
 
 #[test]

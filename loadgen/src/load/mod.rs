@@ -29,7 +29,7 @@ use report::{Report, Share};
 use threshold::Threshold;
 
 use crate::target::{
-    ARGUMENT_BYTES_MAX, Call, Era, EraChoice, Peer, Target, Template, Tool, Unreached, greet,
+    ARGUMENT_BYTES_MAX, Call, Era, EraChoice, Peer, Target, Template, Tool, Unreached, greet, leave,
 };
 
 /// Above this, a target that is not this machine must be declared one's own.
@@ -101,6 +101,7 @@ pub fn run(options: &Options, stop: &AtomicBool, glance: &mut dyn FnMut(Glance))
     let drive =
         drive::Drive::prepare(&options.target, settings, templates, &weights).map_err(Fault::Machine)?;
     let driven = drive.run(stop, glance).map_err(Fault::Machine)?;
+    eras.iter().for_each(|era| leave(&options.target, era, timeout));
     let saturation = saturation::reasons(options.kind, options.connections, &driven);
     let shares = calls.into_iter().zip(&driven.by_template).map(|(call, sent)| Share {
         method: call.method.as_str(),
@@ -206,7 +207,7 @@ fn calls(
                     Some(name) => vec![name.clone()],
                     None => options.tools.clone(),
                 };
-                let tools = tools(options, peer, timeout, &named)?;
+                let tools = tools(options, peer, timeout, &named, notes)?;
                 let weight = entry.weight / tools.len() as f64;
                 planned.extend(tools.into_iter().map(|(name, arguments)| Planned {
                     method: Method::ToolsCall,
@@ -245,6 +246,7 @@ fn tools(
     peer: &Peer,
     timeout: Duration,
     named: &[String],
+    notes: &mut Vec<String>,
 ) -> Result<Vec<(String, String)>, Fault> {
     if options.size > ARGUMENT_BYTES_MAX {
         return Err(Fault::Usage {
@@ -276,16 +278,52 @@ fn tools(
     let read_only = listed.iter().filter(|tool| tool.read_only).take(TOOLS_DISCOVERED_MAX);
     let chosen: Vec<(String, String)> =
         read_only.map(|tool| (tool.name.clone(), arguments(Some(tool)))).collect();
-    match chosen.is_empty() {
-        false => Ok(chosen),
-        true => Err(Fault::Usage {
+    if chosen.is_empty() {
+        return Err(Fault::Usage {
             message: format!(
                 "none of the {} tools listed is annotated `readOnlyHint: true`, and no other is called unasked",
                 listed.len()
             ),
             help: "`--tool NAME` calls a tool that you know to be harmless".to_owned(),
-        }),
+        });
     }
+    match options.arguments {
+        Some(_) => Ok(chosen),
+        None => without_misfits(options, peer, timeout, chosen, notes),
+    }
+}
+
+/// A schema does not say everything: tools that cannot do with made-up arguments are left out, by name.
+fn without_misfits(
+    options: &Options,
+    peer: &Peer,
+    timeout: Duration,
+    chosen: Vec<(String, String)>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<(String, String)>, Fault> {
+    // One time for all: the number in the arguments is only a number here.
+    let calls: Vec<Call<'_>> = chosen
+        .iter()
+        .map(|(name, arguments)| Call {
+            method: Method::ToolsCall,
+            name: Some(name),
+            arguments,
+            progress: false,
+        })
+        .collect();
+    let fit = peer.try_out(&options.target, timeout, &calls).map_err(Fault::Unreached)?;
+    if !fit.contains(&true) {
+        return Ok(chosen);
+    }
+    let (kept, left): (Vec<_>, Vec<_>) = chosen.into_iter().zip(fit).partition(|(_, fits)| *fits);
+    if !left.is_empty() {
+        let names: Vec<&str> = left.iter().map(|((name, _), _)| name.as_str()).collect();
+        notes.push(format!(
+            "left out, since made-up arguments fail there: {}; `--tool` and `--args` call one properly",
+            names.join(", ")
+        ));
+    }
+    Ok(kept.into_iter().map(|(tool, _)| tool).collect())
 }
 
 /// Keeps this thread on these cores; on any when there are none.

@@ -132,6 +132,40 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// Makes each call once and says which were answered without an error.
+    pub fn try_out(
+        &self,
+        target: &Target,
+        timeout: Duration,
+        calls: &[Call<'_>],
+    ) -> Result<Vec<bool>, Unreached> {
+        let mut wire = Wire::connect(target, timeout)?;
+        let mut is_well = |call: &Call<'_>| {
+            let answer = wire.ask(target, &self.era, call)?;
+            Ok(answer.result().is_ok_and(|result| result["isError"] != true))
+        };
+        calls.iter().map(&mut is_well).collect()
+    }
+}
+
+/// Ends a session, as far as the server will have it; there is nothing to do about it if not.
+pub fn leave(target: &Target, era: &Era, timeout: Duration) {
+    let Era::Legacy { revision, session: Some(session) } = era else { return };
+    let mut bytes = Vec::new();
+    let mut head = write::request(&mut bytes, b"DELETE", target.path.as_bytes())
+        .header("Host", target.authority.as_bytes());
+    for (name, value) in target.headers() {
+        head = head.named(name.as_bytes(), value);
+    }
+    let head = head
+        .header(header::PROTOCOL_VERSION, revision.as_str().as_bytes())
+        .header(header::SESSION_ID, session);
+    if head.finish().is_ok() {
+        let _ = Wire::connect(target, timeout).and_then(|mut wire| wire.exchange(target, &bytes));
+    }
+}
+
 fn tool(value: &Value) -> Option<Tool> {
     Some(Tool {
         name: value["name"].as_str()?.to_owned(),

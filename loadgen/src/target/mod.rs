@@ -9,7 +9,7 @@ mod template;
 mod url;
 
 pub use cause::Cause;
-pub use greet::{EraChoice, Peer, Tool, Unreached, Wire, greet};
+pub use greet::{EraChoice, Peer, Tool, Unreached, Wire, greet, leave};
 pub use reply::{Progress, ReplyReader};
 pub use template::{ARGUMENT_BYTES_MAX, Call, ID_FIRST, Template, TemplateFault};
 pub use url::{Secret, Target, TargetFault};
