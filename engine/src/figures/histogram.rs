@@ -5,8 +5,8 @@
 //! for ever. Buckets are the same in all of them: merging cores is adding, and loses nothing. A bucket includes its
 //! upper bound, as `le` of Prometheus does, so every power of two is an exact `le`.
 //!
-//! (An `hdrhistogram` grows, locks or allocates, and cannot be read while another thread writes it; control makes
-//! one of a [`Distribution`] where it wants quantiles.)
+//! (An `hdrhistogram` grows, locks or allocates, and cannot be read while another thread writes it. Who wants one makes it
+//! of [`Distribution::buckets`].)
 
 use super::cell::Counter;
 
