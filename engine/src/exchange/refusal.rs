@@ -265,6 +265,8 @@ impl Refusal {
                 | Refusal::Slow
                 | Refusal::TooLarge { .. }
                 | Refusal::Draining
+                // What it still has in the pipeline would be done for nobody.
+                | Refusal::Upstream { fault: UpstreamFault::ClientGone, .. }
         )
     }
 }

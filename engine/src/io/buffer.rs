@@ -19,6 +19,9 @@ const CLASS_BYTES: [usize; 3] = [BUFFER_BYTES, LARGE_BYTES, 256 * 1024];
 /// How many buffers of each size a thread keeps when nobody uses them.
 const CLASS_BUFFERS_MAX: [usize; 3] = [1024, 64, 16];
 
+/// How many of each size [`trim`] leaves.
+const CLASS_BUFFERS_KEPT: [usize; 3] = [128, 8, 1];
+
 /// What a thread's pool keeps at most: 16 MiB + 4 MiB + 4 MiB.
 pub const POOL_BYTES_MAX: usize = CLASS_BYTES[0] * CLASS_BUFFERS_MAX[0]
     + CLASS_BYTES[1] * CLASS_BUFFERS_MAX[1]
@@ -30,8 +33,27 @@ const _: () = assert!(POOL_BYTES_MAX == 24 * 1024 * 1024);
 thread_local! {
     static POOL: Pool = const { Pool {
         free: [RefCell::new(Vec::new()), RefCell::new(Vec::new()), RefCell::new(Vec::new())],
+        spare: [const { Cell::new(0) }; 3],
         held_bytes: Cell::new(0),
     } };
+}
+
+/// Gives half of what nobody has needed since the last call back to the allocator, but keeps what steady traffic
+/// of a quiet core needs. Called about once a second: a burst does not hold its memory for ever.
+pub fn trim() {
+    let _ = POOL.try_with(|pool| {
+        for ((free, spare), keep) in pool.free.iter().zip(&pool.spare).zip(CLASS_BUFFERS_KEPT) {
+            let mut free = free.borrow_mut();
+            let give = (spare.get().div_ceil(2)).min(free.len().saturating_sub(keep));
+            let stays = free.len() - give;
+            if give > 0 {
+                // Those that stay lie side by side: scattered, each would keep a page of its allocator alive.
+                free.sort_unstable_by_key(|buffer| buffer.as_ptr());
+                free.truncate(stays);
+            }
+            spare.set(stays);
+        }
+    });
 }
 
 /// Bytes of all buffers checked out on this thread.
@@ -218,11 +240,19 @@ impl std::fmt::Debug for Buf {
 
 struct Pool {
     free: [RefCell<Vec<Vec<u8>>>; 3],
+    /// How few of each size were free at any moment since the last [`trim`].
+    spare: [Cell<usize>; 3],
     held_bytes: Cell<usize>,
 }
 
 fn take(class: usize) -> Vec<u8> {
-    let pooled = POOL.try_with(|pool| pool.free[class].borrow_mut().pop()).ok().flatten();
+    let pooled = POOL.try_with(|pool| {
+        let mut free = pool.free[class].borrow_mut();
+        let taken = free.pop();
+        pool.spare[class].set(pool.spare[class].get().min(free.len()));
+        taken
+    });
+    let pooled = pooled.ok().flatten();
     pooled.unwrap_or_else(|| Vec::with_capacity(CLASS_BYTES[class]))
 }
 

@@ -17,9 +17,9 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::str::FromStr;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use io_uring_06::{IoUring, Probe, opcode};
@@ -255,20 +255,33 @@ pub fn spawn(future: impl Future<Output = ()> + 'static) {
 /// Starts a task whose panic ends only the task: it is counted ([`panics`]), told on standard error in one line with
 /// `what` the task was, and the worker lives on. One bad request must not drop every connection of a core.
 pub fn spawn_guarded(what: &'static str, future: impl Future<Output = ()> + 'static) {
-    spawn(async move {
-        let mut future = pin!(future);
-        let survived =
-            poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(())) => Poll::Ready(true),
-                Err(_panic) => Poll::Ready(false),
-            })
-            .await;
-        if !survived {
-            PANICS.set(PANICS.get() + 1);
-            eprintln!("strait: bug: the {what} task panicked and was ended; the worker goes on");
+    spawn(Guarded { what, future });
+}
+
+/// A task that survives its panic. A struct rather than an `async` block, which would hold room for the future
+/// twice: as what it captured and as what it polls. An idle connection is little more than this.
+struct Guarded<F> {
+    what: &'static str,
+    future: F,
+}
+
+impl<F: Future<Output = ()>> Future for Guarded<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let what = self.what;
+        // SAFETY: the field is never moved out of the struct, which has no `Drop` and no other way to its fields, and
+        // is `Unpin` only when the field is.
+        let future = unsafe { self.map_unchecked_mut(|guarded| &mut guarded.future) };
+        match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
+            Ok(polled) => polled,
+            Err(_panic) => {
+                PANICS.set(PANICS.get() + 1);
+                eprintln!("strait: bug: the {what} task panicked and was ended; the worker goes on");
+                Poll::Ready(())
+            }
         }
-    });
+    }
 }
 
 /// Panics caught by [`spawn_guarded`] on this thread.

@@ -188,6 +188,12 @@ impl Stream {
         Ok(rustix::net::shutdown(borrow(&self.tcp), Shutdown::Both)?)
     }
 
+    /// Closing it will reset it. A peer that is still sending to a socket that was shut down would otherwise wait for
+    /// the kernel to forget it, about a minute.
+    pub fn abandon(&self) {
+        let _ = sockopt::set_socket_linger(borrow(&self.tcp), Some(Duration::ZERO));
+    }
+
     /// The number, for [`super::watch::Watches`].
     pub fn fd(&self) -> RawFd {
         self.tcp.as_raw_fd()

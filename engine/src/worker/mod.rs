@@ -138,6 +138,7 @@ async fn tick(core: Rc<Core>) {
         if ticks.is_multiple_of(SWEEP_TICKS) {
             core.upstreams.sweep(&core);
             dismiss_idle(&core);
+            crate::io::buffer::trim();
             core.decoder.borrow_mut().trim();
         }
     }

@@ -140,11 +140,13 @@ impl<'a> Post<'a> {
             waited = Waited::since(asked);
             buf = returned;
             match received {
-                Ok(0) | Err(_) => {
+                // A socket that was shut down goes on giving what its peer goes on sending.
+                Ok(1..) if !watch.fired() => {}
+                Ok(_) | Err(_) => {
+                    line.stream.abandon();
                     self.check(&watch, self.upstream.timeouts.first_byte_ms)?;
                     return Err(UpstreamFault::Closed { after_bytes: !buf.is_empty() });
                 }
-                Ok(_) => {}
             }
         }
     }

@@ -487,12 +487,16 @@ impl Wire {
         self.buf = buf;
         match received {
             Ok(0) if self.body.may_end_here() => Ok(false),
-            Ok(0) | Err(_) => Err(match (self.watch.fired(), self.watch.cause()) {
-                (true, Cause::Deadline) => UpstreamFault::CallTimeout { ms: self.call_ms },
-                (true, Cause::ClientGone) => UpstreamFault::ClientGone,
-                (false, _) => UpstreamFault::Closed { after_bytes: true },
-            }),
-            Ok(_) => Ok(true),
+            // A socket that was shut down goes on giving what its peer goes on sending.
+            Ok(1..) if !self.watch.fired() => Ok(true),
+            Ok(_) | Err(_) => {
+                self.stream.abandon();
+                Err(match (self.watch.fired(), self.watch.cause()) {
+                    (true, Cause::Deadline) => UpstreamFault::CallTimeout { ms: self.call_ms },
+                    (true, Cause::ClientGone) => UpstreamFault::ClientGone,
+                    (false, _) => UpstreamFault::Closed { after_bytes: true },
+                })
+            }
         }
     }
 
