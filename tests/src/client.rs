@@ -212,6 +212,11 @@ impl Client {
         self.until(|unread| (unread.len() >= bytes).then_some(0)).expect("more bytes");
     }
 
+    /// Forgets what has arrived, and says how much it was.
+    pub fn take_unread(&mut self) -> usize {
+        std::mem::take(&mut self.unread).len()
+    }
+
     /// What arrives within a short while, for looking at an answer that has not ended.
     pub fn peek(&mut self, wait: Duration) -> Vec<u8> {
         self.stream.set_read_timeout(Some(wait)).expect("timeout");

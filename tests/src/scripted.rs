@@ -17,9 +17,27 @@ pub enum Step {
     Wait(Duration),
     /// Goes on when the test opens the gate.
     Await(Gate),
+    /// Whatever a test does with the connection; `false` ends it.
+    With(Deed),
     /// Until the gateway gives up.
     Hang,
     Close,
+}
+
+/// What a test does with a connection.
+#[derive(Clone)]
+pub struct Deed(Arc<dyn Fn(&mut TcpStream) -> bool + Send + Sync>);
+
+impl Deed {
+    pub fn step(deed: impl Fn(&mut TcpStream) -> bool + Send + Sync + 'static) -> Step {
+        Step::With(Deed(Arc::new(deed)))
+    }
+}
+
+impl std::fmt::Debug for Deed {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Deed")
+    }
 }
 
 /// Holds a script until a test lets it go on.
@@ -261,6 +279,11 @@ fn serve(mut stream: TcpStream, script: &Script, log: &Mutex<Vec<Arrived>>) {
                 Step::Wait(pause) => std::thread::sleep(pause),
                 Step::Await(gate) => {
                     if !gate.wait() {
+                        return;
+                    }
+                }
+                Step::With(Deed(deed)) => {
+                    if !deed(&mut stream) {
                         return;
                     }
                 }

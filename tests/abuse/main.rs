@@ -1,0 +1,13 @@
+//! Attacks, each with a bound that is printed, and each beside clients that are served meanwhile. docs/ABUSE.md is
+//! the table of all of them. Bounds are counts and bytes; where time is the attack, deadlines are shortened.
+
+mod bombs;
+mod common;
+mod files;
+mod flood;
+mod giants;
+mod host;
+mod idle;
+mod memory;
+mod resets;
+mod slow;
