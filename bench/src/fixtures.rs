@@ -23,8 +23,12 @@ pub fn head(body_bytes: usize) -> Vec<u8> {
 
 /// A `tools/call` of about this many bytes. The arguments are the hard mix: objects, numbers, escapes.
 pub fn call(bytes: usize) -> Vec<u8> {
-    let mut body = String::from(
-        r#"{"jsonrpc":"2.0","id":17,"method":"tools/call","params":{"name":"crm__get_customer_0042","arguments":{"id":8841"#,
+    call_of("crm__get_customer_0042", bytes)
+}
+
+pub fn call_of(tool: &str, bytes: usize) -> Vec<u8> {
+    let mut body = format!(
+        r#"{{"jsonrpc":"2.0","id":17,"method":"tools/call","params":{{"name":"{tool}","arguments":{{"id":8841"#
     );
     let tail = r#"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
     fill(&mut body, bytes.saturating_sub(tail.len()));

@@ -1,0 +1,170 @@
+"""What a run is told as: a table for a person, Markdown for docs/PERFORMANCE.md, raw samples for whoever doubts them."""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import subprocess
+import sys
+
+from . import arms, loads
+from .figures import Figures, Sample, Spread, Target, targets
+
+BEGIN = "<!-- figures: written by bench/side-by-side --write -->"
+END = "<!-- end of figures -->"
+
+
+def progress(sample: Sample, rounds: int) -> None:
+    if not sys.stderr.isatty() and sample.is_valid:
+        return
+    cpu = "" if sample.cpu_us is None else f"{sample.cpu_us:7.1f} us CPU"
+    errors = "" if sample.is_valid else f"   INVALID: {sample.errors} errors"
+    print(
+        f"round {sample.round}/{rounds}  {sample.workload:8} {sample.arm:18} p50 {sample.p50_us or 0:7.1f} us {cpu}{errors}",
+        file=sys.stderr,
+    )
+
+
+@dataclasses.dataclass
+class Run:
+    """One run, from before its first round."""
+
+    root: pathlib.Path
+    workloads: list[loads.Workload]
+    arm_names: list[str]
+    facts: dict[str, str]
+    samples: list[Sample] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def begin(cls, root: pathlib.Path, options: argparse.Namespace, bench: arms.Bench, pinned: tuple[int, int]) -> "Run":
+        git = lambda *words: subprocess.run(["git", *words], cwd=root, capture_output=True, text=True).stdout.strip()
+        changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+        said = arms.versions(bench)
+        facts = {
+            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "commit": git("rev-parse", "--short=12", "HEAD") + changed,
+            "command": " ".join(["bench/side-by-side", *sys.argv[1:]]),
+            "profile": options.profile,
+            "rounds": str(options.rounds),
+            "seed": str(options.seed),
+            "requests": ", ".join(f"{w.name}: {w.requests}" for w in options.workloads) + " per arm and round",
+            "load by": "wrk" if options.generator == "wrk" else "strait load --closed",
+            "machine": _machine(),
+            "kernel": f"Linux {platform.release()}",
+            "cores": f"proxy on {pinned[0]}, load and upstream on {pinned[1]}",
+            "rustc": subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip(),
+            **said,
+            "load average at the start": _load_average(),
+        }
+        return cls(root, options.workloads, options.arms, facts)
+
+    def end(self, samples: list[Sample]) -> None:
+        self.facts["load average at the end"] = _load_average()
+        self.samples = samples
+
+    def text(self) -> str:
+        """For a terminal: the Markdown is plain enough."""
+        facts = "\n".join(f"{name + ':':28}{value}" for name, value in self.facts.items())
+        return f"{facts}\n\n{self._tables()}"
+
+    def write(self) -> None:
+        """Raw samples first, then the generated block of the document."""
+        commit = self.facts["commit"].split()[0]
+        folder = self.root / "bench" / "baselines" / f"{self.facts['date'][:10]}-{commit}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.json").write_text(json.dumps(self.facts, indent=2) + "\n")
+        lines = (json.dumps(dataclasses.asdict(sample)) for sample in self.samples)
+        (folder / "samples.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        document = self.root / "docs" / "PERFORMANCE.md"
+        before, found, rest = document.read_text().partition(BEGIN)
+        if not found:
+            raise ValueError(f"{document} has no line `{BEGIN}`")
+        facts = "\n".join(f"- {name}: {value}" for name, value in self.facts.items())
+        raw = f"Raw samples: `{folder.relative_to(self.root)}/`."
+        block = f"{BEGIN}\n\n{facts}\n\n{raw}\n\n{self._tables()}\n{END}"
+        document.write_text(before + block + rest.partition(END)[2])
+        print(f"wrote {folder.relative_to(self.root)} and docs/PERFORMANCE.md", file=sys.stderr)
+
+    def _tables(self) -> str:
+        figures = Figures(self.samples)
+        parts = []
+        for workload in self.workloads:
+            parts += [f"### {workload.title}\n", self._latency(figures, workload.name), self._cost(figures, workload.name)]
+        parts += ["### Against the targets\n", _verdicts(targets(figures)), _invalid(figures.invalid)]
+        return "\n".join(part for part in parts if part)
+
+    def _latency(self, figures: Figures, workload: str) -> str:
+        rows = []
+        for arm in self.arm_names:
+            of = lambda field: figures.of(workload, arm, field)
+            added = figures.added_spread(workload, arm, "p50_us") if arm != "direct" else None
+            ratio = figures.added_ratio(workload, arm, "nginx", "p50_us") if arm not in ("direct", "nginx") else None
+            rows.append([
+                arm, _shown(of("p50_us"), 1), _shown(of("p90_us"), 1), _shown(of("p99_us"), 1),
+                _shown(added, 1), _shown(ratio, 2), _shown(of("per_second"), 0),
+            ])
+        return _table(["arm", "p50 µs", "p90 µs", "p99 µs", "added p50 µs", "added p50 to nginx's", "per second"], rows)
+
+    def _cost(self, figures: Figures, workload: str) -> str:
+        rows = []
+        for arm in self.arm_names:
+            if arm == "direct":
+                continue
+            of = lambda field: figures.of(workload, arm, field)
+            to = lambda other: None if arm == other else figures.ratio(workload, arm, other, "cpu_us")
+            rows.append([
+                arm, _shown(of("cpu_us"), 1), _shown(to("nginx"), 2), _shown(to("floor"), 2),
+                _shown(of("waited_us"), 1), _shown(of("switches_voluntary"), 2), _shown(of("switches_involuntary"), 2),
+                _shown(of("rss_kib"), 0),
+            ])
+        names = ["arm", "CPU µs per request", "CPU to nginx", "CPU to floor", "waited µs", "switches", "preempted", "RSS KiB"]
+        return _table(names, rows)
+
+
+def _verdicts(all_targets: list[Target]) -> str:
+    rows = []
+    for target in all_targets:
+        found = target.found
+        median = "-" if found is None else f"{found.median:.2f}"
+        interval = "-" if found is None or found.low is None else f"{found.low:.2f} to {found.high:.2f}"
+        rows.append([target.what, f"<= {target.limit:.2f}", median, interval, target.verdict])
+    return _table(["ratio", "target", "median", "interval of the median, >= 90 %", "verdict"], rows)
+
+
+def _invalid(samples: list[Sample]) -> str:
+    if not samples:
+        return "Every round was valid: no request failed.\n"
+    rows = [[str(s.round), s.workload, s.arm, str(s.errors)] for s in samples]
+    return "Invalid rounds, left out of every figure above:\n\n" + _table(["round", "workload", "arm", "errors"], rows)
+
+
+def _shown(found: Spread | None, digits: int) -> str:
+    if found is None:
+        return "-"
+    number = lambda value: f"{value:,.{digits}f}"
+    return f"{number(found.median)} [{number(found.low_quartile)}, {number(found.high_quartile)}]"
+
+
+def _table(names: list[str], rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in [names, *rows]) for column in range(len(names))]
+    # The first column is text, the others are figures.
+    line = lambda cells: "| " + " | ".join(
+        cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(zip(cells, widths))
+    ) + " |"
+    rule = "|" + "|".join("-" * (width + 2) if column == 0 else "-" * (width + 1) + ":" for column, width in enumerate(widths)) + "|"
+    return "\n".join([line(names), rule, *map(line, rows)]) + "\n"
+
+
+def _machine() -> str:
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    virtual = "virtual, " if re.search(r"^flags.*\bhypervisor\b", text, re.MULTILINE) else ""
+    return f"{virtual}{os.cpu_count()} cores, {model[1] if model else platform.machine()}"
+
+
+def _load_average() -> str:
+    return pathlib.Path("/proc/loadavg").read_text().split(" ")[0]
