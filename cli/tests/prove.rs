@@ -296,8 +296,14 @@ fn the_gateway_s_processor_time_comes_from_its_process_or_its_metrics() {
     let page = format!("http://{}/metrics", metrics.local_addr().unwrap());
     thread::spawn(move || {
         for (mut stream, seconds) in metrics.incoming().flatten().zip(1..) {
-            let mut head = [0; 1024];
-            let _ = stream.read(&mut head);
+            let (mut head, mut piece) = (Vec::new(), [0; 1024]);
+            // All of it, or closing would reset the connection under the reader.
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read(&mut piece) {
+                    Ok(received) if received > 0 => head.extend_from_slice(&piece[..received]),
+                    _ => break,
+                }
+            }
             let _ = write!(
                 stream,
                 "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nprocess_cpu_seconds_total {seconds}\n"

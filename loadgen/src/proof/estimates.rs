@@ -30,6 +30,9 @@ pub struct Row {
     pub null: Estimate,
     pub delta: Estimate,
     pub null_delta: Estimate,
+    /// What each quarter of the run says is added, on its own. Resampling treats blocks as exchangeable; a
+    /// host that changes its mood in mid-run shows here.
+    pub added_quarters: [i64; 4],
 }
 
 /// Rows for p50, p90, p99 and whatever a limit names, as far as there are samples enough to show them.
@@ -56,12 +59,25 @@ pub fn rows(whole: &Whole, limits: &[Limit], method: Method) -> Vec<Row> {
             ]
         })
         .collect();
+    let quarters: [[Vec<i64>; 2]; 4] = std::array::from_fn(|quarter| {
+        let of = whole.part(quarter, 4);
+        [Arm::Through, Arm::Direct].map(|arm| {
+            let mut values = whole.arms[arm.index()][of.clone()].to_vec();
+            values.sort_unstable();
+            values
+        })
+    });
     let estimates = estimate(&contrasts, &sizes, method).unwrap_or_default();
     let rows = percentiles.iter().zip(estimates.chunks_exact(4)).map(|(&percentile, four)| {
         let times = [&direct, &again, &through].map(|arm| arm.quantile(percentile).unwrap_or_default());
         let [added, null] = [four[0].widened(SCALE_ERROR), four[1]];
         let [delta, null_delta] = [four[2].widened(SCALE_ERROR), four[3]];
-        Row { percentile, times, added, null, delta, null_delta }
+        let added_quarters = quarters.each_ref().map(|[through, direct]| {
+            let rank = percentile.rank(direct.len() as u64) as usize;
+            let at = |values: &[i64]| values.get(rank - 1).copied().unwrap_or_default();
+            at(through) - at(direct)
+        });
+        Row { percentile, times, added, null, delta, null_delta, added_quarters }
     });
     rows.collect()
 }

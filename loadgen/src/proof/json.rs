@@ -27,6 +27,7 @@ impl Proof {
             "null_ns": per_row(&|row| interval(row.null)),
             "delta_ns": per_row(&|row| interval(row.delta)),
             "null_delta_ns": per_row(&|row| interval(row.null_delta)),
+            "added_quarters_ns": per_row(&|row| json!(row.added_quarters)),
             "latency_ns": {
                 "direct": times(Arm::Direct), "again": times(Arm::Again), "through": times(Arm::Through),
             },

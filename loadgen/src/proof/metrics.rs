@@ -31,7 +31,8 @@ fn fetch(target: &Target) -> std::io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     // HTTP/1.0: the answer ends with the connection and comes in no chunks.
     let (path, host) = (&target.path, &target.authority);
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: text/plain\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: text/plain\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut page = String::new();
     stream.take(PAGE_BYTES_MAX).read_to_string(&mut page)?;
     Ok(page)

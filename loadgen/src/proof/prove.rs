@@ -94,7 +94,7 @@ pub fn self_test(
     })
 }
 
-fn find_delay(order: &Order, watch: impl FnMut(usize) -> bool) -> Result<(Context, Samples), Unproved> {
+fn find_delay(order: &Order, mut watch: impl FnMut(usize) -> bool) -> Result<(Context, Samples), Unproved> {
     let echo = start_echo()?;
     let relay = Relay::start(echo.address()).map_err(Unproved::Machine)?;
     let url = format!("http://{}/mcp", relay.address);
@@ -107,7 +107,11 @@ fn find_delay(order: &Order, watch: impl FnMut(usize) -> bool) -> Result<(Contex
     let ask = own(held(self_test::HOLD)?, held(self_test::HOLD + self_test::INSERTED)?);
     let Met { ends, call } = ask.meet().map_err(Unproved::Unmet)?;
     let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
-    let (samples, environment) = measure(&mut sockets, &ask, order, watch)?;
+    let rested = |done| {
+        std::thread::sleep(self_test::REST);
+        watch(done)
+    };
+    let (samples, environment) = measure(&mut sockets, &ask, order, rested)?;
     drop(sockets);
     let inserted_ns = u64::try_from(self_test::INSERTED.as_nanos()).unwrap_or(u64::MAX);
     let purpose = Purpose::SelfTest { inserted_ns, clocked_ns: relay.stop() };

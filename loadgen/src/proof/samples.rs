@@ -126,6 +126,11 @@ impl Whole {
         self.blocks.is_empty()
     }
 
+    /// Which slots are one of so many equal parts of the run, in order of time.
+    pub fn part(&self, index: usize, parts: usize) -> std::ops::Range<usize> {
+        index * self.len() / parts..(index + 1) * self.len() / parts
+    }
+
     /// Slots in each block, up to the last block that has one.
     pub fn sizes(&self) -> Vec<u32> {
         let blocks = self.blocks.iter().max().map_or(0, |last| usize::from(*last) + 1);

@@ -27,6 +27,9 @@ use crate::target::{Progress, ReplyReader};
 pub const HOLD: Duration = Duration::from_micros(200);
 /// What is inserted.
 pub const INSERTED: Duration = Duration::from_micros(200);
+/// Between two slots. A thread that keeps a core busy beyond its share is made to wait in the middle of
+/// its work, and the longer hold is then met by that more often than the shorter.
+pub const REST: Duration = Duration::from_millis(2);
 /// A 95 % interval misses the truth in one run of twenty, and a self-test with two of them in one of ten,
 /// with nothing wrong. It is therefore judged by intervals that miss in one run of a thousand.
 pub const CONFIDENCE: f64 = 0.999;
@@ -34,6 +37,8 @@ pub const CONFIDENCE: f64 = 0.999;
 pub const HEADER: &str = "X-Strait-Hold-Us";
 /// An interval wider than this share of the delay, to either side, contains it too easily.
 const HALF_WIDTH_DIVISOR: i64 = 10;
+/// A tool that waited for its core longer than this share of the time cannot be said to measure wrongly.
+const RUN_DELAY_MAX: f64 = 0.1;
 /// Requests of a self-test are a few hundred bytes, its answers about as much.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// How often the relay looks whether it is to end.
@@ -53,7 +58,7 @@ pub fn checks(inserted_ns: u64, evidence: &Evidence<'_>) -> Vec<Check> {
     let row = evidence.rows.iter().find(|row| row.percentile == Percentile::P50);
     let check = |name, truth: i64, estimate: Option<Estimate>| {
         let (verdict, cause) = match estimate.filter(|_| evidence.failures == 0) {
-            Some(estimate) => find(estimate, truth, inserted),
+            Some(estimate) => find(estimate, truth, inserted, evidence.disturbance.run_delay),
             None => {
                 let (failures, slots) = (evidence.failures, evidence.slots);
                 (Verdict::Inconclusive, format!("{failures} of {slots} slots failed, or too few were done"))
@@ -67,14 +72,20 @@ pub fn checks(inserted_ns: u64, evidence: &Evidence<'_>) -> Vec<Check> {
     ]
 }
 
-fn find(estimate: Estimate, truth: i64, inserted: i64) -> (Verdict, String) {
+fn find(estimate: Estimate, truth: i64, inserted: i64, run_delay: Option<f64>) -> (Verdict, String) {
     let interval = format!("{} to {}", micros(estimate.low), micros(estimate.high));
+    let truth_told = micros(truth);
+    let waited = run_delay.filter(|share| *share > RUN_DELAY_MAX);
     if estimate.half_width() > inserted / HALF_WIDTH_DIVISOR {
         return (Verdict::Inconclusive, format!("{interval} is too wide to tell anything"));
     }
-    match estimate.contains(truth) {
-        true => (Verdict::Pass, format!("{interval} contains {}", micros(truth))),
-        false => (Verdict::Fail, format!("{interval} does not contain {}", micros(truth))),
+    match (estimate.contains(truth), waited) {
+        (true, _) => (Verdict::Pass, format!("{interval} contains {truth_told}")),
+        (false, None) => (Verdict::Fail, format!("{interval} does not contain {truth_told}")),
+        (false, Some(share)) => {
+            let waited = format!("this tool waited for a core {:.0} % of the time", share * 100.0);
+            (Verdict::Inconclusive, format!("{interval} does not contain {truth_told}, but {waited}"))
+        }
     }
 }
 

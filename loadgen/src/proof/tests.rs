@@ -259,6 +259,23 @@ fn a_null_arm_that_is_not_quiet_forbids_a_pass() {
     check(&wild, CLEAN, &[("p50=30us", Verdict::Inconclusive, "the null arm is loud")]);
 }
 
+/// A host that slowed the gateway for a part of the run: the interval of the whole is on one side of the
+/// limit, the run was on both.
+#[test]
+fn a_run_that_changed_sides_is_not_judged() {
+    let mut samples = QUIET.samples(20_000, 1);
+    for slot in &mut samples.slots[..6_000] {
+        slot.outcome = slot.outcome.clone().map(|[direct, again, through]| [direct, again, through + 40_000]);
+    }
+    let cases = [
+        ("p50=50us", Verdict::Inconclusive, "quarters of the run disagree"),
+        ("p90=30us", Verdict::Inconclusive, "quarters of the run disagree"),
+        ("p50=15us", Verdict::Fail, ""),
+        ("p90=90us", Verdict::Pass, ""),
+    ];
+    check(&samples, CLEAN, &cases);
+}
+
 #[test]
 fn too_few_samples_are_refused_with_the_number_that_suffices() {
     let samples = QUIET.samples(5_000, 1);

@@ -22,6 +22,7 @@ pub const QUIET_DIVISOR: i64 = 4;
 pub const TAIL_LIMITS_MAX: i64 = 10;
 /// Up to this share of the time taken away by others, a host counts as undisturbed.
 pub const DISTURBED_SHARE_MAX: f64 = 0.005;
+const STEADIER: &str = "run again, longer, on a host that does the same all the time";
 /// Narrowing an interval needs slots by the square; beyond this many times more, isolation is the advice.
 const MORE_SLOTS_MAX: f64 = 50.0;
 
@@ -120,7 +121,14 @@ pub fn judge(limit: Limit, evidence: &Evidence<'_>) -> Judged {
     let bound = i64::try_from(limit.added_ns_max).unwrap_or(i64::MAX);
     let (added, null) = (row.added, row.null);
     let bias = null.distance_from(0);
-    if added.low.saturating_sub(bias) > bound {
+    let is_over = added.low.saturating_sub(bias) > bound;
+    let is_under = added.high < bound;
+    if (is_over || is_under)
+        && let Some(cause) = unsteady(row, bound)
+    {
+        return judged(Verdict::Inconclusive, cause, Some(STEADIER.to_owned()));
+    }
+    if is_over {
         let cause = format!("at least {} is added, more than {}", micros(added.low - bias), micros(bound));
         return judged(Verdict::Fail, cause, None);
     }
@@ -134,7 +142,7 @@ pub fn judge(limit: Limit, evidence: &Evidence<'_>) -> Judged {
             "give the tool, the gateway and the server a core each with nothing else on it, or judge p50";
         return judged(Verdict::Inconclusive, cause, Some(remedy.to_owned()));
     }
-    if added.high < bound {
+    if is_under {
         return judged(
             Verdict::Pass,
             format!("at most {} is added, less than {}", micros(added.high), micros(bound)),
@@ -187,6 +195,13 @@ fn loud(null: Estimate, bound: i64) -> Option<String> {
     let small = null.low.abs().max(null.high.abs()) <= quiet;
     let biased = !null.contains(0) && !small;
     biased.then(|| format!("the two direct arms differ: {interval} does not hold 0"))
+}
+
+/// Quarters of the run that lie on different sides of the limit.
+fn unsteady(row: &Row, bound: i64) -> Option<String> {
+    let over = row.added_quarters.iter().filter(|quarter| **quarter > bound).count();
+    let told = || row.added_quarters.map(micros).join(", ");
+    (over > 0 && over < row.added_quarters.len()).then(|| format!("quarters of the run disagree: {}", told()))
 }
 
 /// A tail so far above the median that the host made it, on a host that was disturbed.
