@@ -115,6 +115,13 @@ impl<T> Queue<T> {
         self.items.borrow_mut().pop_front()
     }
 
+    /// The first item that is meant, out of its turn.
+    pub fn take(&self, is_meant: impl Fn(&T) -> bool) -> Option<T> {
+        let mut items = self.items.borrow_mut();
+        let at = items.iter().position(is_meant)?;
+        items.remove(at)
+    }
+
     /// No more pushes; the popper gets what is left, then `None`.
     pub fn close(&self) {
         self.closed.set(true);

@@ -42,12 +42,18 @@ impl Pending {
     }
 }
 
+/// A line that waits to be written, and the call it is, if it is one.
+struct Line {
+    call: Option<i64>,
+    bytes: Buf,
+}
+
 /// A running child.
 pub struct Child {
     upstream: Rc<Upstream>,
     pid: u32,
     era: Cell<Era>,
-    outbox: Queue<Buf>,
+    outbox: Queue<Line>,
     pending: RefCell<HashMap<i64, Rc<Pending>>>,
     alive: Cell<bool>,
     ending: RefCell<String>,
@@ -80,24 +86,34 @@ impl Child {
         if self.pending.borrow().len() >= CHILD_PENDING_MAX {
             return Err(UpstreamFault::Busy { limit: CHILD_PENDING_MAX });
         }
-        self.tell(line)?;
+        self.post(Some(pending.id), line)?;
         let pending = Rc::new(pending);
         self.pending.borrow_mut().insert(pending.id, pending.clone());
         Ok(pending)
     }
 
     /// Sends a line. Line breaks between tokens of the client's JSON would end it early.
-    fn tell(&self, mut line: Buf) -> Result<(), UpstreamFault> {
+    fn tell(&self, line: Buf) -> Result<(), UpstreamFault> {
+        self.post(None, line)
+    }
+
+    fn post(&self, call: Option<i64>, mut line: Buf) -> Result<(), UpstreamFault> {
         for byte in line.vec().iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')) {
             *byte = b' ';
         }
         line.extend_from_slice(b"\n");
-        self.outbox.push(line).map_err(|_| UpstreamFault::Busy { limit: OUTBOX_LINES_MAX })
+        self.outbox
+            .push(Line { call, bytes: line })
+            .map_err(|_| UpstreamFault::Busy { limit: OUTBOX_LINES_MAX })
     }
 
     /// Nobody waits for this answer any more; with a reason, the child is told so.
     pub fn forget(&self, id: i64, cancel: Option<&str>) {
-        if self.pending.borrow_mut().remove(&id).is_some()
+        let forgotten = self.pending.borrow_mut().remove(&id).is_some();
+        // A child that does not read has never heard of it: its line goes, and with it the room it took.
+        let unsent = forgotten && self.outbox.take(|line| line.call == Some(id)).is_some();
+        if forgotten
+            && !unsent
             && let Some(reason) = cancel
         {
             let cancelled = format!(
@@ -261,7 +277,7 @@ async fn answered(child: &Rc<Child>, id: i64, line: Buf) -> Result<(Buf, Envelop
 
 async fn write(child: Rc<Child>, mut stdin: ChildWriter) {
     while let Some(line) = child.outbox.pop().await {
-        let (sent, _) = stdin.send_all(line).await;
+        let (sent, _) = stdin.send_all(line.bytes).await;
         if sent.is_err() {
             // The reader learns how it ended.
             return;
