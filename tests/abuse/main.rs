@@ -2,6 +2,7 @@
 //! the table of all of them. Bounds are counts and bytes; where time is the attack, deadlines are shortened.
 
 mod bombs;
+mod children;
 mod common;
 mod files;
 mod flood;
@@ -9,5 +10,6 @@ mod giants;
 mod host;
 mod idle;
 mod memory;
+mod overload;
 mod resets;
 mod slow;
