@@ -8,7 +8,19 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crate::limits::TICK_MS;
+
 static ORIGIN: OnceLock<Instant> = OnceLock::new();
+
+thread_local! {
+    static LAST_TICK_MS: Cell<u64> = const { Cell::new(u64::MAX) };
+}
+
+/// Whether this thread's clock should have ticked long ago: its timers do not get their turn.
+pub(super) fn tick_is_late() -> bool {
+    let now_ms = ORIGIN.get().map_or(0, |origin| origin.elapsed().as_millis() as u64);
+    now_ms.saturating_sub(LAST_TICK_MS.get()) > 2 * TICK_MS
+}
 
 /// Monotonic time of one worker; `!Sync`, one per worker.
 pub struct Clock {
@@ -47,6 +59,7 @@ impl Clock {
     /// Refreshes the coarse readings and returns the monotonic one.
     pub fn tick(&self) -> u64 {
         let now_ms = self.now_ns() / 1_000_000;
+        LAST_TICK_MS.set(now_ms);
         self.coarse_ms.set(now_ms);
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.coarse_unix_ms.set(unix.as_millis() as u64);
