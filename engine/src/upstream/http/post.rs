@@ -10,7 +10,7 @@ use strait_protocol::mcp::{Method, Revision, header};
 
 use super::outgoing::Outgoing;
 use super::pool::{self, Line};
-use super::reply::{HttpReply, Reading};
+use super::reply::{HttpReply, Opening, Reading};
 use super::session::Session;
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
@@ -127,7 +127,12 @@ impl<'a> Post<'a> {
                         continue;
                     }
                     Some(head) => {
-                        return Reading::begin(core, self, line.stream, buf, head, watch, replica, waited);
+                        let stream = line.stream;
+                        return Reading::begin(
+                            core,
+                            self,
+                            Opening { stream, buf, head, watch, replica, waited },
+                        );
                     }
                     None => {}
                 }

@@ -94,17 +94,21 @@ struct Wire {
     waited: Waited,
 }
 
+/// The head has arrived: what it says, and what is needed to read on.
+pub(super) struct Opening {
+    pub stream: Stream,
+    /// The head, and what came with it.
+    pub buf: Buf,
+    pub head: ReplyHead,
+    pub watch: Watch,
+    pub replica: usize,
+    /// For the upstream, so far.
+    pub waited: Waited,
+}
+
 impl Reading {
-    pub(super) fn begin(
-        core: &Core,
-        post: &Post<'_>,
-        stream: Stream,
-        buf: Buf,
-        head: ReplyHead,
-        watch: Watch,
-        replica: usize,
-        waited: Waited,
-    ) -> Result<HttpReply, UpstreamFault> {
+    pub(super) fn begin(core: &Core, post: &Post<'_>, opening: Opening) -> Result<HttpReply, UpstreamFault> {
+        let Opening { stream, buf, head, watch, replica, waited } = opening;
         if head.encoded {
             return Err(UpstreamFault::Http(
                 "the body has a Content-Encoding that was not asked for".to_owned(),
