@@ -144,7 +144,7 @@ fn endless_replies_stream_until_their_reader_leaves() {
             &format!("an endless reply of {case}, 64 MB of it read"),
             "memory in KiB",
             host.peak().saturating_sub(before) / KIB,
-            8 * KIB,
+            16 * KIB,
         );
     }
     wait_for("no call to be left", || host.figure("inflight") == 0);
@@ -165,7 +165,7 @@ fn endless_replies_that_nobody_reads_are_held_back() {
         assert_serves(host.address, 20);
         wait_for("it to be let go", || open.load(Ordering::SeqCst) == 0);
         let name = format!("an endless reply of {case}, nothing read");
-        at_most(&name, "memory in KiB", host.peak().saturating_sub(before) / KIB, 8 * KIB);
+        at_most(&name, "memory in KiB", host.peak().saturating_sub(before) / KIB, 16 * KIB);
         at_most(&name, "KiB taken from the upstream", sent.load(Ordering::SeqCst) / KIB, 24 * KIB);
     }
 }
