@@ -73,9 +73,11 @@ pub fn binary() -> PathBuf {
     std::env::var_os("STRAIT_BIN").map_or_else(|| env!("CARGO_BIN_EXE_strait").into(), PathBuf::from)
 }
 
-/// Runs a verb to its end.
+/// Runs a verb to its end. A gateway that starts where it should have refused is ended after 20 s, with code 124.
 pub fn strait(folder: &Path, arguments: &[&str]) -> std::process::Output {
-    Command::new(binary())
+    Command::new("timeout")
+        .arg("20")
+        .arg(binary())
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())

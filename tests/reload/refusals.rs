@@ -148,7 +148,11 @@ fn a_file_that_is_being_written_is_waited_for() {
     let process = Process::serve(&folder, "table");
     // Slower than two looks, faster than anybody's patience: every state in between is a bad table.
     let mut file = std::fs::File::create(folder.at("table")).unwrap();
-    for piece in fewer.chunks(fewer.len().div_ceil(40)) {
+    for (at, piece) in fewer.chunks(fewer.len().div_ceil(40)).enumerate() {
+        if at == 20 {
+            // Asked in the middle of it, too.
+            process.hang_up();
+        }
         file.write_all(piece).unwrap();
         file.sync_data().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
