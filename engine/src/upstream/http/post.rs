@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use strait_protocol::http1::{RequestHead, parse_reply, worth_parsing, write};
+use strait_protocol::http1::{ReplyHead, RequestHead, parse_reply, worth_parsing, write};
 use strait_protocol::mcp::{Method, Revision, header};
 
 use super::outgoing::Outgoing;
@@ -69,10 +69,12 @@ impl<'a> Post<'a> {
                     return Err(UpstreamFault::Send(pool::plain(&error)));
                 }
             } else {
-                match self.receive(core, line, watch, replica, asked).await {
-                    Ok(mut reply) => {
-                        reply.expire_at(began_ms + u64::from(timeouts.call_ms));
-                        return Ok(reply);
+                match self.receive(&mut line, &watch, asked).await {
+                    Ok((buf, head, waited)) => {
+                        watch.extend(began_ms + u64::from(timeouts.call_ms));
+                        let stream = line.stream;
+                        let opening = Opening { stream, buf, head, watch, replica, waited };
+                        return Reading::begin(core, self, opening);
                     }
                     Err(UpstreamFault::Closed { after_bytes: false }) if reused && self.may_repeat() => {}
                     Err(fault) => return Err(fault),
@@ -104,14 +106,13 @@ impl<'a> Post<'a> {
         }
     }
 
+    /// The head of the answer, and the buffer that holds it.
     async fn receive(
         &self,
-        core: &Rc<Core>,
-        mut line: Line,
-        watch: Watch,
-        replica: usize,
+        line: &mut Line,
+        watch: &Watch,
         asked: Instant,
-    ) -> Result<HttpReply, UpstreamFault> {
+    ) -> Result<(Buf, ReplyHead, Waited), UpstreamFault> {
         let room = if self.upstream.http.replies_are_large.get() { LARGE_BYTES } else { BUFFER_BYTES };
         let mut buf = Buf::with_capacity(room);
         let mut seen = 0;
@@ -126,14 +127,7 @@ impl<'a> Post<'a> {
                         seen = 0;
                         continue;
                     }
-                    Some(head) => {
-                        let stream = line.stream;
-                        return Reading::begin(
-                            core,
-                            self,
-                            Opening { stream, buf, head, watch, replica, waited },
-                        );
-                    }
+                    Some(head) => return Ok((buf, head, waited)),
                     None => {}
                 }
             }
@@ -149,7 +143,7 @@ impl<'a> Post<'a> {
                 Ok(1..) if !watch.fired() => {}
                 Ok(_) | Err(_) => {
                     line.stream.abandon();
-                    self.check(&watch, self.upstream.timeouts.first_byte_ms)?;
+                    self.check(watch, self.upstream.timeouts.first_byte_ms)?;
                     return Err(UpstreamFault::Closed { after_bytes: !buf.is_empty() });
                 }
             }

@@ -160,12 +160,6 @@ impl Reading {
         self.waited.ns += ns;
     }
 
-    pub(super) fn expire_at(&mut self, deadline_ms: u64) {
-        if let Some(wire) = &self.wire {
-            wire.watch.extend(deadline_ms);
-        }
-    }
-
     pub fn era(&self) -> Era {
         self.era
     }
