@@ -68,7 +68,7 @@ def floor(bench: Bench) -> Arm:
     return _forwarding("floor", [str(bench.floor), *routes], bench, folder, listen)
 
 
-def strait(name: str, driver: str, under: tuple[str, ...] = ()):
+def strait(name: str, driver: str, *options: str, under: tuple[str, ...] = ()):
     """Strait on one worker and this driver, as `strait serve --driver` knows them; `under` a tool that watches it."""
 
     def start(bench: Bench) -> Arm:
@@ -78,7 +78,7 @@ def strait(name: str, driver: str, under: tuple[str, ...] = ()):
         fields |= {"LISTEN": f"127.0.0.1:{listen}", "ADMIN": f"127.0.0.1:{admin}"}
         config = _fill("strait.yaml", folder, fields)
         command = [*under, str(bench.strait), "serve", str(config), "--state", str(folder / "state")]
-        process = Process(name, [*command, "--workers", "1", "--driver", driver], bench.core, folder)
+        process = Process(name, [*command, "--workers", "1", "--driver", driver, *options], bench.core, folder)
         return Arm(name, {route: f"http://127.0.0.1:{listen}/{route}/mcp" for route in ROUTES}, process)
 
     return start
@@ -91,6 +91,7 @@ ARMS = {
     "nginx": nginx,
     "haproxy": haproxy,
     "strait": strait("strait", "io_uring"),
+    "strait-busy-poll": strait("strait-busy-poll", "io_uring", "--busy-poll", "50us"),
     "strait-plain-ring": strait("strait-plain-ring", "io_uring_plain"),
     "strait-epoll": strait("strait-epoll", "epoll"),
 }

@@ -11,6 +11,7 @@ mod reload;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use strait_engine::io::files;
 use strait_engine::{Deadlines, DriverChoice, Handle, Options};
@@ -36,6 +37,8 @@ pub struct Setup {
     /// One per core when not said.
     pub workers: Option<usize>,
     pub driver: DriverChoice,
+    /// See [`Options`].
+    pub busy_poll: Duration,
     /// For tests: see [`Options`].
     pub force_wrong_worker: bool,
     /// Show a person what can be done now: endpoints, key, commands to try.
@@ -112,6 +115,7 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
         base,
         workers,
         driver: setup.driver,
+        busy_poll: setup.busy_poll,
         force_wrong_worker: setup.force_wrong_worker,
         deadlines: Deadlines::default(),
     };

@@ -29,6 +29,8 @@ pub struct Options {
     pub driver: DriverChoice,
     /// What relative paths of the table start from: the config's folder.
     pub base: PathBuf,
+    /// How long a worker that has just received something looks for more before it sleeps; zero: not at all.
+    pub busy_poll: Duration,
     /// Only worker 0 accepts, and everything that has an owner is owned by another worker: every such
     /// request is forced onto the wrong worker first. For tests.
     pub force_wrong_worker: bool,

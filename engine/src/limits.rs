@@ -103,6 +103,8 @@ pub const EVENTS_MAX: usize = 4_096;
 pub const LOG_FLUSH_BYTES: usize = 64 * 1024;
 pub const LOG_BUFFERS_MAX: usize = 64;
 
+/// The longest that a worker may be asked to look for work before it sleeps: a longer sleep is cheaper than that.
+pub const BUSY_POLL_MAX: std::time::Duration = std::time::Duration::from_millis(1);
 /// How often a worker looks at deadlines.
 pub const TICK_MS: u64 = 50;
 /// Lists are asked for again this often, and sooner after a failure.

@@ -15,8 +15,8 @@ use crate::figures::WorkerFigures;
 use crate::handle::{Event, Handle, Level, Options};
 use crate::io::runtime::{self, DriverError};
 use crate::io::spawn::Spawner;
-use crate::io::{mailbox, tcp};
-use crate::limits::EVENTS_MAX;
+use crate::io::{mailbox, tcp, vigil};
+use crate::limits::{BUSY_POLL_MAX, EVENTS_MAX};
 use crate::session::Seal;
 use crate::worker;
 
@@ -109,6 +109,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
         let (edition, seal) = (edition.clone(), seal.clone());
         let (spawner, chosen, reports) = (spawner.clone(), chosen.clone(), events.clone());
         let (force_wrong_worker, deadlines) = (options.force_wrong_worker, options.deadlines);
+        let busy_poll = options.busy_poll.min(BUSY_POLL_MAX);
         // With fewer than three cores a pinned worker would compete with its neighbours for one core.
         let pin = (cores.len() >= 3).then(|| cores[id % cores.len()]);
         let body = move || {
@@ -128,6 +129,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
                     spawner,
                     log: lines,
                 };
+                vigil::begin(busy_poll);
                 worker::run(parts, listeners, orders)
             });
             let outcome = outcome.map_err(|error| error.to_string());

@@ -94,6 +94,7 @@ impl Gateway {
         let options = Options {
             workers: setup.workers,
             driver: setup.driver,
+            busy_poll: Duration::ZERO,
             base: folder.clone(),
             force_wrong_worker: setup.force_wrong_worker,
             deadlines: setup.deadlines,

@@ -181,7 +181,7 @@ type Row<T> = (&'static str, &'static str, fn(&WorkerFigures) -> &T);
 fn workers(out: &mut Exposition, workers: &[Worker]) {
     let names: Vec<String> = (0..workers.len()).map(|worker| worker.to_string()).collect();
     let each = || names.iter().map(String::as_str).zip(workers);
-    let counters: [Row<Counter>; 8] = [
+    let counters: [Row<Counter>; 9] = [
         ("strait_connections_accepted_total", "Connections that were accepted.", |w| &w.accepted),
         (
             "strait_connections_refused_total",
@@ -202,6 +202,9 @@ fn workers(out: &mut Exposition, workers: &[Worker]) {
         ),
         ("strait_worker_beats_total", "Ticks; 20 a second while a worker moves.", |w| &w.beats),
         ("strait_worker_panics_total", "Tasks that panicked and were ended.", |w| &w.panics),
+        ("strait_worker_busy_polls_total", "Looks for work instead of sleeping (--busy-poll).", |w| {
+            &w.busy_polls
+        }),
     ];
     let gauges: [Row<Gauge>; 5] = [
         ("strait_connections", "Connections of clients that are open.", |w| &w.connections),

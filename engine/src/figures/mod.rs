@@ -58,6 +58,8 @@ pub struct WorkerFigures {
     pub mailbox_full: Counter,
     pub log_lines_dropped: Counter,
     pub panics: Counter,
+    /// How often it looked for work instead of sleeping, as `--busy-poll` asks.
+    pub busy_polls: Counter,
 
     /// The serial of the edition it serves from.
     pub edition: AtomicU64,

@@ -27,6 +27,7 @@ pub mod signal;
 pub mod spawn;
 mod sys;
 pub mod tcp;
+pub mod vigil;
 pub mod watch;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelHandle, CancelableAsyncReadRent};
 
 use super::buffer::Buf;
-use super::{clock, runtime};
+use super::{clock, runtime, vigil};
 
 /// `ECANCELED`, as monoio spells a cancelled operation on either driver.
 const CANCELED: i32 = 125;
@@ -33,7 +33,10 @@ pub(super) async fn receive(stream: &mut impl AsyncReadRent, mut buf: Buf) -> (i
         match result {
             // The epoll driver can leave a stale cancellation behind when a cancelled wait was dropped.
             Err(error) if is_canceled(&error) || error.kind() == io::ErrorKind::Interrupted => tail = back,
-            result => return (result, back.0),
+            result => {
+                vigil::touched();
+                return (result, back.0);
+            }
         }
     }
 }
@@ -76,6 +79,7 @@ pub(super) async fn receive_cancelable(
     // A cancel during this turn is remembered by `handle`.
     fair_turn().await;
     let (result, tail) = stream.cancelable_read(Tail(buf), handle).await;
+    vigil::touched();
     (result, tail.0)
 }
 

@@ -20,7 +20,7 @@ use super::spawn::{Child, ChildLog, Order, Spawner};
 use super::tcp::{Idle, Listener, Received, Stop, Stream};
 use super::watch::{Cause, Watches};
 
-const MOMENT: Duration = Duration::from_millis(5);
+pub(super) const MOMENT: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(10);
 
 /// The driver of production and the other one; without io_uring only the latter.
@@ -34,7 +34,7 @@ fn drivers() -> Vec<Chosen> {
 }
 
 /// Runs `main` as a worker of its own thread, once per driver; fails if it takes longer than a minute.
-fn on_each<F: Future<Output = ()> + 'static>(main: impl Fn() -> F + Send + Sync + 'static) {
+pub(super) fn on_each<F: Future<Output = ()> + 'static>(main: impl Fn() -> F + Send + Sync + 'static) {
     let main = Arc::new(main);
     for chosen in drivers() {
         let main = main.clone();
@@ -62,7 +62,7 @@ fn loopback() -> SocketAddr {
 }
 
 /// Two ends of one connection: ours and a peer's.
-async fn pair() -> (Stream, Stream) {
+pub(super) async fn pair() -> (Stream, Stream) {
     let listener = Listener::bind(loopback()).unwrap();
     let addr = listener.local_addr().unwrap();
     let accepted = Rc::new(RefCell::new(None));
@@ -88,7 +88,7 @@ async fn pair_with_std() -> (Stream, StdStream) {
     (ours, std)
 }
 
-async fn recv_exactly(stream: &mut Stream, bytes: usize) -> Vec<u8> {
+pub(super) async fn recv_exactly(stream: &mut Stream, bytes: usize) -> Vec<u8> {
     let mut all = Vec::new();
     while all.len() < bytes {
         let (result, buf) = stream.recv(Buf::new()).await;

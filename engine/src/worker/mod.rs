@@ -18,6 +18,7 @@ use crate::handle::Command;
 use crate::io::mailbox::Inbox;
 use crate::io::runtime::{self, sleep};
 use crate::io::tcp::Listener;
+use crate::io::vigil;
 use crate::limits::TICK_MS;
 use crate::upstream::{learn, stdio};
 
@@ -157,6 +158,7 @@ fn publish(core: &Core) {
     figures.mailbox_full.publish(core.post.refused());
     figures.log_lines_dropped.publish(core.log.dropped());
     figures.panics.publish(runtime::panics());
+    figures.busy_polls.publish(vigil::turns());
 }
 
 const SWEEP_TICKS: u64 = 1_000 / TICK_MS;
