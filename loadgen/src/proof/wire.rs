@@ -127,6 +127,10 @@ fn receive(
                 return Ok(Answer { ns: answered.unwrap_or(ns), reusable });
             }
         }
+        // A peer that goes on and on never lets a read run into its time.
+        if Instant::now() >= until {
+            return Err(Cause::Timeout);
+        }
     }
 }
 
@@ -154,5 +158,42 @@ impl Layer {
             Cause::JsonRpc(_) | Cause::WrongId | Cause::Malformed => Layer::Rpc,
             Cause::IsError | Cause::Denied => Layer::Mcp,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use strait_protocol::mcp::Method;
+
+    use super::*;
+    use crate::target::{Call, Era};
+
+    /// It answers, but the stream goes on: without an end of its own the exchange would have none.
+    #[test]
+    fn a_stream_that_goes_on_behind_the_answer_ends_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target::parse(&format!("http://{}/mcp", listener.local_addr().unwrap())).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _request = stream.read(&mut [0; 4096]).unwrap();
+            let answer = format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{ID_FIRST},\"result\":{{}}}}\n\n");
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+            stream.write_all(format!("{head}{answer}").as_bytes()).unwrap();
+            while stream.write_all(b": still here\n\n").is_ok() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let end = || {
+            let request = Template::build(&target, &Era::Modern, &Call::plain(Method::ServerDiscover));
+            End { target: target.clone(), request: request.unwrap() }
+        };
+        let mut sockets = Sockets::new([end(), end(), end()], Duration::from_millis(200), false);
+        sockets.open(Arm::Direct).unwrap();
+        let fault = sockets.exchange(Arm::Direct, 0).map(|answer| answer.ns).unwrap_err();
+        assert_eq!(fault.message, Cause::Timeout.to_string());
+        drop(sockets);
+        server.join().unwrap();
     }
 }

@@ -6,11 +6,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use strait_protocol::http1::{Body, ContentType, parse_reply, write};
 use strait_protocol::mcp::{Method, Revision, codes, header};
+use strait_protocol::sse;
 
 use super::{Call, Era, Target, Template};
 
@@ -277,9 +278,16 @@ impl Wire {
                 _ => error.to_string(),
             })
         };
+        // For the whole answer: one that comes a byte at a time would outlive any pause between two of them.
+        let until = Instant::now() + self.timeout;
         self.stream.write_all(request).map_err(broken)?;
         let mut input = Vec::new();
         let mut more = |input: &mut Vec<u8>| -> Result<bool, Unreached> {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Unreached::Transport("no complete answer in time".to_owned()));
+            }
+            self.stream.set_read_timeout(Some(left)).map_err(broken)?;
             let mut piece = [0; 16 * 1024];
             let read = self.stream.read(&mut piece).map_err(broken)?;
             input.extend_from_slice(piece.get(..read).unwrap_or_default());
@@ -307,14 +315,20 @@ impl Wire {
         let session = head.session_id.map(|span| span.of(&input).to_vec());
         input.drain(..head.head_bytes as usize);
         let (mut body, mut text, mut at) = (Body::of_reply(head.framing), Vec::new(), 0);
+        let is_stream = head.content_type == ContentType::EventStream;
+        let mut answering = Answering::default();
         while !body.is_done() {
             let rest = input.get(at..).unwrap_or_default();
             let step =
                 body.next(rest).map_err(|_| Unreached::Malformed("a chunk that is none".to_owned()))?;
-            text.extend_from_slice(rest.get(step.data.clone()).unwrap_or_default());
+            let data = rest.get(step.data.clone()).unwrap_or_default();
             at += step.consumed;
+            match is_stream {
+                true => answering.feed(data)?,
+                false => text.extend_from_slice(data),
+            }
             // An event stream may stay open after the message that was waited for.
-            if head.content_type == ContentType::EventStream && answering(&text).is_some() {
+            if answering.found.is_some() {
                 break;
             }
             if at >= input.len() && !step.done && !more(&mut input)? {
@@ -325,26 +339,33 @@ impl Wire {
             }
         }
         self.keep_alive = head.keep_alive && body.is_done();
-        let message = match head.content_type {
-            ContentType::EventStream => answering(&text),
-            _ => serde_json::from_slice(&text).ok(),
+        let message = match is_stream {
+            true => answering.found,
+            false => serde_json::from_slice(&text).ok(),
         };
         Ok(Answer { status: head.status, session, message })
     }
 }
 
-/// The first response among the events of a stream.
-fn answering(stream: &[u8]) -> Option<Value> {
-    let (mut reader, mut data, mut rest) = (strait_protocol::sse::Reader::new(), Vec::new(), stream);
-    while !rest.is_empty() {
-        let step = reader.push(rest, &mut data).ok()?;
-        rest = rest.get(step.consumed..).unwrap_or_default();
-        let message = step.event.and_then(|_| serde_json::from_slice::<Value>(&data).ok());
-        if let Some(message) = message.filter(|message| message.get("method").is_none()) {
-            return Some(message);
+/// The first response among the events of a stream, which is looked at once, as it comes.
+#[derive(Default)]
+struct Answering {
+    reader: sse::Reader,
+    event: Vec<u8>,
+    found: Option<Value>,
+}
+
+impl Answering {
+    fn feed(&mut self, mut rest: &[u8]) -> Result<(), Unreached> {
+        while !rest.is_empty() && self.found.is_none() {
+            let step = self.reader.push(rest, &mut self.event);
+            let step = step.map_err(|fault| Unreached::Malformed(fault.to_string()))?;
+            rest = rest.get(step.consumed..).unwrap_or_default();
+            let message = step.event.and_then(|_| serde_json::from_slice::<Value>(&self.event).ok());
+            self.found = message.filter(|message| message.get("method").is_none());
         }
+        Ok(())
     }
-    None
 }
 
 fn dial(target: &Target, timeout: Duration) -> Result<TcpStream, Unreached> {
