@@ -92,8 +92,10 @@ impl Plan {
         if let Loop::Open { rate, arrivals } = self.kind {
             self.next = match arrivals {
                 // Counted from the first one's time, so that rounding never adds up.
-                Arrivals::Constant => self.start + (self.number as f64 * 1e9 / rate) as u64,
-                Arrivals::Poisson => self.next + (self.random.exponential() * 1e9 / rate) as u64,
+                Arrivals::Constant => self.start.saturating_add((self.number as f64 * 1e9 / rate) as u64),
+                Arrivals::Poisson => {
+                    self.next.saturating_add((self.random.exponential() * 1e9 / rate) as u64)
+                }
             };
         }
         Some(due)
@@ -132,6 +134,17 @@ mod tests {
         assert!(due.iter().enumerate().all(|(index, due)| due.number == index as u64));
         let due = all(kind, SECOND, SECOND);
         assert_eq!((due.len(), due.iter().filter(|due| due.measured).count()), (6_000, 3_000));
+    }
+
+    /// A sum that wrapped would put the second request into the past, and all that follow with it.
+    #[test]
+    fn the_slowest_rate_is_never_due_again() {
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+            let kind = Loop::Open { rate: f64::MIN_POSITIVE, arrivals };
+            let mut plan = Plan::new(kind, Length::Requests(0), Length::Requests(9), 7, 1_000);
+            let due = [plan.next(0), plan.next(0), plan.next(0)].map(|due| due.unwrap().at);
+            assert_eq!(due, [1_000, u64::MAX, u64::MAX], "{arrivals:?}");
+        }
     }
 
     #[test]
