@@ -16,7 +16,7 @@ use strait_table::Snapshot;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use super::Refused;
+use super::{Refused, kept};
 use crate::limits::{
     COMPILE_CPU_S_MAX, COMPILE_FILE_BYTES_MAX, COMPILE_MEMORY_BYTES_MAX, COMPILE_NICE,
     COMPILE_REPORT_BYTES_MAX, COMPILE_WITHIN,
@@ -51,7 +51,7 @@ pub fn report(outcome: &Outcome) -> Value {
 
 /// Compiles `config` in a child.
 pub async fn confined(program: &Path, config: &Path, state: &State) -> Compiled {
-    let output = state.root().join("candidate.table");
+    let output = output_for(state.root(), config);
     let (report, ended) = match run(program, config, &output).await {
         Ok(ended) => ended,
         Err(why) => return Compiled { table: Err(refused(why)), watched: Vec::new() },
@@ -65,6 +65,13 @@ pub async fn confined(program: &Path, config: &Path, state: &State) -> Compiled 
     // It was copied when it was opened; a leftover is replaced by the next compilation.
     let _ = std::fs::remove_file(&output);
     Compiled { table, watched }
+}
+
+/// Several gateways may share a state folder: none must open what was compiled for another.
+fn output_for(root: &Path, config: &Path) -> PathBuf {
+    let kept = kept::path(root, config);
+    let name = kept.file_name().unwrap_or_default().to_string_lossy();
+    root.join(format!("candidate-{}-{name}", std::process::id()))
 }
 
 async fn open(path: PathBuf) -> Result<Arc<Snapshot>, Refused> {
@@ -123,4 +130,17 @@ async fn hear(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> Vec<u8> {
 
 fn refused(why: String) -> Refused {
     Refused { why, candidate: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_gateways_compile_into_one_file() {
+        let output = |config: &str| output_for(Path::new("/state"), Path::new(config));
+        assert_ne!(output("/etc/a/strait.yaml"), output("/etc/b/strait.yaml"));
+        let name = output("/etc/a/strait.yaml").to_string_lossy().into_owned();
+        assert!(name.starts_with(&format!("/state/candidate-{}-", std::process::id())), "{name}");
+    }
 }

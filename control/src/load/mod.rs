@@ -136,7 +136,9 @@ impl Loader {
 
     /// The table that the file is or becomes; `sources` become what it was made from.
     async fn read(&self, sources: &mut Vec<PathBuf>) -> Result<Arc<Snapshot>, Refused> {
-        match Source::detect(&self.file)? {
+        let file = self.file.clone();
+        // A file system that hangs holds up a thread of the pool, never the one that hears signals.
+        match tokio::task::spawn_blocking(move || Source::detect(&file)).await.map_err(bug)?? {
             Source::Table(path) => {
                 *sources = vec![path.clone()];
                 let opened = tokio::task::spawn_blocking(move || Source::Table(path).open());
