@@ -219,6 +219,8 @@ impl Scout {
 
     fn keep_looking(&self, wanted: Wanted) {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was found before may be lost again.
+        missing.retain(|(_, task)| !task.is_finished());
         if !missing.iter().any(|(known, _)| *known == wanted) {
             let task = tokio::spawn(keep_looking(wanted.clone(), self.found.clone()));
             missing.push((wanted, task.abort_handle()));

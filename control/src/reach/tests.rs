@@ -106,3 +106,19 @@ fn samples_are_this_program_and_a_loopback_port() {
     let Reach::Http { endpoints } = &all[1] else { panic!("{:?}", all[1]) };
     assert!(endpoints[0].address.ip().is_loopback());
 }
+
+#[test]
+fn what_was_found_and_lost_again_is_looked_for_again() {
+    run(async {
+        let (sender, _found) = mpsc::unbounded_channel();
+        let scout = Scout::new(sender);
+        let wanted = Wanted { host: "gone.invalid".into(), port: 80, path: "/".into(), headers: Vec::new() };
+        let ended = tokio::spawn(async {});
+        let entry = (wanted.clone(), ended.abort_handle());
+        ended.await.unwrap();
+        scout.missing.lock().unwrap().push(entry);
+        scout.keep_looking(wanted);
+        let still = scout.missing.lock().unwrap().iter().filter(|(_, task)| !task.is_finished()).count();
+        assert_eq!(still, 1);
+    });
+}
