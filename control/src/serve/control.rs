@@ -41,7 +41,7 @@ pub(super) struct Control {
     pub phase: Phase,
     /// Changed lists that are not bound yet.
     pub pending: Pending,
-    /// Findings of `bind` that were told already.
+    /// What the last `bind` found, and so was told already. Not more: upstreams choose the names in it.
     told: HashSet<String>,
 }
 
@@ -242,15 +242,14 @@ impl Control {
     /// The table, bound to what its upstreams offer according to the ledger.
     pub fn bound(&mut self, snapshot: &Snapshot) -> Result<Snapshot, String> {
         let (bound, findings) = bind(snapshot.rules(), self.ledger.catalog());
-        for finding in findings {
-            let text = format!(
+        let texts = findings.into_iter().map(|finding| {
+            format!(
                 "server `{}` does not show `{}.{}`: {}",
                 finding.server, finding.upstream, finding.name, finding.reason
-            );
-            if self.told.insert(text.clone()) {
-                log::warn(text);
-            }
-        }
+            )
+        });
+        let last = std::mem::replace(&mut self.told, texts.collect());
+        self.told.difference(&last).for_each(log::warn);
         snapshot.with_bound(&bound).map_err(|error| error.to_string())
     }
 
