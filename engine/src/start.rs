@@ -12,7 +12,7 @@ use crate::caps::{Caps, Room};
 use crate::core::Parts;
 use crate::edition::{Edition, UpstreamId};
 use crate::figures::WorkerFigures;
-use crate::handle::{Event, Handle, Level, Options};
+use crate::handle::{Event, Handle, Options};
 use crate::io::runtime::{self, DriverError};
 use crate::io::spawn::Spawner;
 use crate::io::{mailbox, tcp, vigil};
@@ -137,9 +137,6 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
         };
         let thread = std::thread::Builder::new().name(format!("strait-worker-{id}")).spawn(body);
         handle.threads.push(thread.map_err(|error| StartError::Thread { error })?);
-    }
-    for note in &handle.notes {
-        let _ = events.try_send(Event::Notice { level: Level::Warn, text: note.clone() });
     }
     Ok((handle, reports))
 }

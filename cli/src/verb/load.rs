@@ -138,7 +138,7 @@ impl Load {
             true => print(&format!("{:#}\n", report.to_json())),
             false => {
                 print(&report.text());
-                if first_run {
+                if first_run && report.verdict() == Verdict::Passed {
                     print(&hints(&options.target.url));
                 }
             }
@@ -225,7 +225,7 @@ pub fn unreached(target: &Target, fault: &Unreached) -> Failure {
     let message = format!("`{}` at layer {}: {fault}", target.url, fault.layer());
     match fault {
         Unreached::NotAuthorised(_) => Failure::new(Code::NotAuthorised, message)
-            .help("`--bearer-env NAME` sends the token in that variable, `--header` any other credential"),
+            .help("`--bearer-env NAME` or `--key TOKEN` sends a token, `--header` any other credential"),
         Unreached::Connect(_) => {
             Failure::new(Code::Unreachable, message).help("is the server running there?")
         }

@@ -272,6 +272,9 @@ fn failed(unproved: Unproved) -> Failure {
             let message = format!("arm {}, {url}, layer {}: {unreached}", arm.name(), unreached.layer());
             match unreached {
                 Unreached::NotAuthorised(_) => not_authorised(message),
+                Unreached::Connect(_) => {
+                    Failure::new(Code::Unreachable, message).help("is the server running there?")
+                }
                 _ => Failure::new(Code::Unreachable, message),
             }
         }

@@ -279,6 +279,13 @@ fn tools(
     let chosen: Vec<(String, String)> =
         read_only.map(|tool| (tool.name.clone(), arguments(Some(tool)))).collect();
     if chosen.is_empty() {
+        if listed.is_empty() {
+            return Err(Fault::Usage {
+                message: "the target lists no tools to this caller".to_owned(),
+                help: "does the credential sent see any? `--mix tools/list=1` loads it without calls"
+                    .to_owned(),
+            });
+        }
         return Err(Fault::Usage {
             message: format!(
                 "none of the {} tools listed is annotated `readOnlyHint: true`, and no other is called unasked",

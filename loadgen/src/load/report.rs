@@ -78,7 +78,7 @@ impl Report {
                 text: "errors==0".to_owned(),
                 value: Some(failed as f64),
                 passed: Some(false),
-                words: format!("{failed}, and nothing was said about errors"),
+                words: format!("{failed}; no `--assert` speaks of errors"),
             });
         }
         self.judged = judged;
@@ -221,12 +221,12 @@ impl Report {
         if self.kind != Loop::Closed {
             line("latency counts from when a request was due, service time from when it was sent".to_owned());
         }
-        if let Some(needs) = refused(&record.latency).last().filter(|_| record.succeeded() > 0) {
-            line(format!(
-                "n/a: a percentile needs 10 samples beyond it; {} takes {}",
-                needs.0.replace("p999", "p99.9"),
-                needs.1
-            ));
+        let takes: Vec<String> = refused(&record.latency)
+            .iter()
+            .map(|(name, needs)| format!("{} takes {needs}", name.replace("p999", "p99.9")))
+            .collect();
+        if !takes.is_empty() && record.succeeded() > 0 {
+            line(format!("n/a: a percentile needs 10 samples beyond it; {}", takes.join(", ")));
         }
         if record.failed() > 0 {
             line(String::new());
@@ -248,7 +248,9 @@ impl Report {
                 Some(false) => "FAIL",
                 None => "UNDECIDED",
             };
-            line(format!("{word}: {} (found {})", judged.text, judged.words));
+            // What was refused says itself what was found and what it takes.
+            let found = if judged.passed.is_some() { "found " } else { "" };
+            line(format!("{word}: {} ({found}{})", judged.text, judged.words));
         }
         if self.not_sent > 0 && self.saturation.is_empty() {
             line(format!("{} planned requests were not sent", self.not_sent));
