@@ -5,7 +5,6 @@
 //! jump (`settimeofday`, a virtual machine that resumes) does not move the monotonic clock either.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +15,7 @@ use strait_tests::scripted::{Arrived, Gate, echoed, event, event_stream, json_re
 use strait_tests::{Client, Scripted, Step};
 
 use crate::process::*;
+use crate::serve;
 
 const DAY_S: i64 = 86_400;
 /// Where the clock is put, one after the other.
@@ -207,22 +207,17 @@ impl JumpingClock {
     }
 
     fn start(&self, folder: &Folder) -> Process {
-        let log = folder.at("log");
-        let file = std::fs::File::create(&log).expect("make the log");
-        let child = Command::new(binary())
-            .args(["serve", "strait.yaml", "--state", "state", "--workers", "2"])
-            .env("LD_PRELOAD", &self.library)
-            .env("FAKETIME_TIMESTAMP_FILE", &self.file)
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("DONT_FAKE_MONOTONIC", "1")
-            .env("NO_FAKE_STAT", "1")
-            .current_dir(&folder.0)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("clone"))
-            .stderr(file)
-            .spawn()
-            .expect("start strait");
-        Process::opened(child, log)
+        serve(
+            folder,
+            2,
+            &[
+                ("LD_PRELOAD", self.library.as_os_str()),
+                ("FAKETIME_TIMESTAMP_FILE", self.file.as_os_str()),
+                ("FAKETIME_NO_CACHE", "1".as_ref()),
+                ("DONT_FAKE_MONOTONIC", "1".as_ref()),
+                ("NO_FAKE_STAT", "1".as_ref()),
+            ],
+        )
     }
 }
 
