@@ -168,40 +168,34 @@ fn a_compilation_beside_a_gateway_is_confined() {
     let good = open_to_all(&upstream.url());
     folder.write("strait.yaml", &good);
     let process = Process::start(&folder, &["up", "strait.yaml"]);
-    // A pipe in place of a file: reading it never ends, and a compilation of this process would hang it.
+    let first = process.generation();
+    // Whoever compiles reads its own limits into the table.
+    folder.write(
+        "strait.yaml",
+        good.replace("path: /mcp", "path: /mcp, instructions: \"${file:/proc/self/limits}\""),
+    );
+    wait_for("another generation", || process.generation() != first);
+    let told = process.client().roundtrip(modern("", 1, "server/discover", json!({}))).json();
+    let limits = told["result"]["instructions"].as_str().unwrap_or_default();
+    for limit in ["Max cpu time", "Max address space", "Max file size", "Max core file size"] {
+        let line = limits.lines().find(|line| line.starts_with(limit)).unwrap_or_default();
+        assert!(!line.is_empty() && !line.contains("unlimited"), "{limit}: `{line}` in {told}");
+    }
+}
+
+/// A pipe in place of a file: whoever reads it never ends.
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused() {
+    let (folder, upstream) = (Folder::new(), echoes());
+    let good = open_to_all(&upstream.url());
+    folder.write("strait.yaml", &good);
+    let process = Process::start(&folder, &["up", "strait.yaml"]);
     let made = std::process::Command::new("mkfifo").arg(folder.at("endless.yaml")).status().unwrap();
     assert!(made.success());
     folder.write("strait.yaml", good.replace("strait: 1\n", "strait: 1\ninclude: [endless.yaml]\n"));
-    process.hang_up();
-    wait_for("a refusal, or a child", || {
-        process.reload()["state"] == "rejected" || child_of(process.pid()).is_some()
-    });
-    if let Some(child) = child_of(process.pid()) {
-        for limit in ["Max cpu time", "Max address space", "Max file size"] {
-            wait_for(limit, || {
-                let limits = std::fs::read_to_string(format!("/proc/{child}/limits")).unwrap_or_default();
-                let line = limits.lines().find(|line| line.starts_with(limit)).unwrap_or("");
-                !line.is_empty() && !line.contains("unlimited")
-            });
-        }
-        signal(child, "KILL");
-        process.wait_for_state("rejected");
-    }
+    process.wait_for_state("rejected");
     let answer = call(&mut process.client(), "", "secret", json!({}));
     assert!(answer["result"].is_object(), "{answer}");
     folder.write("strait.yaml", &good);
     process.wait_for_state("ok");
-}
-
-/// A child of the process that compiles.
-fn child_of(pid: u32) -> Option<u32> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
-    let children = tasks.flat_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        text.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()).collect::<Vec<_>>()
-    });
-    children.into_iter().find(|child| {
-        let line = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
-        line.contains("--confined")
-    })
 }
