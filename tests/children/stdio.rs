@@ -294,6 +294,36 @@ fn principals_share_a_child_only_when_told_to() {
 }
 
 #[test]
+fn the_child_that_was_idle_longest_gives_way_when_all_places_are_taken() {
+    let script = Script::write();
+    for era in ERAS {
+        let config = config(&script.kid(era, ", per: principal, max: 1", ""));
+        let gateway = Gateway::start(Setup { workers: 1, ..Setup::new(config) });
+        let ask_as = |key, arguments| Client::connect(gateway.address).roundtrip(doing_as(key, 1, arguments));
+        let pid_for = |key| said(&ask_as(key, json!({"do": "pid"})), 1);
+        // The child of our own questions gives way to ann's, hers to sam's, and back.
+        let ann = pid_for(KEY);
+        let sam = pid_for("key-small");
+        assert_ne!(ann, sam);
+        wait_for("ann's child to be gone", || is_gone(ann.parse().unwrap()));
+        let again = pid_for(KEY);
+        assert!(again != ann && again != sam, "started anew");
+        wait_for("sam's child to be gone", || is_gone(sam.parse().unwrap()));
+        // One that works on a call stays.
+        let mut busy = Client::connect(gateway.address);
+        busy.send(doing(5, json!({"do": "never"})));
+        wait_for("the call to arrive", || {
+            let seen = said(&ask_as(KEY, json!({"do": "seen"})), 1);
+            serde_json::from_str::<Value>(&seen).unwrap()["waiting"].as_array().unwrap().len() == 1
+        });
+        let message = fault(&ask_as("key-small", json!({"do": "pid"})), 1);
+        assert!(message.contains("busy: 1 calls"), "{message}");
+        assert_eq!(pid_for(KEY), again);
+        drop(busy);
+    }
+}
+
+#[test]
 fn sessions_have_children_of_their_own_when_told_to() {
     everywhere(", per: session", "", |gateway, _| {
         let mut client = Client::connect(gateway.address);

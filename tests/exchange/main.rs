@@ -5,6 +5,7 @@ mod bodies;
 mod common;
 mod drain;
 mod edge;
+mod legacy;
 mod overload;
 mod smuggling;
 mod stdio;

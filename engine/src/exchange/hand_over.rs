@@ -20,6 +20,7 @@ use super::{Incoming, run as tell};
 use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyTx, reply};
+use crate::io::signal::Signal;
 use crate::session::{Seal, SessionId};
 use crate::worker::Parcel;
 
@@ -126,9 +127,18 @@ pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: 
         let refusal = Refusal::Overloaded("the worker that owns this session is too busy");
         return super::respond::refuse_plain(core, incoming, &refusal, sink).await;
     }
+    // The owner cannot see the client's socket. What it does for a client that has left goes on: all requests that
+    // are handed over are of revisions in which leaving does not cancel.
+    let gone = Rc::new(Signal::new());
+    let _watch = incoming.client.map(|fd| core.watches.wake_at(u64::MAX, gone.clone()).also_client(fd));
     let mut begun = false;
     loop {
-        match answers.recv().await {
+        let relayed = tokio::select! {
+            biased;
+            relayed = answers.recv() => relayed,
+            () = gone.wait() => return Next::Close,
+        };
+        match relayed {
             Some(Relayed::Bytes(mut bytes)) => {
                 bytes.arrive();
                 begun = true;

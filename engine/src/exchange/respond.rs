@@ -20,6 +20,7 @@ use super::{Incoming, screen};
 use crate::core::Core;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::ReplyTx;
+use crate::io::runtime;
 use crate::io::tcp::Stream;
 use crate::upstream::dialect::Client;
 use crate::upstream::{Event, Reply, UpstreamFault};
@@ -195,7 +196,7 @@ impl Answer<'_, '_, '_> {
                 return self.finish(out).await;
             }
             if self.send(out).await.is_err() {
-                return Next::Close;
+                return self.leave(reply);
             }
             out = Buf::new();
             event = match next(self.core, &mut reply, &client(self.incoming, self.record, method)).await {
@@ -234,7 +235,7 @@ impl Answer<'_, '_, '_> {
                 return self.finish(out).await;
             }
             if self.send(out).await.is_err() {
-                return Next::Close;
+                return self.leave(reply);
             }
             out = Buf::new();
             event = match next(self.core, &mut reply, &client(self.incoming, self.record, method)).await {
@@ -279,6 +280,18 @@ impl Answer<'_, '_, '_> {
             out.extend_from_slice(&scratch.other);
         }
         Ok(())
+    }
+
+    /// Nobody reads on. Before 2026-07-28 that cancels nothing, so the upstream is let finish, to its deadline.
+    fn leave(&self, mut reply: Reply) -> Next {
+        if !self.record.modern && reply.is_http() {
+            let core = self.core.clone();
+            runtime::spawn_guarded("answer that nobody reads", async move {
+                let client = Client { id: b"null", token: None, modern: false, method: reply.method() };
+                while reply.next(&core, &client).await.is_ok_and(|event| !event.is_last()) {}
+            });
+        }
+        Next::Close
     }
 
     async fn finish(&mut self, out: Buf) -> Next {

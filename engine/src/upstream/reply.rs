@@ -113,6 +113,11 @@ impl Reply {
         self.session_id.as_deref()
     }
 
+    /// Whether an HTTP upstream answers: letting go of its reply is to it as if a client had left.
+    pub fn is_http(&self) -> bool {
+        matches!(self.source, Source::Http(_))
+    }
+
     /// What the client asked, for the answer to be edited by.
     pub fn method(&self) -> Method {
         self.method

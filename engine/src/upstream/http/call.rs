@@ -26,7 +26,8 @@ pub async fn call(
     let mut replicas_left = endpoints.len();
     let mut waited_ns = 0;
     loop {
-        let attempt = once(core, upstream, endpoints, order).await;
+        let mut used = None;
+        let attempt = once(core, upstream, endpoints, order, &mut used).await;
         match attempt {
             Ok(mut reply) => match reply.objection() {
                 None => {
@@ -35,7 +36,7 @@ pub async fn call(
                 }
                 Some(Objection::SessionLost) if !mended => {
                     waited_ns += reply.waited_ns();
-                    session::forget(upstream, order.principal);
+                    session::forget(upstream, order.principal, used);
                 }
                 Some(Objection::OtherEra) if !mended && upstream.fixed_era.is_none() => {
                     waited_ns += reply.waited_ns();
@@ -48,7 +49,7 @@ pub async fn call(
             // Nothing was sent: another replica may do.
             Err(UpstreamFault::Connect(_) | UpstreamFault::ConnectTimeout { .. }) if replicas_left > 1 => {
                 replicas_left -= 1;
-                session::forget(upstream, order.principal);
+                session::forget(upstream, order.principal, used);
                 continue;
             }
             Err(fault) => return Err(fault),
@@ -64,11 +65,13 @@ pub enum Objection {
     OtherEra,
 }
 
+/// One attempt; `used` becomes the serial of its session.
 async fn once(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
     endpoints: &[HttpEndpoint],
     order: &Order<'_>,
+    used: &mut Option<i64>,
 ) -> Result<HttpReply, UpstreamFault> {
     let mut waited = Waited::default();
     let era = match upstream.known_era() {
@@ -76,9 +79,10 @@ async fn once(
         None => waited.on(ask_era(core, upstream, endpoints)).await?,
     };
     let session = match era {
-        Era::Legacy => Some(waited.on(session::session(core, upstream, endpoints, order.principal)).await?),
+        Era::Legacy => Some(waited.on(session::session(core, upstream, order.principal)).await?),
         Era::Modern => None,
     };
+    *used = session.as_ref().map(|session| session.serial);
     let replica = session.as_ref().map_or_else(|| upstream.http.next_turn(endpoints.len()), |s| s.replica);
     let id = upstream.next_id();
     let mut request = Outgoing::with_room(order.body.len() + BODY_ROOM);
@@ -90,7 +94,8 @@ async fn once(
         name: name(order, &mut said),
         session,
         head: order.head,
-        client_fd: order.client_fd,
+        // Before 2026-07-28 a client that leaves has not cancelled: its call runs on to its own deadline.
+        client_fd: order.client_fd.filter(|_| order.client.is_modern()),
         ..Post::new(upstream, order.message.method, era)
     };
     let mut reply = post.send(core, endpoints, replica, request).await?;

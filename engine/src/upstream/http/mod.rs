@@ -28,6 +28,8 @@ use crate::handle::HttpEndpoint;
 pub struct State {
     pools: RefCell<Vec<pool::Pool>>,
     sessions: RefCell<HashMap<u64, session::Session>>,
+    /// Those that are being opened: whoever needs one of them waits for it.
+    openings: RefCell<HashMap<u64, Rc<session::Opening>>>,
     /// The replica whose turn it is.
     turn: Cell<usize>,
     /// The last reply was larger than a usual buffer: the next one is received into a larger one.
@@ -39,6 +41,8 @@ impl State {
     pub fn forget(&self) {
         self.pools.borrow_mut().clear();
         self.sessions.borrow_mut().clear();
+        // Those who wait for one still get it; it is not kept.
+        self.openings.borrow_mut().clear();
     }
 
     pub fn sweep(&self, now_ms: u64) {

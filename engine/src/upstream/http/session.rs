@@ -4,14 +4,17 @@
 //! No capability is declared: this gateway cannot yet put a server's question to the client, so the
 //! server must not ask.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use strait_protocol::mcp::{Method, Revision};
+use tokio::sync::Notify;
 
 use super::outgoing::Outgoing;
 use super::post::Post;
 use crate::core::Core;
-use crate::handle::HttpEndpoint;
+use crate::handle::{HttpEndpoint, Reach};
+use crate::io::runtime;
 use crate::limits::UPSTREAM_SESSIONS_MAX;
 use crate::upstream::handshake;
 use crate::upstream::{Era, Upstream, UpstreamFault};
@@ -24,14 +27,22 @@ pub struct Session {
     pub revision: Revision,
     /// The replica that knows it.
     pub replica: usize,
+    /// No other session of this worker with this upstream has it.
+    pub serial: i64,
     used_ms: u64,
 }
 
-/// The session of a principal, opened when there is none.
+/// A session on its way, and those who wait for it.
+#[derive(Default)]
+pub struct Opening {
+    done: Notify,
+    outcome: RefCell<Option<Result<Session, UpstreamFault>>>,
+}
+
+/// The session of a principal, opened when there is none: once, however many calls need it at the same time.
 pub async fn session(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
-    endpoints: &[HttpEndpoint],
     principal: u64,
 ) -> Result<Session, UpstreamFault> {
     let now_ms = core.clock.coarse_ms();
@@ -39,19 +50,73 @@ pub async fn session(
         session.used_ms = now_ms;
         return Ok(session.clone());
     }
-    let session = Box::pin(open(core, upstream, endpoints)).await?;
-    let mut sessions = upstream.http.sessions.borrow_mut();
-    if sessions.len() >= UPSTREAM_SESSIONS_MAX {
-        let oldest = sessions.iter().min_by_key(|(_, session)| session.used_ms).map(|(key, _)| *key);
-        oldest.and_then(|key| sessions.remove(&key));
-    }
-    sessions.insert(principal, session.clone());
-    Ok(session)
+    Box::pin(opened(core, upstream, principal)).await
 }
 
-/// Forgets a session that its server does not know any more.
-pub fn forget(upstream: &Upstream, principal: u64) {
-    upstream.http.sessions.borrow_mut().remove(&principal);
+/// Forgets a session that its server does not know any more, unless it was replaced already.
+pub fn forget(upstream: &Upstream, principal: u64, serial: Option<i64>) {
+    let mut sessions = upstream.http.sessions.borrow_mut();
+    if sessions.get(&principal).is_some_and(|session| Some(session.serial) == serial) {
+        sessions.remove(&principal);
+    }
+}
+
+/// Waits for the session that is being opened. Opening is nobody's: it goes on when a caller leaves.
+async fn opened(core: &Rc<Core>, upstream: &Rc<Upstream>, principal: u64) -> Result<Session, UpstreamFault> {
+    let under_way = upstream.http.openings.borrow().get(&principal).cloned();
+    let opening = under_way.unwrap_or_else(|| {
+        let opening = Rc::<Opening>::default();
+        upstream.http.openings.borrow_mut().insert(principal, opening.clone());
+        let landing = Landing { upstream: upstream.clone(), principal, opening: opening.clone() };
+        runtime::spawn_guarded("opening of an upstream's session", landing.land(core.clone()));
+        opening
+    });
+    // Whoever opens it runs on this worker, so it cannot end between here and the wait.
+    opening.done.notified().await;
+    let outcome = opening.outcome.borrow().clone();
+    outcome.unwrap_or_else(|| Err(UpstreamFault::Handshake("it was interrupted".to_owned())))
+}
+
+/// The end of an opening, whatever became of it.
+struct Landing {
+    upstream: Rc<Upstream>,
+    principal: u64,
+    opening: Rc<Opening>,
+}
+
+impl Landing {
+    async fn land(self, core: Rc<Core>) {
+        let reach = self.upstream.reach.borrow().clone();
+        let outcome = match &*reach {
+            Reach::Http { endpoints } => open(&core, &self.upstream, endpoints).await,
+            _ => Err(UpstreamFault::Unreachable("it is not an HTTP server any more".to_owned())),
+        };
+        if let Ok(session) = &outcome
+            && self.is_current()
+        {
+            let mut sessions = self.upstream.http.sessions.borrow_mut();
+            if sessions.len() >= UPSTREAM_SESSIONS_MAX {
+                let oldest = sessions.iter().min_by_key(|(_, session)| session.used_ms).map(|(key, _)| *key);
+                oldest.and_then(|key| sessions.remove(&key));
+            }
+            sessions.insert(self.principal, session.clone());
+        }
+        self.opening.outcome.replace(Some(outcome));
+    }
+
+    fn is_current(&self) -> bool {
+        let openings = self.upstream.http.openings.borrow();
+        openings.get(&self.principal).is_some_and(|opening| Rc::ptr_eq(opening, &self.opening))
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if self.is_current() {
+            self.upstream.http.openings.borrow_mut().remove(&self.principal);
+        }
+        self.opening.done.notify_waiters();
+    }
 }
 
 async fn open(
@@ -67,7 +132,13 @@ async fn open(
     let answer = reply.whole(core).await?;
     let revision = handshake::negotiated(answer.bytes(), &answer.envelope)?;
     upstream.instructions.replace(handshake::instructions(answer.bytes(), &answer.envelope));
-    let session = Session { id: reply.take_session_id(), revision, replica, used_ms: core.clock.coarse_ms() };
+    let session = Session {
+        id: reply.take_session_id(),
+        revision,
+        replica,
+        serial: id,
+        used_ms: core.clock.coarse_ms(),
+    };
     let initialized = Post {
         session: Some(session.clone()),
         ..Post::new(upstream, Method::NotifyInitialized, Era::Legacy)

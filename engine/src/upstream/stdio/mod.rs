@@ -84,16 +84,24 @@ impl Children {
         }
     }
 
-    fn slot(&self, key: u64, now_ms: u64) -> Result<Rc<Slot>, UpstreamFault> {
+    /// The place for a key. When all are taken, the child that has been idle longest gives way.
+    fn slot(&self, core: &Rc<Core>, key: u64) -> Result<Rc<Slot>, UpstreamFault> {
         let mut slots = self.slots.borrow_mut();
-        let full = slots.len() >= self.sharing.max;
-        match slots.entry(key) {
-            std::collections::hash_map::Entry::Occupied(slot) => Ok(slot.get().clone()),
-            std::collections::hash_map::Entry::Vacant(_) if full => {
-                Err(UpstreamFault::Busy { limit: self.sharing.max })
-            }
-            std::collections::hash_map::Entry::Vacant(place) => Ok(place.insert(Slot::new(now_ms)).clone()),
+        if let Some(slot) = slots.get(&key) {
+            return Ok(slot.clone());
         }
+        if slots.len() >= self.sharing.max {
+            let idle = slots.iter().filter(|(_, slot)| !slot.is_busy());
+            let longest = idle.min_by_key(|(_, slot)| slot.used_ms.get()).map(|(key, _)| *key);
+            let gone = longest.and_then(|key| slots.remove(&key));
+            let gone = gone.ok_or(UpstreamFault::Busy { limit: self.sharing.max })?;
+            if let Some(child) = gone.child.take() {
+                child.end(core);
+            }
+        }
+        let slot = Slot::new(core.clock.coarse_ms());
+        slots.insert(key, slot.clone());
+        Ok(slot)
     }
 
     /// Ends children that nobody has used for a while.
@@ -104,8 +112,7 @@ impl Children {
         let now_ms = core.clock.coarse_ms();
         self.slots.borrow_mut().retain(|_, slot| {
             let idle = now_ms.saturating_sub(slot.used_ms.get()) > self.sharing.idle_ms;
-            let busy =
-                slot.starting.get() || slot.child.borrow().as_ref().is_some_and(|child| child.is_busy());
+            let busy = slot.is_busy();
             if idle
                 && !busy
                 && let Some(child) = slot.child.take()
@@ -138,6 +145,11 @@ impl Slot {
             used_ms: Cell::new(now_ms),
             lived: Cell::new(false),
         })
+    }
+
+    /// Whether somebody uses it or is about to: whoever does holds it too.
+    fn is_busy(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) > 1 || self.child.borrow().as_ref().is_some_and(|child| child.is_busy())
     }
 
     fn running(&self, core: &Core) -> Option<Rc<Child>> {
@@ -205,7 +217,7 @@ pub async fn call(
     upstream: &Rc<Upstream>,
     order: &Order<'_>,
 ) -> Result<ChildReply, UpstreamFault> {
-    let slot = upstream.stdio.slot(upstream.stdio.key(order), core.clock.coarse_ms())?;
+    let slot = upstream.stdio.slot(core, upstream.stdio.key(order))?;
     let mut waited = Waited::default();
     let child = match slot.running(core) {
         Some(child) => child,
