@@ -128,6 +128,27 @@ fn a_body_beyond_the_bytes_of_a_core_is_refused_early() {
     }
 }
 
+/// The same body on two gateways that differ in `caps.bytes` alone.
+#[test]
+fn the_configured_bytes_of_a_core_decide_who_is_refused() {
+    let upstream =
+        Scripted::modern(|_| json_reply(&json!({"jsonrpc": "2.0", "id": 1, "result": {"content": []}})));
+    for (bytes, expected) in [("8MiB", 503), ("200MiB", 200)] {
+        let config = format!("body_max: 32MiB\ncaps: {{ bytes: {bytes} }}\n{}", config(&upstream.url()));
+        let gateway = Gateway::start(Setup { workers: 1, ..Setup::new(config) });
+        let mut client = Client::connect(gateway.address);
+        let mut sender = client.stream().try_clone().expect("clone");
+        let large = call(1, json!({"pad": "x".repeat(12 << 20)}));
+        let sending = std::thread::spawn(move || drop(sender.write_all(&large)));
+        let answer = client.answer().expect("an answer");
+        assert_eq!(answer.status, expected, "{bytes}: {}", text(&answer));
+        assert!(expected == 200 || reason(&answer) == "overloaded");
+        drop(client);
+        sending.join().unwrap();
+        assert_lives(&gateway);
+    }
+}
+
 /// Announcing much takes nothing from others: only bytes that arrive count.
 #[test]
 fn announced_bodies_hold_no_room() {
