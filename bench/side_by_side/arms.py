@@ -91,7 +91,7 @@ ARMS = {
     "nginx": nginx,
     "haproxy": haproxy,
     "strait": strait("strait", "io_uring"),
-    "strait-busy-poll": strait("strait-busy-poll", "io_uring", "--busy-poll", "50us"),
+    "strait-busy-poll": strait("strait-busy-poll", "io_uring", "--busy-poll", "100us"),
     "strait-plain-ring": strait("strait-plain-ring", "io_uring_plain"),
     "strait-epoll": strait("strait-epoll", "epoll"),
 }

@@ -122,7 +122,7 @@ def targets(figures: Figures) -> list[Target]:
         Target("CPU per request at 16 connections, to nginx", 0.75, figures.ratio("c16", "strait", "nginx", "cpu_us")),
         Target("added p50 at 1 connection, to nginx's", 0.85, figures.added_ratio("c1", "strait", "nginx", "p50_us")),
         Target(
-            "the same with `--busy-poll 50us`", 0.85, figures.added_ratio("c1", "strait-busy-poll", "nginx", "p50_us")
+            "the same with `--busy-poll 100us`", 0.85, figures.added_ratio("c1", "strait-busy-poll", "nginx", "p50_us")
         ),
         Target(
             "CPU per request at 16 connections, DEFER_TASKRUN to the default ring",
