@@ -193,6 +193,26 @@ fn an_interrupted_run_tells_what_it_saw() {
     );
 }
 
+/// A server that accepts and never says a word: Ctrl-C is heard before the greeting's time is over.
+#[test]
+fn ctrl_c_while_the_target_is_greeted_exits_130() {
+    let (folder, silent) = (Folder::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let url = format!("http://{}/mcp", silent.local_addr().unwrap());
+    let through = ["prove", "--direct", &url, "--through", &url, "--max-added", "p50=1s", "--timeout", "10s"];
+    for arguments in [&["load", &url][..], &through] {
+        let child = command(folder.path(), arguments).stderr(Stdio::piped()).spawn().unwrap();
+        // Its greeting has arrived, so it waits for the answer.
+        let (mut stream, _) = silent.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let ended = child.wait_with_output().unwrap();
+        let told = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(130), "{arguments:?}: {told}");
+        assert!(told.contains("interrupted") && told.contains(&url), "{arguments:?}: {told}");
+    }
+}
+
 /// Established connections to a port of this machine.
 fn connections_to(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();

@@ -3,10 +3,11 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use strait_loadgen::target::{EraChoice, Target, Unreached, greet};
+use strait_loadgen::target::{EraChoice, Patience, Target, Unreached, greet};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -31,7 +32,8 @@ fn endless(head: &'static [u8], more: Vec<u8>, pause: Duration) -> (String, Join
 
 fn check(head: &'static [u8], more: &[u8], pause: Duration) {
     let (url, server) = endless(head, more.to_vec(), pause);
-    let unreached = greet(&Target::parse(&url).expect("a URL"), EraChoice::Modern, TIMEOUT);
+    let patience = Patience { timeout: TIMEOUT, stop: &AtomicBool::new(false) };
+    let unreached = greet(&Target::parse(&url).expect("a URL"), EraChoice::Modern, patience);
     let expected = Unreached::Transport("no complete answer in time".to_owned());
     assert_eq!(unreached.map(|_| ()), Err(expected));
     server.join().expect("a server that was left");

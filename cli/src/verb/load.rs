@@ -232,6 +232,10 @@ pub fn unreached(target: &Target, fault: &Unreached) -> Failure {
         Unreached::Status(404, _) => {
             Failure::new(Code::Unreachable, message).help("is the path of the URL the server's MCP endpoint?")
         }
+        Unreached::Interrupted => Failure::new(
+            Code::Interrupted,
+            format!("interrupted before the first request to `{}`: nothing was measured", target.url),
+        ),
         _ => Failure::new(Code::Unreachable, message),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::ArgGroup;
@@ -116,7 +116,7 @@ enum Era {
 impl Prove {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         if self.floor {
-            let floor = prove_floor(&self.order()?, interruption()?).map_err(failed)?;
+            let floor = prove_floor(&self.order()?, &*interruption()?).map_err(failed)?;
             output.facts(&floor.to_json(), || floor.to_text());
             return Ok(());
         }
@@ -154,8 +154,8 @@ impl Prove {
     fn measured(&self) -> Result<(Context, Samples), Failure> {
         let order = self.order()?;
         let done = match self.self_test {
-            true => prove_self(&order, interruption()?),
-            false => prove(&self.ask()?, &order, interruption()?),
+            true => prove_self(&order, &*interruption()?),
+            false => prove(&self.ask()?, &order, &*interruption()?),
         };
         done.map_err(failed)
     }
@@ -221,14 +221,14 @@ impl Prove {
     }
 }
 
-/// Asked before every slot: no, once Ctrl-C was pressed.
-fn interruption() -> Result<impl FnMut(usize) -> bool + Send, Failure> {
+/// True once Ctrl-C was pressed.
+fn interruption() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, stop.clone())
             .map_err(|error| Failure::bug(format!("cannot watch for signals: {error}")))?;
     }
-    Ok(move |_| !stop.load(Ordering::Relaxed))
+    Ok(stop)
 }
 
 /// As it was typed, ready to be typed again, but for what may be a credential.
@@ -268,6 +268,10 @@ fn write(file: &Path, context: &Context, samples: &Samples) -> Result<(), Failur
 fn failed(unproved: Unproved) -> Failure {
     match unproved {
         Unproved::Unmet(Unmet::Nothing(message)) => Failure::new(Code::Usage, message),
+        Unproved::Unmet(Unmet::Unreached { arm, url, unreached: Unreached::Interrupted }) => Failure::new(
+            Code::Interrupted,
+            format!("interrupted while arm {} was greeted, {url}: nothing was measured", arm.name()),
+        ),
         Unproved::Unmet(Unmet::Unreached { arm, url, unreached }) => {
             let message = format!("arm {}, {url}, layer {}: {unreached}", arm.name(), unreached.layer());
             match unreached {

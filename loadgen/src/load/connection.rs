@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
+use rustix::net::{self, SendFlags, sockopt};
 
 use super::plan::Due;
 use crate::poll::{Interest, Poll};
-use crate::target::{Cause, Progress, ReplyReader};
+use crate::target::{Cause, Progress, ReplyReader, begin_connect};
 
 /// A request on its way.
 #[derive(Clone, Copy, Debug)]
@@ -88,17 +88,7 @@ impl Connection {
 
     /// Begins to connect; what is carried leaves when that is done.
     pub fn connect(&mut self, index: usize, address: SocketAddr, poll: &Poll) -> Result<(), Cause> {
-        let open = || -> Result<OwnedFd, Errno> {
-            let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
-            sockopt::set_tcp_nodelay(&socket, true)?;
-            match net::connect(&socket, &address) {
-                Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
-                Err(error) => Err(error),
-            }
-        };
-        let socket = open().map_err(|_| Cause::Connect)?;
+        let socket = begin_connect(address).map_err(|_| Cause::Connect)?;
         self.generation = self.generation.wrapping_add(1);
         poll.add(&socket, self.token(index), Interest::Both).map_err(|_| Cause::Connect)?;
         self.socket = Some(socket);

@@ -108,6 +108,7 @@ impl<'a> Drive<'a> {
         settings: Settings,
         templates: Vec<Vec<Template>>,
         weights: &[f64],
+        stop: &AtomicBool,
     ) -> io::Result<Drive<'a>> {
         crate::echo::raise_descriptors();
         let clock = Clock::new();
@@ -144,15 +145,16 @@ impl<'a> Drive<'a> {
             input: vec![0; READ_BYTES],
             settings,
         };
-        drive.connect_all()?;
+        drive.connect_all(stop)?;
         drive.driven.spin_ns = drive.oversleep()?;
         Ok(drive)
     }
 
-    fn connect_all(&mut self) -> io::Result<()> {
+    fn connect_all(&mut self, stop: &AtomicBool) -> io::Result<()> {
         let until = self.clock.now() + self.settings.timeout_ns;
         let (mut begun, mut settled) = (0, 0);
-        while settled < self.connections.len() && self.clock.now() < until {
+        let is_wanted = |now| now < until && !stop.load(Ordering::Relaxed);
+        while settled < self.connections.len() && is_wanted(self.clock.now()) {
             while begun < self.connections.len() && begun - settled < CONNECTING_MAX {
                 let made = self.connections[begun].connect(begun, self.target.address, &self.poll);
                 settled += usize::from(made.is_err());

@@ -17,7 +17,7 @@ pub mod threshold;
 
 use std::io;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use strait_protocol::mcp::Method;
@@ -29,7 +29,7 @@ use report::{Report, Share};
 use threshold::Threshold;
 
 use crate::target::{
-    ARGUMENT_BYTES_MAX, Call, Era, EraChoice, Peer, Target, Template, Tool, Unreached, greet, leave,
+    ARGUMENT_BYTES_MAX, Call, Era, EraChoice, Patience, Peer, Target, Template, Tool, Unreached, greet, leave,
 };
 
 /// Above this, a target that is not this machine must be declared one's own.
@@ -41,6 +41,8 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 pub const CONNECTIONS: usize = 16;
 /// Read-only tools that are called when none was named.
 const TOOLS_DISCOVERED_MAX: usize = 8;
+/// What ending the sessions of an interrupted run may take.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
@@ -81,11 +83,11 @@ pub enum Fault {
 /// Greets the target, prepares requests, runs the plan, and tells what it found.
 pub fn run(options: &Options, stop: &AtomicBool, glance: &mut dyn FnMut(Glance)) -> Result<Report, Fault> {
     check_ownership(options)?;
-    let timeout = Duration::from_nanos(options.timeout_ns);
-    let peer = greet(&options.target, options.era, timeout).map_err(Fault::Unreached)?;
+    let patience = Patience { timeout: Duration::from_nanos(options.timeout_ns), stop };
+    let peer = greet(&options.target, options.era, patience).map_err(Fault::Unreached)?;
     let mut notes = Vec::new();
-    let calls = calls(options, &peer, timeout, &mut notes)?;
-    let eras = eras(options, &peer, timeout)?;
+    let calls = calls(options, &peer, patience, &mut notes)?;
+    let eras = eras(options, &peer, patience)?;
     let templates = eras.iter().map(|era| calls.iter().map(|call| call.template(options, era)).collect());
     let templates = templates.collect::<Result<Vec<Vec<Template>>, Fault>>()?;
     let weights: Vec<f64> = calls.iter().map(|call| call.weight).collect();
@@ -98,10 +100,10 @@ pub fn run(options: &Options, stop: &AtomicBool, glance: &mut dyn FnMut(Glance))
         idle: options.idle,
         seed: options.seed,
     };
-    let drive =
-        drive::Drive::prepare(&options.target, settings, templates, &weights).map_err(Fault::Machine)?;
+    let drive = drive::Drive::prepare(&options.target, settings, templates, &weights, stop)
+        .map_err(Fault::Machine)?;
     let driven = drive.run(stop, glance).map_err(Fault::Machine)?;
-    eras.iter().for_each(|era| leave(&options.target, era, timeout));
+    leave_all(&options.target, &eras, if driven.interrupted { LEAVING } else { patience.timeout });
     let saturation = saturation::reasons(options.kind, options.connections, &driven);
     let shares = calls.into_iter().zip(&driven.by_template).map(|(call, sent)| Share {
         method: call.method.as_str(),
@@ -151,15 +153,28 @@ fn check_ownership(options: &Options) -> Result<(), Fault> {
     }
 }
 
+/// Ends the sessions; a server that is asked to and says nothing is waited for once and no more.
+fn leave_all(target: &Target, eras: &[Era], timeout: Duration) {
+    let until = Instant::now() + timeout;
+    for era in eras {
+        let timeout = until.saturating_duration_since(Instant::now());
+        if timeout.is_zero() {
+            return;
+        }
+        // Whoever wanted to stop has done so already: this is the end.
+        leave(target, era, Patience { timeout, stop: &AtomicBool::new(false) });
+    }
+}
+
 /// A modern peer is spoken to alike on every connection; an older one gives each its session.
-fn eras(options: &Options, peer: &Peer, timeout: Duration) -> Result<Vec<Era>, Fault> {
+fn eras(options: &Options, peer: &Peer, patience: Patience<'_>) -> Result<Vec<Era>, Fault> {
     let sessions = match &peer.era {
         Era::Legacy { session: Some(_), .. } => options.connections.saturating_sub(1),
         _ => 0,
     };
     let mut eras = vec![peer.era.clone()];
     for _ in 0..sessions {
-        eras.push(peer.again(&options.target, timeout).map_err(Fault::Unreached)?);
+        eras.push(peer.again(&options.target, patience).map_err(Fault::Unreached)?);
     }
     Ok(eras)
 }
@@ -190,7 +205,7 @@ impl Planned {
 fn calls(
     options: &Options,
     peer: &Peer,
-    timeout: Duration,
+    patience: Patience<'_>,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Planned>, Fault> {
     let mut planned = Vec::new();
@@ -207,7 +222,7 @@ fn calls(
                     Some(name) => vec![name.clone()],
                     None => options.tools.clone(),
                 };
-                let tools = tools(options, peer, timeout, &named, notes)?;
+                let tools = tools(options, peer, patience, &named, notes)?;
                 let weight = entry.weight / tools.len() as f64;
                 planned.extend(tools.into_iter().map(|(name, arguments)| Planned {
                     method: Method::ToolsCall,
@@ -244,7 +259,7 @@ fn calls(
 fn tools(
     options: &Options,
     peer: &Peer,
-    timeout: Duration,
+    patience: Patience<'_>,
     named: &[String],
     notes: &mut Vec<String>,
 ) -> Result<Vec<(String, String)>, Fault> {
@@ -270,7 +285,7 @@ fn tools(
         true => tools.iter().filter(|tool| tool.read_only).count() >= TOOLS_DISCOVERED_MAX,
         false => named.iter().all(|name| tools.iter().any(|tool| tool.name == *name)),
     };
-    let listed = peer.tools(&options.target, timeout, found).map_err(Fault::Unreached)?;
+    let listed = peer.tools(&options.target, patience, found).map_err(Fault::Unreached)?;
     if !named.is_empty() {
         let tool = |name: &String| listed.iter().find(|tool| tool.name == *name);
         return Ok(named.iter().map(|name| (name.clone(), arguments(tool(name)))).collect());
@@ -296,7 +311,7 @@ fn tools(
     }
     match options.arguments {
         Some(_) => Ok(chosen),
-        None => without_misfits(options, peer, timeout, chosen, notes),
+        None => without_misfits(options, peer, patience, chosen, notes),
     }
 }
 
@@ -304,7 +319,7 @@ fn tools(
 fn without_misfits(
     options: &Options,
     peer: &Peer,
-    timeout: Duration,
+    patience: Patience<'_>,
     chosen: Vec<(String, String)>,
     notes: &mut Vec<String>,
 ) -> Result<Vec<(String, String)>, Fault> {
@@ -318,7 +333,7 @@ fn without_misfits(
             progress: false,
         })
         .collect();
-    let fit = peer.try_out(&options.target, timeout, &calls).map_err(Fault::Unreached)?;
+    let fit = peer.try_out(&options.target, patience, &calls).map_err(Fault::Unreached)?;
     if !fit.contains(&true) {
         return Ok(chosen);
     }

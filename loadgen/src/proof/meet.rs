@@ -4,6 +4,7 @@
 //! be called some ten thousand times. A gateway that joins several servers shows `crm__get` where the
 //! server says `get`; that name, and what the gateway asks of its callers, is all that differs between arms.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use strait_protocol::mcp::Method;
@@ -11,7 +12,7 @@ use strait_protocol::mcp::Method;
 use super::schedule::Arm;
 use super::wire::End;
 use crate::load::arguments;
-use crate::target::{Call, Era, EraChoice, Peer, Target, Template, Tool, Unreached, greet};
+use crate::target::{Call, Era, EraChoice, Patience, Peer, Target, Template, Tool, Unreached, greet};
 
 /// Whom to meet, and what to ask them.
 #[derive(Clone, Debug)]
@@ -47,14 +48,15 @@ pub enum Unmet {
 }
 
 impl Ask {
-    pub fn meet(&self) -> Result<Met, Unmet> {
-        let direct = self.greet(Arm::Direct, self.era)?;
+    pub fn meet(&self, stop: &AtomicBool) -> Result<Met, Unmet> {
+        let patience = Patience { timeout: self.timeout, stop };
+        let direct = self.greet(Arm::Direct, self.era, patience)?;
         // Two eras are two different requests.
         let era = if direct.era.is_modern() { EraChoice::Modern } else { EraChoice::Legacy };
-        let through = self.greet(Arm::Through, era)?;
-        let (tool, through_tool) = self.tools(&direct, &through)?;
+        let through = self.greet(Arm::Through, era, patience)?;
+        let (tool, through_tool) = self.tools(&direct, &through, patience)?;
         let again =
-            direct.again(&self.direct, self.timeout).map_err(|fault| self.unreached(Arm::Again, fault))?;
+            direct.again(&self.direct, patience).map_err(|fault| self.unreached(Arm::Again, fault))?;
         let given = match &self.arguments {
             Some(arguments) => arguments.clone(),
             None => arguments::for_schema(&tool.schema),
@@ -77,8 +79,8 @@ impl Ask {
         Ok(Met { ends, call: format!("tools/call {} ({bytes} bytes, {})", tool.name, revision.as_str()) })
     }
 
-    fn greet(&self, arm: Arm, era: EraChoice) -> Result<Peer, Unmet> {
-        greet(self.target(arm), era, self.timeout).map_err(|fault| self.unreached(arm, fault))
+    fn greet(&self, arm: Arm, era: EraChoice, patience: Patience<'_>) -> Result<Peer, Unmet> {
+        greet(self.target(arm), era, patience).map_err(|fault| self.unreached(arm, fault))
     }
 
     fn target(&self, arm: Arm) -> &Target {
@@ -93,12 +95,12 @@ impl Ask {
     }
 
     /// A tool of the server, and its name at the gateway.
-    fn tools(&self, direct: &Peer, through: &Peer) -> Result<(Tool, String), Unmet> {
+    fn tools(&self, direct: &Peer, through: &Peer, patience: Patience<'_>) -> Result<(Tool, String), Unmet> {
         let wanted = |tool: &Tool| match &self.tool {
             Some(name) => tool.name == *name,
             None => tool.read_only,
         };
-        let listed = direct.tools(&self.direct, self.timeout, |tools| tools.iter().any(wanted));
+        let listed = direct.tools(&self.direct, patience, |tools| tools.iter().any(wanted));
         let listed = listed.map_err(|fault| self.unreached(Arm::Direct, fault))?;
         let mut candidates = listed.into_iter().filter(wanted).peekable();
         if candidates.peek().is_none() {
@@ -109,7 +111,7 @@ impl Ask {
                 }
             }));
         }
-        let shown = through.tools(&self.through, self.timeout, |_| false);
+        let shown = through.tools(&self.through, patience, |_| false);
         let shown = shown.map_err(|fault| self.unreached(Arm::Through, fault))?;
         let mut missing = None;
         for tool in candidates {

@@ -1,5 +1,6 @@
 //! A proof from start to end: greet, run the schedule, read the gateway's processor time, look around.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
@@ -52,19 +53,15 @@ const ACCOUNTED_MAX: u64 = 5_000;
 /// How long the gateway is watched doing nothing.
 const IDLE: Duration = Duration::from_millis(700);
 
-/// Measures a gateway. `watch` hears of slots done, and says whether to go on.
-pub fn prove(
-    ask: &Ask,
-    order: &Order,
-    watch: impl FnMut(usize) -> bool,
-) -> Result<(Context, Samples), Unproved> {
+/// Measures a gateway; `stop` ends it, with what was measured until then.
+pub fn prove(ask: &Ask, order: &Order, stop: &AtomicBool) -> Result<(Context, Samples), Unproved> {
     // Before anything is sent: an account that cannot be read is found out now, not after the run.
     if let Some(account) = &order.account {
         account.read().map_err(Unproved::Account)?;
     }
-    let Met { ends, call } = ask.meet().map_err(Unproved::Unmet)?;
+    let Met { ends, call } = ask.meet(stop).map_err(Unproved::Unmet)?;
     let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
-    let (samples, environment) = measure(&mut sockets, ask, order, watch)?;
+    let (samples, environment) = measure(&mut sockets, ask, order, || is_wanted(stop))?;
     let was_interrupted = samples.slots.len() < order.slots;
     let cpu = match order.account.as_ref().filter(|_| !was_interrupted) {
         Some(account) => Some(spent(account, &mut sockets, order, ask)?),
@@ -77,16 +74,13 @@ pub fn prove(
 /// Measures this tool: a known delay in one of three arms that are equal otherwise. Client, relay and
 /// server share one core: they take turns anyway, and nobody's wake-up from an idle core is then longer
 /// after 200 us than after 50.
-pub fn self_test(
-    order: &Order,
-    watch: impl FnMut(usize) -> bool + Send,
-) -> Result<(Context, Samples), Unproved> {
+pub fn self_test(order: &Order, stop: &AtomicBool) -> Result<(Context, Samples), Unproved> {
     let on_one_core = || {
         // Threads begin on the cores of the thread that starts them. Refused, the test runs anywhere.
         let mut core = CpuSet::new();
         core.set(sched_getcpu());
         let _ = sched_setaffinity(None, &core);
-        find_delay(order, watch)
+        find_delay(order, stop)
     };
     std::thread::scope(|scope| {
         let ended = scope.spawn(on_one_core).join();
@@ -94,7 +88,7 @@ pub fn self_test(
     })
 }
 
-fn find_delay(order: &Order, mut watch: impl FnMut(usize) -> bool) -> Result<(Context, Samples), Unproved> {
+fn find_delay(order: &Order, stop: &AtomicBool) -> Result<(Context, Samples), Unproved> {
     let echo = start_echo()?;
     let relay = Relay::start(echo.address()).map_err(Unproved::Machine)?;
     let url = format!("http://{}/mcp", relay.address);
@@ -105,11 +99,11 @@ fn find_delay(order: &Order, mut watch: impl FnMut(usize) -> bool) -> Result<(Co
         Ok(target)
     };
     let ask = own(held(self_test::HOLD)?, held(self_test::HOLD + self_test::INSERTED)?);
-    let Met { ends, call } = ask.meet().map_err(Unproved::Unmet)?;
+    let Met { ends, call } = ask.meet(stop).map_err(Unproved::Unmet)?;
     let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
-    let rested = |done| {
+    let rested = || {
         std::thread::sleep(self_test::REST);
-        watch(done)
+        is_wanted(stop)
     };
     let (samples, environment) = measure(&mut sockets, &ask, order, rested)?;
     drop(sockets);
@@ -119,16 +113,20 @@ fn find_delay(order: &Order, mut watch: impl FnMut(usize) -> bool) -> Result<(Co
 }
 
 /// Measures this host: three direct arms, and nothing to be proved.
-pub fn floor(order: &Order, watch: impl FnMut(usize) -> bool) -> Result<Floor, Unproved> {
+pub fn floor(order: &Order, stop: &AtomicBool) -> Result<Floor, Unproved> {
     let habits = Habits::watch();
     let echo = start_echo()?;
     let target = Target::parse(&echo.url()).map_err(nothing)?;
     let ask = own(target.clone(), target);
-    let Met { ends, call } = ask.meet().map_err(Unproved::Unmet)?;
+    let Met { ends, call } = ask.meet(stop).map_err(Unproved::Unmet)?;
     let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
-    let (samples, environment) = measure(&mut sockets, &ask, order, watch)?;
+    let (samples, environment) = measure(&mut sockets, &ask, order, || is_wanted(stop))?;
     let context = Context { call, ..context(&ask, order, environment) };
     Ok(Floor::of(Proof::of(context, &samples), habits))
+}
+
+fn is_wanted(stop: &AtomicBool) -> bool {
+    !stop.load(Ordering::Relaxed)
 }
 
 fn start_echo() -> Result<echo::Running, Unproved> {
@@ -157,11 +155,11 @@ fn measure(
     sockets: &mut Sockets,
     ask: &Ask,
     order: &Order,
-    watch: impl FnMut(usize) -> bool,
+    goes_on: impl Fn() -> bool,
 ) -> Result<(Samples, Environment), Unproved> {
     let schedule = Schedule::new(order.slots, order.seed);
     let before = Look::now();
-    let samples = match run(sockets, &schedule, watch) {
+    let samples = match run(sockets, &schedule, |_| goes_on()) {
         Ok(samples) | Err(Ended::Interrupted(samples)) => samples,
         Err(Ended::Broken { fault, after }) => {
             let url = url(ask, fault.arm);

@@ -4,16 +4,17 @@
 //! The decision: `auto` asks `server/discover` first and takes any answer that only a modern peer gives
 //! for a yes (protocol digest, section 2.9); everything else is tried with `initialize`.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use strait_protocol::http1::{Body, ContentType, parse_reply, write};
 use strait_protocol::mcp::{Method, Revision, codes, header};
 use strait_protocol::sse;
 
-use super::{Call, Era, Target, Template};
+use super::patience::is_pause;
+use super::{Call, Era, Patience, Target, Template};
 
 /// Which era the user wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +56,8 @@ pub enum Unreached {
     Status(u16, String),
     /// A JSON-RPC error.
     Refused(String),
+    /// Whoever asked wants to know no more.
+    Interrupted,
 }
 
 impl Unreached {
@@ -65,6 +68,7 @@ impl Unreached {
             Unreached::Transport(_) => "transport",
             Unreached::Malformed(_) | Unreached::NotAuthorised(_) | Unreached::Status(..) => "http",
             Unreached::Refused(_) => "mcp",
+            Unreached::Interrupted => "caller",
         }
     }
 }
@@ -79,6 +83,7 @@ impl std::fmt::Display for Unreached {
             Unreached::Status(status, text) if text.is_empty() => write!(f, "HTTP status {status}"),
             Unreached::Status(status, text) => write!(f, "HTTP status {status}: {text}"),
             Unreached::Refused(why) => write!(f, "refused: {why}"),
+            Unreached::Interrupted => f.write_str("interrupted"),
         }
     }
 }
@@ -89,8 +94,8 @@ const PAGES_MAX: usize = 50;
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Finds the era and opens a session where there is one.
-pub fn greet(target: &Target, choice: EraChoice, timeout: Duration) -> Result<Peer, Unreached> {
-    let mut wire = Wire::connect(target, timeout)?;
+pub fn greet(target: &Target, choice: EraChoice, patience: Patience<'_>) -> Result<Peer, Unreached> {
+    let mut wire = Wire::connect(target, patience)?;
     if choice != EraChoice::Legacy {
         let answer = wire.ask(target, &Era::Modern, &Call::plain(Method::ServerDiscover))?;
         match answer.modern(choice == EraChoice::Modern) {
@@ -104,10 +109,10 @@ pub fn greet(target: &Target, choice: EraChoice, timeout: Duration) -> Result<Pe
 
 impl Peer {
     /// Opens one more session, for a connection of its own; a modern peer needs none.
-    pub fn again(&self, target: &Target, timeout: Duration) -> Result<Era, Unreached> {
+    pub fn again(&self, target: &Target, patience: Patience<'_>) -> Result<Era, Unreached> {
         match &self.era {
             Era::Modern => Ok(Era::Modern),
-            Era::Legacy { .. } => Ok(Wire::connect(target, timeout)?.initialize(target)?.era),
+            Era::Legacy { .. } => Ok(Wire::connect(target, patience)?.initialize(target)?.era),
         }
     }
 
@@ -115,10 +120,10 @@ impl Peer {
     pub fn tools(
         &self,
         target: &Target,
-        timeout: Duration,
+        patience: Patience<'_>,
         enough: impl Fn(&[Tool]) -> bool,
     ) -> Result<Vec<Tool>, Unreached> {
-        let mut wire = Wire::connect(target, timeout)?;
+        let mut wire = Wire::connect(target, patience)?;
         let (mut tools, mut cursor) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
             let answer = wire.list(target, &self.era, cursor.as_deref())?;
@@ -138,10 +143,10 @@ impl Peer {
     pub fn try_out(
         &self,
         target: &Target,
-        timeout: Duration,
+        patience: Patience<'_>,
         calls: &[Call<'_>],
     ) -> Result<Vec<bool>, Unreached> {
-        let mut wire = Wire::connect(target, timeout)?;
+        let mut wire = Wire::connect(target, patience)?;
         let mut is_well = |call: &Call<'_>| {
             let answer = wire.ask(target, &self.era, call)?;
             Ok(answer.result().is_ok_and(|result| result["isError"] != true))
@@ -151,7 +156,7 @@ impl Peer {
 }
 
 /// Ends a session, as far as the server will have it; there is nothing to do about it if not.
-pub fn leave(target: &Target, era: &Era, timeout: Duration) {
+pub fn leave(target: &Target, era: &Era, patience: Patience<'_>) {
     let Era::Legacy { revision, session: Some(session) } = era else { return };
     let mut bytes = Vec::new();
     let mut head = write::request(&mut bytes, b"DELETE", target.path.as_bytes())
@@ -163,7 +168,7 @@ pub fn leave(target: &Target, era: &Era, timeout: Duration) {
         .header(header::PROTOCOL_VERSION, revision.as_str().as_bytes())
         .header(header::SESSION_ID, session);
     if head.finish().is_ok() {
-        let _ = Wire::connect(target, timeout).and_then(|mut wire| wire.exchange(target, &bytes));
+        let _ = Wire::connect(target, patience).and_then(|mut wire| wire.exchange(target, &bytes));
     }
 }
 
@@ -176,9 +181,9 @@ fn tool(value: &Value) -> Option<Tool> {
 }
 
 /// One connection, one exchange at a time, made anew when the other side has closed it.
-pub struct Wire {
+pub struct Wire<'a> {
     stream: TcpStream,
-    timeout: Duration,
+    patience: Patience<'a>,
     keep_alive: bool,
 }
 
@@ -190,9 +195,9 @@ struct Answer {
     message: Option<Value>,
 }
 
-impl Wire {
-    pub fn connect(target: &Target, timeout: Duration) -> Result<Wire, Unreached> {
-        Ok(Wire { stream: dial(target, timeout)?, timeout, keep_alive: true })
+impl<'a> Wire<'a> {
+    pub fn connect(target: &Target, patience: Patience<'a>) -> Result<Wire<'a>, Unreached> {
+        Ok(Wire { stream: patience.dial(target.address)?, patience, keep_alive: true })
     }
 
     fn initialize(&mut self, target: &Target) -> Result<Peer, Unreached> {
@@ -270,26 +275,31 @@ impl Wire {
 
     fn exchange(&mut self, target: &Target, request: &[u8]) -> Result<Answer, Unreached> {
         if !self.keep_alive {
-            self.stream = dial(target, self.timeout)?;
+            self.stream = self.patience.dial(target.address)?;
         }
-        let broken = |error: std::io::Error| {
-            Unreached::Transport(match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => "no answer in time".to_owned(),
-                _ => error.to_string(),
-            })
-        };
+        let broken = |error: std::io::Error| Unreached::Transport(error.to_string());
         // For the whole answer: one that comes a byte at a time would outlive any pause between two of them.
-        let until = Instant::now() + self.timeout;
-        self.stream.write_all(request).map_err(broken)?;
+        let until = Instant::now() + self.patience.timeout;
+        let mut unsent = request;
+        while !unsent.is_empty() {
+            self.stream.set_write_timeout(Some(self.patience.slice(until)?)).map_err(broken)?;
+            match self.stream.write(unsent) {
+                Ok(sent) => unsent = unsent.get(sent..).unwrap_or_default(),
+                Err(error) if is_pause(&error) => {}
+                Err(error) => return Err(broken(error)),
+            }
+        }
         let mut input = Vec::new();
         let mut more = |input: &mut Vec<u8>| -> Result<bool, Unreached> {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Unreached::Transport("no complete answer in time".to_owned()));
-            }
-            self.stream.set_read_timeout(Some(left)).map_err(broken)?;
             let mut piece = [0; 16 * 1024];
-            let read = self.stream.read(&mut piece).map_err(broken)?;
+            let read = loop {
+                self.stream.set_read_timeout(Some(self.patience.slice(until)?)).map_err(broken)?;
+                match self.stream.read(&mut piece) {
+                    Ok(read) => break read,
+                    Err(error) if is_pause(&error) => {}
+                    Err(error) => return Err(broken(error)),
+                }
+            };
             input.extend_from_slice(piece.get(..read).unwrap_or_default());
             match input.len() > ANSWER_BYTES_MAX {
                 true => Err(Unreached::Malformed("an answer of more than 16 MiB".to_owned())),
@@ -366,17 +376,6 @@ impl Answering {
         }
         Ok(())
     }
-}
-
-fn dial(target: &Target, timeout: Duration) -> Result<TcpStream, Unreached> {
-    let connect = || -> std::io::Result<TcpStream> {
-        let stream = TcpStream::connect_timeout(&target.address, timeout)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(timeout))?;
-        stream.set_write_timeout(Some(timeout))?;
-        Ok(stream)
-    };
-    connect().map_err(|error| Unreached::Connect(format!("{}: {error}", target.address)))
 }
 
 /// What an answer to `server/discover` says about the era.

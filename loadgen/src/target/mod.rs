@@ -4,12 +4,15 @@
 
 mod cause;
 mod greet;
+mod patience;
 mod reply;
 mod template;
 mod url;
 
 pub use cause::Cause;
 pub use greet::{EraChoice, Peer, Tool, Unreached, Wire, greet, leave};
+pub use patience::Patience;
+pub(crate) use patience::begin_connect;
 pub use reply::{Progress, ReplyReader};
 pub use template::{ARGUMENT_BYTES_MAX, Call, ID_FIRST, Template, TemplateFault};
 pub use url::{Secret, Target, TargetFault};
