@@ -39,6 +39,9 @@ const CONNECTING_MAX: usize = 128;
 /// The spin before a request is due is the measured oversleep, within these.
 const SPIN_NS_MIN: u64 = 20_000;
 const SPIN_NS_MAX: u64 = 200_000;
+/// Requests sent between two looks around. One that fails at once frees its connection at once, so that
+/// without a bound the stop flag and the answers of others would wait for the end of the plan.
+const SENDS_PER_TURN_MAX: usize = 256;
 const READ_BYTES: usize = 256 * 1024;
 
 pub(super) struct Settings {
@@ -245,10 +248,12 @@ impl<'a> Drive<'a> {
         .min(sweep)
     }
 
-    /// Sends all that is due and has a connection; says what time it is.
+    /// Sends what is due and has a connection, up to a turn's worth; says what time it is.
     fn send_due(&mut self) -> u64 {
         let mut now = self.clock.now();
-        while let Some(due) = self.next.filter(|due| due.at <= now || self.settings.kind == Loop::Closed) {
+        for _ in 0..SENDS_PER_TURN_MAX {
+            let is_due = |due: &Due| due.at <= now || self.settings.kind == Loop::Closed;
+            let Some(due) = self.next.filter(is_due) else { break };
             let Some((index, since)) = self.free.pop_front() else { break };
             // In a closed loop a request is due when somebody is free to send it.
             let due = Due { at: if self.settings.kind == Loop::Closed { now } else { due.at }, ..due };
@@ -392,11 +397,8 @@ impl<'a> Drive<'a> {
                     self.over(index, Err(Cause::Timeout));
                 }
             }
-            let open = matches!(self.settings.kind, Loop::Open { .. });
-            let mut left = self.next.filter(|_| open);
-            while let Some(due) = left {
-                self.driven.not_sent += u64::from(due.measured);
-                left = self.plan.next(0);
+            if let Some(due) = self.next.filter(|_| matches!(self.settings.kind, Loop::Open { .. })) {
+                self.driven.not_sent = u64::from(due.measured) + self.plan.left();
             }
         }
         let now = self.clock.now();
@@ -410,5 +412,34 @@ impl<'a> Drive<'a> {
             }
         }
         self.driven
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strait_protocol::mcp::Method;
+
+    use super::*;
+    use crate::target::{Call, Era};
+
+    /// No connection is ever begun to a broadcast address: what fails at once makes room for the next at once.
+    #[test]
+    fn a_stop_is_heard_while_every_request_fails_at_once() {
+        let target = Target::parse("http://255.255.255.255:9/mcp").unwrap();
+        let template = Template::build(&target, &Era::Modern, &Call::plain(Method::ToolsList)).unwrap();
+        let settings = Settings {
+            kind: Loop::Closed,
+            warmup: Length::Requests(0),
+            length: Length::Time { ns: 3_000_000_000 },
+            connections: 1,
+            timeout_ns: 1_000_000_000,
+            idle: Idle::Hybrid,
+            seed: 1,
+        };
+        let stop = AtomicBool::new(true);
+        let drive = Drive::prepare(&target, settings, vec![vec![template]], &[1.0], &stop).unwrap();
+        let driven = drive.run(&stop, &mut |_| {}).unwrap();
+        assert!(driven.interrupted, "{} requests until the end of the plan", driven.sent);
+        assert_eq!(driven.record.failed(), driven.record.causes[Cause::Connect.index()]);
     }
 }

@@ -22,6 +22,9 @@ impl Arrivals {
     }
 }
 
+/// Requests counted one by one when a run leaves some unsent: a fraction of a second.
+const COUNTED_MAX: u64 = 1_000_000;
+
 /// What a run waits for before each request.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Loop {
@@ -73,6 +76,41 @@ impl Plan {
     /// When the measured part began.
     pub fn began(&self) -> Option<u64> {
         self.began.map(|(_, at)| at)
+    }
+
+    /// Measured requests of an open loop that are still to come. Past [`COUNTED_MAX`] of them they are
+    /// reckoned by the rate: exactly for evenly spaced arrivals but for a rounding, as the mean for random ones.
+    pub fn left(&mut self) -> u64 {
+        let mut left = 0;
+        for _ in 0..COUNTED_MAX {
+            match self.next(0) {
+                Some(due) => left += u64::from(due.measured),
+                None => return left,
+            }
+        }
+        left + self.reckoned()
+    }
+
+    /// The same, without counting.
+    fn reckoned(&self) -> u64 {
+        let Loop::Open { rate, .. } = self.kind else { return 0 };
+        let (number, began) = self.began.unwrap_or_else(|| match self.warmup {
+            Length::Requests(requests) => {
+                let wait = requests.saturating_sub(self.number) as f64 * 1e9 / rate;
+                (requests.max(self.number), self.next.saturating_add(wait as u64))
+            }
+            Length::Time { ns } => {
+                let began = self.next.max(self.start.saturating_add(ns));
+                (self.number + ((began - self.next) as f64 * rate / 1e9) as u64, began)
+            }
+        });
+        match self.length {
+            Length::Requests(all) => number.saturating_add(all).saturating_sub(self.number.max(number)),
+            Length::Time { ns } => {
+                let left_ns = began.saturating_add(ns).saturating_sub(self.next.max(began));
+                (left_ns as f64 * rate / 1e9).ceil() as u64
+            }
+        }
     }
 
     /// The next request, or none when the plan is through. `now` matters to a closed loop alone.
@@ -156,6 +194,44 @@ mod tests {
         let spread = (gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
         assert!((mean / 1e6 - 1.0).abs() < 0.02 && (spread / 1e6 - 1.0).abs() < 0.03, "{mean} {spread}");
         assert_eq!(due, all(kind, Length::Requests(0), Length::Requests(100_000)));
+    }
+
+    /// The longest plan there is would take minutes to count.
+    #[test]
+    fn what_is_left_of_a_long_plan_is_reckoned_as_it_would_be_counted() {
+        const HOUR: Length = Length::Time { ns: 3_600_000_000_000 };
+        let cases = [
+            (1e7, Length::Requests(0), HOUR, 36_000_000_000),
+            (1e7, HOUR, HOUR, 36_000_000_000),
+            (1e7, Length::Requests(5), Length::Requests(u64::MAX), u64::MAX - 5),
+            (1e7, Length::Requests(20_000_000), SECOND, 10_000_000),
+            (3_000.0, SECOND, SECOND, 3_000),
+        ];
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+            for (rate, warmup, length, expected) in cases {
+                let mut plan = Plan::new(Loop::Open { rate, arrivals }, warmup, length, 7, 1_000);
+                let off = plan.left() as f64 / expected as f64 - 1.0;
+                let allowed = if arrivals == Arrivals::Constant { 1e-6 } else { 0.05 };
+                assert!(off.abs() <= allowed, "{arrivals:?}, {rate}/s, {warmup:?}, {length:?}: {off}");
+            }
+        }
+        // Counted and reckoned from the same point come to the same.
+        for (warmup, length) in
+            [(SECOND, SECOND), (Length::Requests(7), Length::Requests(999)), (SECOND, Length::Requests(5))]
+        {
+            for sent in [0, 3, 500, 3_100] {
+                let kind = Loop::Open { rate: 3_000.0, arrivals: Arrivals::Constant };
+                let mut plan = Plan::new(kind, warmup, length, 7, 1_000);
+                for _ in 0..sent {
+                    let _ = plan.next(0);
+                }
+                let (reckoned, counted) = (plan.reckoned(), plan.left());
+                assert!(
+                    reckoned.abs_diff(counted) <= 1,
+                    "{warmup:?}, {length:?}, {sent}: {reckoned}, {counted}"
+                );
+            }
+        }
     }
 
     #[test]
