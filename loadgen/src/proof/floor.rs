@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use super::estimates::Row;
 use super::limit::Percentile;
 use super::result::Proof;
-use super::verdict::{BEYOND_JUDGED, QUIET_DIVISOR, TAIL_LIMITS_MAX, micros};
+use super::verdict::{BEYOND_JUDGED, DISTURBED_SHARE_MAX, QUIET_DIVISOR, TAIL_LIMITS_MAX, micros};
+use crate::words::shown_ns;
 
 /// What was found.
 pub struct Floor {
@@ -26,11 +27,11 @@ pub struct Floor {
 /// How a host treats a thread.
 pub struct Habits {
     /// How much longer than asked a sleep of 100 us takes, ns, sorted.
-    oversleep_ns: Vec<u64>,
+    pub(super) oversleep_ns: Vec<u64>,
     /// The longest time for which a spinning thread did not run, ns.
-    longest_gap_ns: u64,
+    pub(super) longest_gap_ns: u64,
     /// The share of a spinning thread's time that it did not get.
-    lost_share: f64,
+    pub(super) lost_share: f64,
 }
 
 const SLEEP: Duration = Duration::from_micros(100);
@@ -58,6 +59,7 @@ impl Floor {
         facts["oversleep_ns"] = json!({ "p50": p50, "p99": p99 });
         facts["spin"] = json!({
             "longest_gap_ns": self.habits.longest_gap_ns, "lost_share": self.habits.lost_share,
+            "disturbed": self.habits.is_disturbed(),
         });
         facts
     }
@@ -66,12 +68,24 @@ impl Floor {
         let mut out = String::from("This host can prove:");
         // Writing to a string cannot fail.
         for (percentile, ns) in &self.limits {
-            let _ = write!(out, "  added {percentile} of {} and more", micros(*ns));
+            let _ = write!(out, "  added {percentile} of {} and more", shown_ns(*ns as f64));
+        }
+        let cost = clock_cost_ns(&self.proof);
+        if self.limits.iter().any(|(_, ns)| *ns <= cost) {
+            let _ = write!(out, "\nno floor is lower than what asking the clock costs, {cost} ns");
         }
         let [p50, p99] = self.habits.oversleep().map(|ns| micros(ns as i64));
         let (gap, lost) = (micros(self.habits.longest_gap_ns as i64), self.habits.lost_share * 100.0);
         let _ = writeln!(out, "\na sleep of 100 us takes {p50} more at p50, {p99} at p99");
         let _ = writeln!(out, "a spinning thread lost {lost:.1} % of its time, {gap} at a stretch");
+        if self.habits.is_disturbed() {
+            let _ = writeln!(
+                out,
+                "this host is disturbed: a thread that has work loses more than {} % of its time to others; these floors are \
+                 of this moment, and a quieter one has lower ones",
+                DISTURBED_SHARE_MAX * 100.0
+            );
+        }
         let table = self.proof.to_text();
         out.push_str(table.split_once('\n').map_or("", |(_, rest)| rest));
         out
@@ -91,7 +105,12 @@ fn provable(row: &Row, proof: &Proof) -> i64 {
         least = least.max((row.times[0] - median) / TAIL_LIMITS_MAX);
     }
     // A limit has to lie above the whole interval of an arm that adds nothing.
-    least.max(row.added.high) + 1
+    (least.max(row.added.high) + 1).max(clock_cost_ns(proof))
+}
+
+/// A time is two looks at the clock: nothing shorter than one can be told from nothing.
+fn clock_cost_ns(proof: &Proof) -> i64 {
+    proof.context.environment.clock_cost_ns.ceil() as i64
 }
 
 impl Habits {
@@ -120,6 +139,11 @@ impl Habits {
             longest_gap_ns: u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX),
             lost_share: lost.as_secs_f64() / (last - start).as_secs_f64(),
         }
+    }
+
+    /// By the same bound as a run.
+    fn is_disturbed(&self) -> bool {
+        self.lost_share > DISTURBED_SHARE_MAX
     }
 
     /// p50 and p99.

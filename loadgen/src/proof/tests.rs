@@ -7,6 +7,7 @@ use super::bootstrap::{Contrast, Method, Ranked, estimate};
 use super::cpu::Cpu;
 use super::environment::Environment;
 use super::estimates::Row;
+use super::floor::{Floor, Habits};
 use super::limit::{Limit, Percentile};
 use super::raw;
 use super::result::{Context, Proof, Purpose};
@@ -494,6 +495,36 @@ fn an_arm_that_is_gone_ends_the_run() {
         Err(Ended::Interrupted(samples)) => assert_eq!(samples.slots.len(), 500),
         other => panic!("{other:?}"),
     }
+}
+
+/// Arms that differ by less than the clock can tell, on a host that takes the core away or does not.
+#[test]
+fn a_floor_is_no_lower_than_the_clock_costs_and_a_lost_core_is_told() {
+    let same = |slot: Slot| Slot { outcome: Ok([35_000; 3]), ..slot };
+    let samples = Samples { slots: QUIET.samples(20_000, 1).slots.into_iter().map(same).collect() };
+    let floor = |lost_share| {
+        let mut proof = proof(&samples, &[], CLEAN);
+        proof.context.environment.clock_cost_ns = 27.3;
+        let habits = Habits { oversleep_ns: vec![60_000; 200], longest_gap_ns: 900_000, lost_share };
+        Floor::of(proof, habits)
+    };
+    let (calm, disturbed) = (floor(0.004), floor(0.31));
+    assert!(
+        calm.limits.iter().all(|(_, ns)| *ns == 28),
+        "{:?}",
+        calm.limits.iter().map(|(_, ns)| ns).collect::<Vec<_>>()
+    );
+    for words in
+        ["added p50 of 28.0 ns and more", "no floor is lower than what asking the clock costs, 28 ns"]
+    {
+        assert!(calm.to_text().contains(words), "{words}: {}", calm.to_text());
+    }
+    assert!(!calm.to_text().contains("this host is disturbed"), "{}", calm.to_text());
+    assert!(disturbed.to_text().contains("this host is disturbed"), "{}", disturbed.to_text());
+    assert_eq!(
+        (&calm.to_json()["spin"]["disturbed"], &disturbed.to_json()["spin"]["disturbed"]),
+        (&false.into(), &true.into())
+    );
 }
 
 /// Rows are looked up, not assumed: a limit on a percentile that was not computed is refused.
