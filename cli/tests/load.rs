@@ -213,6 +213,22 @@ fn ctrl_c_while_the_target_is_greeted_exits_130() {
     }
 }
 
+#[test]
+fn a_tool_that_is_not_listed_is_warned_of_and_called() {
+    let echo = Echo::start(&[]);
+    for more in [&[][..], &["--args", "{}"]] {
+        let ran =
+            load(&[&[echo.url.as_str(), "--closed", "--requests", "5", "--tool", "ecko_2"], more].concat());
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        for words in ["warning:", "`ecko_2`", "did you mean `echo_2`?"] {
+            assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+        }
+        assert!(ran.stdout.contains("5  denied"), "{}", ran.stdout);
+    }
+    let listed = load(&[&echo.url, "--closed", "--requests", "5", "--tool", "echo_2", "--args", "{}"]);
+    assert_eq!((listed.code, listed.stderr.as_str()), (0, ""));
+}
+
 /// Established connections to a port of this machine.
 fn connections_to(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();

@@ -5,13 +5,14 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use strait_config_compiler::walk::suggest;
 use strait_control::{Code, Failure};
 use strait_loadgen::load::mix::Mix;
 use strait_loadgen::load::plan::{Arrivals, Length, Loop};
 use strait_loadgen::load::report::{Report, Verdict};
 use strait_loadgen::load::threshold::Threshold;
-use strait_loadgen::load::{self, Fault, Glance, Options};
-use strait_loadgen::target::{EraChoice, Secret, Target, TargetFault, Unreached};
+use strait_loadgen::load::{self, Fault, Glance, Options, Told};
+use strait_loadgen::target::{EraChoice, Secret, Target, TargetFault, Tool, Unreached};
 use strait_loadgen::words;
 
 use crate::output::{Output, print};
@@ -131,7 +132,10 @@ impl Load {
                 .map_err(|error| Failure::bug(format!("cannot watch for signals: {error}")))?;
         }
         let mut progress = Progress::new(output);
-        let outcome = load::run(&options, &stop, &mut |glance| progress.show(glance));
+        let outcome = load::run(&options, &stop, &mut |told| match told {
+            Told::Glance(glance) => progress.show(glance),
+            Told::Unlisted { name, listed } => eprintln!("{}", unlisted(name, listed)),
+        });
         progress.clear();
         let report = outcome.map_err(|fault| failure(&options.target, fault))?;
         match output.json {
@@ -248,6 +252,21 @@ fn failure(target: &Target, fault: Fault) -> Failure {
             Failure::new(Code::Unfit, format!("this machine cannot run the load: {error}"))
         }
     }
+}
+
+/// It is called all the same: what happens to a caller who may not is worth a test, too.
+fn unlisted(name: &str, listed: &[Tool]) -> String {
+    let mut names: Vec<&str> = listed.iter().map(|tool| tool.name.as_str()).collect();
+    let meant = match suggest::nearest(name, names.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => {
+            names.sort_unstable();
+            format!("it lists {}", suggest::listed(&names))
+        }
+    };
+    format!(
+        "warning: the target lists no tool `{name}` to this caller, and every call of it may fail; {meant}"
+    )
 }
 
 fn hints(url: &str) -> String {

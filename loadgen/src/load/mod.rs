@@ -80,13 +80,21 @@ pub enum Fault {
     Machine(io::Error),
 }
 
+/// What is told before the report.
+pub enum Told<'a> {
+    /// The target does not list a tool that will be called all the same: a denial may be what is tested.
+    Unlisted { name: &'a str, listed: &'a [Tool] },
+    /// How far the run is, once a second.
+    Glance(Glance),
+}
+
 /// Greets the target, prepares requests, runs the plan, and tells what it found.
-pub fn run(options: &Options, stop: &AtomicBool, glance: &mut dyn FnMut(Glance)) -> Result<Report, Fault> {
+pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>)) -> Result<Report, Fault> {
     check_ownership(options)?;
     let patience = Patience { timeout: Duration::from_nanos(options.timeout_ns), stop };
     let peer = greet(&options.target, options.era, patience).map_err(Fault::Unreached)?;
     let mut notes = Vec::new();
-    let calls = calls(options, &peer, patience, &mut notes)?;
+    let calls = calls(options, &peer, patience, &mut notes, tell)?;
     let eras = eras(options, &peer, patience)?;
     let templates = eras.iter().map(|era| calls.iter().map(|call| call.template(options, era)).collect());
     let templates = templates.collect::<Result<Vec<Vec<Template>>, Fault>>()?;
@@ -102,7 +110,7 @@ pub fn run(options: &Options, stop: &AtomicBool, glance: &mut dyn FnMut(Glance))
     };
     let drive = drive::Drive::prepare(&options.target, settings, templates, &weights, stop)
         .map_err(Fault::Machine)?;
-    let driven = drive.run(stop, glance).map_err(Fault::Machine)?;
+    let driven = drive.run(stop, &mut |glance| tell(Told::Glance(glance))).map_err(Fault::Machine)?;
     leave_all(&options.target, &eras, if driven.interrupted { LEAVING } else { patience.timeout });
     let saturation = saturation::reasons(options.kind, options.connections, &driven);
     let shares = calls.into_iter().zip(&driven.by_template).map(|(call, sent)| Share {
@@ -207,6 +215,7 @@ fn calls(
     peer: &Peer,
     patience: Patience<'_>,
     notes: &mut Vec<String>,
+    tell: &mut dyn FnMut(Told<'_>),
 ) -> Result<Vec<Planned>, Fault> {
     let mut planned = Vec::new();
     for entry in options.mix.entries.iter().filter(|entry| entry.weight > 0.0) {
@@ -222,7 +231,7 @@ fn calls(
                     Some(name) => vec![name.clone()],
                     None => options.tools.clone(),
                 };
-                let tools = tools(options, peer, patience, &named, notes)?;
+                let tools = tools(options, peer, patience, &named, notes, tell)?;
                 let weight = entry.weight / tools.len() as f64;
                 planned.extend(tools.into_iter().map(|(name, arguments)| Planned {
                     method: Method::ToolsCall,
@@ -262,6 +271,7 @@ fn tools(
     patience: Patience<'_>,
     named: &[String],
     notes: &mut Vec<String>,
+    tell: &mut dyn FnMut(Told<'_>),
 ) -> Result<Vec<(String, String)>, Fault> {
     if options.size > ARGUMENT_BYTES_MAX {
         return Err(Fault::Usage {
@@ -278,16 +288,22 @@ fn tools(
         });
         arguments::padded(&made, options.size)
     };
-    if !named.is_empty() && options.arguments.is_some() {
-        return Ok(named.iter().map(|name| (name.clone(), arguments(None))).collect());
-    }
     let found = |tools: &[Tool]| match named.is_empty() {
         true => tools.iter().filter(|tool| tool.read_only).count() >= TOOLS_DISCOVERED_MAX,
         false => named.iter().all(|name| tools.iter().any(|tool| tool.name == *name)),
     };
-    let listed = peer.tools(&options.target, patience, found).map_err(Fault::Unreached)?;
+    let listed = match peer.tools(&options.target, patience, found) {
+        // Named tools with given arguments can be called without a list.
+        Err(fault) if fault != Unreached::Interrupted && !named.is_empty() && options.arguments.is_some() => {
+            return Ok(named.iter().map(|name| (name.clone(), arguments(None))).collect());
+        }
+        listed => listed.map_err(Fault::Unreached)?,
+    };
     if !named.is_empty() {
         let tool = |name: &String| listed.iter().find(|tool| tool.name == *name);
+        for name in named.iter().filter(|name| tool(name).is_none()) {
+            tell(Told::Unlisted { name, listed: &listed });
+        }
         return Ok(named.iter().map(|name| (name.clone(), arguments(tool(name)))).collect());
     }
     let read_only = listed.iter().filter(|tool| tool.read_only).take(TOOLS_DISCOVERED_MAX);
