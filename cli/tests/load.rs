@@ -133,7 +133,7 @@ fn a_rate_above_capacity_exits_3() {
 #[test]
 fn nonsense_is_a_usage_error_that_names_what_is_known() {
     let url = "http://127.0.0.1:1/mcp";
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["load"], "URL"),
         (&["load", "127.0.0.1:1"], "http://"),
         (&["load", "https://127.0.0.1/"], "http"),
@@ -142,6 +142,7 @@ fn nonsense_is_a_usage_error_that_names_what_is_known() {
         (&["load", url, "--assert", "p98<1ms"], "p99.9"),
         (&["load", url, "--mix", "tools/cal=1"], "tools/call"),
         (&["load", url, "--duration", "10"], "unit"),
+        (&["load", url, "--timeout", "61s"], "60.0 s"),
         (&["load", url, "--bearer-env", "STRAIT_NO_SUCH"], "STRAIT_NO_SUCH"),
         (&["echo", "--latency", "fixed:fast"], "fast"),
         (&["echo", "--errors", "2"], "0 to 1"),

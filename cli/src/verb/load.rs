@@ -9,6 +9,7 @@ use strait_config_compiler::walk::suggest;
 use strait_control::{Code, Failure};
 use strait_loadgen::load::mix::Mix;
 use strait_loadgen::load::plan::{Arrivals, Length, Loop};
+use strait_loadgen::load::record::HIGHEST_NS;
 use strait_loadgen::load::report::{Report, Verdict};
 use strait_loadgen::load::threshold::Threshold;
 use strait_loadgen::load::{self, Fault, Glance, Options, Told};
@@ -44,8 +45,8 @@ pub struct Load {
     /// Requests, or a time, before measuring begins.
     #[arg(long, value_name = "N|TIME", default_value = "0", value_parser = warmup)]
     warmup: Length,
-    /// A call without an answer for so long has failed.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    /// A call without an answer for so long has failed; up to 60s.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     timeout: u64,
     /// Which era of MCP to speak; auto asks.
     #[arg(long, value_enum, value_name = "ERA", default_value = "auto")]
@@ -319,6 +320,16 @@ fn duration(text: &str) -> Result<u64, String> {
     match words::duration_ns(text)? {
         0 => Err(format!("`{text}` is no time at all")),
         ns => Ok(ns),
+    }
+}
+
+/// No longer than what a histogram can hold: the percentiles would not show it.
+fn timeout(text: &str) -> Result<u64, String> {
+    match duration(text)? {
+        ns if ns <= HIGHEST_NS => Ok(ns),
+        _ => {
+            Err(format!("`{text}` is more than the {} a histogram holds", words::shown_ns(HIGHEST_NS as f64)))
+        }
     }
 }
 

@@ -31,6 +31,7 @@ use threshold::Threshold;
 use crate::target::{
     ARGUMENT_BYTES_MAX, Call, Era, EraChoice, Patience, Peer, Target, Template, Tool, Unreached, greet, leave,
 };
+use crate::words::shown_ns;
 
 /// Above this, a target that is not this machine must be declared one's own.
 pub const STRANGER_RATE_MAX: f64 = 1_000.0;
@@ -119,6 +120,13 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
         weight: call.weight,
         sent: *sent,
     });
+    let longest = [driven.record.latency.max(), driven.record.send_lag.max()].into_iter().flatten().max();
+    if longest.is_some_and(|ns| ns > record::HIGHEST_NS) {
+        notes.push(format!(
+            "times above {} count as that in percentiles; maximum and mean are exact",
+            shown_ns(record::HIGHEST_NS as f64)
+        ));
+    }
     let mut report = Report {
         url: options.target.url.clone(),
         server: peer.server,

@@ -10,8 +10,8 @@ use crate::target::Cause;
 
 /// Samples that must lie beyond a percentile for it to be told.
 pub const BEYOND_MIN: f64 = 10.0;
-/// 1 ns to 60 s with three digits: 216 KiB each.
-const HIGHEST_NS: u64 = 60_000_000_000;
+/// 1 ns to 60 s with three digits: 216 KiB each. What is longer counts as 60 s in a percentile.
+pub const HIGHEST_NS: u64 = 60_000_000_000;
 const DIGITS: u8 = 3;
 /// Different HTTP statuses and JSON-RPC codes that are told apart; the rest is counted together.
 const CODES_MAX: usize = 16;
