@@ -230,6 +230,19 @@ fn a_tool_that_is_not_listed_is_warned_of_and_called() {
     assert_eq!((listed.code, listed.stderr.as_str()), (0, ""));
 }
 
+/// What a peer calls itself may hold anything.
+#[test]
+fn a_name_from_the_peer_moves_no_cursor() {
+    let body = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"\u001b[2J\u009b","capabilities":{}}}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Type: application/json\r\n\r\n{body}",
+        body.len()
+    );
+    let ran = load(&[&everyone_gets(answer.leak()), "--era", "legacy"]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains(r"\u{1b}[2J\u{9b}"), "{}", ran.stderr);
+}
+
 /// Established connections to a port of this machine.
 fn connections_to(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();

@@ -42,6 +42,20 @@ pub fn bytes(text: &str) -> Result<usize, String> {
     parsed.ok_or_else(|| format!("`{text}` is no size: expected bytes, such as 400, 16KiB or 1MiB"))
 }
 
+/// Words of a peer on one line of a terminal: what would move its cursor, or turn text around, is spelt out.
+pub fn printable(text: &str) -> String {
+    let is_hostile =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_hostile(c) {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
 /// Nanoseconds with three digits and the unit that suits them.
 pub fn shown_ns(ns: f64) -> String {
     let (unit, factor) = match ns.abs() {
@@ -87,6 +101,11 @@ mod tests {
         {
             assert_eq!(bytes(text).ok(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn nothing_of_a_peer_moves_the_cursor() {
+        assert_eq!(printable("a\u{1b}[2J\n\u{9b}\u{202e}é"), r"a\u{1b}[2J\n\u{9b}\u{202e}é");
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Load {
         let mut progress = Progress::new(output);
         let outcome = load::run(&options, &stop, &mut |told| match told {
             Told::Glance(glance) => progress.show(glance),
-            Told::Unlisted { name, listed } => eprintln!("{}", unlisted(name, listed)),
+            Told::Unlisted { name, listed } => eprintln!("{}", words::printable(&unlisted(name, listed))),
         });
         progress.clear();
         let report = outcome.map_err(|fault| failure(&options.target, fault))?;
@@ -227,7 +227,7 @@ pub fn target_failure(fault: TargetFault) -> Failure {
 
 /// A target that cannot be talked to, with the layer at fault and what to look at.
 pub fn unreached(target: &Target, fault: &Unreached) -> Failure {
-    let message = format!("`{}` at layer {}: {fault}", target.url, fault.layer());
+    let message = words::printable(&format!("`{}` at layer {}: {fault}", target.url, fault.layer()));
     match fault {
         Unreached::NotAuthorised(_) => Failure::new(Code::NotAuthorised, message)
             .help("`--bearer-env NAME` or `--key TOKEN` sends a token, `--header` any other credential"),
@@ -247,7 +247,7 @@ pub fn unreached(target: &Target, fault: &Unreached) -> Failure {
 
 fn failure(target: &Target, fault: Fault) -> Failure {
     match fault {
-        Fault::Usage { message, help } => Failure::new(Code::Usage, message).help(help),
+        Fault::Usage { message, help } => Failure::new(Code::Usage, words::printable(&message)).help(help),
         Fault::Unreached(unreached_by) => unreached(target, &unreached_by),
         Fault::Machine(error) => {
             Failure::new(Code::Unfit, format!("this machine cannot run the load: {error}"))

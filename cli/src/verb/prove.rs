@@ -267,13 +267,14 @@ fn write(file: &Path, context: &Context, samples: &Samples) -> Result<(), Failur
 
 fn failed(unproved: Unproved) -> Failure {
     match unproved {
-        Unproved::Unmet(Unmet::Nothing(message)) => Failure::new(Code::Usage, message),
+        Unproved::Unmet(Unmet::Nothing(message)) => Failure::new(Code::Usage, words::printable(&message)),
         Unproved::Unmet(Unmet::Unreached { arm, url, unreached: Unreached::Interrupted }) => Failure::new(
             Code::Interrupted,
             format!("interrupted while arm {} was greeted, {url}: nothing was measured", arm.name()),
         ),
         Unproved::Unmet(Unmet::Unreached { arm, url, unreached }) => {
             let message = format!("arm {}, {url}, layer {}: {unreached}", arm.name(), unreached.layer());
+            let message = words::printable(&message);
             match unreached {
                 Unreached::NotAuthorised(_) => not_authorised(message),
                 Unreached::Connect(_) => {

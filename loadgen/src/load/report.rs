@@ -8,7 +8,7 @@ use super::plan::{Length, Loop};
 use super::record::{PERCENTILES, Percentile, Record, Times};
 use super::threshold::{Judged, Threshold};
 use crate::target::Cause;
-use crate::words::shown_ns;
+use crate::words::{printable, shown_ns};
 
 /// What every closed loop is labelled with.
 pub const CLOSED_NOTE: &str = "closed loop: percentiles not comparable";
@@ -172,8 +172,9 @@ impl Report {
     pub fn text(&self) -> String {
         let record = &self.record;
         let mut out = String::new();
+        // Names of servers and tools are the peer's words.
         let mut line = |text: String| {
-            out.push_str(&text);
+            out.push_str(&printable(&text));
             out.push('\n');
         };
         line(format!("{}  ({}, {})", self.url, self.server, self.revision));

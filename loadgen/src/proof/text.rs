@@ -7,6 +7,7 @@ use super::bootstrap::Estimate;
 use super::estimates::Row;
 use super::result::{Proof, Purpose};
 use super::verdict::micros;
+use crate::words::printable;
 
 impl Proof {
     pub fn to_text(&self) -> String {
@@ -47,7 +48,7 @@ impl Proof {
                 )
             }
         };
-        format!("{what}, {} slots of {}", self.slots, context.call)
+        format!("{what}, {} slots of {}", self.slots, printable(&context.call))
     }
 
     fn table(&self, out: &mut String) -> std::fmt::Result {
@@ -90,7 +91,7 @@ impl Proof {
         }
         for count in &self.failure_counts {
             let (arm, layer) = (count.arm.name(), count.layer.name());
-            writeln!(out, "  {:>8}  arm {arm}, layer {layer}: {}", count.count, count.example)?;
+            writeln!(out, "  {:>8}  arm {arm}, layer {layer}: {}", count.count, printable(&count.example))?;
         }
         Ok(())
     }
