@@ -113,7 +113,7 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
         .map_err(Fault::Machine)?;
     let driven = drive.run(stop, &mut |glance| tell(Told::Glance(glance))).map_err(Fault::Machine)?;
     leave_all(&options.target, &eras, if driven.interrupted { LEAVING } else { patience.timeout });
-    let saturation = saturation::reasons(options.kind, options.connections, &driven);
+    let saturation = saturation::reasons(options.kind, options.connections, options.idle, &driven);
     let shares = calls.into_iter().zip(&driven.by_template).map(|(call, sent)| Share {
         method: call.method.as_str(),
         name: call.name,

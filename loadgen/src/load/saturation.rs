@@ -14,7 +14,7 @@
 //!   half means that the tail tells more about us than about the target. Own lateness counts only when a
 //!   connection was free: waiting for one is the target's doing.
 
-use super::drive::Driven;
+use super::drive::{Driven, Idle};
 use super::plan::Loop;
 use super::record::{Percentile, Record};
 use crate::words::shown_ns;
@@ -28,38 +28,55 @@ const OWN_SHARES_MAX: [(&str, f64, f64); 2] = [("p99", 0.99, 0.5), ("p50", 0.5, 
 /// Lateness below this is a wake-up and a cache miss, whatever the share.
 const OWN_NS_MIN: u64 = 20_000;
 
-/// Why a run is self-saturated; empty when it is not.
-pub(super) fn reasons(kind: Loop, connections: usize, driven: &Driven) -> Vec<String> {
+/// Why a run is self-saturated, and what to try; empty when it is not.
+pub(super) fn reasons(kind: Loop, connections: usize, idle: Idle, driven: &Driven) -> Vec<String> {
     if kind == Loop::Closed || driven.interrupted {
         return Vec::new();
     }
     let mut reasons = Vec::new();
     let planned = driven.sent + driven.not_sent;
     if driven.not_sent > 0 {
-        reasons.push(format!("{} of {planned} requests were never sent", driven.not_sent));
+        reasons.push(format!("{} of {planned} requests were never sent; {SLOWER}", driven.not_sent));
     }
     let allowed = BEHIND_ALLOWED.max((planned as f64 * BEHIND_SHARE_MAX) as u64);
     if driven.behind > allowed {
         reasons.push(format!(
             "{} of {planned} requests were due and unsent when the plan ended: all {connections} connections were \
-             busy, or the generator was",
+             busy, or the generator was; {SLOWER}",
             driven.behind
         ));
     }
-    reasons.extend(own_lag(&driven.record));
+    reasons.extend(own_lag(idle, &driven.record));
     reasons
 }
 
-fn own_lag(record: &Record) -> Option<String> {
+/// Without a connection for what is due, the target is the first suspect.
+const SLOWER: &str = "try a lower `--rate`, or more `--connections` if the target takes more at once";
+
+/// A generator that is late by itself needs a core, and less to do on it.
+const fn steadier(idle: Idle) -> &'static str {
+    match idle {
+        Idle::Spin => {
+            "try `--cores N` with a core that nothing else runs on, fewer `--connections`, or a quieter machine"
+        }
+        Idle::Hybrid | Idle::Sleep => {
+            "try `--idle spin` with `--cores N` on a core that nothing else runs on, fewer `--connections`, or a quieter \
+             machine"
+        }
+    }
+}
+
+fn own_lag(idle: Idle, record: &Record) -> Option<String> {
     OWN_SHARES_MAX.into_iter().find_map(|(name, quantile, share)| {
         let Percentile::Known(latency) = record.latency.percentile(quantile) else { return None };
         let own = record.own_lag.quantile(quantile);
         let too_late = own > OWN_NS_MIN && own as f64 > latency as f64 * share;
         too_late.then(|| {
             format!(
-                "the generator itself was {} late at {name}, of the {} reported there",
+                "the generator itself was {} late at {name}, of the {} reported there; {}",
                 shown_ns(own as f64),
-                shown_ns(latency as f64)
+                shown_ns(latency as f64),
+                steadier(idle)
             )
         })
     })
@@ -92,8 +109,24 @@ mod tests {
     }
 
     #[test]
+    fn each_cause_comes_with_what_to_try() {
+        let told = |idle, driven: &Driven| reasons(OPEN, 16, idle, driven).concat();
+        let (late, unsent) = (driven(1_000_000, 900_000), Driven { not_sent: 9, ..driven(1_000_000, 0) });
+        let backlog = Driven { behind: 900, ..driven(1_000_000, 0) };
+        for (idle, driven, words, not) in [
+            (Idle::Hybrid, &late, "`--idle spin` with `--cores N`", "--rate"),
+            (Idle::Spin, &late, "try `--cores N`", "--idle"),
+            (Idle::Hybrid, &unsent, "a lower `--rate`", "--cores"),
+            (Idle::Hybrid, &backlog, "more `--connections`", "--cores"),
+        ] {
+            let told = told(idle, driven);
+            assert!(told.contains(words) && !told.contains(not), "{told}");
+        }
+    }
+
+    #[test]
     fn a_hole_in_the_plan_a_backlog_and_own_lag_are_told_and_a_stall_is_not() {
-        let is = |kind, driven: &Driven| !reasons(kind, 16, driven).is_empty();
+        let is = |kind, driven: &Driven| !reasons(kind, 16, Idle::Hybrid, driven).is_empty();
         assert!(!is(OPEN, &driven(1_000_000, 50_000)));
         assert!(is(OPEN, &driven(1_000_000, 110_000)));
         assert!(!is(OPEN, &driven(100_000, 19_000)), "a wake-up");
