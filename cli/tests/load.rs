@@ -133,20 +133,31 @@ fn a_rate_above_capacity_exits_3() {
 #[test]
 fn nonsense_is_a_usage_error_that_names_what_is_known() {
     let url = "http://127.0.0.1:1/mcp";
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 24] = [
         (&["load"], "URL"),
         (&["load", "127.0.0.1:1"], "http://"),
         (&["load", "https://127.0.0.1/"], "http"),
-        (&["load", url, "--rate", "0"], "rate"),
+        (&["load", url, "--rate", "0"], "10000000"),
+        (&["load", url, "--rate", "1e8"], "10000000"),
         (&["load", url, "--rate", "5", "--closed"], "--closed"),
         (&["load", url, "--assert", "p98<1ms"], "p99.9"),
         (&["load", url, "--mix", "tools/cal=1"], "tools/call"),
+        (&["load", url, "--mix", "nonsense"], "tools/call"),
         (&["load", url, "--duration", "10"], "unit"),
+        (&["load", url, "--duration", "0"], "no time at all"),
+        (&["load", url, "--requests", "0"], "1.."),
+        (&["load", url, "-c", "100000"], "20000"),
+        (&["load", url, "--connections", "0"], "1..=20000"),
+        (&["load", url, "--size", "1GiB"], "4 MiB"),
+        (&["load", url, "--size", "4194305"], "4 MiB"),
         (&["load", url, "--timeout", "61s"], "60.0 s"),
+        (&["prove", "--direct", url, "--through", url, "--max-added", "p50=1us", "--size", "1GiB"], "4 MiB"),
         (&["load", url, "--bearer-env", "STRAIT_NO_SUCH"], "STRAIT_NO_SUCH"),
         (&["echo", "--latency", "fixed:fast"], "fast"),
         (&["echo", "--errors", "2"], "0 to 1"),
         (&["echo", "--tools", "100001"], "100000"),
+        (&["echo", "--events", "1e9"], "10000"),
+        (&["echo", "--latency", "nonsense"], "fixed:TIME"),
     ];
     let folder = Folder::new();
     for (arguments, words) in cases {

@@ -22,22 +22,26 @@ pub fn duration_ns(text: &str) -> Result<u64, String> {
     }
 }
 
+/// More than one generator thread can send.
+const RATE_MAX: f64 = 10_000_000.0;
+
 /// `100`, `2.5`, `2000/s` as requests per second.
 pub fn rate(text: &str) -> Result<f64, String> {
     let number = text.trim().strip_suffix("/s").unwrap_or(text.trim());
     match number.trim().parse::<f64>() {
-        Ok(rate) if rate > 0.0 && rate <= 10_000_000.0 => Ok(rate),
-        _ => Err(format!("`{text}` is no rate: expected requests per second, such as 100 or 2000/s")),
+        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
+        _ => Err(format!(
+            "`{text}` is no rate: expected requests per second, such as 100 or 2000/s, above 0 and up to {RATE_MAX}"
+        )),
     }
 }
 
-/// `400`, `16KiB`, `1MiB` as bytes.
+/// `400`, `16KiB`, `1MiB`, `1GiB` as bytes.
 pub fn bytes(text: &str) -> Result<usize, String> {
     let text = text.trim();
-    let (number, factor) = match text.strip_suffix("KiB").map(|n| (n, 1024)) {
-        Some(found) => found,
-        None => text.strip_suffix("MiB").map_or((text, 1), |n| (n, 1024 * 1024)),
-    };
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let with = units.into_iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)));
+    let (number, factor) = with.unwrap_or((text, 1));
     let parsed = number.trim().parse::<usize>().ok().and_then(|number| number.checked_mul(factor));
     parsed.ok_or_else(|| format!("`{text}` is no size: expected bytes, such as 400, 16KiB or 1MiB"))
 }
@@ -96,9 +100,13 @@ mod tests {
         {
             assert_eq!(rate(text).ok(), expected, "{text}");
         }
-        for (text, expected) in
-            [("400", Some(400)), ("16KiB", Some(16384)), ("1MiB", Some(1 << 20)), ("1k", None)]
-        {
+        for (text, expected) in [
+            ("400", Some(400)),
+            ("16KiB", Some(16384)),
+            ("1MiB", Some(1 << 20)),
+            ("1GiB", Some(1 << 30)),
+            ("1k", None),
+        ] {
             assert_eq!(bytes(text).ok(), expected, "{text}");
         }
     }

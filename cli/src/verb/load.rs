@@ -13,7 +13,7 @@ use strait_loadgen::load::record::HIGHEST_NS;
 use strait_loadgen::load::report::{Report, Verdict};
 use strait_loadgen::load::threshold::Threshold;
 use strait_loadgen::load::{self, Fault, Glance, Options, Told};
-use strait_loadgen::target::{EraChoice, Secret, Target, TargetFault, Tool, Unreached};
+use strait_loadgen::target::{ARGUMENT_BYTES_MAX, EraChoice, Secret, Target, TargetFault, Tool, Unreached};
 use strait_loadgen::words;
 
 use crate::output::{Output, print};
@@ -61,7 +61,7 @@ pub struct Load {
     #[arg(long, value_name = "JSON")]
     args: Option<String>,
     /// Bytes of padding in the arguments.
-    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = words::bytes)]
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = padding)]
     size: usize,
     /// Ask for progress events.
     #[arg(long)]
@@ -330,6 +330,14 @@ fn timeout(text: &str) -> Result<u64, String> {
         _ => {
             Err(format!("`{text}` is more than the {} a histogram holds", words::shown_ns(HIGHEST_NS as f64)))
         }
+    }
+}
+
+/// Bytes of padding in a call's arguments.
+pub fn padding(text: &str) -> Result<usize, String> {
+    match words::bytes(text)? {
+        bytes if bytes <= ARGUMENT_BYTES_MAX => Ok(bytes),
+        _ => Err(format!("`{text}` is more than {} MiB", ARGUMENT_BYTES_MAX >> 20)),
     }
 }
 

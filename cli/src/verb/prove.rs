@@ -18,7 +18,7 @@ use strait_loadgen::proof::{Order, Unproved, prove, prove_floor, prove_self, raw
 use strait_loadgen::target::{EraChoice, Secret, Target, Unreached};
 use strait_loadgen::words;
 
-use super::load::target_failure;
+use super::load::{padding, target_failure};
 use crate::output::Output;
 
 /// Enough for a limit at p99 with some to spare, and a few seconds on a gateway that answers in 100 us.
@@ -72,7 +72,7 @@ pub struct Prove {
     #[arg(long, value_name = "JSON", requires = "direct")]
     args: Option<String>,
     /// Bytes of padding in the arguments.
-    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = words::bytes)]
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = padding)]
     size: usize,
     /// The era of MCP to speak, to both.
     #[arg(long, value_enum, default_value = "auto")]
