@@ -126,7 +126,8 @@ impl Gateway {
     }
 
     pub fn notices(&self) -> Vec<String> {
-        self.state.lock().unwrap().notices.clone()
+        let reported = self.state.lock().unwrap().notices.clone();
+        self.handle().notes().iter().cloned().chain(reported).collect()
     }
 
     pub fn child_lines(&self) -> Vec<String> {
