@@ -220,6 +220,7 @@ impl Control {
         reach::add(&self.plans, &mut self.reaches, &found);
         let facts = Facts { keys: self.edition.keys.clone(), reaches: Arc::new(self.reaches.clone()) };
         self.publish(self.edition.informed(facts));
+        self.reload.found(found);
     }
 
     /// What workers serve from now on.

@@ -22,6 +22,7 @@ use crate::limits::ADOPT_WITHIN;
 use crate::load::{Attempt, Brought, Candidate, Refused, Running, kept};
 use crate::log;
 use crate::metrics::Reloads;
+use crate::reach::{self, Found, Plan};
 use crate::watch::{Group, Marks, Watch};
 
 /// What the loop keeps of reloads.
@@ -43,6 +44,8 @@ pub struct Reload {
     adopting: Option<Adopting>,
     /// Why the table in use would not be there after a restart.
     not_kept: Option<String>,
+    /// Addresses found while an attempt is under way: its table may want them, and is not known yet.
+    late: Vec<Found>,
     /// Snapshots that exchanges may still hold. The last one to let go is this thread: giving memory back
     /// takes long enough to be felt in a worker.
     left: Vec<Arc<Snapshot>>,
@@ -83,6 +86,7 @@ impl Reload {
             last: None,
             adopting: None,
             not_kept: None,
+            late: Vec::new(),
             left: Vec::new(),
         };
         (reload, Ears { attempts: attempts_heard, changes: changes_heard })
@@ -91,6 +95,18 @@ impl Reload {
     /// When a worker that has not adopted the last edition is named.
     pub fn adopt_by(&self) -> Option<Instant> {
         self.adopting.as_ref().and_then(|adopting| adopting.by)
+    }
+
+    /// An address that was found, for the table that may come.
+    pub fn found(&mut self, found: Found) {
+        if self.under_way {
+            self.late.push(found);
+        }
+    }
+
+    /// Adds what was found between the first look-up of a candidate and now: nobody looks for it any more.
+    fn add_late(&self, plans: &[Plan], reaches: &mut [Reach]) {
+        self.late.iter().for_each(|found| reach::add(plans, reaches, found));
     }
 
     /// An edition that is in use no more, except by exchanges under way.
@@ -211,6 +227,7 @@ impl Control {
         }
         self.show();
         self.reload.watch(marks);
+        self.reload.late.clear();
         if let Some(group) = self.reload.again.take() {
             self.attempt(group);
         }
@@ -225,7 +242,8 @@ impl Control {
             self.adopt_keys(keys, took);
             return Ok(());
         }
-        let reaches = self.reaches_of(&snapshot, reaches);
+        let mut reaches = self.reaches_of(&snapshot, reaches);
+        self.reload.add_late(&plans, &mut reaches);
         let facts = Facts { keys: Arc::new(keys.ring), reaches: Arc::new(reaches.clone()) };
         let edition = self.edition.succeed(snapshot.clone(), facts);
         let ledger = self.ledger.succeed(named(&edition));
@@ -365,5 +383,55 @@ impl Control {
             log::error(why);
         }
         self.show();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strait_engine::HttpEndpoint;
+    use strait_table::rules::{Endpoint, Era, Rules, Timeouts, Transport, Upstream};
+
+    use super::*;
+    use crate::secret::References;
+    use crate::test_support::Folder;
+
+    fn plans(hosts: &[&str]) -> Vec<Plan> {
+        let upstream = |host: &&str| Upstream {
+            name: (*host).into(),
+            transport: Transport::Http {
+                endpoints: vec![Endpoint { host: (*host).into(), port: 80, path: "/".into() }],
+            },
+            era: Era::Auto,
+            credential: None,
+            timeout: Timeouts::default(),
+        };
+        let upstreams = hosts.iter().map(upstream).collect();
+        let rules = Rules { upstreams, ..crate::test_support::rules() };
+        let snapshot = strait_table::snapshot::of_rules(&rules).unwrap();
+        let folder = Folder::new();
+        let references = References { base: folder.path(), secrets: folder.path(), env: &|_| None };
+        reach::plan(&snapshot, folder.path(), &references, folder.path())
+    }
+
+    fn found(plan: &Plan) -> Found {
+        let Plan::Http(all) = plan else { panic!("{plan:?}") };
+        let address = "127.0.0.1:80".parse().unwrap();
+        let endpoint = HttpEndpoint { address, host: "found".into(), path: "/".into(), headers: Vec::new() };
+        Found { wanted: all[0].clone(), endpoint }
+    }
+
+    #[test]
+    fn an_address_found_during_an_attempt_reaches_the_table_that_wants_it() {
+        let (mut reload, _ears) = Reload::new(Vec::new(), Marks::default(), None);
+        // Not under way: whoever looks up from now on finds it again.
+        reload.found(found(&plans(&["early"])[0]));
+        reload.under_way = true;
+        let candidate = plans(&["early", "other", "late"]);
+        reload.found(found(&candidate[2]));
+        let missing = || Reach::Unreachable("not found".into());
+        let mut reaches = vec![missing(), missing(), missing()];
+        reload.add_late(&candidate, &mut reaches);
+        let reached: Vec<bool> = reaches.iter().map(|reach| matches!(reach, Reach::Http { .. })).collect();
+        assert_eq!(reached, [false, false, true]);
     }
 }
