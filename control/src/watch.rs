@@ -59,6 +59,14 @@ impl Marks {
         groups
     }
 
+    /// Whether the files of a group are the same, and unchanged between both looks.
+    pub fn same(&self, group: Group, other: &Marks) -> bool {
+        let holds = |all: &Marks, one: &Marks| {
+            one.0.iter().filter(|(of, ..)| *of == group).all(|entry| all.0.contains(entry))
+        };
+        holds(self, other) && holds(other, self)
+    }
+
     /// Takes the marks of a group anew.
     pub fn renew(&mut self, group: Group) {
         for (known_as, path, mark) in &mut self.0 {

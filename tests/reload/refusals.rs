@@ -74,6 +74,26 @@ fn damaged_foreign_and_missing_files() {
 }
 
 #[test]
+fn one_bad_file_is_refused_once() {
+    let (folder, upstream) = (Folder::new(), echoes());
+    let (all, _) = folder.compile(&open_to_all(&upstream.url()));
+    folder.write("table", &all);
+    let process = Process::serve(&folder, "table");
+    folder.replace("table", &all[..700]);
+    process.hang_up();
+    process.wait_for_state("rejected");
+    // Asked again: told, and not counted.
+    process.hang_up();
+    process.wait_for_log("still refused");
+    assert_eq!(process.reload()["rejected"], 1, "{}", process.log());
+    let errors = process.log().lines().filter(|line| line.contains("\"error\"")).count();
+    assert_eq!(errors, 1, "{}", process.log());
+    // Another bad file is another refusal.
+    folder.replace("table", &all[..600]);
+    wait_for("the other one to be refused", || process.reload()["rejected"] == 2);
+}
+
+#[test]
 fn what_is_missing_for_a_new_upstream() {
     let table = |more: &'static str| {
         move |folder: &Folder| {

@@ -36,7 +36,7 @@ pub struct Reload {
     /// To be looked at when the attempt under way has ended.
     again: Option<Group>,
     /// Files that were refused and not mended since, by group.
-    refused: Vec<(Group, Value)>,
+    refused: Vec<Rejected>,
     /// Serving what an earlier run left, since the file was bad at start.
     kept_from_before: bool,
     counts: Reloads,
@@ -49,6 +49,14 @@ pub struct Reload {
     /// Snapshots that exchanges may still hold. The last one to let go is this thread: giving memory back
     /// takes long enough to be felt in a worker.
     left: Vec<Arc<Snapshot>>,
+}
+
+/// A file that cannot be served, as it was when that was found.
+struct Rejected {
+    group: Group,
+    /// What `/readyz` shows.
+    shown: Value,
+    marks: Marks,
 }
 
 /// An edition on its way into the workers.
@@ -72,6 +80,12 @@ impl Reload {
         let (attempts, attempts_heard) = mpsc::unbounded_channel();
         let (changes, changes_heard) = mpsc::unbounded_channel();
         let kept_from_before = fallen_back.is_some();
+        let refused = fallen_back.iter().map(|refused| Rejected {
+            group: Group::Source,
+            shown: shown(refused),
+            marks: marks.clone(),
+        });
+        let refused = refused.collect();
         let reload = Reload {
             attempts,
             changes,
@@ -80,7 +94,7 @@ impl Reload {
             watch: None,
             under_way: false,
             again: None,
-            refused: fallen_back.iter().map(|refused| (Group::Source, shown(refused))).collect(),
+            refused,
             kept_from_before,
             counts: Reloads { refused: kept_from_before.into(), ..Reloads::default() },
             last: None,
@@ -129,7 +143,7 @@ impl Reload {
             "unchanged": self.counts.unchanged,
             "rejected": self.counts.refused,
         });
-        if let Some((_, refused)) = self.refused.first() {
+        if let Some(Rejected { shown: refused, .. }) = self.refused.first() {
             for member in ["at", "why", "candidate"] {
                 shown[member] = refused[member].clone();
             }
@@ -220,10 +234,10 @@ impl Control {
         match done {
             Ok(()) => {
                 // Whoever read everything has seen the keys as well.
-                self.reload.refused.retain(|(of, _)| group == Group::Keys && *of == Group::Source);
+                self.reload.refused.retain(|of| group == Group::Keys && of.group == Group::Source);
                 self.reload.kept_from_before &= group == Group::Keys;
             }
-            Err(refused) => self.refuse(group, &refused),
+            Err(refused) => self.refuse(group, &refused, &marks),
         }
         self.show();
         self.reload.watch(marks);
@@ -316,16 +330,21 @@ impl Control {
         });
     }
 
-    fn refuse(&mut self, group: Group, refused: &Refused) {
+    fn refuse(&mut self, group: Group, refused: &Refused, marks: &Marks) {
+        let serving = self.edition.snapshot.generation();
+        // A hangup and the watch may both bring the same file, and a person may ask again.
+        let is_known = |of: &Rejected| {
+            of.group == group && of.shown["why"] == refused.why && of.marks.same(group, marks)
+        };
+        if self.reload.refused.iter().any(is_known) {
+            let why = refused.why.lines().next().unwrap_or_default();
+            return log::info(format!("still refused, generation {serving} serves on: {why}"));
+        }
         self.reload.counts.refused += 1;
         let candidate = refused.candidate.as_ref().map_or(String::new(), |id| format!(" (generation {id})"));
-        log::error(format!(
-            "reload refused{candidate}, generation {} serves on: {}",
-            self.edition.snapshot.generation(),
-            refused.why
-        ));
-        self.reload.refused.retain(|(of, _)| *of != group);
-        self.reload.refused.push((group, shown(refused)));
+        log::error(format!("reload refused{candidate}, generation {serving} serves on: {}", refused.why));
+        self.reload.refused.retain(|of| of.group != group);
+        self.reload.refused.push(Rejected { group, shown: shown(refused), marks: marks.clone() });
     }
 
     /// A worker has adopted an edition, and stood still for so long.
