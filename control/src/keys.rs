@@ -21,6 +21,8 @@ use crate::state::{State, file_name, read_secret, write_secret};
 pub struct Keys {
     pub ring: KeyRing,
     pub generated: Vec<Generated>,
+    /// Files of digests that were written while they were loaded.
+    pub written: Vec<PathBuf>,
 }
 
 /// A key of the state folder. No `Debug`: it holds the key itself.
@@ -37,6 +39,7 @@ pub fn load(snapshot: &Snapshot, base: &Path, state: &State) -> Result<Keys, Fai
     let mut keys = Keys {
         ring: KeyRing { principals: vec![Principal::anonymous()], identities: Vec::new() },
         generated: Vec::new(),
+        written: Vec::new(),
     };
     for (index, identity) in snapshot.rules().identities.iter().enumerate() {
         let loaded = match &identity.method {
@@ -95,7 +98,10 @@ impl Keys {
                 groups: entry.groups.iter().map(|group| group.as_str().to_owned()).collect(),
             };
             let path = file.with_extension(format!("{}.key", file_name(&principal.id)));
-            let key = known_or_new(file, &path, &principal)?;
+            let (key, is_new) = known_or_new(file, &path, &principal)?;
+            if is_new {
+                self.written.push(file.to_owned());
+            }
             let index = self.principal(principal.clone());
             made.pepper = key_file::load(file).map_err(refused)?.pepper;
             made.by_digest.insert(*key_file::digest(&made.pepper, &key).as_bytes(), index);
@@ -110,14 +116,14 @@ impl Keys {
     }
 }
 
-/// The key at `path` while `file` knows it and nobody revoked it; else a new one.
-fn known_or_new(file: &Path, path: &Path, principal: &Principal) -> Result<String, Failure> {
+/// The key at `path` while `file` knows it and nobody revoked it; else a new one, and that it is new.
+fn known_or_new(file: &Path, path: &Path, principal: &Principal) -> Result<(String, bool), Failure> {
     if file.exists() {
         let known = key_file::load(file).map_err(refused)?;
         if let Ok(key) = read_secret(path)
             && known.find(&key).is_some_and(|found| found.id == principal.id)
         {
-            return Ok(key);
+            return Ok((key, false));
         }
         // Its text is lost, or it was revoked: a digest that nobody can use must not stay valid.
         match key_file::revoke(file, &principal.id) {
@@ -129,7 +135,7 @@ fn known_or_new(file: &Path, path: &Path, principal: &Principal) -> Result<Strin
     write_secret(path, &key).map_err(|error| {
         Failure::new(Code::Unfit, format!("cannot write the key file `{}`: {error}", path.display()))
     })?;
-    Ok(key)
+    Ok((key, true))
 }
 
 fn refused(error: KeyFileError) -> Failure {

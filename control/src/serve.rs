@@ -108,6 +108,7 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
     let mut marks = marks;
     marks.add(loader.watched(&sources, &snapshot));
     let (keys, plans) = loader.assemble(&snapshot)?;
+    marks.wrote(&keys.written);
     let workers = setup.workers.unwrap_or_else(cores);
     // What that is too little for, the engine tells.
     files::raise();

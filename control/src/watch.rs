@@ -76,6 +76,15 @@ impl Marks {
         }
     }
 
+    /// Takes the marks of files anew that this process wrote itself: that is no change.
+    pub fn wrote(&mut self, files: &[PathBuf]) {
+        for (_, path, mark) in &mut self.0 {
+            if files.contains(path) {
+                *mark = look(path);
+            }
+        }
+    }
+
     fn renewed(&self) -> Marks {
         Marks(self.0.iter().map(|(group, path, _)| (*group, path.clone(), look(path))).collect())
     }

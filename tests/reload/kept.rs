@@ -66,6 +66,20 @@ fn a_restart_with_a_bad_configuration_does_the_same() {
 }
 
 #[test]
+fn keys_made_at_the_first_start_are_no_change() {
+    let (folder, upstream) = (Folder::new(), echoes());
+    let text = open_to_all(&upstream.url()).replace("path: /mcp,", "path: /mcp, auth: [you],");
+    folder.write(
+        "strait.yaml",
+        format!("{text}identity:\n  you: {{ api_keys: {{ generate: [{{ id: you }}] }} }}\n"),
+    );
+    let process = Process::start(&folder, &["up", "strait.yaml"]);
+    // Four looks at the files.
+    wait_for("files to be looked at", || process.ready()["uptime_s"].as_u64() > Some(2));
+    assert_eq!(process.reload()["unchanged"], 0, "{}", process.log());
+}
+
+#[test]
 fn another_file_never_finds_it() {
     let (folder, upstream) = (Folder::new(), echoes());
     let (all, _) = folder.compile(&open_to_all(&upstream.url()));

@@ -97,7 +97,11 @@ impl Loader {
             let outcome = match self.read(&mut sources).await {
                 Ok(snapshot) => {
                     marks.add(self.watched(&sources, &snapshot));
-                    self.complete(snapshot, &running).await.map(Brought::Candidate)
+                    let completed = self.complete(snapshot, &running).await;
+                    if let Ok(candidate) = &completed {
+                        marks.wrote(&candidate.keys.written);
+                    }
+                    completed.map(Brought::Candidate)
                 }
                 Err(refused) => {
                     marks.add(self.watched(&sources, &running.snapshot));
@@ -128,6 +132,9 @@ impl Loader {
             let took = began.elapsed();
             if outcome.is_err() && took < SETTLE_WITHIN && settles(&marks).await {
                 continue;
+            }
+            if let Ok(keys) = &outcome {
+                marks.wrote(&keys.written);
             }
             let outcome = outcome.map(Brought::Keys).map_err(Refused::from);
             return Attempt { group: Group::Keys, outcome, marks, sources, took };
