@@ -93,3 +93,19 @@ fn a_bad_key_file_changes_nothing_until_it_is_mended() {
         assert_eq!(status(&process, &ann), 200, "{what}");
     }
 }
+
+/// A hangup while a key file is bad refuses the source as well, for its keys. Mending the file mends both.
+#[test]
+fn a_mended_key_file_also_ends_a_refusal_that_a_hangup_brought() {
+    let folder = Folder::new();
+    let ann = new_key(&folder, "ann");
+    let good = folder.read("keys.yaml");
+    let (process, _upstream) = serving(&folder);
+    folder.replace("keys.yaml", "pepper: [");
+    process.wait_for_state("rejected");
+    process.hang_up();
+    wait_for("the hangup's own refusal", || process.reload()["rejected"] == 2);
+    folder.replace("keys.yaml", &good);
+    process.wait_for_state("ok");
+    assert_eq!(status(&process, &ann), 200);
+}

@@ -106,6 +106,12 @@ impl Reload {
         (reload, Ears { attempts: attempts_heard, changes: changes_heard })
     }
 
+    /// Why an earlier run's table is served and not the file, where that is so.
+    pub fn kept_instead(&self) -> Option<&str> {
+        let refused = self.refused.first().filter(|_| self.kept_from_before)?;
+        refused.shown["why"].as_str()
+    }
+
     /// When a worker that has not adopted the last edition is named.
     pub fn adopt_by(&self) -> Option<Instant> {
         self.adopting.as_ref().and_then(|adopting| adopting.by)
@@ -236,6 +242,10 @@ impl Control {
                 // Whoever read everything has seen the keys as well.
                 self.reload.refused.retain(|of| group == Group::Keys && of.group == Group::Source);
                 self.reload.kept_from_before &= group == Group::Keys;
+                // What is left was refused as a source, perhaps for these very keys: its own file may never change.
+                if !self.reload.refused.is_empty() {
+                    self.reload.again = Some(Group::Source);
+                }
             }
             Err(refused) => self.refuse(group, &refused, &marks),
         }
