@@ -29,6 +29,10 @@ pub struct Shown<'a> {
     pub workers: usize,
     pub admin: &'a str,
     pub state: &'a Path,
+    /// What was to be served.
+    pub file: &'a Path,
+    /// Why the last good table is served instead, where that is so.
+    pub kept_instead: Option<&'a str>,
 }
 
 /// What a caller of one server presents.
@@ -62,6 +66,14 @@ pub fn one_line(shown: &Shown) -> String {
 fn text(shown: &Shown, secrets: bool) -> String {
     let mut out = String::new();
     let generation = shown.snapshot.generation();
+    if let Some(why) = shown.kept_instead {
+        let _ = writeln!(
+            out,
+            "Not what is in `{}`, but the last good table of an earlier run is served:\n{}\n",
+            shown.file.display(),
+            why.trim_end()
+        );
+    }
     let _ = writeln!(
         out,
         "Strait is open: generation {generation}, {} on {}\n",

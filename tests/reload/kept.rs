@@ -58,6 +58,10 @@ fn a_restart_with_a_bad_configuration_does_the_same() {
     let process = Process::start(&folder, &["up", "strait.yaml"]);
     assert_eq!(process.generation(), first);
     assert!(process.reload()["why"].as_str().unwrap().contains("polici"), "{}", process.reload());
+    // Whoever started it by hand reads it first of all.
+    let log = process.log();
+    let greeting = log.find("Not what is in").unwrap_or(usize::MAX);
+    assert!(greeting < log.find("Strait is open").unwrap(), "{log}");
     process.wait_for_tools("", &["echo", "slow", "secret"]);
     // The same table again, from a source that is good again.
     folder.write("strait.yaml", &good);

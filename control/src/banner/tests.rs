@@ -64,6 +64,8 @@ fn banner(auth: Vec<u16>, secrets: bool) -> String {
         workers: 2,
         admin: "127.0.0.1:8081",
         state: Path::new("/s"),
+        file: Path::new("strait.yaml"),
+        kept_instead: None,
     };
     text(&shown, secrets)
 }

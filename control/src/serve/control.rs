@@ -270,6 +270,8 @@ impl Control {
             workers: self.running,
             admin: &self.admin,
             state: self.loader.state.root(),
+            file: &self.loader.file,
+            kept_instead: self.reload.kept_instead(),
         };
         match self.banner {
             true => banner::print(&shown),
