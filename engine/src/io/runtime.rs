@@ -193,7 +193,7 @@ pub fn choose(choice: DriverChoice) -> Result<Chosen, DriverError> {
             }
         }
     }
-    let why = explain(&first_error.expect("every attempt failed"));
+    let why = first_error.as_ref().map_or_else(|| "no ring was tried".to_owned(), explain);
     match choice {
         DriverChoice::IoUring | DriverChoice::IoUringPlain => Err(DriverError::Refused(why)),
         _ => Ok(Chosen {
