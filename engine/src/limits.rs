@@ -45,8 +45,8 @@ pub const LINGER_MS_MAX: u64 = 2_000;
 /// A JSON reply up to this size is checked whole before its first byte leaves; a larger one is checked
 /// while it streams.
 pub const REPLY_WINDOW_BYTES: usize = 64 * 1024;
-/// Requests of a server's own in one reply that are being answered at once; further ones get no answer.
-pub const DECLINES_MAX: u32 = 8;
+/// Requests of a server's own that are being answered at once in one session with it; further ones get no answer.
+pub const ANSWERS_MAX: u32 = 16;
 /// Boxes kept for replies of upstreams that are being read: 1.5 KiB each.
 pub const REPLIES_KEPT_MAX: usize = 1_024;
 /// A line of a stdio child.
@@ -81,10 +81,18 @@ pub const CHILD_BACKOFF_MS: (u64, u64) = (250, 30_000);
 /// After stdin was closed: SIGTERM, and after as long again SIGKILL.
 pub const CHILD_GRACE_MS: u64 = 2_000;
 
-/// Sessions of older clients per core: about 100 bytes each.
+/// Sessions of older clients per core: about 500 bytes each, and what their streams keep ([`OUTLET_BYTES_MAX`]).
 pub const SESSIONS_PER_CORE_MAX: usize = 65_536;
 /// A session unused for this long is gone.
 pub const SESSION_IDLE_MS_MAX: u64 = 60 * 60 * 1_000;
+
+/// Messages and bytes that a stream towards a client keeps for a reader that comes back; the oldest give way.
+pub const OUTLET_EVENTS_MAX: usize = 256;
+pub const OUTLET_BYTES_MAX: usize = 256 * 1024;
+/// Questions of servers that one client has not answered yet; further ones are declined.
+pub const QUESTIONS_MAX: usize = 64;
+/// How long a client may take to answer a server's question.
+pub const QUESTION_MS_MAX: u64 = 5 * 60 * 1_000;
 
 /// Views kept per core; the cache starts over beyond it.
 pub const VIEWS_PER_CORE_MAX: usize = 1_024;

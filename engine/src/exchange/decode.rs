@@ -11,34 +11,34 @@ use super::Incoming;
 use super::record::Record;
 use super::refusal::Refusal;
 use crate::core::{Core, Scratch};
-use crate::session::SessionId;
+use crate::session::Session;
 
 /// A decoded request of a client.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Call {
     pub asked: Asked,
     /// How the client wants to be spoken to.
     pub revision: Revision,
-    pub session: Option<SessionId>,
+    pub session: Option<Rc<Session>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 #[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
 pub enum Asked {
     Message(Message),
     /// DELETE of a session.
-    EndSession(SessionId),
+    EndSession(Rc<Session>),
 }
 
 pub fn run(
     core: &Rc<Core>,
     incoming: &Incoming<'_>,
-    session: Option<SessionId>,
+    session: Option<Rc<Session>>,
     record: &mut Record,
 ) -> Result<Call, Refusal> {
-    if let (Verb::Delete, Some(id)) = (incoming.head.method, session) {
+    if let (Verb::Delete, Some(ended)) = (incoming.head.method, &session) {
         record.ends_session();
-        return Ok(Call { asked: Asked::EndSession(id), revision: id.revision, session });
+        return Ok(Call { asked: Asked::EndSession(ended.clone()), revision: ended.id.revision, session });
     }
     let decoded = core.decoder.borrow_mut().decode(incoming.body);
     let message = decoded.map_err(|fault| {
@@ -56,9 +56,11 @@ pub fn run(
         modern_checks(incoming, &message, &mut scratch)?;
         Revision::V2026_07_28
     } else {
-        legacy_checks(incoming, &message, session, &mut scratch)?
+        legacy_checks(incoming, &message, session.as_deref(), &mut scratch)?
     };
-    Ok(Call { asked: Asked::Message(message), revision, session: if modern { None } else { session } })
+    let session = session.filter(|_| !modern);
+    record.session = session.clone();
+    Ok(Call { asked: Asked::Message(message), revision, session })
 }
 
 fn claims_modern(incoming: &Incoming<'_>) -> bool {
@@ -121,7 +123,7 @@ fn modern_checks(incoming: &Incoming<'_>, message: &Message, scratch: &mut Scrat
 fn legacy_checks(
     incoming: &Incoming<'_>,
     message: &Message,
-    session: Option<SessionId>,
+    session: Option<&Session>,
     scratch: &mut Scratch,
 ) -> Result<Revision, Refusal> {
     if message.client_capabilities.is_some() || message.client_info.is_some() || message.log_level.is_some() {
@@ -135,16 +137,16 @@ fn legacy_checks(
     }
     let session = session.ok_or(Refusal::SessionNeeded)?;
     if let Some(said) = incoming.head.protocol_version
-        && said.of(incoming.bytes) != session.revision.as_str().as_bytes()
+        && said.of(incoming.bytes) != session.id.revision.as_str().as_bytes()
     {
         return Err(Refusal::SessionRevision);
     }
     if message.kind == Kind::Request
-        && (!message.method.is_known_in(session.revision) || !message.method.from_client())
+        && (!message.method.is_known_in(session.id.revision) || !message.method.from_client())
     {
         return Err(unknown_method(incoming, message, &mut scratch.text));
     }
-    Ok(session.revision)
+    Ok(session.id.revision)
 }
 
 fn unknown_method(incoming: &Incoming<'_>, message: &Message, text: &mut Vec<u8>) -> Refusal {

@@ -13,7 +13,7 @@ use super::resolve::{Act, Local, Target};
 use super::screen::Screened;
 use super::{Incoming, hand_over};
 use crate::core::{Adopted, Core};
-use crate::upstream::{self, Order, Reply, UpstreamFault};
+use crate::upstream::{self, Order, Reply, UpstreamFault, Whom};
 
 #[allow(clippy::too_many_arguments)] // the proofs and facts of every stage before meet here
 pub async fn run(
@@ -35,15 +35,21 @@ pub async fn run(
             let asking = Asking { core, adopted, incoming, place, call, message, view };
             let body = local::answer(&asking, *answer)?;
             let session = match answer {
-                Local::Initialize => {
-                    Some(hand_over::begin_session(core, adopted, place, caller, call.revision)?)
-                }
+                Local::Initialize => Some(hand_over::begin_session(
+                    core,
+                    adopted,
+                    incoming,
+                    place,
+                    caller,
+                    call.revision,
+                    message,
+                )?),
                 _ => None,
             };
             return Ok(Reply::ready(body, session, admitted));
         }
-        (Target::Session(Act::End(id)), _) => {
-            core.sessions.borrow_mut().end(id.serial);
+        (Target::Session(Act::End(session)), _) => {
+            core.sessions.borrow_mut().end(session.id.serial);
             return Ok(Reply::empty(204, admitted));
         }
         (Target::Session(Act::Absorb), _) => return Ok(Reply::empty(202, admitted)),
@@ -60,8 +66,7 @@ pub async fn run(
         bare: bare.filter(|_| item.kind != strait_table::Kind::Template).map(|name| name.as_bytes()),
         client: call.revision,
         head: Some((incoming.head, incoming.bytes)),
-        principal: caller.digest,
-        session: call.session.map(|session| session.serial),
+        whom: Whom::of(caller.digest, call.session.as_ref()),
         client_fd: incoming.client,
     };
     let name =

@@ -9,8 +9,10 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use strait_protocol::Span;
 use strait_protocol::http1::RequestHead;
-use strait_protocol::mcp::Revision;
+use strait_protocol::jsonrpc::Message;
+use strait_protocol::mcp::{Declared, Revision};
 
 use super::arrive::Place;
 use super::identify::Caller;
@@ -21,13 +23,13 @@ use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyTx, reply};
 use crate::io::signal::Signal;
-use crate::session::{Seal, SessionId};
+use crate::session::{Introduction, Seal, Session, SessionId};
 use crate::worker::Parcel;
 
 /// Who must tell the story.
 pub enum Owner {
     /// This worker, with the session if there is one.
-    Here(Option<SessionId>),
+    Here(Option<Rc<Session>>),
     Worker(usize),
 }
 
@@ -71,25 +73,22 @@ pub fn owner(
     if usize::from(id.worker) != core.id {
         return Ok(Owner::Worker(usize::from(id.worker)));
     }
-    if !core.sessions.borrow_mut().touch(id.serial, core.clock.coarse_ms()) {
-        return Err(Refusal::SessionUnknown);
-    }
-    Ok(Owner::Here(Some(id)))
+    let session = core.sessions.borrow_mut().touch(id.serial, core.clock.coarse_ms());
+    Ok(Owner::Here(Some(session.ok_or(Refusal::SessionUnknown)?)))
 }
 
-/// The id of a new session that this worker owns.
+/// The id of a new session that this worker owns. `message` is the client's `initialize`.
 pub fn begin_session(
     core: &Rc<Core>,
     adopted: &Adopted,
+    incoming: &Incoming<'_>,
     place: &Place,
     caller: &Caller,
     revision: Revision,
+    message: &Message,
 ) -> Result<Vec<u8>, Refusal> {
     let internal = |_| Refusal::Internal("no random numbers for a session id");
     let serial = Seal::serial().map_err(internal)?;
-    if !core.sessions.borrow_mut().begin(serial, core.clock.coarse_ms()) {
-        return Err(Refusal::Overloaded("too many sessions"));
-    }
     let id = SessionId {
         worker: core.id as u16,
         server: adopted.server_digest(place.server).ok_or(Refusal::NoSuchPath)?,
@@ -97,6 +96,14 @@ pub fn begin_session(
         principal: caller.digest,
         serial,
     };
+    let said = |span: Option<Span>| span.map(|span| span.of(incoming.body)).unwrap_or_default();
+    let declared = message.capabilities.map(|said| Declared::read(incoming.body, said)).unwrap_or_default();
+    let introduction = Introduction { client_info: said(message.initialize_info).into() };
+    let now_ms = core.clock.coarse_ms();
+    let session = Session::new(id, declared.within(revision), introduction, now_ms);
+    if !core.sessions.borrow_mut().begin(session, now_ms) {
+        return Err(Refusal::Overloaded("too many sessions"));
+    }
     let mut text = Vec::new();
     core.seal.seal(&id, &mut text).map_err(internal)?;
     Ok(text)

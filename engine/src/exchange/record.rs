@@ -21,6 +21,7 @@ use super::Incoming;
 use super::refusal::Refusal;
 use crate::core::{Adopted, Core};
 use crate::figures::labels::{Layer, MethodClass, Outcome};
+use crate::session::Session;
 use crate::upstream::{Reply, Upstream, UpstreamFault};
 
 /// Parts of an exchange's time, in order.
@@ -53,6 +54,8 @@ pub struct Record {
     pub token: Option<Span>,
     /// Whether the client speaks 2026-07-28.
     pub modern: bool,
+    /// The session that the request belongs to.
+    pub session: Option<Rc<Session>>,
     began_ns: u64,
     marked_ns: u64,
     phases: [u64; PHASES.len()],
@@ -82,6 +85,7 @@ impl Record {
             id: None,
             token: None,
             modern: false,
+            session: None,
             began_ns: now_ns,
             marked_ns: now_ns,
             phases: [0; PHASES.len()],

@@ -13,7 +13,7 @@ use super::identify::Caller;
 use super::record::Record;
 use super::refusal::Refusal;
 use crate::core::{Adopted, Core};
-use crate::session::SessionId;
+use crate::session::Session;
 
 /// What an exchange is about.
 pub enum Target {
@@ -44,9 +44,8 @@ pub enum Local {
     List(Kind),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    End(SessionId),
+    End(Rc<Session>),
     /// 202: a notification that concerns nobody behind us.
     Absorb,
 }
@@ -61,7 +60,7 @@ pub fn run(
     record: &mut Record,
 ) -> Result<Target, Refusal> {
     let message = match &call.asked {
-        Asked::EndSession(id) => return Ok(Target::Session(Act::End(*id))),
+        Asked::EndSession(session) => return Ok(Target::Session(Act::End(session.clone()))),
         Asked::Message(message) if message.kind != MessageKind::Request => {
             return Ok(Target::Session(Act::Absorb));
         }

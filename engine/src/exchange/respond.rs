@@ -109,19 +109,20 @@ pub async fn run(
 pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Result<Event, UpstreamFault> {
     loop {
         let event = reply.next(core, client).await?;
-        match reverse::run(&event) {
-            Direction::Deliver => return Ok(screen::reply(event)),
+        match reverse::run(core, reply, client, event) {
+            Direction::Deliver(event) => return Ok(screen::reply(event)),
             Direction::Drop => {}
         }
     }
 }
 
-fn client<'a>(incoming: &Incoming<'a>, record: &Record, method: Method) -> Client<'a> {
+fn client<'a>(incoming: &Incoming<'a>, record: &'a Record, method: Method) -> Client<'a> {
     Client {
         id: record.id.map_or(&b"null"[..], |id| id.of(incoming.body)),
         token: record.token.map(|token| token.of(incoming.body)),
         modern: record.modern,
         method,
+        session: record.session.as_ref(),
     }
 }
 
@@ -287,7 +288,8 @@ impl Answer<'_, '_, '_> {
         if !self.record.modern && reply.is_http() {
             let core = self.core.clone();
             runtime::spawn_guarded("answer that nobody reads", async move {
-                let client = Client { id: b"null", token: None, modern: false, method: reply.method() };
+                let client =
+                    Client { id: b"null", token: None, modern: false, method: reply.method(), session: None };
                 while reply.next(&core, &client).await.is_ok_and(|event| !event.is_last()) {}
             });
         }

@@ -1,16 +1,24 @@
 //! Sessions of the older revisions, at the client edge.
 //!
 //! The id says everything a worker needs to send a request to the right place: it is sealed and holds
-//! the owning worker, the endpoint, the principal and the negotiated revision. The owner keeps the
-//! little that changes: whether the session lives, and when it was last used.
+//! the owning worker, the endpoint, the principal and the negotiated revision. The owner keeps what changes:
+//! a [`Session`], with what the client said of itself, its streams ([`outlet`]) and what it was asked ([`questions`]).
 
+mod asking;
+pub mod outlet;
+pub mod questions;
 mod seal;
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use strait_protocol::mcp::Revision;
+use strait_protocol::mcp::{Declared, LogLevel, Revision};
 
 use crate::limits::{SESSION_IDLE_MS_MAX, SESSIONS_PER_CORE_MAX};
+use outlet::Outlet;
+use questions::Questions;
 pub use seal::Seal;
 
 /// What an id says when it is opened.
@@ -26,42 +34,76 @@ pub struct SessionId {
     pub serial: u128,
 }
 
+/// How a legacy client introduced itself, for servers of the other era and other workers.
+#[derive(Debug, Default)]
+pub struct Introduction {
+    /// `params.clientInfo` of `initialize`, as written; empty when it said none.
+    pub client_info: Box<[u8]>,
+}
+
+/// What the owner keeps of a client of the older revisions.
+pub struct Session {
+    pub id: SessionId,
+    pub declared: Declared,
+    pub introduction: Arc<Introduction>,
+    /// What `logging/setLevel` said last.
+    pub log_level: Cell<Option<LogLevel>>,
+    /// The stream of what belongs to no call: the client's GET, or all of HTTP+SSE.
+    pub standing: Rc<Outlet>,
+    pub questions: Questions,
+    used_ms: Cell<u64>,
+}
+
+impl Session {
+    pub fn new(id: SessionId, declared: Declared, introduction: Introduction, now_ms: u64) -> Rc<Session> {
+        Rc::new(Session {
+            id,
+            declared,
+            introduction: Arc::new(introduction),
+            log_level: Cell::new(None),
+            standing: Outlet::new(0),
+            questions: Questions::default(),
+            used_ms: Cell::new(now_ms),
+        })
+    }
+
+    fn is_idle(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.used_ms.get()) > SESSION_IDLE_MS_MAX
+    }
+}
+
 /// Sessions that this worker owns.
 #[derive(Default)]
 pub struct Sessions {
-    live: HashMap<u128, u64>,
+    live: HashMap<u128, Rc<Session>>,
 }
 
 impl Sessions {
-    /// Begins a session; `false` when the core has its fill even after forgetting idle ones.
-    pub fn begin(&mut self, serial: u128, now_ms: u64) -> bool {
+    /// Takes up a session; `false` when the core has its fill even after forgetting idle ones.
+    pub fn begin(&mut self, session: Rc<Session>, now_ms: u64) -> bool {
         if self.live.len() >= SESSIONS_PER_CORE_MAX {
             self.forget_idle(now_ms);
         }
         if self.live.len() >= SESSIONS_PER_CORE_MAX {
             return false;
         }
-        self.live.insert(serial, now_ms);
+        self.live.insert(session.id.serial, session);
         true
     }
 
-    /// Notes a use; `false` when there is no such session.
-    pub fn touch(&mut self, serial: u128, now_ms: u64) -> bool {
-        match self.live.get_mut(&serial) {
-            Some(used) if now_ms.saturating_sub(*used) <= SESSION_IDLE_MS_MAX => {
-                *used = now_ms;
-                true
-            }
-            Some(_) => {
-                self.live.remove(&serial);
-                false
-            }
-            None => false,
+    /// The session, used now; `None` when there is none such.
+    pub fn touch(&mut self, serial: u128, now_ms: u64) -> Option<Rc<Session>> {
+        let session = self.live.get(&serial)?;
+        if session.is_idle(now_ms) {
+            self.live.remove(&serial);
+            return None;
         }
+        session.used_ms.set(now_ms);
+        Some(session.clone())
     }
 
-    pub fn end(&mut self, serial: u128) -> bool {
-        self.live.remove(&serial).is_some()
+    pub fn end(&mut self, serial: u128) -> Option<Rc<Session>> {
+        self.live.remove(&serial)
     }
 
     pub fn count(&self) -> usize {
@@ -69,6 +111,6 @@ impl Sessions {
     }
 
     fn forget_idle(&mut self, now_ms: u64) {
-        self.live.retain(|_, used| now_ms.saturating_sub(*used) <= SESSION_IDLE_MS_MAX);
+        self.live.retain(|_, session| !session.is_idle(now_ms));
     }
 }

@@ -14,6 +14,7 @@ use strait_protocol::mcp::{Method, Names, Revision};
 use super::{Era, Order, UpstreamFault};
 use crate::core::Core;
 use crate::io::buffer::Buf;
+use crate::session::Session;
 
 /// What an answer needs to know of the client.
 pub struct Client<'a> {
@@ -23,6 +24,8 @@ pub struct Client<'a> {
     pub token: Option<&'a [u8]>,
     pub modern: bool,
     pub method: Method,
+    /// A client of the older revisions, on this worker: a server may ask it.
+    pub session: Option<&'a Rc<Session>>,
 }
 
 /// Whether other calls share the channel, so that tokens must be told apart.

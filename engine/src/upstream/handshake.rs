@@ -2,8 +2,7 @@
 //! conversation, and what their answers mean.
 
 use strait_protocol::jsonrpc::{Envelope, Members, unescape};
-use strait_protocol::mcp::Revision;
-use strait_protocol::mcp::codes;
+use strait_protocol::mcp::{Declared, Revision, codes};
 
 use super::dialect::{CLIENT_INFO, our_meta};
 use super::{Era, UpstreamFault};
@@ -11,11 +10,17 @@ use super::{Era, UpstreamFault};
 /// The notification that ends a legacy handshake.
 pub const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
-pub fn initialize(id: i64) -> String {
-    format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{CLIENT_INFO}}}}}"#,
-        Revision::LATEST_LEGACY.as_str()
+/// Declares what the client behind the session declared.
+pub fn initialize(id: i64, declared: Declared) -> Vec<u8> {
+    let revision = Revision::LATEST_LEGACY;
+    let mut out = format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{}","capabilities":"#,
+        revision.as_str()
     )
+    .into_bytes();
+    declared.append(revision, &mut out);
+    out.extend_from_slice(format!(r#","clientInfo":{CLIENT_INFO}}}}}"#).as_bytes());
+    out
 }
 
 pub fn discover(id: i64) -> Vec<u8> {

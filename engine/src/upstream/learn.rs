@@ -11,8 +11,9 @@ use strait_protocol::mcp::{Method, Revision, codes};
 use strait_table::catalog::{Definition, Known, Lists};
 
 use super::dialect::Client;
-use super::{Event as ReplyEvent, Order, Upstream, UpstreamFault};
+use super::{Event as ReplyEvent, Order, Upstream, UpstreamFault, Whom};
 use crate::core::{Core, InFlight};
+use crate::exchange::respond;
 use crate::handle::Event;
 use crate::io::buffer::Buf;
 use crate::io::runtime;
@@ -157,15 +158,14 @@ async fn ask(
         bare: None,
         client: Revision::LATEST_LEGACY,
         head: None,
-        principal: NOBODY,
-        session: None,
+        whom: Whom::of(NOBODY, None),
         client_fd: None,
     };
     let mut reply = super::call(core, upstream, &order, InFlight::uncounted()).await?;
-    let client = Client { id: b"1", token: None, modern: false, method };
+    let client = Client { id: b"1", token: None, modern: false, method, session: None };
     let mut gathered = Buf::empty();
     loop {
-        match reply.next(core, &client).await? {
+        match respond::next(core, &mut reply, &client).await? {
             ReplyEvent::Message { bytes, from, envelope, last: true } => {
                 let mut bytes = bytes;
                 bytes.consume_front(from);

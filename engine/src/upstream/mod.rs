@@ -8,12 +8,14 @@
 //! owned by one worker ([`stdio`]); others send it their orders through the mailbox and get rendered
 //! events back.
 
+pub mod channel;
 pub mod dialect;
 mod fault;
 mod handshake;
 pub mod http;
 pub mod learn;
 pub mod reply;
+mod responder;
 pub mod stdio;
 
 use std::cell::{Cell, RefCell};
@@ -24,19 +26,19 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use strait_protocol::Span;
 use strait_protocol::http1::RequestHead;
-use strait_protocol::jsonrpc::{ErrorId, Message, append_error};
-use strait_protocol::mcp::{Method, Revision, codes};
+use strait_protocol::jsonrpc::Message;
+use strait_protocol::mcp::{Declared, LogLevel, Revision};
 
 use crate::core::{Core, InFlight};
 use crate::edition::{Edition, Timeouts, UpstreamId, Wiring};
 use crate::figures::upstreams::{Place, UpstreamFigures};
 use crate::handle::Reach;
-use crate::io::buffer::Buf;
 use crate::io::signal::Signal;
+use crate::session::{Introduction, Session};
 pub use fault::UpstreamFault;
 pub use reply::{Event, Reply};
+pub use responder::{Responder, decline};
 
 /// A call on its way to an upstream.
 pub struct Order<'a> {
@@ -49,12 +51,69 @@ pub struct Order<'a> {
     pub client: Revision,
     /// The client's request head, for headers that are forwarded.
     pub head: Option<(&'a RequestHead, &'a [u8])>,
-    /// Digest of the principal: sessions with upstreams are not shared between principals.
-    pub principal: u64,
-    /// The client's session, if it has one.
-    pub session: Option<u128>,
+    pub whom: Whom,
     /// The client's socket, when it is on this worker: a client that goes away ends the call.
     pub client_fd: Option<RawFd>,
+}
+
+/// For whom a call is made.
+#[derive(Clone, Default)]
+pub struct Whom {
+    /// Digest of the principal: sessions with upstreams are not shared between principals.
+    pub principal: u64,
+    /// The serial of the client's session, if it has one.
+    pub session: Option<u128>,
+    /// What the client of a session declared; a client of 2026-07-28 says it in each message.
+    pub declared: Declared,
+    /// What a session asked to be logged.
+    pub log_level: Option<LogLevel>,
+    /// How the client of a session introduced itself.
+    pub introduction: Option<Arc<Introduction>>,
+}
+
+impl Whom {
+    pub fn of(principal: u64, session: Option<&Rc<Session>>) -> Whom {
+        match session {
+            None => Whom { principal, ..Whom::default() },
+            Some(session) => Whom {
+                principal,
+                session: Some(session.id.serial),
+                declared: session.declared,
+                log_level: session.log_level.get(),
+                introduction: Some(session.introduction.clone()),
+            },
+        }
+    }
+}
+
+/// For whom a session with an upstream or a child of its own is: what one does in it must not show to another, and a
+/// server asks only for what was declared when it began.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Affinity {
+    /// A client's session, or a principal.
+    pub key: u64,
+    pub declared: Declared,
+}
+
+impl Affinity {
+    /// Serves questions of our own.
+    pub const NOBODY: Affinity = Affinity { key: learn::NOBODY, declared: Declared::NOTHING };
+}
+
+impl Order<'_> {
+    /// What this call's client declared.
+    pub fn declared(&self) -> Declared {
+        match self.message.client_capabilities {
+            Some(capabilities) => Declared::read(self.body, capabilities),
+            None => self.whom.declared,
+        }
+    }
+
+    pub fn affinity(&self) -> Affinity {
+        let key =
+            self.whom.session.map_or(self.whom.principal, |serial| serial as u64 ^ (serial >> 64) as u64);
+        Affinity { key, declared: self.declared() }
+    }
 }
 
 /// Which dialect an upstream speaks.
@@ -292,19 +351,4 @@ pub async fn call(
         }
     };
     Ok(Reply::of(source, upstream, order, admitted))
-}
-
-/// The answer to a server's own request: this gateway declared no capability on any client's behalf.
-pub fn decline(message: &[u8], id: Span, method: Option<Method>) -> Buf {
-    let mut out = Buf::new();
-    let id = id.of(message);
-    if method == Some(Method::Ping) {
-        out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-        out.extend_from_slice(id);
-        out.extend_from_slice(b",\"result\":{}}");
-    } else {
-        let why = "the client declared no such capability";
-        append_error(out.vec(), ErrorId::Raw(id), codes::METHOD_NOT_FOUND, why, None);
-    }
-    out
 }

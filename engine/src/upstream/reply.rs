@@ -6,7 +6,7 @@ use strait_protocol::jsonrpc::{Envelope, Splices};
 use strait_protocol::mcp::{Method, codes};
 
 use super::dialect::{self, Client};
-use super::{Era, InUse, Order, UpstreamFault, http, stdio};
+use super::{Era, InUse, Order, Responder, UpstreamFault, http, stdio};
 use crate::core::{Core, InFlight};
 use crate::io::buffer::Buf;
 
@@ -116,6 +116,15 @@ impl Reply {
     /// Whether an HTTP upstream answers: letting go of its reply is to it as if a client had left.
     pub fn is_http(&self) -> bool {
         matches!(self.source, Source::Http(_))
+    }
+
+    /// How a request of the server's own is answered.
+    pub fn responder(&self) -> Option<Responder> {
+        match &self.source {
+            Source::Http(reply) => reply.responder(),
+            Source::Child(reply) => Some(reply.responder()),
+            Source::Local(_) | Source::Elsewhere(_) => None,
+        }
     }
 
     /// What the client asked, for the answer to be edited by.

@@ -36,7 +36,7 @@ pub async fn call(
                 }
                 Some(Objection::SessionLost) if !mended => {
                     waited_ns += reply.waited_ns();
-                    session::forget(upstream, order.principal, used);
+                    session::forget(upstream, order.affinity(), used);
                 }
                 Some(Objection::OtherEra) if !mended && upstream.fixed_era.is_none() => {
                     waited_ns += reply.waited_ns();
@@ -49,7 +49,7 @@ pub async fn call(
             // Nothing was sent: another replica may do.
             Err(UpstreamFault::Connect(_) | UpstreamFault::ConnectTimeout { .. }) if replicas_left > 1 => {
                 replicas_left -= 1;
-                session::forget(upstream, order.principal, used);
+                session::forget(upstream, order.affinity(), used);
                 continue;
             }
             Err(fault) => return Err(fault),
@@ -79,7 +79,7 @@ async fn once(
         None => waited.on(ask_era(core, upstream, endpoints)).await?,
     };
     let session = match era {
-        Era::Legacy => Some(waited.on(session::session(core, upstream, order.principal)).await?),
+        Era::Legacy => Some(waited.on(session::session(core, upstream, order.affinity())).await?),
         Era::Modern => None,
     };
     *used = session.as_ref().map(|session| session.serial);
@@ -94,6 +94,7 @@ async fn once(
         name: name(order, &mut said),
         session,
         head: order.head,
+        may_be_asked: era == Era::Legacy && order.declared().can_be_asked(),
         // Before 2026-07-28 a client that leaves has not cancelled: its call runs on to its own deadline.
         client_fd: order.client_fd.filter(|_| order.client.is_modern()),
         ..Post::new(upstream, order.message.method, era)

@@ -17,9 +17,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 pub use call::call;
-pub use reply::{HttpReply, Reading};
+pub use reply::{HttpReply, Reading, respond};
+pub use session::Session;
 
-use super::{Era, Upstream, UpstreamFault};
+use super::{Affinity, Era, Upstream, UpstreamFault};
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
 
@@ -27,9 +28,9 @@ use crate::handle::HttpEndpoint;
 #[derive(Default)]
 pub struct State {
     pools: RefCell<Vec<pool::Pool>>,
-    sessions: RefCell<HashMap<u64, session::Session>>,
+    sessions: RefCell<HashMap<Affinity, session::Session>>,
     /// Those that are being opened: whoever needs one of them waits for it.
-    openings: RefCell<HashMap<u64, Rc<session::Opening>>>,
+    openings: RefCell<HashMap<Affinity, Rc<session::Opening>>>,
     /// The replica whose turn it is.
     turn: Cell<usize>,
     /// The last reply was larger than a usual buffer: the next one is received into a larger one.

@@ -32,11 +32,23 @@ pub struct Post<'a> {
     /// The client's head, for `Mcp-Param-*`.
     pub head: Option<(&'a RequestHead, &'a [u8])>,
     pub client_fd: Option<RawFd>,
+    /// The client behind it answers what it declared; else nobody does.
+    pub may_be_asked: bool,
 }
 
 impl<'a> Post<'a> {
     pub fn new(upstream: &'a Rc<Upstream>, method: Method, era: Era) -> Post<'a> {
-        Post { upstream, method, era, id: None, name: None, session: None, head: None, client_fd: None }
+        Post {
+            upstream,
+            method,
+            era,
+            id: None,
+            name: None,
+            session: None,
+            head: None,
+            client_fd: None,
+            may_be_asked: false,
+        }
     }
 
     /// Sends the request's body under a head of our own and reads the head of the answer.

@@ -4,7 +4,6 @@
 //! structure. A larger one is scanned and edited while it streams. An event stream is taken apart
 //! event by event. When the body has been read to its end, the connection goes back to the pool.
 
-use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -25,10 +24,10 @@ use crate::io::clock::Waited;
 use crate::io::runtime;
 use crate::io::tcp::Stream;
 use crate::io::watch::{Cause, Watch};
-use crate::limits::{ASKED_BYTES_MAX, DECLINES_MAX, REPLY_WINDOW_BYTES};
+use crate::limits::{ANSWERS_MAX, ASKED_BYTES_MAX, REPLY_WINDOW_BYTES};
 use crate::pooled::Pooled;
 use crate::upstream::dialect::Client;
-use crate::upstream::{Era, Event, Upstream, UpstreamFault};
+use crate::upstream::{Era, Event, Responder, Upstream, UpstreamFault, decline};
 
 /// An answer being read, where it stays from its first byte to its last.
 pub type HttpReply = Pooled<Reading>;
@@ -45,9 +44,7 @@ pub struct Reading {
     scanner: Scanner,
     /// A refusal that was read to learn what it means.
     stashed: Option<Whole>,
-    /// Requests of the server's own that are being answered.
-    /// Made by the first: most replies bring none, and must not allocate.
-    declining: Option<Rc<Cell<u32>>>,
+    may_be_asked: bool,
     /// For the upstream, until the head of the answer was here.
     waited: Waited,
 }
@@ -145,7 +142,7 @@ impl Reading {
             session_id,
             scanner: Scanner::new(),
             stashed: None,
-            declining: None,
+            may_be_asked: post.may_be_asked,
             waited,
         }))
     }
@@ -238,7 +235,8 @@ impl Reading {
     pub async fn whole(&mut self, core: &Rc<Core>) -> Result<Whole, UpstreamFault> {
         let mut gathered = Buf::empty();
         let id = self.id.unwrap_or_default().to_string();
-        let client = Client { id: id.as_bytes(), token: None, modern: false, method: Method::Unknown };
+        let client =
+            Client { id: id.as_bytes(), token: None, modern: false, method: Method::Unknown, session: None };
         loop {
             match self.next(core, &client).await? {
                 Event::Message { bytes, from, envelope, last: true } => {
@@ -363,34 +361,27 @@ impl Reading {
                     self.finish_behind(core);
                     return Ok(last(whole, true));
                 }
+                Some(Kind::Request)
+                    if self.may_be_asked && whole.envelope.method_known != Some(Method::Ping) =>
+                {
+                    return Ok(last(whole, false));
+                }
                 Some(Kind::Request) => self.decline(core, &whole),
                 Some(Kind::Notification) | None => return Ok(last(whole, false)),
             }
         }
     }
 
-    /// A server's own request in mid-call. It was told of no capability, so it gets a ping answered and
-    /// everything else declined, at once and on a request of its own.
-    fn decline(&mut self, core: &Rc<Core>, whole: &Whole) {
-        let (Some(wire), Some(id)) = (&self.wire, whole.envelope.id) else { return };
-        let answer = crate::upstream::decline(whole.bytes(), id, whole.envelope.method_known);
-        let answer = Outgoing::from(&answer[..]);
-        let (core, upstream, session) = (core.clone(), wire.upstream.clone(), self.session.clone());
-        let replica = wire.replica;
-        let declining = self.declining.get_or_insert_default().clone();
-        // A server that asks without end must not make this gateway call it without end.
-        if declining.get() >= DECLINES_MAX {
-            return;
+    /// How a request of the server's own is answered.
+    pub fn responder(&self) -> Option<Responder> {
+        let upstream = self.wire.as_ref()?.upstream.clone();
+        Some(Responder::Http { upstream, session: self.session.clone()? })
+    }
+
+    fn decline(&self, core: &Rc<Core>, whole: &Whole) {
+        if let (Some(responder), Some(id)) = (self.responder(), whole.envelope.id) {
+            responder.send(core, decline(whole.bytes(), id, whole.envelope.method_known));
         }
-        declining.set(declining.get() + 1);
-        runtime::spawn_guarded("answer to an upstream's request", async move {
-            let reach = upstream.reach.borrow().clone();
-            if let crate::handle::Reach::Http { endpoints } = &*reach {
-                let post = Post { session, ..Post::new(&upstream, Method::Unknown, Era::Legacy) };
-                let _ = post.send(&core, endpoints, replica, answer).await;
-            }
-            declining.set(declining.get() - 1);
-        });
     }
 
     /// The body is at its end: the connection can serve another call.
@@ -418,6 +409,25 @@ impl Reading {
             }
         });
     }
+}
+
+/// Answers a request of a server's own, with a POST that nobody waits for. A server that asks without end must not
+/// make this gateway call it without end.
+pub fn respond(core: &Rc<Core>, upstream: &Rc<Upstream>, session: &Session, response: Buf) {
+    let (core, upstream, session) = (core.clone(), upstream.clone(), session.clone());
+    if session.answering.get() >= ANSWERS_MAX {
+        return;
+    }
+    session.answering.set(session.answering.get() + 1);
+    runtime::spawn_guarded("answer to an upstream's request", async move {
+        let (reach, answering) = (upstream.reach.borrow().clone(), session.answering.clone());
+        if let crate::handle::Reach::Http { endpoints } = &*reach {
+            let replica = session.replica;
+            let post = Post { session: Some(session), ..Post::new(&upstream, Method::Unknown, Era::Legacy) };
+            let _ = post.send(&core, endpoints, replica, Outgoing::from(&response[..])).await;
+        }
+        answering.set(answering.get() - 1);
+    });
 }
 
 /// How long a server may take to end an event stream after its last event before the connection is

@@ -1,10 +1,9 @@
-//! Sessions with legacy upstreams: one per principal, opened by our own handshake, opened again when
-//! the server has lost it.
+//! Sessions with legacy upstreams: one for each client session, or for each principal with what its client declared;
+//! opened by our own handshake, opened again when the server has lost it.
 //!
-//! No capability is declared: this gateway cannot yet put a server's question to the client, so the
-//! server must not ask.
+//! Declared is what the client behind it declared, never more: a server must not ask what nobody would answer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use strait_protocol::mcp::{Method, Revision};
@@ -17,7 +16,7 @@ use crate::handle::{HttpEndpoint, Reach};
 use crate::io::runtime;
 use crate::limits::UPSTREAM_SESSIONS_MAX;
 use crate::upstream::handshake;
-use crate::upstream::{Era, Upstream, UpstreamFault};
+use crate::upstream::{Affinity, Era, Upstream, UpstreamFault};
 
 /// An open session.
 #[derive(Clone, Debug)]
@@ -30,6 +29,8 @@ pub struct Session {
     /// No other session of this worker with this upstream has it.
     pub serial: i64,
     used_ms: u64,
+    /// Answers to requests of the server's own that are on their way.
+    pub(super) answering: Rc<Cell<u32>>,
 }
 
 /// A session on its way, and those who wait for it.
@@ -39,35 +40,39 @@ pub struct Opening {
     outcome: RefCell<Option<Result<Session, UpstreamFault>>>,
 }
 
-/// The session of a principal, opened when there is none: once, however many calls need it at the same time.
+/// The session for somebody, opened when there is none: once, however many calls need it at the same time.
 pub async fn session(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
-    principal: u64,
+    affinity: Affinity,
 ) -> Result<Session, UpstreamFault> {
     let now_ms = core.clock.coarse_ms();
-    if let Some(session) = upstream.http.sessions.borrow_mut().get_mut(&principal) {
+    if let Some(session) = upstream.http.sessions.borrow_mut().get_mut(&affinity) {
         session.used_ms = now_ms;
         return Ok(session.clone());
     }
-    Box::pin(opened(core, upstream, principal)).await
+    Box::pin(opened(core, upstream, affinity)).await
 }
 
 /// Forgets a session that its server does not know any more, unless it was replaced already.
-pub fn forget(upstream: &Upstream, principal: u64, serial: Option<i64>) {
+pub fn forget(upstream: &Upstream, affinity: Affinity, serial: Option<i64>) {
     let mut sessions = upstream.http.sessions.borrow_mut();
-    if sessions.get(&principal).is_some_and(|session| Some(session.serial) == serial) {
-        sessions.remove(&principal);
+    if sessions.get(&affinity).is_some_and(|session| Some(session.serial) == serial) {
+        sessions.remove(&affinity);
     }
 }
 
 /// Waits for the session that is being opened. Opening is nobody's: it goes on when a caller leaves.
-async fn opened(core: &Rc<Core>, upstream: &Rc<Upstream>, principal: u64) -> Result<Session, UpstreamFault> {
-    let under_way = upstream.http.openings.borrow().get(&principal).cloned();
+async fn opened(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    affinity: Affinity,
+) -> Result<Session, UpstreamFault> {
+    let under_way = upstream.http.openings.borrow().get(&affinity).cloned();
     let opening = under_way.unwrap_or_else(|| {
         let opening = Rc::<Opening>::default();
-        upstream.http.openings.borrow_mut().insert(principal, opening.clone());
-        let landing = Landing { upstream: upstream.clone(), principal, opening: opening.clone() };
+        upstream.http.openings.borrow_mut().insert(affinity, opening.clone());
+        let landing = Landing { upstream: upstream.clone(), affinity, opening: opening.clone() };
         runtime::spawn_guarded("opening of an upstream's session", landing.land(core.clone()));
         opening
     });
@@ -80,7 +85,7 @@ async fn opened(core: &Rc<Core>, upstream: &Rc<Upstream>, principal: u64) -> Res
 /// The end of an opening, whatever became of it.
 struct Landing {
     upstream: Rc<Upstream>,
-    principal: u64,
+    affinity: Affinity,
     opening: Rc<Opening>,
 }
 
@@ -88,7 +93,7 @@ impl Landing {
     async fn land(self, core: Rc<Core>) {
         let reach = self.upstream.reach.borrow().clone();
         let outcome = match &*reach {
-            Reach::Http { endpoints } => open(&core, &self.upstream, endpoints).await,
+            Reach::Http { endpoints } => open(&core, &self.upstream, endpoints, self.affinity).await,
             _ => Err(UpstreamFault::Unreachable("it is not an HTTP server any more".to_owned())),
         };
         if let Ok(session) = &outcome
@@ -99,21 +104,21 @@ impl Landing {
                 let oldest = sessions.iter().min_by_key(|(_, session)| session.used_ms).map(|(key, _)| *key);
                 oldest.and_then(|key| sessions.remove(&key));
             }
-            sessions.insert(self.principal, session.clone());
+            sessions.insert(self.affinity, session.clone());
         }
         self.opening.outcome.replace(Some(outcome));
     }
 
     fn is_current(&self) -> bool {
         let openings = self.upstream.http.openings.borrow();
-        openings.get(&self.principal).is_some_and(|opening| Rc::ptr_eq(opening, &self.opening))
+        openings.get(&self.affinity).is_some_and(|opening| Rc::ptr_eq(opening, &self.opening))
     }
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
         if self.is_current() {
-            self.upstream.http.openings.borrow_mut().remove(&self.principal);
+            self.upstream.http.openings.borrow_mut().remove(&self.affinity);
         }
         self.opening.done.notify_waiters();
     }
@@ -123,11 +128,12 @@ async fn open(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
     endpoints: &[HttpEndpoint],
+    affinity: Affinity,
 ) -> Result<Session, UpstreamFault> {
     let replica = upstream.http.next_turn(endpoints.len());
     let id = upstream.next_id();
     let initialize = Post { id: Some(id), ..Post::new(upstream, Method::Initialize, Era::Legacy) };
-    let request = Outgoing::from(handshake::initialize(id).as_bytes());
+    let request = Outgoing::from(handshake::initialize(id, affinity.declared).as_slice());
     let mut reply = initialize.send(core, endpoints, replica, request).await?;
     let answer = reply.whole(core).await?;
     let revision = handshake::negotiated(answer.bytes(), &answer.envelope)?;
@@ -138,6 +144,7 @@ async fn open(
         replica,
         serial: id,
         used_ms: core.clock.coarse_ms(),
+        answering: Rc::default(),
     };
     let initialized = Post {
         session: Some(session.clone()),

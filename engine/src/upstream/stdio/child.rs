@@ -2,15 +2,14 @@
 //!
 //! The era is asked with `server/discover` before anything else and then fixed: some servers lock to
 //! the era of their first message and ignore the other. What a child prints that is not a message is
-//! noted and skipped; a request of its own is answered at once, since it was told of no capability.
+//! noted and skipped.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use strait_protocol::jsonrpc::{Envelope, IdValue, Kind, Scanner};
-use strait_protocol::mcp::Method;
+use strait_protocol::jsonrpc::{Envelope, Scanner};
+use strait_protocol::mcp::Declared;
 
 use crate::core::Core;
 use crate::handle::{Level, Reach};
@@ -18,29 +17,14 @@ use crate::io::buffer::Buf;
 use crate::io::runtime;
 use crate::io::signal::Queue;
 use crate::io::spawn::{self, ChildReader, ChildWriter};
-use crate::limits::{CHILD_GRACE_MS, CHILD_PENDING_MAX, CHILD_QUEUE_MAX, CHILD_START_MS_MAX, LINE_BYTES_MAX};
-use crate::upstream::{Era, Event, Upstream, UpstreamFault, decline, handshake};
+use crate::limits::{CHILD_GRACE_MS, CHILD_PENDING_MAX, CHILD_START_MS_MAX, LINE_BYTES_MAX};
+use crate::upstream::channel::{Channel, Pending};
+use crate::upstream::{Era, Event, Responder, Upstream, UpstreamFault, handshake};
 
 /// Lines that wait for a child to read them.
 const OUTBOX_LINES_MAX: usize = CHILD_PENDING_MAX;
 /// Odd lines of one child that are told of.
 const ODD_LINES_TOLD: u32 = 5;
-
-/// A call that waits for its answer.
-pub struct Pending {
-    pub id: i64,
-    pub queue: Queue<Event>,
-    pub cancel_when_dropped: bool,
-    /// Its client gave a token; progress on any other call is nobody's.
-    pub wants_progress: bool,
-}
-
-impl Pending {
-    pub fn new(id: i64) -> Pending {
-        let queue = Queue::new(CHILD_QUEUE_MAX);
-        Pending { id, queue, cancel_when_dropped: false, wants_progress: false }
-    }
-}
 
 /// A line that waits to be written, and the call it is, if it is one.
 struct Line {
@@ -54,7 +38,7 @@ pub struct Child {
     pid: u32,
     era: Cell<Era>,
     outbox: Queue<Line>,
-    pending: RefCell<HashMap<i64, Rc<Pending>>>,
+    pub channel: Channel,
     alive: Cell<bool>,
     ending: RefCell<String>,
     odd_lines: Cell<u32>,
@@ -70,7 +54,7 @@ impl Child {
     }
 
     pub fn is_busy(&self) -> bool {
-        !self.pending.borrow().is_empty()
+        self.channel.is_busy()
     }
 
     /// How it ended.
@@ -83,13 +67,11 @@ impl Child {
         if !self.alive.get() {
             return Err(UpstreamFault::Exited(self.ending()));
         }
-        if self.pending.borrow().len() >= CHILD_PENDING_MAX {
+        if self.channel.len() >= CHILD_PENDING_MAX {
             return Err(UpstreamFault::Busy { limit: CHILD_PENDING_MAX });
         }
         self.post(Some(pending.id), line)?;
-        let pending = Rc::new(pending);
-        self.pending.borrow_mut().insert(pending.id, pending.clone());
-        Ok(pending)
+        Ok(self.channel.wait(pending))
     }
 
     /// Sends a line. Line breaks between tokens of the client's JSON would end it early.
@@ -109,7 +91,7 @@ impl Child {
 
     /// Nobody waits for this answer any more; with a reason, the child is told so.
     pub fn forget(&self, id: i64, cancel: Option<&str>) {
-        let forgotten = self.pending.borrow_mut().remove(&id).is_some();
+        let forgotten = self.channel.forget(id);
         // A child that does not read has never heard of it: its line goes, and with it the room it took.
         let unsent = forgotten && self.outbox.take(|line| line.call == Some(id)).is_some();
         if forgotten
@@ -134,48 +116,21 @@ impl Child {
         self.alive.set(false);
         self.ending.replace(how);
         self.outbox.close();
-        for pending in std::mem::take(&mut *self.pending.borrow_mut()).into_values() {
-            pending.queue.close();
-        }
+        self.channel.close();
+    }
+
+    /// The answer to a request of its own.
+    pub fn respond(&self, response: Buf) {
+        let _ = self.tell(response);
     }
 
     /// A line that is a message goes where it belongs.
     fn heard(self: &Rc<Self>, core: &Rc<Core>, line: &[u8], envelope: Envelope) {
-        match envelope.kind() {
-            Some(Kind::Response) => {
-                let IdValue::Integer(id) = envelope.id_value else { return };
-                let waiting = self.pending.borrow_mut().remove(&id);
-                if let Some(pending) = waiting {
-                    let _ = pending.queue.push(message(line, envelope, true));
-                    pending.queue.close();
-                }
-            }
-            Some(Kind::Notification) => match envelope.method_known {
-                Some(Method::NotifyProgress) => {
-                    let IdValue::Integer(id) = envelope.progress_token_value else { return };
-                    let pending = self.pending.borrow();
-                    if let Some(pending) = pending.get(&id).filter(|pending| pending.wants_progress) {
-                        // A client slower than its server loses progress, not the answer.
-                        if pending.queue.len() + 1 < CHILD_QUEUE_MAX {
-                            let _ = pending.queue.push(message(line, envelope, false));
-                        }
-                    }
-                }
-                Some(
-                    Method::NotifyToolsListChanged
-                    | Method::NotifyPromptsListChanged
-                    | Method::NotifyResourcesListChanged,
-                ) => self.upstream.relist.set(),
-                // A log message names no call, and the child is shared: nobody's business.
-                _ => {}
-            },
-            Some(Kind::Request) => {
-                if let Some(id) = envelope.id {
-                    let _ = self.tell(decline(line, id, envelope.method_known));
-                }
-            }
-            None => self.odd(core, line, "it is neither request nor response"),
+        if envelope.kind().is_none() {
+            self.odd(core, line, "it is neither request nor response");
+            return;
         }
+        self.channel.heard(core, &self.upstream, &Responder::Child(self.clone()), line, envelope);
     }
 
     fn odd(&self, core: &Rc<Core>, line: &[u8], why: &str) {
@@ -192,10 +147,6 @@ impl Child {
             );
         }
     }
-}
-
-fn message(line: &[u8], envelope: Envelope, last: bool) -> Event {
-    Event::Message { bytes: Buf::from(line), from: 0, envelope, last }
 }
 
 /// Starts a child and learns its era; a legacy one has been initialized when this returns.
@@ -221,7 +172,7 @@ pub async fn start(
         pid: born.pid,
         era: Cell::new(upstream.fixed_era.unwrap_or(Era::Modern)),
         outbox: Queue::new(OUTBOX_LINES_MAX),
-        pending: RefCell::default(),
+        channel: Channel::default(),
         alive: Cell::new(true),
         ending: RefCell::default(),
         odd_lines: Cell::new(0),
@@ -258,7 +209,8 @@ async fn greet(child: &Rc<Child>) -> Result<(), UpstreamFault> {
     }
     child.era.set(Era::Legacy);
     let id = child.upstream.next_id();
-    let (bytes, envelope) = answered(child, id, Buf::from(handshake::initialize(id).as_bytes())).await?;
+    let (bytes, envelope) =
+        answered(child, id, Buf::from(handshake::initialize(id, Declared::NOTHING).as_slice())).await?;
     handshake::negotiated(&bytes, &envelope)?;
     child.upstream.instructions.replace(handshake::instructions(&bytes, &envelope));
     child.tell(Buf::from(handshake::INITIALIZED.as_bytes()))

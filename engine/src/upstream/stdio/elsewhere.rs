@@ -18,7 +18,7 @@ use crate::io::signal::Signal;
 use crate::io::watch::Watch;
 use crate::upstream::dialect::Client;
 use crate::upstream::reply::{Reply, Source};
-use crate::upstream::{Event, InUse, Order, Upstream, UpstreamFault};
+use crate::upstream::{Event, InUse, Order, Upstream, UpstreamFault, Whom};
 use crate::worker::Parcel;
 
 /// An order on its way to its owner.
@@ -29,8 +29,7 @@ pub struct Parcelled {
     message: Message,
     bare: Option<Vec<u8>>,
     client: Revision,
-    principal: u64,
-    session: Option<u128>,
+    whom: Whom,
     answer: ReplyTx<Answered>,
 }
 
@@ -73,8 +72,7 @@ pub fn send(
         message: *order.message,
         bare: order.bare.map(<[u8]>::to_vec),
         client: order.client,
-        principal: order.principal,
-        session: order.session,
+        whom: order.whom.clone(),
         answer,
     };
     match core.post.send(owner, Parcel::Order(Box::new(parcel))) {
@@ -133,8 +131,7 @@ async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault>
         bare: parcel.bare.as_deref(),
         client: parcel.client,
         head: None,
-        principal: parcel.principal,
-        session: parcel.session,
+        whom: parcel.whom.clone(),
         client_fd: None,
     };
     let upstream = InUse::new(&core.upstreams.open(&parcel.upstream));
@@ -149,6 +146,7 @@ async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault>
         token: order.message.progress_token.map(|token| token.of(order.body)),
         modern: order.client.is_modern(),
         method: order.message.method,
+        session: None,
     };
     loop {
         let event = tokio::select! {

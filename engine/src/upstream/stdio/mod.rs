@@ -25,10 +25,11 @@ use crate::io::runtime;
 use crate::io::signal::Signal;
 use crate::io::watch::{Cause, Watch};
 use crate::limits::CHILD_BACKOFF_MS;
+use crate::upstream::channel::Pending;
 use crate::upstream::dialect::{self, Channel};
 use crate::upstream::learn::NOBODY;
-use crate::upstream::{Era, Event, Order, Upstream, UpstreamFault};
-use child::{Child, Pending};
+use crate::upstream::{Era, Event, Order, Responder, Upstream, UpstreamFault};
+use child::Child;
 
 /// Who shares a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,21 +67,21 @@ impl Children {
 
     /// Which worker owns the child that an order is for.
     pub fn owner(&self, core: &Core, upstream: &Upstream, order: &Order<'_>) -> usize {
-        match (self.sharing.per, order.session) {
+        match (self.sharing.per, order.whom.session) {
             (Per::Shared, _) => core.owner_of(upstream.id.0.into()),
             // A session's requests are told by its owner already, so its child lives there.
             (Per::Session, Some(_)) => core.id,
             (Per::Session, None) | (Per::Principal, _) => {
-                core.owner_of(order.principal ^ u64::from(upstream.id.0))
+                core.owner_of(order.whom.principal ^ u64::from(upstream.id.0))
             }
         }
     }
 
     fn key(&self, order: &Order<'_>) -> u64 {
-        match (self.sharing.per, order.session) {
+        match (self.sharing.per, order.whom.session) {
             (Per::Shared, _) => 0,
             (Per::Session, Some(session)) => session as u64 ^ (session >> 64) as u64,
-            (Per::Session, None) | (Per::Principal, _) => order.principal,
+            (Per::Session, None) | (Per::Principal, _) => order.whom.principal,
         }
     }
 
@@ -222,7 +223,7 @@ pub async fn call(
     let child = match slot.running(core) {
         Some(child) => child,
         // Our own questions wait as long as a start may take: package runners download first.
-        None if order.principal == NOBODY => waited.on(slot.child(core, upstream)).await?,
+        None if order.whom.principal == NOBODY => waited.on(slot.child(core, upstream)).await?,
         None => {
             let ms = upstream.timeouts.call_ms;
             let start = runtime::timeout(Duration::from_millis(ms.into()), slot.child(core, upstream));
@@ -285,6 +286,11 @@ impl ChildReply {
 
     pub fn era(&self) -> Era {
         self.child.era()
+    }
+
+    /// How a request of the child's own is answered.
+    pub fn responder(&self) -> Responder {
+        Responder::Child(self.child.clone())
     }
 
     pub async fn next(&mut self) -> Result<Event, UpstreamFault> {

@@ -1,0 +1,58 @@
+//! What a server says to a legacy client of its own accord: questions under ids of ours, and notifications of no call.
+
+use std::rc::Rc;
+
+use strait_protocol::decimal;
+use strait_protocol::jsonrpc::{Envelope, Splices};
+
+use super::Session;
+use super::questions::{Asker, Question};
+use crate::core::Core;
+use crate::io::buffer::Buf;
+use crate::limits::QUESTION_MS_MAX;
+use crate::upstream::{Responder, Upstream};
+
+impl Session {
+    /// Makes a server's request the client's: the same message under an id of ours, whose answer goes back to the
+    /// server. `None` when the client did not declare what it takes, or has too many questions open.
+    pub fn ask(
+        &self,
+        core: &Rc<Core>,
+        responder: &Responder,
+        message: &[u8],
+        envelope: &Envelope,
+    ) -> Option<Buf> {
+        let (id, method) = (envelope.id?, envelope.method_known?);
+        if !self.declared.permits(method, message, envelope.params) {
+            return None;
+        }
+        let deadline_ms = core.clock.coarse_ms() + QUESTION_MS_MAX;
+        let asker = Asker::Server { responder: responder.clone(), id: id.of(message).into() };
+        let ours = self.questions.put(Question { deadline_ms, asker }).ok()?;
+        let mut splices = Splices::new();
+        splices.replace_with(id, |out| decimal::append(out, ours)).ok()?;
+        let mut out = Buf::with_capacity(message.len() + 20);
+        splices.write(message, out.vec()).ok()?;
+        Some(out)
+    }
+
+    /// As [`Session::ask`], on the stream that belongs to no call; `false` when nobody reads it.
+    pub fn ask_standing(
+        &self,
+        core: &Rc<Core>,
+        responder: &Responder,
+        message: &[u8],
+        envelope: &Envelope,
+    ) -> bool {
+        if !self.standing.is_read() {
+            return false;
+        }
+        let asked = self.ask(core, responder, message, envelope);
+        asked.is_some_and(|message| self.standing.push(&message).is_some())
+    }
+
+    /// A notification that belongs to no call.
+    pub fn hear(&self, _core: &Rc<Core>, _upstream: &Rc<Upstream>, message: &[u8], _envelope: &Envelope) {
+        self.standing.push(message);
+    }
+}

@@ -1,0 +1,75 @@
+//! What servers have asked a legacy client and it has not answered yet.
+//!
+//! Many servers ask one client, each with ids of its own; the client sees ids of ours, and its answer finds the way
+//! back here. A question is answered once: by the client, or by whoever gives it up.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::io::signal::Queue;
+use crate::limits::QUESTIONS_MAX;
+use crate::upstream::Responder;
+
+/// A server's request that waits for the client's answer.
+pub struct Question {
+    /// When it is given up.
+    pub deadline_ms: u64,
+    pub asker: Asker,
+}
+
+/// Who waits for an answer.
+pub enum Asker {
+    /// A legacy server: it gets a JSON-RPC response under its own id, as written.
+    Server { responder: Responder, id: Box<[u8]> },
+    /// A modern server's `input_required`: the entry `key` (as written, with its quotes) of a round.
+    Round { answers: Rc<Queue<RoundAnswer>>, key: Box<[u8]> },
+}
+
+/// What became of one entry of a round.
+pub struct RoundAnswer {
+    pub key: Box<[u8]>,
+    /// The client's `result` or `error`, as written; `None` when it never answered.
+    pub outcome: Option<Result<Vec<u8>, Vec<u8>>>,
+}
+
+/// The questions of one session.
+#[derive(Default)]
+pub struct Questions {
+    waiting: RefCell<HashMap<u64, Question>>,
+    last: Cell<u64>,
+}
+
+impl Questions {
+    /// Remembers a question and gives the id under which the client is asked; gives it back when there are too many.
+    pub fn put(&self, question: Question) -> Result<u64, Question> {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() >= QUESTIONS_MAX {
+            return Err(question);
+        }
+        let id = self.last.get() + 1;
+        self.last.set(id);
+        waiting.insert(id, question);
+        Ok(id)
+    }
+
+    pub fn take(&self, id: u64) -> Option<Question> {
+        self.waiting.borrow_mut().remove(&id)
+    }
+
+    /// Those whose time is over.
+    pub fn take_overdue(&self, now_ms: u64) -> Vec<Question> {
+        let mut waiting = self.waiting.borrow_mut();
+        let overdue: Vec<u64> =
+            waiting.iter().filter(|(_, q)| q.deadline_ms <= now_ms).map(|(id, _)| *id).collect();
+        overdue.into_iter().filter_map(|id| waiting.remove(&id)).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

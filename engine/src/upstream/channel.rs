@@ -1,0 +1,184 @@
+//! A conversation that several calls share: a session with a legacy HTTP server, or a stdio child.
+//!
+//! Whatever arrives on it is told apart here. Answers belong to the call with their id, progress to the call with its
+//! token. A server's own request belongs to the call it came with, or else to the only call under way, or else to the
+//! client session that hears the channel; one that belongs to nobody is declined. Notifications of no call go to the
+//! channel's ears.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+
+use strait_protocol::jsonrpc::{Envelope, IdValue, Kind};
+use strait_protocol::mcp::Method;
+
+use super::responder::{Responder, decline};
+use super::{Event, Upstream};
+use crate::core::Core;
+use crate::io::buffer::Buf;
+use crate::io::signal::Queue;
+use crate::limits::CHILD_QUEUE_MAX;
+use crate::session::Session;
+
+/// A call that waits for its answer.
+pub struct Pending {
+    pub id: i64,
+    pub queue: Queue<Event>,
+    pub cancel_when_dropped: bool,
+    /// Its client gave a token; progress on any other call is nobody's.
+    pub wants_progress: bool,
+    /// Its client declared something that a server may ask of it.
+    pub may_be_asked: bool,
+}
+
+impl Pending {
+    pub fn new(id: i64) -> Pending {
+        let queue = Queue::new(CHILD_QUEUE_MAX);
+        Pending { id, queue, cancel_when_dropped: false, wants_progress: false, may_be_asked: false }
+    }
+}
+
+/// Who hears what belongs to no call.
+pub enum Ear {
+    /// A client of the older revisions, on this worker.
+    Session(Weak<Session>),
+}
+
+/// What a channel knows of those who use it.
+#[derive(Default)]
+pub struct Channel {
+    pending: RefCell<HashMap<i64, Rc<Pending>>>,
+    ears: RefCell<Vec<Ear>>,
+}
+
+impl Channel {
+    pub fn len(&self) -> usize {
+        self.pending.borrow().len()
+    }
+
+    pub fn is_busy(&self) -> bool {
+        !self.pending.borrow().is_empty()
+    }
+
+    /// A call waits from now on.
+    pub fn wait(&self, pending: Pending) -> Rc<Pending> {
+        let pending = Rc::new(pending);
+        self.pending.borrow_mut().insert(pending.id, pending.clone());
+        pending
+    }
+
+    /// Nobody waits for this answer any more; `false` when it had come already.
+    pub fn forget(&self, id: i64) -> bool {
+        self.pending.borrow_mut().remove(&id).is_some()
+    }
+
+    /// The channel is over: whoever waits learns it.
+    pub fn close(&self) {
+        for pending in std::mem::take(&mut *self.pending.borrow_mut()).into_values() {
+            pending.queue.close();
+        }
+    }
+
+    /// Somebody listens to what belongs to no call.
+    pub fn attach(&self, ear: Ear) {
+        self.ears.borrow_mut().push(ear);
+    }
+
+    /// A whole message goes where it belongs. `envelope` says that it is one.
+    pub fn heard(
+        &self,
+        core: &Rc<Core>,
+        upstream: &Rc<Upstream>,
+        responder: &Responder,
+        message: &[u8],
+        envelope: Envelope,
+    ) {
+        match envelope.kind() {
+            Some(Kind::Response) => {
+                let IdValue::Integer(id) = envelope.id_value else { return };
+                let waiting = self.pending.borrow_mut().remove(&id);
+                if let Some(pending) = waiting {
+                    let _ = pending.queue.push(event(message, envelope, true));
+                    pending.queue.close();
+                }
+            }
+            Some(Kind::Notification) => self.told(core, upstream, message, envelope),
+            Some(Kind::Request) => self.asked(core, responder, message, envelope),
+            None => {}
+        }
+    }
+
+    fn told(&self, core: &Rc<Core>, upstream: &Rc<Upstream>, message: &[u8], envelope: Envelope) {
+        match envelope.method_known {
+            Some(Method::NotifyProgress) => {
+                let IdValue::Integer(id) = envelope.progress_token_value else { return };
+                let pending = self.pending.borrow();
+                if let Some(pending) = pending.get(&id).filter(|pending| pending.wants_progress) {
+                    // A client slower than its server loses progress, not the answer.
+                    if pending.queue.len() + 1 < CHILD_QUEUE_MAX {
+                        let _ = pending.queue.push(event(message, envelope, false));
+                    }
+                }
+            }
+            Some(
+                Method::NotifyToolsListChanged
+                | Method::NotifyPromptsListChanged
+                | Method::NotifyResourcesListChanged,
+            ) => upstream.relist.set(),
+            _ => self.tell_ears(core, upstream, message, envelope),
+        }
+    }
+
+    /// What belongs to no call.
+    fn tell_ears(&self, core: &Rc<Core>, upstream: &Rc<Upstream>, message: &[u8], envelope: Envelope) {
+        self.ears.borrow_mut().retain(|ear| match ear {
+            Ear::Session(session) => match session.upgrade() {
+                Some(session) => {
+                    session.hear(core, upstream, message, &envelope);
+                    true
+                }
+                None => false,
+            },
+        });
+    }
+
+    /// A request of the server's own that came outside any call's stream.
+    fn asked(&self, core: &Rc<Core>, responder: &Responder, message: &[u8], envelope: Envelope) {
+        let Some(id) = envelope.id else { return };
+        if envelope.method_known != Some(Method::Ping) {
+            if let Some(pending) = self.only_call()
+                && pending.queue.len() + 1 < CHILD_QUEUE_MAX
+                && pending.queue.push(event(message, envelope, false)).is_ok()
+            {
+                return;
+            }
+            if let Some(session) = self.only_session()
+                && session.ask_standing(core, responder, message, &envelope)
+            {
+                return;
+            }
+        }
+        responder.send(core, decline(message, id, envelope.method_known));
+    }
+
+    /// The one call that may be asked, when there is just one.
+    fn only_call(&self) -> Option<Rc<Pending>> {
+        let pending = self.pending.borrow();
+        let mut may = pending.values().filter(|pending| pending.may_be_asked);
+        let only = may.next()?;
+        may.next().is_none().then(|| only.clone())
+    }
+
+    fn only_session(&self) -> Option<Rc<Session>> {
+        let ears = self.ears.borrow();
+        let mut sessions = ears.iter().filter_map(|ear| match ear {
+            Ear::Session(session) => session.upgrade(),
+        });
+        let only = sessions.next()?;
+        sessions.next().is_none().then_some(only)
+    }
+}
+
+fn event(message: &[u8], envelope: Envelope, last: bool) -> Event {
+    Event::Message { bytes: Buf::from(message), from: 0, envelope, last }
+}
