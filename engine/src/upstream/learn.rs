@@ -6,16 +6,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use strait_protocol::Span;
-use strait_protocol::jsonrpc::{Elements, Envelope, Members, Scanner, unescape};
-use strait_protocol::mcp::{Method, Revision, codes};
+use strait_protocol::jsonrpc::{Elements, Members, unescape};
+use strait_protocol::mcp::{Method, codes};
 use strait_table::catalog::{Definition, Known, Lists};
 
-use super::dialect::Client;
-use super::{Event as ReplyEvent, Order, Upstream, UpstreamFault, Whom};
-use crate::core::{Core, InFlight};
-use crate::exchange::respond;
+use super::ask::ask;
+use super::{Upstream, UpstreamFault, Whom};
+use crate::core::Core;
 use crate::handle::Event;
-use crate::io::buffer::Buf;
 use crate::io::runtime;
 use crate::limits::{ASKED_BYTES_MAX, LIST_PAGES_MAX, RELIST_FAILED_MS, RELIST_MS};
 
@@ -91,7 +89,13 @@ async fn list(
     let mut cursor: Option<Vec<u8>> = None;
     let mut bytes_left = ASKED_BYTES_MAX;
     for _ in 0..LIST_PAGES_MAX {
-        let (page, envelope) = ask(core, upstream, method, cursor.as_deref()).await?;
+        let mut members = Vec::new();
+        if let Some(cursor) = &cursor {
+            members.extend_from_slice(b"\"cursor\":");
+            members.extend_from_slice(cursor);
+        }
+        let answered = ask(core, upstream, Whom::of(NOBODY, None), method, &members).await?;
+        let (page, envelope) = (answered.bytes(), answered.envelope);
         bytes_left =
             bytes_left.checked_sub(page.len()).ok_or(UpstreamFault::TooLarge { limit: ASKED_BYTES_MAX })?;
         let Some(result) = envelope.result else {
@@ -105,11 +109,11 @@ async fn list(
                 ))),
             };
         };
-        read_page(&page, result, items, name, &mut definitions).ok_or_else(|| {
+        read_page(page, result, items, name, &mut definitions).ok_or_else(|| {
             UpstreamFault::NotMcp(format!("{} has no `{items}` array of objects", method.as_str()))
         })?;
         let next =
-            Members::find(&page, result, "nextCursor").ok().flatten().map(|span| span.of(&page).to_vec());
+            Members::find(page, result, "nextCursor").ok().flatten().map(|span| span.of(page).to_vec());
         match next {
             // A cursor that repeats would be followed for ever.
             Some(next) if next.starts_with(b"\"") && cursor.as_ref() != Some(&next) => cursor = Some(next),
@@ -133,59 +137,4 @@ fn read_page(page: &[u8], result: Span, items: &str, name: &str, into: &mut Vec<
         into.push(Definition { name, json: json.to_owned() });
     }
     Some(())
-}
-
-/// One question of our own, over the path of any call.
-async fn ask(
-    core: &Rc<Core>,
-    upstream: &Rc<Upstream>,
-    method: Method,
-    cursor: Option<&[u8]>,
-) -> Result<(Buf, Envelope), UpstreamFault> {
-    let mut body =
-        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}","params":{{"#, method.as_str()).into_bytes();
-    if let Some(cursor) = cursor {
-        body.extend_from_slice(b"\"cursor\":");
-        body.extend_from_slice(cursor);
-    }
-    body.extend_from_slice(b"}}");
-    let decoded = core.decoder.borrow_mut().decode(&body);
-    let message =
-        decoded.map_err(|fault| UpstreamFault::NotMcp(format!("its cursor: {}", fault.message())))?;
-    let order = Order {
-        body: &body,
-        message: &message,
-        bare: None,
-        client: Revision::LATEST_LEGACY,
-        head: None,
-        whom: Whom::of(NOBODY, None),
-        client_fd: None,
-    };
-    let mut reply = super::call(core, upstream, &order, InFlight::uncounted()).await?;
-    let client = Client { id: b"1", token: None, modern: false, method, session: None };
-    let mut gathered = Buf::empty();
-    loop {
-        match respond::next(core, &mut reply, &client).await? {
-            ReplyEvent::Message { bytes, from, envelope, last: true } => {
-                let mut bytes = bytes;
-                bytes.consume_front(from);
-                return Ok((bytes, envelope));
-            }
-            ReplyEvent::Message { .. } => {}
-            ReplyEvent::Ready { bytes, last } | ReplyEvent::Fragment { bytes, last } => {
-                gathered.extend_from_slice(&bytes);
-                if gathered.len() > ASKED_BYTES_MAX {
-                    return Err(UpstreamFault::TooLarge { limit: ASKED_BYTES_MAX });
-                }
-                if last {
-                    let mut scanner = Scanner::new();
-                    let envelope = scanner
-                        .feed(&gathered)
-                        .and_then(|()| scanner.finish())
-                        .map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
-                    return Ok((gathered, envelope));
-                }
-            }
-        }
-    }
 }

@@ -8,6 +8,7 @@
 //! owned by one worker ([`stdio`]); others send it their orders through the mailbox and get rendered
 //! events back.
 
+pub mod ask;
 pub mod channel;
 pub mod dialect;
 mod fault;
