@@ -18,7 +18,8 @@ use crate::edition::{Edition, UpstreamId};
 use crate::figures::WorkerFigures;
 use crate::figures::upstreams::Book;
 use crate::fold::Fold;
-use crate::io::runtime::{Driver, DriverChoice};
+use crate::io::driver::{Driver, DriverChoice};
+use crate::io::runtime::Thread;
 use crate::limits::Deadlines;
 use tokio::sync::mpsc;
 
@@ -151,7 +152,7 @@ pub struct Handle {
     pub(crate) driver: Driver,
     pub(crate) notes: Vec<String>,
     pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) threads: Vec<std::thread::JoinHandle<()>>,
+    pub(crate) threads: Vec<Thread>,
     pub(crate) spawner: crate::io::spawn::Spawner,
     pub(crate) log: crate::audit::AccessLog,
 }

@@ -12,6 +12,11 @@
 //! file descriptor, and only there and in `audit` may `unsafe` stand. Every bound is in [`limits`].
 #![deny(unsafe_code)]
 
+#[cfg(all(feature = "simulation", not(debug_assertions)))]
+compile_error!(
+    "the feature `simulation` replaces the network and the clock: it is for tests/simulation, not for a release"
+);
+
 pub mod audit;
 pub mod caps;
 mod connection;
@@ -33,6 +38,6 @@ mod worker;
 pub use edition::{Edition, UpstreamId};
 pub use figures::WorkerFigures;
 pub use handle::{Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, Options, Reach};
-pub use io::runtime::{Driver, DriverChoice};
+pub use io::driver::{Driver, DriverChoice};
 pub use limits::Deadlines;
 pub use start::{StartError, start};

@@ -1,6 +1,6 @@
 //! Bringing the engine up: choose a driver, bind every listener once per worker, start the threads.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use strait_table::Snapshot;
@@ -13,9 +13,10 @@ use crate::core::Parts;
 use crate::edition::{Edition, UpstreamId};
 use crate::figures::WorkerFigures;
 use crate::handle::{Event, Handle, Options};
-use crate::io::runtime::{self, DriverError};
+use crate::io::driver::{self, DriverError};
 use crate::io::spawn::Spawner;
-use crate::io::{mailbox, tcp, vigil};
+use crate::io::tcp::Bound;
+use crate::io::{mailbox, runtime, tcp, vigil};
 use crate::limits::{BUSY_POLL_MAX, EVENTS_MAX};
 use crate::session::Seal;
 use crate::worker;
@@ -64,7 +65,7 @@ impl std::error::Error for StartError {}
 
 /// Starts the engine. It learns from upstreams at once, but accepts only after [`Handle::open`].
 pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::Receiver<Event>), StartError> {
-    let chosen = runtime::choose(options.driver).map_err(StartError::Driver)?;
+    let chosen = driver::choose(options.driver).map_err(StartError::Driver)?;
     let workers = options.workers.max(1);
     let rules = edition.snapshot.rules();
     let destination = match &rules.access_log.to {
@@ -85,7 +86,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
     })
     .map_err(|error| StartError::Thread { error })?;
     let seal = Seal::random().map_err(|error| StartError::Random { error })?;
-    let cores = runtime::cores();
+    let cores = driver::cores();
     let room = Room::look();
     let configured = Caps::configured(rules);
     let lowered = configured.within(&room, workers).note(&configured);
@@ -112,30 +113,30 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
         let busy_poll = options.busy_poll.min(BUSY_POLL_MAX);
         // With fewer than three cores a pinned worker would compete with its neighbours for one core.
         let pin = (cores.len() >= 3).then(|| cores[id % cores.len()]);
-        let body = move || {
-            let events = reports.clone();
-            let outcome = runtime::run(&chosen, pin, move || {
-                let parts = Parts {
-                    id,
-                    workers,
-                    force_wrong_worker,
-                    deadlines,
-                    room,
-                    edition,
-                    figures,
-                    seal,
-                    post,
-                    events,
-                    spawner,
-                    log: lines,
-                };
-                vigil::begin(busy_poll);
-                worker::run(parts, listeners, orders)
-            });
+        let events = reports.clone();
+        let main = move || {
+            let parts = Parts {
+                id,
+                workers,
+                force_wrong_worker,
+                deadlines,
+                room,
+                edition,
+                figures,
+                seal,
+                post,
+                events,
+                spawner,
+                log: lines,
+            };
+            vigil::begin(busy_poll);
+            worker::run(parts, listeners, orders)
+        };
+        let ended = move |outcome: Result<(), DriverError>| {
             let outcome = outcome.map_err(|error| error.to_string());
             let _ = reports.blocking_send(Event::Stopped { worker: id, outcome });
         };
-        let thread = std::thread::Builder::new().name(format!("strait-worker-{id}")).spawn(body);
+        let thread = runtime::launch(format!("strait-worker-{id}"), chosen, pin, main, ended);
         handle.threads.push(thread.map_err(|error| StartError::Thread { error })?);
     }
     Ok((handle, reports))
@@ -143,7 +144,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
 
 /// One socket per worker and listener on the same address, bound before any thread starts: a port that
 /// is taken fails here, whole.
-fn bind(snapshot: &Snapshot, workers: usize, only_first: bool) -> Result<Vec<Vec<TcpListener>>, StartError> {
+fn bind(snapshot: &Snapshot, workers: usize, only_first: bool) -> Result<Vec<Vec<Bound>>, StartError> {
     let rules = snapshot.rules();
     let mut addresses = worker::addresses(rules).map_err(StartError::Address)?;
     let mut all = Vec::new();
@@ -160,8 +161,7 @@ fn bind(snapshot: &Snapshot, workers: usize, only_first: bool) -> Result<Vec<Vec
                 error,
             };
             if id == 0 {
-                // With SO_REUSEPORT a second gateway of the same user would silently share the port.
-                drop(TcpListener::bind(*address).map_err(failed)?);
+                tcp::claim(*address).map_err(failed)?;
             }
             let bound = tcp::listen(*address).map_err(failed)?;
             // Port 0 means any; the other workers join the first one's.

@@ -12,7 +12,7 @@ pub struct Facts {
 pub fn look(workers: Option<usize>) -> Facts {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Facts {
-        cores: strait_engine::io::runtime::cores().len(),
+        cores: strait_engine::io::driver::cores().len(),
         quota_percent: quota(),
         workers: workers.unwrap_or(cores),
     }

@@ -1,6 +1,6 @@
 //! io_uring: every way of setting up a ring is tried, and a refusal told apart from an absence.
 
-use strait_engine::io::runtime;
+use strait_engine::io::driver;
 
 use super::Line;
 
@@ -14,12 +14,12 @@ pub struct Facts {
 }
 
 pub fn look() -> Facts {
-    let tried = runtime::try_all().into_iter();
+    let tried = driver::try_all().into_iter();
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
     Facts {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         tried: tried
-            .map(|(flags, outcome)| (flags.label(), outcome.err().map(|error| runtime::explain(&error))))
+            .map(|(flags, outcome)| (flags.label(), outcome.err().map(|error| driver::explain(&error))))
             .collect(),
         disabled: disabled.and_then(|text| text.trim().parse().ok()),
         memlock_bytes: rustix::process::getrlimit(rustix::process::Resource::Memlock).current,

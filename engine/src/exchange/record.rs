@@ -8,7 +8,6 @@
 use std::io::Write;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use strait_policy::Verdict;
 use strait_protocol::decimal;
@@ -21,6 +20,7 @@ use super::Incoming;
 use super::refusal::Refusal;
 use crate::core::{Adopted, Core};
 use crate::figures::labels::{Layer, MethodClass, Outcome};
+use crate::io::moment;
 use crate::session::Session;
 use crate::upstream::{Reply, Upstream, UpstreamFault};
 
@@ -319,7 +319,7 @@ fn sampled(began_ns: u64, sample_ppm: u32) -> bool {
 
 /// `2026-11-21T06:15:19.123Z`, without allocating.
 fn timestamp(out: &mut Vec<u8>) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = moment::since_1970();
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);
     let mut padded = |value: u64, width: u32, end: u8| {

@@ -5,21 +5,18 @@
 //! worker means the same on another.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use crate::limits::TICK_MS;
-
-static ORIGIN: OnceLock<Instant> = OnceLock::new();
-
+use super::moment;
 thread_local! {
     static LAST_TICK_MS: Cell<u64> = const { Cell::new(u64::MAX) };
 }
 
 /// Whether this thread's clock should have ticked long ago: its timers do not get their turn.
+#[cfg(not(feature = "simulation"))]
 pub(super) fn tick_is_late() -> bool {
-    let now_ms = ORIGIN.get().map_or(0, |origin| origin.elapsed().as_millis() as u64);
-    now_ms.saturating_sub(LAST_TICK_MS.get()) > 2 * TICK_MS
+    let now_ms = moment::now().duration_since(moment::origin()).as_millis() as u64;
+    now_ms.saturating_sub(LAST_TICK_MS.get()) > 2 * crate::limits::TICK_MS
 }
 
 /// Monotonic time of one worker; `!Sync`, one per worker.
@@ -32,18 +29,14 @@ pub struct Clock {
 impl Clock {
     /// A clock that has ticked once.
     pub fn new() -> Clock {
-        let clock = Clock {
-            origin: *ORIGIN.get_or_init(Instant::now),
-            coarse_ms: Cell::new(0),
-            coarse_unix_ms: Cell::new(0),
-        };
+        let clock = Clock { origin: moment::origin(), coarse_ms: Cell::new(0), coarse_unix_ms: Cell::new(0) };
         clock.tick();
         clock
     }
 
     /// Nanoseconds since the process first asked for the time, exact.
     pub fn now_ns(&self) -> u64 {
-        self.origin.elapsed().as_nanos() as u64
+        moment::now().duration_since(self.origin).as_nanos() as u64
     }
 
     /// Milliseconds on the same scale, as of the last [`Clock::tick`].
@@ -61,8 +54,7 @@ impl Clock {
         let now_ms = self.now_ns() / 1_000_000;
         LAST_TICK_MS.set(now_ms);
         self.coarse_ms.set(now_ms);
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.coarse_unix_ms.set(unix.as_millis() as u64);
+        self.coarse_unix_ms.set(moment::since_1970().as_millis() as u64);
         now_ms
     }
 }
@@ -76,12 +68,12 @@ pub struct Waited {
 impl Waited {
     /// Since `before`.
     pub fn since(before: Instant) -> Waited {
-        Waited { ns: before.elapsed().as_nanos() as u64 }
+        Waited { ns: moment::now().duration_since(before).as_nanos() as u64 }
     }
 
     /// Waits for `other` and counts how long it took.
     pub async fn on<F: Future>(&mut self, other: F) -> F::Output {
-        let before = Instant::now();
+        let before = moment::now();
         let output = other.await;
         self.ns += Waited::since(before).ns;
         output

@@ -45,6 +45,7 @@ pub fn raise() -> Files {
 }
 
 /// Gives a child the limit this process was started with. A system call only: it runs between clone and exec.
+#[cfg(not(feature = "simulation"))]
 pub(super) fn lower_for_child() {
     if let Some(before) = AT_START.get() {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: before.current, maximum: before.maximum });

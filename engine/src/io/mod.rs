@@ -16,19 +16,36 @@
 //!
 //! Read `runtime.rs` for threads and drivers, `tcp.rs` for sockets, `watch.rs` for deadlines.
 
+//!
+//! With the feature `simulation` (tests/simulation, never the product) the leaves of this folder are those of
+//! `simulated/`: the same engine then runs over a network, a clock and random numbers that one seed decides.
+
 pub mod buffer;
 pub mod clock;
+pub mod driver;
+#[cfg_attr(feature = "simulation", path = "simulated/fd.rs")]
 mod fd;
 pub mod files;
 pub mod mailbox;
+#[cfg_attr(feature = "simulation", path = "simulated/moment.rs")]
+pub mod moment;
+#[cfg(not(feature = "simulation"))]
 mod operation;
+#[cfg_attr(feature = "simulation", path = "simulated/random.rs")]
+pub mod random;
+#[cfg_attr(feature = "simulation", path = "simulated/runtime.rs")]
 pub mod runtime;
 pub mod signal;
+#[cfg(feature = "simulation")]
+pub mod simulated;
+#[cfg_attr(feature = "simulation", path = "simulated/spawn.rs")]
 pub mod spawn;
+#[cfg(not(feature = "simulation"))]
 mod sys;
+#[cfg_attr(feature = "simulation", path = "simulated/tcp.rs")]
 pub mod tcp;
 pub mod vigil;
 pub mod watch;
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "simulation")))]
 mod tests;

@@ -26,17 +26,20 @@ use super::{runtime, signal::Signal};
 /// Connections the kernel queues for a listener before it drops new ones (capped by `net.core.somaxconn`).
 pub const BACKLOG: i32 = 4096;
 
+/// A socket that was bound and listens, before a worker has taken it up: made by [`listen`] on any thread.
+pub type Bound = std::net::TcpListener;
+
 /// A listening socket; each worker has its own on the same address (`SO_REUSEPORT`).
 pub struct Listener(TcpListener);
 
 impl Listener {
     /// Binds and listens. Needs a running worker; [`listen`] does the same for any thread.
     pub fn bind(addr: SocketAddr) -> io::Result<Listener> {
-        Listener::from_std(listen(addr)?)
+        Listener::take_up(listen(addr)?)
     }
 
     /// Adopts a listening socket, inherited or made by [`listen`], and puts it into the mode this driver wants.
-    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Listener> {
+    pub fn take_up(listener: Bound) -> io::Result<Listener> {
         // io_uring answers EAGAIN at once for a non-blocking listener; epoll needs one.
         listener.set_nonblocking(runtime::is_epoll())?;
         rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC)?;
@@ -71,7 +74,7 @@ impl Listener {
 }
 
 /// Binds and listens on any thread: `SO_REUSEPORT`, `SO_REUSEADDR`, close-on-exec, [`BACKLOG`].
-pub fn listen(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+pub fn listen(addr: SocketAddr) -> io::Result<Bound> {
     let family = if addr.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -79,6 +82,12 @@ pub fn listen(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     rustix::net::bind(&socket, &addr)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Fails when somebody listens there already: with `SO_REUSEPORT` a second gateway of the same user would silently
+/// share the port.
+pub fn claim(addr: SocketAddr) -> io::Result<()> {
+    Bound::bind(addr).map(drop)
 }
 
 /// A connected socket. Dropping it closes it.

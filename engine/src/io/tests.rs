@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::buffer::{BUFFER_BYTES, Buf, held_bytes};
 use super::clock::Clock;
+use super::driver::{self, Chosen, Driver, DriverChoice, RingFlags, choose};
 use super::mailbox::{self, Post, ReplyTx};
-use super::runtime::{
-    self, Chosen, Driver, DriverChoice, RingFlags, choose, sleep, spawn, spawn_guarded, timeout,
-};
+use super::runtime::{self, sleep, spawn, spawn_guarded, timeout};
 use super::signal::{Queue, Signal};
 use super::spawn::{Child, ChildLog, Order, Spawner};
 use super::tcp::{Idle, Listener, Received, Stop, Stream};
@@ -111,7 +110,7 @@ fn a_ring_is_chosen_or_the_reason_told() {
 #[test]
 fn a_refused_ring_is_explained() {
     let check = |errno: rustix::io::Errno, expected: &str| {
-        let text = runtime::explain(&errno.into());
+        let text = driver::explain(&errno.into());
         assert!(text.starts_with("io_uring is not available (") && text.contains(expected), "{text}");
     };
     check(rustix::io::Errno::NOMEM, "RLIMIT_MEMLOCK");
@@ -357,7 +356,7 @@ fn inherited_listeners_work_in_either_mode() {
             let std = super::tcp::listen(loopback()).unwrap();
             std.set_nonblocking(nonblocking).unwrap();
             let addr = std.local_addr().unwrap();
-            let listener = Listener::from_std(std).unwrap();
+            let listener = Listener::take_up(std).unwrap();
             spawn(async move {
                 sleep(MOMENT).await;
                 Stream::connect(addr, LONG).await.unwrap();

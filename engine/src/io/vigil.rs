@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
 
+use super::moment;
 use super::runtime::{spawn, yield_turn};
 use super::signal::Signal;
 
@@ -51,7 +52,7 @@ pub(super) fn touched() {
         if window.is_zero() {
             return;
         }
-        let now = Instant::now();
+        let now = moment::now();
         let dense = vigil.touched.replace(Some(now)).is_some_and(|last| now - last < window);
         if dense && vigil.until.replace(Some(now + window)).is_none() {
             vigil.called.set();
@@ -71,7 +72,7 @@ async fn keep() {
 
 impl Vigil {
     fn goes_on(&self) -> bool {
-        let goes_on = self.until.get().is_some_and(|until| Instant::now() < until);
+        let goes_on = self.until.get().is_some_and(|until| moment::now() < until);
         if goes_on {
             self.turns.set(self.turns.get() + 1);
         } else {

@@ -8,6 +8,7 @@ use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
 use strait_protocol::mcp::Revision;
 
 use super::SessionId;
+use crate::io::random;
 
 const NONCE: usize = 12;
 const TAG: usize = 16;
@@ -29,21 +30,21 @@ impl Seal {
     /// A fresh key.
     pub fn random() -> std::io::Result<Seal> {
         let mut key = [0; 32];
-        fill_random(&mut key)?;
+        random::fill(&mut key)?;
         Ok(Seal { cipher: ChaCha20Poly1305::new(Key::from_slice(&key)) })
     }
 
     /// A number nobody can guess.
     pub fn serial() -> std::io::Result<u128> {
         let mut bytes = [0; 16];
-        fill_random(&mut bytes)?;
+        random::fill(&mut bytes)?;
         Ok(u128::from_le_bytes(bytes))
     }
 
     /// The id as text, appended to `out`.
     pub fn seal(&self, id: &SessionId, out: &mut Vec<u8>) -> std::io::Result<()> {
         let mut sealed = [0; SEALED];
-        fill_random(&mut sealed[..NONCE])?;
+        random::fill(&mut sealed[..NONCE])?;
         let nonce = *Nonce::from_slice(&sealed[..NONCE]);
         let plain = &mut sealed[NONCE..NONCE + PLAIN];
         plain[0..2].copy_from_slice(&id.worker.to_le_bytes());
@@ -84,14 +85,6 @@ impl Seal {
             serial: u128::from_le_bytes(*plain[19..].first_chunk()?),
         })
     }
-}
-
-fn fill_random(bytes: &mut [u8]) -> std::io::Result<()> {
-    let mut filled = 0;
-    while filled < bytes.len() {
-        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

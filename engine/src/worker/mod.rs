@@ -17,7 +17,7 @@ use crate::exchange::hand_over;
 use crate::handle::Command;
 use crate::io::mailbox::Inbox;
 use crate::io::runtime::{self, sleep};
-use crate::io::tcp::Listener;
+use crate::io::tcp::{Bound, Listener};
 use crate::io::vigil;
 use crate::limits::TICK_MS;
 use crate::upstream::{learn, stdio};
@@ -35,11 +35,7 @@ pub enum Parcel {
 const LAST_ACCEPTS_MS: u64 = 200;
 
 /// Runs a worker to its end. Called on the worker's own thread, inside the runtime.
-pub async fn run(
-    mut parts: Parts,
-    listeners: Vec<std::net::TcpListener>,
-    commands: mpsc::UnboundedReceiver<Command>,
-) {
+pub async fn run(mut parts: Parts, listeners: Vec<Bound>, commands: mpsc::UnboundedReceiver<Command>) {
     let inboxes = parts.post.take_inboxes();
     let core = Core::new(parts);
     for inbox in inboxes {
@@ -65,11 +61,7 @@ fn keep_lists(core: &Rc<Core>) {
 }
 
 /// Carries out commands until the drain is over.
-async fn obey(
-    core: &Rc<Core>,
-    mut listeners: Vec<std::net::TcpListener>,
-    mut commands: mpsc::UnboundedReceiver<Command>,
-) {
+async fn obey(core: &Rc<Core>, mut listeners: Vec<Bound>, mut commands: mpsc::UnboundedReceiver<Command>) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Adopt(edition) => {
@@ -78,7 +70,7 @@ async fn obey(
             }
             Command::Open => {
                 for (index, listener) in std::mem::take(&mut listeners).into_iter().enumerate() {
-                    if let Ok(listener) = Listener::from_std(listener) {
+                    if let Ok(listener) = Listener::take_up(listener) {
                         runtime::spawn_guarded("accept", accept::run(core.clone(), listener, index as u16));
                     }
                 }

@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::handle::HttpEndpoint;
 use crate::io::buffer::{BUFFER_BYTES, Buf, LARGE_BYTES};
 use crate::io::clock::Waited;
+use crate::io::moment;
 use crate::io::watch::{Cause, Watch};
 use crate::upstream::{Era, Upstream, UpstreamFault};
 
@@ -70,7 +71,7 @@ impl<'a> Post<'a> {
         }
         let began_ms = core.clock.coarse_ms();
         let timeouts = self.upstream.timeouts;
-        let asked = Instant::now();
+        let asked = moment::now();
         let mut line = pool::line(core, self.upstream, endpoint, replica).await?;
         loop {
             let reused = line.reused;
