@@ -102,6 +102,10 @@ impl Sessions {
         Some(session.clone())
     }
 
+    pub fn find(&self, serial: u128) -> Option<&Rc<Session>> {
+        self.live.get(&serial)
+    }
+
     pub fn end(&mut self, serial: u128) -> Option<Rc<Session>> {
         self.live.remove(&serial)
     }

@@ -84,6 +84,11 @@ impl Channel {
         self.ears.borrow_mut().push(ear);
     }
 
+    /// Whether anybody listens to what belongs to no call.
+    pub fn is_heard(&self) -> bool {
+        !self.ears.borrow().is_empty()
+    }
+
     /// A whole message goes where it belongs. `envelope` says that it is one.
     pub fn heard(
         &self,

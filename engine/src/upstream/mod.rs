@@ -99,6 +99,11 @@ pub struct Affinity {
 impl Affinity {
     /// Serves questions of our own.
     pub const NOBODY: Affinity = Affinity { key: learn::NOBODY, declared: Declared::NOTHING };
+
+    /// What a client's session is known by.
+    pub const fn key_of(session: u128) -> u64 {
+        session as u64 ^ (session >> 64) as u64
+    }
 }
 
 impl Order<'_> {

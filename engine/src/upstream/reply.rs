@@ -123,7 +123,8 @@ impl Reply {
         match &self.source {
             Source::Http(reply) => reply.responder(),
             Source::Child(reply) => Some(reply.responder()),
-            Source::Local(_) | Source::Elsewhere(_) => None,
+            Source::Elsewhere(answers) => Some(answers.responder()),
+            Source::Local(_) => None,
         }
     }
 
@@ -144,7 +145,7 @@ impl Reply {
                 Ok(Event::Ready { bytes, last: true })
             }
             Source::Http(reply) => reply.next(core, client).await,
-            Source::Child(reply) => reply.next().await,
+            Source::Child(reply) => reply.next(core).await,
             Source::Elsewhere(answers) => answers.next().await,
         }
     }
@@ -161,11 +162,7 @@ impl Reply {
 
     /// Whether the event just taken is a JSON-RPC error of the upstream.
     pub fn is_error(&self, event: &Event) -> bool {
-        match (event, &self.source) {
-            (Event::Message { envelope, .. }, _) => envelope.has_error,
-            (_, Source::Elsewhere(answers)) => answers.is_error(),
-            _ => false,
-        }
+        matches!(event, Event::Message { envelope, .. } if envelope.has_error)
     }
 
     /// Plans the edits that make an event the client's, and says how many bytes it will have.
@@ -175,7 +172,8 @@ impl Reply {
         let legacy = match &self.source {
             Source::Http(reply) => reply.era() == Era::Legacy,
             Source::Child(reply) => reply.era() == Era::Legacy,
-            Source::Local(_) | Source::Elsewhere(_) => false,
+            Source::Elsewhere(answers) => answers.era() == Era::Legacy,
+            Source::Local(_) => false,
         };
         dialect::answer(splices, envelope, client, legacy);
         if envelope.has_error && envelope.id.is_none() {

@@ -7,6 +7,7 @@ use strait_protocol::jsonrpc::{ErrorId, append_error};
 use strait_protocol::mcp::{Method, codes};
 
 use super::stdio::child::Child;
+use super::stdio::elsewhere;
 use super::{Upstream, http};
 use crate::core::Core;
 use crate::io::buffer::Buf;
@@ -18,6 +19,8 @@ pub enum Responder {
     Http { upstream: Rc<Upstream>, session: http::Session },
     /// A line.
     Child(Rc<Child>),
+    /// A line, by the worker that owns the child.
+    Elsewhere(elsewhere::Way),
 }
 
 impl Responder {
@@ -25,7 +28,8 @@ impl Responder {
     pub fn send(&self, core: &Rc<Core>, response: Buf) {
         match self {
             Responder::Http { upstream, session } => http::respond(core, upstream, session, response),
-            Responder::Child(child) => child.respond(response),
+            Responder::Child(child) => child.say(response),
+            Responder::Elsewhere(way) => way.send(core, response),
         }
     }
 

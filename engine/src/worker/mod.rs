@@ -28,6 +28,8 @@ pub enum Parcel {
     Exchange(Box<hand_over::Parcelled>),
     /// A call to a child that the receiver owns.
     Order(Box<stdio::elsewhere::Parcelled>),
+    /// A line for a child that the receiver owns.
+    Line(Box<stdio::elsewhere::Line>),
 }
 
 /// After a drain began: connections that are being made are still accepted for this long, so that a
@@ -112,6 +114,7 @@ async fn receive(core: Rc<Core>, mut inbox: Inbox<Parcel>) {
             Parcel::Order(parcel) => {
                 runtime::spawn_guarded("call handed over", stdio::elsewhere::receive(core.clone(), parcel));
             }
+            Parcel::Line(line) => stdio::elsewhere::say(&core, *line),
         }
     }
 }

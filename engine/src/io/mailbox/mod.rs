@@ -149,6 +149,11 @@ impl<E> ReplyRx<E> {
         self.0.try_recv().ok()
     }
 
+    /// Nothing more is wanted: the answering side sees it at once.
+    pub fn close(&mut self) {
+        self.0.close();
+    }
+
     /// [`ReplyRx::recv`] for hand-written futures.
     pub fn poll_recv(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<E>> {
         self.0.poll_recv(context)

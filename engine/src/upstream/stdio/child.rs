@@ -119,9 +119,10 @@ impl Child {
         self.channel.close();
     }
 
-    /// The answer to a request of its own.
-    pub fn respond(&self, response: Buf) {
-        let _ = self.tell(response);
+    /// Says what waits for no answer: a notification, or the answer to a request of its own. A child that takes
+    /// nothing more does not get it.
+    pub fn say(&self, message: Buf) {
+        let _ = self.tell(message);
     }
 
     /// A line that is a message goes where it belongs.
@@ -154,6 +155,7 @@ pub async fn start(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
     reach: &Reach,
+    declared: Declared,
 ) -> Result<Rc<Child>, UpstreamFault> {
     let Reach::Stdio { command, args, env, cwd } = reach else {
         return Err(UpstreamFault::Unreachable("it is not a stdio server any more".to_owned()));
@@ -182,7 +184,7 @@ pub async fn start(
         "reader of a stdio child",
         read(core.clone(), child.clone(), born.stdout, born.exited),
     );
-    let greeted = runtime::timeout(Duration::from_millis(CHILD_START_MS_MAX), greet(&child)).await;
+    let greeted = runtime::timeout(Duration::from_millis(CHILD_START_MS_MAX), greet(&child, declared)).await;
     let greeted = greeted.unwrap_or_else(|_| {
         Err(UpstreamFault::Handshake(format!(
             "no answer to the first message within {CHILD_START_MS_MAX} ms"
@@ -196,7 +198,7 @@ pub async fn start(
     Ok(child)
 }
 
-async fn greet(child: &Rc<Child>) -> Result<(), UpstreamFault> {
+async fn greet(child: &Rc<Child>, declared: Declared) -> Result<(), UpstreamFault> {
     if child.upstream.fixed_era != Some(Era::Legacy) {
         let id = child.upstream.next_id();
         let (bytes, envelope) = answered(child, id, Buf::from(handshake::discover(id).as_slice())).await?;
@@ -210,7 +212,7 @@ async fn greet(child: &Rc<Child>) -> Result<(), UpstreamFault> {
     child.era.set(Era::Legacy);
     let id = child.upstream.next_id();
     let (bytes, envelope) =
-        answered(child, id, Buf::from(handshake::initialize(id, Declared::NOTHING).as_slice())).await?;
+        answered(child, id, Buf::from(handshake::initialize(id, declared).as_slice())).await?;
     handshake::negotiated(&bytes, &envelope)?;
     child.upstream.instructions.replace(handshake::instructions(&bytes, &envelope));
     child.tell(Buf::from(handshake::INITIALIZED.as_bytes()))

@@ -1,24 +1,22 @@
 //! Calls to a child that another worker owns: the order goes through the mailbox with its bytes, and
-//! rendered events come back.
+//! what the child says comes back as it is. What becomes of it is decided where the client is.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use strait_protocol::jsonrpc::Message;
+use strait_protocol::jsonrpc::{Envelope, Message};
 use strait_protocol::mcp::Revision;
 
-use super::ChildReply;
+use super::Leash;
 use crate::core::Core;
 use crate::edition::Wiring;
-use crate::exchange::respond;
 use crate::handle::Reach;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyRx, ReplyTx, reply};
 use crate::io::signal::Signal;
 use crate::io::watch::Watch;
-use crate::upstream::dialect::Client;
-use crate::upstream::reply::{Reply, Source};
-use crate::upstream::{Event, InUse, Order, Upstream, UpstreamFault, Whom};
+use crate::upstream::{Affinity, Era, Event, InUse, Order, Responder, Upstream, UpstreamFault, Whom};
 use crate::worker::Parcel;
 
 /// An order on its way to its owner.
@@ -30,15 +28,17 @@ pub struct Parcelled {
     bare: Option<Vec<u8>>,
     client: Revision,
     whom: Whom,
+    leash: Arc<Leash>,
     answer: ReplyTx<Answered>,
 }
 
-enum Rendered {
+#[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per event
+enum Said {
     Event {
         bytes: Buf,
+        envelope: Envelope,
         last: bool,
-        /// A JSON-RPC error of the upstream.
-        error: bool,
+        era: Era,
         /// How long the owner has waited for the child so far.
         waited_ns: u64,
     },
@@ -46,16 +46,52 @@ enum Rendered {
 }
 
 /// One event on its way back.
-pub struct Answered(Rendered);
+pub struct Answered(Said);
+
+/// A line for a child that another worker owns.
+pub struct Line {
+    upstream: Arc<Wiring>,
+    of: Affinity,
+    bytes: Buf,
+}
+
+/// The way to a child of another worker.
+#[derive(Clone)]
+pub struct Way {
+    upstream: Arc<Wiring>,
+    owner: usize,
+    of: Affinity,
+}
+
+impl Way {
+    /// Sends a line. A worker that is too busy or gone does not take it: the child waits for its answer in vain, as for
+    /// any client that went away.
+    pub fn send(&self, core: &Core, mut bytes: Buf) {
+        bytes.depart();
+        let line = Line { upstream: self.upstream.clone(), of: self.of, bytes };
+        let _ = core.post.send(self.owner, Parcel::Line(Box::new(line)));
+    }
+}
+
+/// The owner's side of [`Way::send`].
+pub fn say(core: &Rc<Core>, line: Line) {
+    let Line { upstream, of, mut bytes } = line;
+    bytes.arrive();
+    if let Some(child) = core.upstreams.open(&upstream).stdio.running(&of) {
+        child.say(bytes);
+    }
+}
 
 /// The asking side.
 pub struct Answers {
     events: ReplyRx<Answered>,
     /// Raised when the client has gone: the owner cannot see its socket.
     gone: Rc<Signal>,
-    _watch: Option<Watch>,
-    error: bool,
+    watch: Option<Watch>,
+    era: Era,
     waited_ns: u64,
+    leash: Arc<Leash>,
+    way: Way,
 }
 
 /// Hands the order to the worker that owns the child.
@@ -66,6 +102,7 @@ pub fn send(
     order: &Order<'_>,
 ) -> Result<Answers, UpstreamFault> {
     let (answer, events) = reply();
+    let leash = Arc::<Leash>::default();
     let parcel = Parcelled {
         upstream: upstream.wiring(),
         body: order.body.to_vec(),
@@ -73,15 +110,17 @@ pub fn send(
         bare: order.bare.map(<[u8]>::to_vec),
         client: order.client,
         whom: order.whom.clone(),
+        leash: leash.clone(),
         answer,
     };
+    let way = Way { upstream: upstream.wiring(), owner, of: upstream.stdio.affinity(order) };
     match core.post.send(owner, Parcel::Order(Box::new(parcel))) {
         Ok(()) => {
             let gone = Rc::new(Signal::new());
             // Deadlines are the owner's; this watch only looks after the client.
             let watch =
                 order.client_fd.map(|fd| core.watches.wake_at(u64::MAX, gone.clone()).also_client(fd));
-            Ok(Answers { events, gone, _watch: watch, error: false, waited_ns: 0 })
+            Ok(Answers { events, gone, watch, era: Era::Legacy, waited_ns: 0, leash, way })
         }
         Err(_) => Err(UpstreamFault::Busy { limit: crate::io::mailbox::MAILBOX_PARCELS }),
     }
@@ -93,9 +132,30 @@ impl Answers {
         self.waited_ns
     }
 
-    /// Whether the last event is an error of the upstream.
-    pub fn is_error(&self) -> bool {
-        self.error
+    /// Known with the first event.
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
+    /// How a request of the child's own is answered.
+    pub fn responder(&self) -> Responder {
+        Responder::Elsewhere(self.way.clone())
+    }
+
+    /// The call is cancelled: the child is told, and nothing more comes of it.
+    pub fn cancel(&mut self) {
+        self.leash.cancelled.store(true, Ordering::Relaxed);
+        self.events.close();
+    }
+
+    /// Its client may leave without ending it.
+    pub fn detach_client(&mut self) {
+        self.watch = None;
+    }
+
+    /// The call may take until then.
+    pub fn extend_deadline(&self, at_ms: u64) {
+        self.leash.until_ms.store(at_ms, Ordering::Relaxed);
     }
 
     pub async fn next(&mut self) -> Result<Event, UpstreamFault> {
@@ -105,22 +165,22 @@ impl Answers {
             () = self.gone.wait() => return Err(UpstreamFault::ClientGone),
         };
         match event {
-            Some(Answered(Rendered::Event { mut bytes, last, error, waited_ns })) => {
+            Some(Answered(Said::Event { mut bytes, envelope, last, era, waited_ns })) => {
                 bytes.arrive();
-                (self.error, self.waited_ns) = (error, waited_ns);
-                Ok(Event::Ready { bytes, last })
+                (self.era, self.waited_ns) = (era, waited_ns);
+                Ok(Event::Message { bytes, from: 0, envelope, last })
             }
-            Some(Answered(Rendered::Failed(fault))) => Err(fault),
+            Some(Answered(Said::Failed(fault))) => Err(fault),
             None => Err(UpstreamFault::Closed { after_bytes: true }),
         }
     }
 }
 
-/// The owner's side: calls the child and renders every event for the client.
+/// The owner's side: calls the child and passes on what it says.
 pub async fn receive(core: Rc<Core>, parcel: Box<Parcelled>) {
     let outcome = relay(&core, &parcel).await;
     if let Err(fault) = outcome {
-        let _ = parcel.answer.send(Answered(Rendered::Failed(fault))).await;
+        let _ = parcel.answer.send(Answered(Said::Failed(fault))).await;
     }
 }
 
@@ -138,33 +198,22 @@ async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault>
     if !matches!(&**upstream.reach.borrow(), Reach::Stdio { .. }) {
         return Err(UpstreamFault::Unreachable("it is not a stdio server".to_owned()));
     }
-    let admitted = core.admit().map_err(|_| UpstreamFault::Busy { limit: core.caps().calls })?;
-    let child: ChildReply = super::call(core, &upstream, &order).await?;
-    let mut reply = Reply::of(Source::Child(child), upstream, &order, admitted);
-    let client = Client {
-        id: order.message.id.map_or(&b"null"[..], |id| id.of(order.body)),
-        token: order.message.progress_token.map(|token| token.of(order.body)),
-        modern: order.client.is_modern(),
-        method: order.message.method,
-        session: None,
-    };
+    let _admitted = core.admit().map_err(|_| UpstreamFault::Busy { limit: core.caps().calls })?;
+    let mut child = super::call(core, &upstream, &order).await?;
+    child.leash = Some(parcel.leash.clone());
     loop {
         let event = tokio::select! {
             biased;
             // Nobody waits any more: dropping the reply cancels the call.
             () = parcel.answer.closed() => return Ok(()),
-            event = respond::next(core, &mut reply, &client) => event?,
+            event = child.next(core) => event?,
         };
-        let (last, error, waited_ns) = (event.is_last(), reply.is_error(&event), reply.waited_ns());
-        let mut bytes = {
-            let mut scratch = core.scratch.borrow_mut();
-            let rendered = reply.plan(&event, &client, &mut scratch.splices);
-            let mut bytes = Buf::with_capacity(rendered);
-            let _ = scratch.splices.write(event.bytes(), bytes.vec());
-            bytes
+        let Event::Message { mut bytes, envelope, last, .. } = event else {
+            return Err(UpstreamFault::NotMcp("a child's line came as something else".to_owned()));
         };
         bytes.depart();
-        let sent = parcel.answer.send(Answered(Rendered::Event { bytes, last, error, waited_ns })).await;
+        let (era, waited_ns) = (child.era(), child.waited_ns());
+        let sent = parcel.answer.send(Answered(Said::Event { bytes, envelope, last, era, waited_ns })).await;
         if sent.is_err() || last {
             return Ok(());
         }

@@ -12,9 +12,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use strait_protocol::mcp::Declared;
 use tokio::sync::Notify;
 
 use crate::core::Core;
@@ -25,10 +28,10 @@ use crate::io::runtime;
 use crate::io::signal::Signal;
 use crate::io::watch::{Cause, Watch};
 use crate::limits::CHILD_BACKOFF_MS;
-use crate::upstream::channel::Pending;
+use crate::upstream::channel::{Ear, Pending};
 use crate::upstream::dialect::{self, Channel};
 use crate::upstream::learn::NOBODY;
-use crate::upstream::{Era, Event, Order, Responder, Upstream, UpstreamFault};
+use crate::upstream::{Affinity, Era, Event, Order, Responder, Upstream, UpstreamFault};
 use child::Child;
 
 /// Who shares a child.
@@ -42,11 +45,13 @@ pub enum Per {
 /// The children of one upstream on this worker.
 pub struct Children {
     sharing: Sharing,
-    slots: RefCell<HashMap<u64, Rc<Slot>>>,
+    slots: RefCell<HashMap<Affinity, Rc<Slot>>>,
 }
 
 /// The place of one child: it may be running, being started, or waiting to be started again.
 pub struct Slot {
+    /// What the child is told that its clients can be asked.
+    declared: Declared,
     child: RefCell<Option<Rc<Child>>>,
     starting: Cell<bool>,
     started: Notify,
@@ -77,18 +82,50 @@ impl Children {
         }
     }
 
-    fn key(&self, order: &Order<'_>) -> u64 {
+    /// For whom the child is. A shared one is everybody's, so it is told of no client's capabilities.
+    fn affinity(&self, order: &Order<'_>) -> Affinity {
         match (self.sharing.per, order.whom.session) {
-            (Per::Shared, _) => 0,
-            (Per::Session, Some(session)) => session as u64 ^ (session >> 64) as u64,
-            (Per::Session, None) | (Per::Principal, _) => order.whom.principal,
+            (Per::Shared, _) => Affinity::NOBODY,
+            (Per::Session, _) => order.affinity(),
+            (Per::Principal, _) => Affinity { key: order.whom.principal, declared: order.declared() },
         }
     }
 
-    /// The place for a key. When all are taken, the child that has been idle longest gives way.
-    fn slot(&self, core: &Rc<Core>, key: u64) -> Result<Rc<Slot>, UpstreamFault> {
+    /// The children that serve nobody but a client's session: it is over.
+    pub fn end_session(&self, core: &Core, session: u128) {
+        if self.sharing.per == Per::Session {
+            let gone = self
+                .slots
+                .borrow_mut()
+                .extract_if(|of, _| of.key == Affinity::key_of(session))
+                .collect::<Vec<_>>();
+            for child in gone.iter().filter_map(|(_, slot)| slot.child.take()) {
+                child.end(core);
+            }
+        }
+    }
+
+    /// Says something to the children that serve a client's session.
+    pub fn tell_session(&self, session: u128, message: &[u8]) {
+        if self.sharing.per == Per::Session {
+            let slots = self.slots.borrow();
+            let its = slots.iter().filter(|(of, _)| of.key == Affinity::key_of(session));
+            for child in its.filter_map(|(_, slot)| slot.child.borrow().clone()) {
+                child.say(Buf::from(message));
+            }
+        }
+    }
+
+    /// The running child for somebody.
+    fn running(&self, of: &Affinity) -> Option<Rc<Child>> {
+        let slots = self.slots.borrow();
+        slots.get(of)?.child.borrow().as_ref().filter(|child| child.is_alive()).cloned()
+    }
+
+    /// The place of somebody's child. When all are taken, the child that has been idle longest gives way.
+    fn slot(&self, core: &Rc<Core>, of: Affinity) -> Result<Rc<Slot>, UpstreamFault> {
         let mut slots = self.slots.borrow_mut();
-        if let Some(slot) = slots.get(&key) {
+        if let Some(slot) = slots.get(&of) {
             return Ok(slot.clone());
         }
         if slots.len() >= self.sharing.max {
@@ -100,8 +137,8 @@ impl Children {
                 child.end(core);
             }
         }
-        let slot = Slot::new(core.clock.coarse_ms());
-        slots.insert(key, slot.clone());
+        let slot = Slot::new(of.declared, core.clock.coarse_ms());
+        slots.insert(of, slot.clone());
         Ok(slot)
     }
 
@@ -135,8 +172,9 @@ impl Children {
 }
 
 impl Slot {
-    fn new(now_ms: u64) -> Rc<Slot> {
+    fn new(declared: Declared, now_ms: u64) -> Rc<Slot> {
         Rc::new(Slot {
+            declared,
             child: RefCell::default(),
             starting: Cell::new(false),
             started: Notify::new(),
@@ -190,7 +228,7 @@ impl Slot {
 
     async fn start(self: Rc<Self>, core: Rc<Core>, upstream: Rc<Upstream>) {
         let reach = upstream.reach.borrow().clone();
-        let started = child::start(&core, &upstream, &reach).await;
+        let started = child::start(&core, &upstream, &reach, self.declared).await;
         self.starting.set(false);
         // Whatever happens next, not at once again.
         self.not_before_ms.set(core.clock.coarse_ms() + self.backoff_ms.get());
@@ -218,7 +256,7 @@ pub async fn call(
     upstream: &Rc<Upstream>,
     order: &Order<'_>,
 ) -> Result<ChildReply, UpstreamFault> {
-    let slot = upstream.stdio.slot(core, upstream.stdio.key(order))?;
+    let slot = upstream.stdio.slot(core, upstream.stdio.affinity(order))?;
     let mut waited = Waited::default();
     let child = match slot.running(core) {
         Some(child) => child,
@@ -231,12 +269,19 @@ pub async fn call(
             started.unwrap_or(Err(UpstreamFault::CallTimeout { ms }))?
         }
     };
+    if let (Per::Session, Some(serial), false) =
+        (upstream.stdio.sharing.per, order.whom.session, child.channel.is_heard())
+        && let Some(session) = core.sessions.borrow().find(serial)
+    {
+        child.channel.attach(Ear::Session(Rc::downgrade(session)));
+    }
     let id = upstream.next_id();
     let mut line = Buf::with_capacity(order.body.len() + 512);
     dialect::request(core, order, child.era(), Channel::Shared, id, &mut line)?;
     let pending = Pending {
         cancel_when_dropped: order.client.is_modern(),
         wants_progress: order.message.progress_token.is_some(),
+        may_be_asked: slot.declared.can_be_asked(),
         ..Pending::new(id)
     };
     let pending = child.ask(pending, line)?;
@@ -261,6 +306,7 @@ pub async fn call(
         began: false,
         done: false,
         waited,
+        leash: None,
     })
 }
 
@@ -276,6 +322,17 @@ pub struct ChildReply {
     began: bool,
     done: bool,
     waited: Waited,
+    /// What the worker whose client it is says of it, when that is another one.
+    leash: Option<Arc<Leash>>,
+}
+
+/// What the worker that has the client says of a call to the worker that has the child.
+#[derive(Default)]
+pub struct Leash {
+    /// The call may take until then; 0: as long as any.
+    until_ms: AtomicU64,
+    /// The call is cancelled, whatever its client's revision says of leaving.
+    cancelled: AtomicBool,
 }
 
 impl ChildReply {
@@ -293,7 +350,45 @@ impl ChildReply {
         Responder::Child(self.child.clone())
     }
 
-    pub async fn next(&mut self) -> Result<Event, UpstreamFault> {
+    /// The call is cancelled: its server is told, and nothing more comes of it.
+    pub fn cancel(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.done, true) {
+            self.child.forget(self.pending.id, Some(reason));
+        }
+    }
+
+    /// Its client may leave without ending it.
+    pub fn detach_client(&mut self, core: &Rc<Core>) {
+        self.watch = core.watches.wake_at(self.call_at_ms, self.expired.clone());
+    }
+
+    /// The call may take until then.
+    pub fn extend_deadline(&mut self, at_ms: u64) {
+        (self.call_at_ms, self.began) = (at_ms, true);
+        self.watch.extend(at_ms);
+    }
+
+    pub async fn next(&mut self, core: &Rc<Core>) -> Result<Event, UpstreamFault> {
+        loop {
+            let event = self.wait().await;
+            if let Err(UpstreamFault::CallTimeout { .. } | UpstreamFault::FirstByteTimeout { .. }) = event
+                && let Some(until_ms) =
+                    self.leash.as_ref().map(|leash| leash.until_ms.load(Ordering::Relaxed))
+                && until_ms > core.clock.coarse_ms()
+            {
+                (self.call_at_ms, self.began) = (until_ms, true);
+                self.detach_client(core);
+                continue;
+            }
+            if let Err(UpstreamFault::CallTimeout { .. } | UpstreamFault::FirstByteTimeout { .. }) = event {
+                // It is we who give up, whatever the client's revision: the child may stop.
+                self.cancel("no answer in time");
+            }
+            return event;
+        }
+    }
+
+    async fn wait(&mut self) -> Result<Event, UpstreamFault> {
         let arrival = poll_fn(|context| {
             if let Poll::Ready(event) = self.pending.queue.poll_pop(context) {
                 return Poll::Ready(event.ok_or(None));
@@ -314,9 +409,6 @@ impl ChildReply {
                 if self.watch.cause() == Cause::ClientGone {
                     return Err(UpstreamFault::ClientGone);
                 }
-                // It is we who give up, whatever the client's revision: the child may stop.
-                self.done = true;
-                self.child.forget(self.pending.id, Some("no answer in time"));
                 Err(if self.began {
                     UpstreamFault::CallTimeout { ms: self.call_ms }
                 } else {
@@ -336,7 +428,10 @@ impl Drop for ChildReply {
     /// away is not cancelling.
     fn drop(&mut self) {
         if !self.done {
-            let reason = self.pending.cancel_when_dropped.then_some("the client went away");
+            let cancelled = self.leash.as_ref().is_some_and(|leash| leash.cancelled.load(Ordering::Relaxed));
+            let told = cancelled || self.pending.cancel_when_dropped;
+            let reason =
+                told.then_some(if cancelled { "cancelled by the client" } else { "the client went away" });
             self.child.forget(self.pending.id, reason);
         }
     }
