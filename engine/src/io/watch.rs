@@ -160,6 +160,11 @@ impl Watch {
         self
     }
 
+    /// Looks after no client any more. Has no effect once fired.
+    pub fn forget_client(&self) {
+        self.with(|slot| (slot.client, slot.look_ms) = (None, u64::MAX));
+    }
+
     /// Moves the deadline, in either direction. Has no effect once fired.
     pub fn extend(&self, deadline_ms: u64) {
         let due_ms = self.with(|slot| {

@@ -317,6 +317,22 @@ impl Upstreams {
             .collect()
     }
 
+    /// A client's session is over: so is what upstreams keep for it.
+    pub fn end_session(&self, core: &Rc<Core>, serial: u128) {
+        for upstream in self.all() {
+            http::end_session(core, &upstream, serial);
+            upstream.stdio.end_session(core, serial);
+        }
+    }
+
+    /// Passes on what a client's session says to nobody in particular, as it is: its roots changed.
+    pub fn tell_session(&self, core: &Rc<Core>, serial: u128, message: &[u8]) {
+        for upstream in self.all() {
+            http::tell_session(core, &upstream, serial, message);
+            upstream.stdio.tell_session(serial, message);
+        }
+    }
+
     /// Closes what has been idle for too long, and what no edition names and no call is on.
     pub fn sweep(&self, core: &Rc<Core>) {
         self.open.borrow_mut().retain(|_, upstream| {

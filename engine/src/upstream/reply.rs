@@ -128,6 +128,37 @@ impl Reply {
         }
     }
 
+    /// The call is over for us: its server is told why (letting go of a modern server's stream tells it), and nothing
+    /// more comes of it.
+    pub fn cancel(&mut self, core: &Rc<Core>, reason: &str) {
+        match &mut self.source {
+            Source::Local(_) => {}
+            Source::Http(reply) => reply.cancel(core, reason),
+            Source::Child(reply) => reply.cancel(reason),
+            Source::Elsewhere(answers) => answers.cancel(),
+        }
+    }
+
+    /// Its client may leave without ending it: the reply is kept for whoever comes back for it.
+    pub fn detach_client(&mut self, core: &Rc<Core>) {
+        match &mut self.source {
+            Source::Local(_) => {}
+            Source::Http(reply) => reply.detach_client(),
+            Source::Child(reply) => reply.detach_client(core),
+            Source::Elsewhere(answers) => answers.detach_client(),
+        }
+    }
+
+    /// The call may take until then, on the worker's coarse clock.
+    pub fn extend_deadline(&mut self, at_ms: u64) {
+        match &mut self.source {
+            Source::Local(_) => {}
+            Source::Http(reply) => reply.extend_deadline(at_ms),
+            Source::Child(reply) => reply.extend_deadline(at_ms),
+            Source::Elsewhere(answers) => answers.extend_deadline(at_ms),
+        }
+    }
+
     /// What the client asked, for the answer to be edited by.
     pub fn method(&self) -> Method {
         self.method

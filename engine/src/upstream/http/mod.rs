@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 pub use call::call;
 pub use reply::{HttpReply, Reading, respond};
-pub use session::Session;
+pub use session::{Session, end_session, tell_session};
 
 use super::{Affinity, Era, Upstream, UpstreamFault};
 use crate::core::Core;

@@ -384,6 +384,31 @@ impl Reading {
         }
     }
 
+    /// The call is over for us: a legacy server is told so, a modern one learns it from its stream's end.
+    pub fn cancel(&mut self, core: &Rc<Core>, reason: &str) {
+        let Some(wire) = self.wire.take() else { return };
+        if let (Some(session), Some(id)) = (&self.session, self.id) {
+            let cancelled = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{reason}"}}}}"#
+            );
+            respond(core, &wire.upstream, session, Buf::from(cancelled.as_bytes()));
+        }
+    }
+
+    /// Its client may leave without ending it.
+    pub fn detach_client(&mut self) {
+        if let Some(wire) = &self.wire {
+            wire.watch.forget_client();
+        }
+    }
+
+    /// The call may take until then.
+    pub fn extend_deadline(&mut self, at_ms: u64) {
+        if let Some(wire) = &self.wire {
+            wire.watch.extend(at_ms);
+        }
+    }
+
     /// The body is at its end: the connection can serve another call.
     fn finish(&mut self, core: &Rc<Core>) {
         if let Some(wire) = self.wire.take() {

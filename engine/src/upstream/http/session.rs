@@ -13,6 +13,7 @@ use super::outgoing::Outgoing;
 use super::post::Post;
 use crate::core::Core;
 use crate::handle::{HttpEndpoint, Reach};
+use crate::io::buffer::Buf;
 use crate::io::runtime;
 use crate::limits::UPSTREAM_SESSIONS_MAX;
 use crate::upstream::handshake;
@@ -59,6 +60,21 @@ pub fn forget(upstream: &Upstream, affinity: Affinity, serial: Option<i64>) {
     let mut sessions = upstream.http.sessions.borrow_mut();
     if sessions.get(&affinity).is_some_and(|session| Some(session.serial) == serial) {
         sessions.remove(&affinity);
+    }
+}
+
+/// A client's session is over: so are the server's sessions that nobody else has.
+pub fn end_session(_core: &Rc<Core>, upstream: &Rc<Upstream>, serial: u128) {
+    let key = Affinity::key_of(serial);
+    upstream.http.sessions.borrow_mut().retain(|affinity, _| affinity.key != key);
+}
+
+/// Says something to the server's sessions that serve a client's session.
+pub fn tell_session(core: &Rc<Core>, upstream: &Rc<Upstream>, serial: u128, message: &[u8]) {
+    let key = Affinity::key_of(serial);
+    let sessions = upstream.http.sessions.borrow();
+    for (_, session) in sessions.iter().filter(|(affinity, _)| affinity.key == key) {
+        super::respond(core, upstream, session, Buf::from(message));
     }
 }
 
