@@ -116,15 +116,15 @@ impl Ledger {
 }
 
 fn same(a: &Lists, b: &Lists) -> bool {
-    let Lists { known, tools, prompts, resources, templates, instructions, completions, logging } = a;
+    let Lists { known, tools, prompts, resources, templates, instructions, capabilities, scopes } = a;
     *known == b.known
         && *tools == b.tools
         && *prompts == b.prompts
         && *resources == b.resources
         && *templates == b.templates
         && *instructions == b.instructions
-        && *completions == b.completions
-        && *logging == b.logging
+        && *capabilities == b.capabilities
+        && *scopes == b.scopes
 }
 
 /// When changed lists are bound: a fixed time after the first change, however many follow. A steady

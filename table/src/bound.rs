@@ -12,6 +12,8 @@ use crate::names::Names;
 pub struct Bound {
     /// One per server of the rules, in their order.
     pub servers: Vec<BoundServer>,
+    /// What each upstream of the rules can do, in their order.
+    pub upstreams: Vec<Capabilities>,
     /// Definitions as listed, shared by the items that show them.
     pub fragments: Vec<String>,
 }
@@ -22,11 +24,59 @@ pub struct BoundServer {
     pub prompts: Shelf,
     pub resources: Shelf,
     pub templates: Shelf,
+    /// What some upstream of this server can do.
+    pub capabilities: Capabilities,
+    /// As configured; empty: the sections of those upstreams of which a caller sees something.
     pub instructions: String,
-    pub completions: bool,
-    pub logging: bool,
+    pub sections: Vec<Section>,
     /// Some upstream of this server is unreachable: lists are its last good ones, or lack its part.
     pub partial: bool,
+    /// Every caller is told the same, and no upstream of it asked for less.
+    pub public: bool,
+    /// Upstreams some of whose URIs are shown here under other URIs, ascending.
+    pub renamed_uris: Vec<u16>,
+}
+
+/// What a server declares, in the words of either era. What it lists it can do, whether it says so or not.
+#[derive(Archive, Deserialize, Serialize, Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    pub tools: bool,
+    pub prompts: bool,
+    pub resources: bool,
+    /// Of resources.
+    pub subscribe: bool,
+    pub completions: bool,
+    pub logging: bool,
+    /// The task methods of 2025-11-25.
+    pub core_tasks: bool,
+    /// The extension `tasks`.
+    pub tasks: bool,
+    /// The extension `ui`.
+    pub ui: bool,
+}
+
+impl Capabilities {
+    /// What one or the other can do.
+    pub fn or(self, other: Capabilities) -> Capabilities {
+        Capabilities {
+            tools: self.tools | other.tools,
+            prompts: self.prompts | other.prompts,
+            resources: self.resources | other.resources,
+            subscribe: self.subscribe | other.subscribe,
+            completions: self.completions | other.completions,
+            logging: self.logging | other.logging,
+            core_tasks: self.core_tasks | other.core_tasks,
+            tasks: self.tasks | other.tasks,
+            ui: self.ui | other.ui,
+        }
+    }
+}
+
+/// What an upstream tells clients about itself.
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    pub upstream: u16,
+    pub text: String,
 }
 
 /// The items of one kind under one server.
@@ -34,6 +84,10 @@ pub struct BoundServer {
 pub struct Shelf {
     pub index: Names,
     pub items: Vec<Item>,
+    /// Upstreams whose list is part of this one, ascending.
+    pub upstreams: Vec<u16>,
+    /// Every caller is shown the same, and no upstream asked for less.
+    pub public: bool,
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug)]
@@ -43,11 +97,33 @@ pub struct Item {
     /// What its upstream calls it.
     pub bare: String,
     pub upstream: u16,
+    /// What a list shows of it.
     pub fragment: u32,
+    /// The same, for clients of 2026-07-28.
+    pub modern_fragment: u32,
     /// Rules that speak of it, ascending.
     pub rules: Vec<u16>,
     /// For a template, the glob that the URIs it makes satisfy; else empty.
     pub glob: String,
+    /// Arguments that headers must repeat (`x-mcp-header`).
+    pub mirrored: Vec<Mirrored>,
+}
+
+/// An argument of a tool that `Mcp-Param-{header}` repeats.
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, PartialEq, Eq)]
+pub struct Mirrored {
+    pub header: String,
+    /// Keys from `arguments` down to it.
+    pub path: Vec<String>,
+    pub scalar: Scalar,
+}
+
+/// The type of a mirrored argument.
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scalar {
+    Text,
+    Integer,
+    Boolean,
 }
 
 /// What kind of thing an item is.
@@ -57,6 +133,31 @@ pub enum Kind {
     Prompt,
     Resource,
     Template,
+}
+
+impl Capabilities {
+    /// Whether a list of this kind exists.
+    pub fn lists(&self, kind: Kind) -> bool {
+        kind.among(self.tools, self.prompts, self.resources)
+    }
+}
+
+impl ArchivedCapabilities {
+    /// As of [`Capabilities::lists`].
+    pub fn lists(&self, kind: Kind) -> bool {
+        kind.among(self.tools, self.prompts, self.resources)
+    }
+}
+
+impl Kind {
+    /// Templates are declared and governed with resources.
+    fn among<T>(self, tools: T, prompts: T, resources: T) -> T {
+        match self {
+            Kind::Tool => tools,
+            Kind::Prompt => prompts,
+            Kind::Resource | Kind::Template => resources,
+        }
+    }
 }
 
 impl ArchivedBoundServer {

@@ -1,6 +1,8 @@
 //! What upstreams offer: the tools, prompts, resources and templates that they listed, with their
 //! definitions as received, byte for byte. Learned at run time, or pinned by a lock file.
 
+use crate::bound::{Capabilities, Kind};
+
 /// One entry per upstream of the table, in its order.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
@@ -16,8 +18,31 @@ pub struct Lists {
     pub resources: Vec<Definition>,
     pub templates: Vec<Definition>,
     pub instructions: Option<String>,
-    pub completions: bool,
-    pub logging: bool,
+    pub capabilities: Capabilities,
+    pub scopes: Scopes,
+}
+
+/// Which answers an upstream lets be shared between principals (`cacheScope: public`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scopes {
+    pub tools: bool,
+    pub prompts: bool,
+    pub resources: bool,
+    pub templates: bool,
+    /// What it says of itself.
+    pub about: bool,
+}
+
+impl Scopes {
+    /// Of the list of a kind.
+    pub fn of(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Tool => self.tools,
+            Kind::Prompt => self.prompts,
+            Kind::Resource => self.resources,
+            Kind::Template => self.templates,
+        }
+    }
 }
 
 /// How fresh [`Lists`] are.

@@ -77,7 +77,17 @@ fn is_whole(condition: &[ArchivedConditionOp]) -> bool {
 
 pub(crate) fn bound(rules: &ArchivedRules, bound: &ArchivedBound) -> Result<(), OpenError> {
     ensure(bound.servers.len() == rules.servers.len(), "the catalog is of other servers than the rules")?;
+    let is_upstream = |upstream: &rkyv::rend::u16_le| (upstream.to_native() as usize) < rules.upstreams.len();
+    ensure(
+        bound.upstreams.len() == rules.upstreams.len(),
+        "the catalog is of other upstreams than the rules",
+    )?;
     for server in bound.servers.iter() {
+        ensure(
+            server.sections.iter().all(|section| is_upstream(&section.upstream))
+                && server.renamed_uris.iter().all(is_upstream),
+            "a server speaks of an upstream that is not there",
+        )?;
         for shelf in [&server.tools, &server.prompts, &server.resources, &server.templates] {
             self::shelf(rules, bound, shelf)?;
         }
@@ -87,6 +97,10 @@ pub(crate) fn bound(rules: &ArchivedRules, bound: &ArchivedBound) -> Result<(), 
 
 fn shelf(rules: &ArchivedRules, bound: &ArchivedBound, shelf: &ArchivedShelf) -> Result<(), OpenError> {
     ensure(shelf.index.is_sound(shelf.items.len()), "a name index points at an item that is not there")?;
+    ensure(
+        shelf.upstreams.iter().all(|upstream| (upstream.to_native() as usize) < rules.upstreams.len()),
+        "a list is made of an upstream that is not there",
+    )?;
     for (index, item) in shelf.items.iter().enumerate() {
         // Also says that names are distinct: what a list shows is what a call finds.
         ensure(shelf.find(item.exposed.as_bytes()) == Some(index), "an item is not found by its name")?;
@@ -95,7 +109,9 @@ fn shelf(rules: &ArchivedRules, bound: &ArchivedBound, shelf: &ArchivedShelf) ->
             "an item belongs to an upstream that is not there",
         )?;
         ensure(
-            (item.fragment.to_native() as usize) < bound.fragments.len(),
+            [&item.fragment, &item.modern_fragment]
+                .into_iter()
+                .all(|fragment| (fragment.to_native() as usize) < bound.fragments.len()),
             "an item shows a fragment that is not there",
         )?;
         ensure(

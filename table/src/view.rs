@@ -24,6 +24,8 @@ pub struct View {
     prompts: KindView,
     resources: KindView,
     templates: KindView,
+    /// A bit for every upstream of which something is visible.
+    upstreams: Vec<u64>,
 }
 
 impl View {
@@ -31,13 +33,20 @@ impl View {
     pub fn of(snapshot: &Snapshot, server: usize, roles: &RoleSet) -> Option<View> {
         // Unpacked once for all items: with many items and rules this is most of what a view costs.
         let rules: Vec<RuleView> = snapshot.policy_rules().collect();
-        let kind = |kind| KindView::of(snapshot, server, kind, &rules, roles);
+        let mut upstreams = vec![0; snapshot.bound().upstreams.len().div_ceil(64)];
+        let mut kind = |kind| KindView::of(snapshot, server, kind, &rules, roles, &mut upstreams);
         Some(View {
             tools: kind(Kind::Tool)?,
             prompts: kind(Kind::Prompt)?,
             resources: kind(Kind::Resource)?,
             templates: kind(Kind::Template)?,
+            upstreams,
         })
+    }
+
+    /// Whether anything of this upstream is visible.
+    pub fn shows(&self, upstream: usize) -> bool {
+        self.upstreams.get(upstream / 64).is_some_and(|word| word >> (upstream % 64) & 1 == 1)
     }
 
     pub fn kind(&self, kind: Kind) -> &KindView {
@@ -57,6 +66,7 @@ impl KindView {
         kind: Kind,
         rules: &[RuleView],
         roles: &RoleSet,
+        upstreams: &mut [u64],
     ) -> Option<KindView> {
         let items = &snapshot.bound().servers.get(server)?.shelf(kind).items;
         let mut view = KindView {
@@ -71,6 +81,8 @@ impl KindView {
             if verdict.is_permit() {
                 view.visible[index / 64] |= 1 << (index % 64);
                 view.visible_count += 1;
+                let upstream = usize::from(item.upstream.to_native());
+                upstreams[upstream / 64] |= 1 << (upstream % 64);
             }
             view.verdicts.push(verdict);
         }

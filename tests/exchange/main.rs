@@ -2,6 +2,7 @@
 
 mod basics;
 mod bodies;
+mod catalog;
 mod common;
 mod drain;
 mod edge;

@@ -469,6 +469,9 @@ fn one_dead_upstream_among_several_spoils_nothing() {
 fn with_prompts(call: impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static) -> Scripted {
     let lists = scripted::modern(tools(), |request| json_reply(&echoed(request)));
     Scripted::start(move |request| match method(request) {
+        "server/discover" => json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {
+            "resultType": "complete", "supportedVersions": ["2026-07-28"],
+            "capabilities": {"tools": {}, "prompts": {}}, "ttlMs": 0, "cacheScope": "public"}})),
         "prompts/list" => json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {
             "resultType": "complete", "prompts": [{"name": "hello"}], "ttlMs": 0, "cacheScope": "public"}})),
         "prompts/get" | "tools/call" => call(request),

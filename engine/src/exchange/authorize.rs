@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use strait_policy::Verdict;
 use strait_protocol::mcp::Names;
-use strait_table::Kind;
 
 use super::Incoming;
 use super::decode::{Asked, Call};
@@ -37,8 +36,11 @@ pub fn run(
     };
     let mut scratch = core.scratch.borrow_mut();
     let name = match &call.asked {
-        Asked::Message(message) if message.method.names() == Names::Uri => message.uri,
-        Asked::Message(message) => message.name,
+        Asked::Message(message) => match message.method.names() {
+            Names::Uri => message.uri,
+            Names::Reference => message.reference_name.or(message.reference_uri),
+            Names::Nothing | Names::Name | Names::Task => message.name,
+        },
         Asked::EndSession(_) => None,
     };
     let name = name.map_or(&b""[..], |name| name.read(incoming.body, &mut scratch.text));
@@ -49,7 +51,7 @@ pub fn run(
 
 fn decide(adopted: &Adopted, item: &Item, caller: &Caller, name: &[u8]) -> Verdict {
     let verdict = item.view.kind(item.kind).verdict(item.index);
-    if item.kind != Kind::Template || !verdict.is_permit() {
+    if !item.covered || !verdict.is_permit() {
         return verdict;
     }
     // A template's URIs are open-ended: each is decided on itself.

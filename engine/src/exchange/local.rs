@@ -1,5 +1,8 @@
 //! Answers that need no upstream: discovery, the handshake, ping, and lists.
 //!
+//! What is declared is what upstreams of the server declare and this gateway serves. A kind that exists is declared
+//! even where the caller sees nothing of it: lists may change, and what is not declared is not asked for again.
+//!
 //! A list is the pre-rendered fragments whose bit is set in the caller's view, in the catalog's order,
 //! cut into pages. A cursor names the catalog it belongs to and where to go on; it grants nothing, the
 //! view decides on every page.
@@ -8,7 +11,7 @@ use std::rc::Rc;
 
 use strait_protocol::decimal;
 use strait_protocol::jsonrpc::{Message, append_string};
-use strait_protocol::mcp::Revision;
+use strait_protocol::mcp::{Revision, meta};
 use strait_table::{Kind, View};
 
 use super::Incoming;
@@ -19,6 +22,13 @@ use super::resolve::Local;
 use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX};
+
+/// Whether clients are told of changed lists, told of changed resources, sent log messages of their own level, and
+/// served tasks. What is not served must not be declared.
+const SERVES_LIST_CHANGED: bool = false;
+const SERVES_SUBSCRIBE: bool = false;
+const SERVES_LOGGING: bool = false;
+const SERVES_TASKS: bool = false;
 
 /// What a client may keep a list for, unless it is told of changes.
 const LIST_TTL_MS: u64 = 0;
@@ -46,6 +56,7 @@ pub fn answer(asking: &Asking<'_>, local: Local) -> Result<Buf, Refusal> {
         Local::Initialize => initialize(asking, out),
         Local::Discover => discover(asking, out),
         Local::List(kind) => list(asking, kind, out)?,
+        Local::Completion => out.extend_from_slice(b"\"completion\":{\"values\":[]},"),
     }
     if asking.call.revision.is_modern() {
         modern_members(local, out);
@@ -76,31 +87,70 @@ fn discover(asking: &Asking<'_>, out: &mut Vec<u8>) {
     instructions(asking, out);
 }
 
-/// What the caller's view really offers. `listChanged` is absent: this version sends none.
 fn capabilities(asking: &Asking<'_>, out: &mut Vec<u8>) {
+    let Some(server) = asking.adopted.snapshot.bound().servers.get(asking.place.server) else { return };
+    let can = &server.capabilities;
     out.extend_from_slice(b"\"capabilities\":{");
-    let mut first = true;
-    let offers: [(&str, &[Kind]); 3] = [
-        ("tools", &[Kind::Tool]),
-        ("prompts", &[Kind::Prompt]),
-        ("resources", &[Kind::Resource, Kind::Template]),
-    ];
-    for (name, kinds) in offers {
-        if kinds.iter().all(|kind| asking.view.kind(*kind).visible_count() == 0) {
-            continue;
-        }
-        if !std::mem::take(&mut first) {
-            out.push(b',');
-        }
+    let mut object = |name: &str, members: &[(&str, bool)]| {
         append_string(out, name.as_bytes());
-        out.extend_from_slice(b":{}");
+        out.extend_from_slice(b":{");
+        for (member, _) in members.iter().filter(|(_, holds)| *holds) {
+            append_string(out, member.as_bytes());
+            out.extend_from_slice(b":true,");
+        }
+        close(out);
+    };
+    let list_changed = ("listChanged", SERVES_LIST_CHANGED);
+    for (name, has) in [("tools", can.tools), ("prompts", can.prompts)] {
+        if has {
+            object(name, &[list_changed]);
+        }
+    }
+    if can.resources {
+        object("resources", &[("subscribe", can.subscribe && SERVES_SUBSCRIBE), list_changed]);
+    }
+    if can.completions {
+        object("completions", &[]);
+    }
+    if can.logging && SERVES_LOGGING {
+        object("logging", &[]);
+    }
+    // Older hosts know the extension `ui` as well.
+    let tasks = can.tasks && SERVES_TASKS && asking.call.revision.is_modern();
+    extensions(&[(meta::EXTENSION_TASKS, tasks), (meta::EXTENSION_UI, can.ui)], out);
+    close(out);
+}
+
+/// Extensions that some upstream has and this gateway can route.
+fn extensions(offered: &[(&str, bool)], out: &mut Vec<u8>) {
+    let mut offered = offered.iter().filter(|(_, holds)| *holds).peekable();
+    if offered.peek().is_none() {
+        return;
+    }
+    out.extend_from_slice(b"\"extensions\":{");
+    for (id, _) in offered {
+        append_string(out, id.as_bytes());
+        out.extend_from_slice(b":{},");
+    }
+    close(out);
+}
+
+/// Ends an object, and goes on with a comma.
+fn close(out: &mut Vec<u8>) {
+    if out.last() == Some(&b',') {
+        out.pop();
     }
     out.extend_from_slice(b"},");
 }
 
+/// As configured, or what the upstreams say of which the caller sees something.
 fn instructions(asking: &Asking<'_>, out: &mut Vec<u8>) {
-    let server = asking.adopted.snapshot.bound().servers.get(asking.place.server);
-    if let Some(text) = server.map(|server| server.instructions.as_str()).filter(|text| !text.is_empty()) {
+    let Some(server) = asking.adopted.snapshot.bound().servers.get(asking.place.server) else { return };
+    let mut text = server.instructions.as_str().to_owned();
+    let shown =
+        server.sections.iter().filter(|section| asking.view.shows(usize::from(section.upstream.to_native())));
+    shown.for_each(|section| text.push_str(&section.text));
+    if !text.is_empty() {
         out.extend_from_slice(b"\"instructions\":");
         append_string(out, text.as_bytes());
         out.push(b',');

@@ -33,6 +33,8 @@ pub struct Item {
     pub upstream: usize,
     /// What the caller's roles see.
     pub view: Rc<View>,
+    /// Found by a URI that the template covers: whether it may be used is decided on that URI.
+    pub covered: bool,
 }
 
 /// Answered here, from the snapshot.
@@ -42,6 +44,8 @@ pub enum Local {
     Initialize,
     Ping,
     List(Kind),
+    /// No values: the upstream of what is being completed cannot complete.
+    Completion,
 }
 
 pub enum Act {
@@ -66,80 +70,112 @@ pub fn run(
         }
         Asked::Message(message) => message,
     };
+    let server = adopted.snapshot.bound().servers.get(place.server).ok_or(Refusal::NoSuchPath)?;
+    let can = &server.capabilities;
     let view = adopted.view(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
+    let search = Search { core, adopted, incoming, place, view };
     let local = match message.method {
         Method::ServerDiscover => Local::Discover,
         Method::Initialize => Local::Initialize,
         Method::Ping => Local::Ping,
-        Method::ToolsList => Local::List(Kind::Tool),
-        Method::PromptsList => Local::List(Kind::Prompt),
-        Method::ResourcesList => Local::List(Kind::Resource),
-        Method::ResourcesTemplatesList => Local::List(Kind::Template),
-        Method::ToolsCall => {
-            return named(core, adopted, incoming, place, view, Kind::Tool, message.name, record);
+        Method::ToolsList if can.tools => Local::List(Kind::Tool),
+        Method::PromptsList if can.prompts => Local::List(Kind::Prompt),
+        Method::ResourcesList if can.resources => Local::List(Kind::Resource),
+        Method::ResourcesTemplatesList if can.resources => Local::List(Kind::Template),
+        Method::ToolsCall => return search.named(Kind::Tool, message.name, record),
+        Method::PromptsGet => return search.named(Kind::Prompt, message.name, record),
+        Method::ResourcesRead => return search.resource(message.uri, record),
+        Method::CompletionComplete if can.completions => {
+            let target = match (message.reference_name, message.reference_uri) {
+                (Some(name), None) => search.named(Kind::Prompt, Some(name), record)?,
+                (None, Some(uri)) => search.referred(uri, record)?,
+                _ => return Err(Refusal::Params("`params.ref` must have either a `name` or a `uri`")),
+            };
+            return Ok(completed(adopted, target));
         }
-        Method::PromptsGet => {
-            return named(core, adopted, incoming, place, view, Kind::Prompt, message.name, record);
-        }
-        Method::ResourcesRead => return resource(core, adopted, incoming, place, view, message.uri, record),
         _ => {
             let method = message.method.as_str().to_owned();
             return Err(Refusal::UnknownMethod { method });
         }
     };
-    Ok(Target::Local { answer: local, view })
+    Ok(Target::Local { answer: local, view: search.view })
 }
 
-#[allow(clippy::too_many_arguments)] // each is a different fact; a struct would be made for this one call
-fn named(
-    core: &Rc<Core>,
-    adopted: &Rc<Adopted>,
-    incoming: &Incoming<'_>,
-    place: &Place,
-    view: Rc<View>,
-    kind: Kind,
-    name: Option<Text>,
-    record: &mut Record,
-) -> Result<Target, Refusal> {
-    let name = name.ok_or(Refusal::Params("`params.name` is missing"))?;
-    let mut scratch = core.scratch.borrow_mut();
-    let name = name.read(incoming.body, &mut scratch.text);
-    let found = adopted.shelf(place.server, kind).and_then(|shelf| {
-        let index = shelf.find(name)?;
-        Some((index, shelf.items.get(index)?.upstream.to_native()))
-    });
-    let (index, upstream) = found.ok_or_else(|| unknown(kind, name, false))?;
-    record.item(kind, index, upstream);
-    Ok(Target::Upstream(Item { kind, index, upstream: usize::from(upstream), view }))
+/// A completion is the upstream's, unless it is known to have none to give. What the caller may not see is left to
+/// [`super::authorize`], which answers it like what does not exist.
+fn completed(adopted: &Adopted, target: Target) -> Target {
+    let upstreams = &adopted.snapshot.bound().upstreams;
+    let can = |upstream: usize| upstreams.get(upstream).is_some_and(|can| can.completions);
+    match target {
+        Target::Upstream(item)
+            if !item.covered
+                && !can(item.upstream)
+                && item.view.kind(item.kind).verdict(item.index).is_permit() =>
+        {
+            Target::Local { answer: Local::Completion, view: item.view }
+        }
+        target => target,
+    }
 }
 
-/// A resource by its exact URI, else by the first template that covers it.
-fn resource(
-    core: &Rc<Core>,
-    adopted: &Rc<Adopted>,
-    incoming: &Incoming<'_>,
-    place: &Place,
+/// Where names are looked up.
+struct Search<'a> {
+    core: &'a Rc<Core>,
+    adopted: &'a Rc<Adopted>,
+    incoming: &'a Incoming<'a>,
+    place: &'a Place,
     view: Rc<View>,
-    uri: Option<Text>,
-    record: &mut Record,
-) -> Result<Target, Refusal> {
-    let uri = uri.ok_or(Refusal::Params("`params.uri` is missing"))?;
-    let mut scratch = core.scratch.borrow_mut();
-    let uri = uri.read(incoming.body, &mut scratch.text);
-    let exact = adopted.shelf(place.server, Kind::Resource).and_then(|shelf| {
-        let index = shelf.find(uri)?;
-        Some((Kind::Resource, index, shelf.items.get(index)?.upstream.to_native()))
-    });
-    let covered = || {
+}
+
+impl Search<'_> {
+    fn named(self, kind: Kind, name: Option<Text>, record: &mut Record) -> Result<Target, Refusal> {
+        let name = name.ok_or(Refusal::Params("`params.name` is missing"))?;
+        let mut scratch = self.core.scratch.borrow_mut();
+        let name = name.read(self.incoming.body, &mut scratch.text);
+        let index = self.find(kind, name).ok_or_else(|| unknown(kind, name, false))?;
+        self.item(kind, index, false, record)
+    }
+
+    /// A resource by its exact URI, else by the first template that covers it.
+    fn resource(self, uri: Option<Text>, record: &mut Record) -> Result<Target, Refusal> {
+        let uri = uri.ok_or(Refusal::Params("`params.uri` is missing"))?;
+        let mut scratch = self.core.scratch.borrow_mut();
+        let uri = uri.read(self.incoming.body, &mut scratch.text);
+        if let Some(index) = self.find(Kind::Resource, uri) {
+            return self.item(Kind::Resource, index, false, record);
+        }
+        let index = self.covers(uri).ok_or_else(|| unknown(Kind::Resource, uri, record.modern))?;
+        self.item(Kind::Template, index, true, record)
+    }
+
+    /// What a completion is for: a template by its own text, or a resource.
+    fn referred(self, uri: Text, record: &mut Record) -> Result<Target, Refusal> {
+        let mut scratch = self.core.scratch.borrow_mut();
+        let text = uri.read(self.incoming.body, &mut scratch.text);
+        if let Some(index) = self.find(Kind::Template, text) {
+            return self.item(Kind::Template, index, false, record);
+        }
+        drop(scratch);
+        self.resource(Some(uri), record)
+    }
+
+    fn find(&self, kind: Kind, name: &[u8]) -> Option<usize> {
+        self.adopted.shelf(self.place.server, kind)?.find(name)
+    }
+
+    fn covers(&self, uri: &[u8]) -> Option<usize> {
         let uri = std::str::from_utf8(uri).ok()?;
-        let mut templates = adopted.shelf(place.server, Kind::Template)?.items.iter().enumerate();
-        let (index, item) = templates.find(|(_, item)| strait_policy::glob::matches(&item.glob, uri))?;
-        Some((Kind::Template, index, item.upstream.to_native()))
-    };
-    let (kind, index, upstream) =
-        exact.or_else(covered).ok_or_else(|| unknown(Kind::Resource, uri, record.modern))?;
-    record.item(kind, index, upstream);
-    Ok(Target::Upstream(Item { kind, index, upstream: usize::from(upstream), view }))
+        let templates = &self.adopted.shelf(self.place.server, Kind::Template)?.items;
+        templates.iter().position(|item| strait_policy::glob::matches(&item.glob, uri))
+    }
+
+    fn item(self, kind: Kind, index: usize, covered: bool, record: &mut Record) -> Result<Target, Refusal> {
+        let shelf = self.adopted.shelf(self.place.server, kind).ok_or(Refusal::NoSuchPath)?;
+        let item = shelf.items.get(index).ok_or(Refusal::NoSuchPath)?;
+        let upstream = item.upstream.to_native();
+        record.item(kind, index, upstream);
+        Ok(Target::Upstream(Item { kind, index, upstream: usize::from(upstream), view: self.view, covered }))
+    }
 }
 
 /// The same answer for what does not exist and for what the caller may not see.

@@ -87,7 +87,8 @@ fn named(order: &Order<'_>) -> Option<Span> {
     let text = match order.message.method.names() {
         Names::Name => order.message.name,
         Names::Uri => order.message.uri,
-        Names::Nothing | Names::Task | Names::Reference => None,
+        Names::Reference => order.message.reference_name.or(order.message.reference_uri),
+        Names::Nothing | Names::Task => None,
     };
     text.map(|text| text.raw)
 }

@@ -2,7 +2,9 @@
 //! conversation, and what their answers mean.
 
 use strait_protocol::jsonrpc::{Envelope, Members, unescape};
-use strait_protocol::mcp::{Declared, Revision, codes};
+use strait_protocol::mcp::{Declared, Revision, codes, meta};
+use strait_protocol::{Span, decimal};
+use strait_table::bound::Capabilities;
 
 use super::dialect::{CLIENT_INFO, our_meta};
 use super::{Era, UpstreamFault};
@@ -59,10 +61,70 @@ pub fn negotiated(message: &[u8], envelope: &Envelope) -> Result<Revision, Upstr
     })
 }
 
-/// What a server says about itself in the answer to `initialize` or `server/discover`.
-pub fn instructions(message: &[u8], envelope: &Envelope) -> Option<String> {
-    let raw = Members::find(message, envelope.result?, "instructions").ok()??.of(message);
+/// What a server says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// `None`: it did not say, so it may have anything.
+    pub capabilities: Option<Capabilities>,
+    pub instructions: Option<String>,
+    pub freshness: Freshness,
+}
+
+/// What a 2026-07-28 server says of an answer: how long it may be kept, and by whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freshness {
+    pub ttl_ms: u64,
+    /// Anyone may be given it.
+    pub public: bool,
+}
+
+/// What a server says of itself in the answer to `initialize` or `server/discover`.
+pub fn said(message: &[u8], envelope: &Envelope) -> Said {
+    let Some(result) = envelope.result else { return Said::default() };
+    Said {
+        capabilities: object(message, result, "capabilities").map(|object| capabilities(message, object)),
+        instructions: instructions(message, result),
+        freshness: freshness(message, result),
+    }
+}
+
+fn instructions(message: &[u8], result: Span) -> Option<String> {
+    let raw = Members::find(message, result, "instructions").ok()??.of(message);
     let mut text = Vec::new();
     unescape(raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?, &mut text);
     String::from_utf8(text).ok()
+}
+
+pub fn freshness(message: &[u8], result: Span) -> Freshness {
+    let raw = |key| Members::find(message, result, key).ok().flatten().map(|span| span.of(message));
+    Freshness {
+        ttl_ms: raw("ttlMs").and_then(decimal::parse).unwrap_or(0),
+        public: raw("cacheScope") == Some(b"\"public\""),
+    }
+}
+
+fn capabilities(message: &[u8], object: Span) -> Capabilities {
+    let inside = |object: Option<Span>, key: &str| self::object(message, object?, key);
+    let has = |key: &str| inside(Some(object), key).is_some();
+    let extensions = inside(Some(object), "extensions");
+    let resources = inside(Some(object), "resources");
+    let subscribe =
+        resources.and_then(|resources| Members::find(message, resources, "subscribe").ok().flatten());
+    Capabilities {
+        tools: has("tools"),
+        prompts: has("prompts"),
+        resources: resources.is_some(),
+        subscribe: subscribe.is_some_and(|span| span.of(message) == b"true"),
+        completions: has("completions"),
+        logging: has("logging"),
+        core_tasks: has("tasks"),
+        tasks: inside(extensions, meta::EXTENSION_TASKS).is_some(),
+        ui: inside(extensions, meta::EXTENSION_UI).is_some(),
+    }
+}
+
+/// A member that is an object.
+fn object(message: &[u8], within: Span, key: &str) -> Option<Span> {
+    let span = Members::find(message, within, key).ok()??;
+    span.of(message).starts_with(b"{").then_some(span)
 }

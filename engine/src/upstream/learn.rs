@@ -8,10 +8,12 @@ use std::time::Duration;
 use strait_protocol::Span;
 use strait_protocol::jsonrpc::{Elements, Members, unescape};
 use strait_protocol::mcp::{Method, codes};
-use strait_table::catalog::{Definition, Known, Lists};
+use strait_table::Kind;
+use strait_table::bound::Capabilities;
+use strait_table::catalog::{Definition, Known, Lists, Scopes};
 
 use super::ask::ask;
-use super::{Upstream, UpstreamFault, Whom};
+use super::{Upstream, UpstreamFault, Whom, handshake};
 use crate::core::Core;
 use crate::handle::Event;
 use crate::io::runtime;
@@ -60,32 +62,57 @@ pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
 }
 
 async fn lists(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<Lists, UpstreamFault> {
-    let tools = list(core, upstream, Method::ToolsList, "tools", "name").await?;
-    let prompts = list(core, upstream, Method::PromptsList, "prompts", "name").await?;
-    let resources = list(core, upstream, Method::ResourcesList, "resources", "uri").await?;
-    let templates =
-        list(core, upstream, Method::ResourcesTemplatesList, "resourceTemplates", "uriTemplate").await?;
-    let instructions = upstream.instructions.borrow().clone();
+    super::greet(core, upstream).await?;
+    let said = upstream.said.borrow().clone();
+    // Who does not say what it has may have anything.
+    let everything = Capabilities { tools: true, prompts: true, resources: true, ..Capabilities::default() };
+    let declared = said.capabilities.unwrap_or(everything);
+    let list = async |kind| match declared.lists(kind) {
+        true => list(core, upstream, kind).await,
+        false => Ok(Listed { public: said.freshness.public, ..Listed::default() }),
+    };
+    let tools = list(Kind::Tool).await?;
+    let prompts = list(Kind::Prompt).await?;
+    let resources = list(Kind::Resource).await?;
+    let templates = list(Kind::Template).await?;
     Ok(Lists {
         known: Known::Fresh,
-        tools,
-        prompts,
-        resources,
-        templates,
-        instructions,
-        completions: false,
-        logging: false,
+        scopes: Scopes {
+            tools: tools.public,
+            prompts: prompts.public,
+            resources: resources.public,
+            templates: templates.public,
+            about: said.freshness.public,
+        },
+        tools: tools.definitions,
+        prompts: prompts.definitions,
+        resources: resources.definitions,
+        templates: templates.definitions,
+        instructions: said.instructions,
+        capabilities: said.capabilities.unwrap_or_default(),
     })
 }
 
-async fn list(
-    core: &Rc<Core>,
-    upstream: &Rc<Upstream>,
-    method: Method,
-    items: &str,
-    name: &str,
-) -> Result<Vec<Definition>, UpstreamFault> {
-    let mut definitions = Vec::new();
+/// A list that was asked for, page by page.
+#[derive(Default)]
+struct Listed {
+    definitions: Vec<Definition>,
+    public: bool,
+}
+
+/// How a kind of things is asked for, and where a page has them and each its name.
+fn words(kind: Kind) -> (Method, &'static str, &'static str) {
+    match kind {
+        Kind::Tool => (Method::ToolsList, "tools", "name"),
+        Kind::Prompt => (Method::PromptsList, "prompts", "name"),
+        Kind::Resource => (Method::ResourcesList, "resources", "uri"),
+        Kind::Template => (Method::ResourcesTemplatesList, "resourceTemplates", "uriTemplate"),
+    }
+}
+
+async fn list(core: &Rc<Core>, upstream: &Rc<Upstream>, kind: Kind) -> Result<Listed, UpstreamFault> {
+    let (method, items, name) = words(kind);
+    let mut listed = Listed { public: true, ..Listed::default() };
     let mut cursor: Option<Vec<u8>> = None;
     let mut bytes_left = ASKED_BYTES_MAX;
     for _ in 0..LIST_PAGES_MAX {
@@ -101,7 +128,7 @@ async fn list(
         let Some(result) = envelope.result else {
             return match envelope.error_code {
                 // It has no such list.
-                Some(codes::METHOD_NOT_FOUND | codes::INVALID_PARAMS) => Ok(definitions),
+                Some(codes::METHOD_NOT_FOUND | codes::INVALID_PARAMS) if cursor.is_none() => Ok(listed),
                 code => Err(UpstreamFault::NotMcp(format!(
                     "{} was answered with an error ({})",
                     method.as_str(),
@@ -109,7 +136,8 @@ async fn list(
                 ))),
             };
         };
-        read_page(page, result, items, name, &mut definitions).ok_or_else(|| {
+        listed.public &= handshake::freshness(page, result).public;
+        read_page(page, result, items, name, &mut listed.definitions).ok_or_else(|| {
             UpstreamFault::NotMcp(format!("{} has no `{items}` array of objects", method.as_str()))
         })?;
         let next =
@@ -120,7 +148,7 @@ async fn list(
             _ => break,
         }
     }
-    Ok(definitions)
+    Ok(listed)
 }
 
 fn read_page(page: &[u8], result: Span, items: &str, name: &str, into: &mut Vec<Definition>) -> Option<()> {

@@ -38,6 +38,7 @@ use crate::handle::Reach;
 use crate::io::signal::Signal;
 use crate::session::{Introduction, Session};
 pub use fault::UpstreamFault;
+use handshake::Said;
 pub use reply::{Event, Reply};
 pub use responder::{Responder, decline};
 
@@ -164,8 +165,8 @@ pub struct Upstream {
     pub reach: RefCell<Rc<Reach>>,
     pub http: http::State,
     pub stdio: stdio::Children,
-    /// What it told clients about itself in its handshake.
-    pub instructions: RefCell<Option<String>>,
+    /// What it said of itself in its last handshake with this worker.
+    pub said: RefCell<Said>,
     /// Raised when its lists should be asked for again.
     pub relist: Signal,
     /// Raised when no edition names it any more: its lists are nobody's concern.
@@ -192,7 +193,7 @@ impl Upstream {
             reach: RefCell::new(Rc::new(content.reach.clone())),
             http: http::State::default(),
             stdio: stdio::Children::new(content.sharing),
-            instructions: RefCell::default(),
+            said: RefCell::default(),
             relist: Signal::new(),
             retired: Signal::new(),
             wiring: RefCell::new(wiring.clone()),
@@ -345,6 +346,18 @@ impl Upstreams {
             }
             stays
         });
+    }
+}
+
+/// Goes through the handshake that this worker's own questions need, where it is due, so that what the upstream says
+/// of itself is known.
+pub async fn greet(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<(), UpstreamFault> {
+    let upstream = InUse::new(upstream);
+    let reach = upstream.reach.borrow().clone();
+    match &*reach {
+        Reach::Unreachable(why) => Err(UpstreamFault::Unreachable(why.clone())),
+        Reach::Http { endpoints } => http::greet(core, &upstream, endpoints).await,
+        Reach::Stdio { .. } => stdio::greet(core, &upstream).await,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Joining rules with what upstreams list: which names are exposed, what is left out and told, and that a
 //! definition keeps its bytes.
 
-use strait_table::bind::{BindFinding, NAME_BYTES_MAX};
-use strait_table::bound::{Bound, Shelf};
-use strait_table::catalog::{Catalog, Definition, Known, Lists};
+use strait_table::bind::{BindFinding, INSTRUCTIONS_BYTES_MAX, NAME_BYTES_MAX};
+use strait_table::bound::{Bound, Capabilities, Shelf};
+use strait_table::catalog::{Catalog, Definition, Known, Lists, Scopes};
 use strait_table::rules::*;
 use strait_table::snapshot::of_rules;
 use strait_table::{Kind, bind};
@@ -288,29 +288,142 @@ fn templates_stand_for_the_uris_they_make() {
 fn a_server_tells_what_its_upstreams_tell() {
     let mut catalog = catalog();
     catalog.upstreams[0].instructions = Some("use log".into());
-    catalog.upstreams[0].completions = true;
-    catalog.upstreams[1].logging = true;
+    catalog.upstreams[0].capabilities.completions = true;
+    catalog.upstreams[1].capabilities.logging = true;
     let mut rules = rules();
     rules.servers.push(Server { instructions: "ours".into(), ..server("crm", "/crm", &["crm.*"]) });
-    rules.paths = strait_table::names::Names::build(["/mcp", "/crm"].into_iter());
+    rules.servers.push(server("git", "/git", &["git.*"]));
+    rules.paths = strait_table::names::Names::build(["/mcp", "/crm", "/git"].into_iter());
     let told = |catalog: &Catalog| {
         let (bound, _) = bound(&rules, catalog);
         let told = |server: &strait_table::bound::BoundServer| {
-            (server.instructions.clone(), server.completions, server.logging, server.partial)
+            let sections = server.sections.iter().map(|section| (section.upstream, section.text.clone()));
+            (
+                server.instructions.clone(),
+                sections.collect::<Vec<_>>(),
+                server.capabilities.completions,
+                server.capabilities.logging,
+                server.partial,
+            )
         };
-        [told(&bound.servers[0]), told(&bound.servers[1])]
+        [told(&bound.servers[0]), told(&bound.servers[1]), told(&bound.servers[2])]
     };
-    let joined = "# git\nuse log\n".to_owned();
-    assert_eq!(told(&catalog), [(joined.clone(), true, true, false), ("ours".into(), false, true, false)]);
+    let joined = vec![(0, "# git\nuse log\n".to_owned())];
+    // Where there is one upstream, its words are passed on as they are.
+    let alone = vec![(0, "use log".to_owned())];
+    let (none, ours) = (String::new(), "ours".to_owned());
+    let crm = |partial| (ours.clone(), vec![], false, true, partial);
+    assert_eq!(
+        told(&catalog),
+        [
+            (none.clone(), joined.clone(), true, true, false),
+            crm(false),
+            (none.clone(), alone.clone(), true, false, false)
+        ]
+    );
     // A server misses what its own upstreams miss; what was last good stays.
     catalog.upstreams[0].known = Known::Stale;
-    assert_eq!(told(&catalog), [(joined, true, true, true), ("ours".into(), false, true, false)]);
+    assert_eq!(
+        told(&catalog),
+        [(none.clone(), joined, true, true, true), crm(false), (none.clone(), alone, true, false, true)]
+    );
+    let unknown = (none.clone(), vec![], false, false, true);
     assert_eq!(
         told(&Catalog::default()),
-        [(String::new(), false, false, true), ("ours".into(), false, false, true)]
+        [unknown.clone(), (ours.clone(), vec![], false, false, true), unknown]
     );
     let unheard = of_rules(&rules).unwrap();
     assert!(unheard.bound().servers[1].partial);
     assert_eq!(unheard.bound().servers[1].instructions, "ours");
     assert_eq!(unheard.bound().servers[0].shelf(Kind::Tool).items.len(), 0);
+}
+
+#[test]
+fn a_server_can_what_it_lets_through() {
+    let all = Capabilities {
+        tools: true,
+        prompts: true,
+        resources: true,
+        subscribe: true,
+        completions: true,
+        logging: true,
+        core_tasks: true,
+        tasks: true,
+        ui: true,
+    };
+    let check = |declared: [Capabilities; 2], change: &dyn Fn(&mut Server), expected: Capabilities| {
+        let mut rules = rules();
+        change(&mut rules.servers[0]);
+        let known = |capabilities| Lists { known: Known::Fresh, capabilities, ..Lists::default() };
+        let (bound, _) = bound(&rules, &Catalog { upstreams: declared.map(known).into() });
+        assert_eq!(bound.servers[0].capabilities, expected);
+        assert_eq!(bound.upstreams, declared);
+    };
+    let none = Capabilities::default();
+    let tools = Capabilities { tools: true, ..none };
+    check([none, none], &|_| {}, none);
+    check([all, none], &|_| {}, all);
+    check([tools, Capabilities { logging: true, ..none }], &|_| {}, Capabilities { logging: true, ..tools });
+    // Of an upstream that no pattern reaches, nothing; of a kind that no pattern speaks of, nothing.
+    let one = |server: &mut Server| *server = self::server("s", "/mcp", &["git.*"]);
+    check([none, all], &one, none);
+    check([all, none], &one, all);
+    let only_tools = |server: &mut Server| {
+        server.prompts.clear();
+        server.resources.clear();
+    };
+    let of_tools =
+        Capabilities { prompts: false, resources: false, subscribe: false, completions: false, ..all };
+    check([all, none], &only_tools, of_tools);
+    let over_uris = |server: &mut Server| {
+        *server = self::server("s", "/mcp", &[]);
+        server.resources = patterns(PatternKind::Resource, &["note://*"]);
+    };
+    let of_resources =
+        Capabilities { resources: true, subscribe: true, completions: true, logging: true, ..none };
+    check([all, none], &over_uris, of_resources);
+}
+
+#[test]
+fn what_is_listed_exists_and_what_was_never_reached_may() {
+    let server = |catalog: &Catalog| bound(&rules(), catalog).0.servers.remove(0).capabilities;
+    let listed = Lists { resources: vec![resource("note://a")], ..lists(&["log"]) };
+    let found = server(&Catalog { upstreams: vec![listed, lists(&[])] });
+    assert_eq!((found.tools, found.prompts, found.resources), (true, false, true));
+    let found = server(&Catalog { upstreams: vec![lists(&[]), Lists::default()] });
+    assert_eq!((found.tools, found.prompts, found.resources, found.completions), (true, true, true, false));
+}
+
+#[test]
+fn instructions_are_cut_where_they_are_too_long() {
+    let mut catalog = catalog();
+    catalog.upstreams[0].instructions = Some("\u{e9}".repeat(INSTRUCTIONS_BYTES_MAX / 2 - 10));
+    catalog.upstreams[1].instructions = Some("\u{e9}".repeat(10));
+    let (bound, findings) = bound(&rules(), &catalog);
+    let texts: Vec<&str> = bound.servers[0].sections.iter().map(|section| section.text.as_str()).collect();
+    assert_eq!(texts.iter().map(|text| text.len()).sum::<usize>(), INSTRUCTIONS_BYTES_MAX - 1);
+    assert_eq!(texts[1], "# crm\n\u{e9}\u{e9}\u{e9}");
+    assert_eq!(findings.len(), 1);
+    assert_eq!((findings[0].upstream.as_str(), findings[0].name.as_str()), ("crm", "instructions"));
+}
+
+#[test]
+fn a_list_is_public_when_all_that_is_in_it_is_and_anyone_may_ask() {
+    let check = |public: [bool; 2], auth: &[u16], globs: &[&str], expected: bool| {
+        let mut rules = rules();
+        rules.identities =
+            vec![Identity { name: "i".into(), method: AuthMethod::KeyFile { path: "k".into() } }];
+        rules.servers = vec![Server { auth: auth.to_vec(), ..server("s", "/mcp", globs) }];
+        let mut catalog = catalog();
+        for (lists, public) in catalog.upstreams.iter_mut().zip(public) {
+            lists.scopes = Scopes { tools: public, about: public, ..Scopes::default() };
+        }
+        let (bound, _) = bound(&rules, &catalog);
+        assert_eq!(bound.servers[0].tools.public, expected);
+        assert_eq!(bound.servers[0].public, expected);
+    };
+    check([true, true], &[], &["*"], true);
+    check([true, false], &[], &["*"], false);
+    check([true, false], &[], &["git.*"], true);
+    check([true, true], &[0], &["*"], false);
 }

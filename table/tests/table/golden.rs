@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use rkyv::rancor;
-use strait_table::bound::{Bound, BoundServer, Item, Shelf};
+use strait_table::bound::{Bound, BoundServer, Capabilities, Item, Mirrored, Scalar, Section, Shelf};
 use strait_table::file::{FORMAT_VERSION, write};
 use strait_table::names::Names;
 use strait_table::rules::*;
@@ -74,7 +74,7 @@ fn the_golden_values_use_every_variant() {
     let text = format!("{:?}{:?}", rules(), bound());
     let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Bearer Header Basic \
                     Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Const IdIs \
-                    IdStartsWith IdEndsWith InGroup Not And Or Allow Hold Deny Everyone Roles";
+                    IdStartsWith IdEndsWith InGroup Not And Or Allow Hold Deny Everyone Roles Text Integer Boolean";
     // Of `LogTo` a table holds one: the one with content.
     for variant in variants.split_whitespace() {
         let whole = |at: usize| {
@@ -217,7 +217,12 @@ fn rules() -> Rules {
 }
 
 fn shelf(items: Vec<Item>) -> Shelf {
-    Shelf { index: Names::build(items.iter().map(|item| item.exposed.as_str())), items }
+    Shelf {
+        index: Names::build(items.iter().map(|item| item.exposed.as_str())),
+        items,
+        upstreams: vec![0, 1],
+        public: true,
+    }
 }
 
 fn bound() -> Bound {
@@ -226,18 +231,29 @@ fn bound() -> Bound {
         bare: bare.into(),
         upstream: 1,
         fragment,
+        modern_fragment: fragment / 2,
         rules: rules.to_vec(),
         glob: glob.into(),
+        mirrored: [("Region", Scalar::Text), ("Count", Scalar::Integer), ("Dry", Scalar::Boolean)]
+            .map(|(header, scalar)| Mirrored {
+                header: header.into(),
+                path: vec!["at".into(), header.into()],
+                scalar,
+            })
+            .into(),
     };
+    let capabilities = Capabilities { tools: true, subscribe: true, tasks: true, ..Capabilities::default() };
     let full = BoundServer {
         tools: shelf(vec![item("git__log", "log", 0, &[0, 2], ""), item("crm__get", "get", 1, &[], "")]),
         prompts: shelf(vec![item("review", "review", 2, &[1], "")]),
         resources: shelf(vec![item("file:///a", "file:///a", 3, &[0, 1, 2], "")]),
         templates: shelf(vec![item("file:///{p}", "file:///{p}", 4, &[], "file:///*")]),
-        instructions: "# git\nuse it\n".into(),
-        completions: true,
-        logging: true,
+        capabilities,
+        instructions: "use all".into(),
+        sections: vec![Section { upstream: 1, text: "# git\nuse it\n".into() }],
         partial: true,
+        public: true,
+        renamed_uris: vec![0, 7],
     };
     let fragments = [
         r#"{"name":"git__log"}"#,
@@ -248,6 +264,7 @@ fn bound() -> Bound {
     ];
     Bound {
         servers: vec![full, BoundServer::default(), BoundServer::default()],
+        upstreams: (0..8).map(|at| Capabilities { ui: at == 7, ..capabilities }).collect(),
         fragments: fragments.map(str::to_owned).into(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use strait_table::bound::{Bound, BoundServer, Item, Shelf};
+use strait_table::bound::{Bound, BoundServer, Capabilities, Item, Section, Shelf};
 use strait_table::file::{ALIGN, Extent, FORMAT_VERSION, HEADER_BYTES, Header, MAGIC, write};
 use strait_table::names::Names;
 use strait_table::rules::*;
@@ -345,16 +345,20 @@ fn forged_catalogs_are_caught_by_their_meaning() {
         bare: "log".into(),
         upstream: 0,
         fragment: 0,
+        modern_fragment: 0,
         rules: vec![0, 2],
         glob: String::new(),
+        mirrored: Vec::new(),
     };
     let check = |expected: &str, change: &dyn Fn(&mut Bound)| {
         let mut rules = rules();
         rules.policy.rules =
             (0..3).map(|_| rule(Effect::Deny, PatternKind::Any, &["x"], To::Everyone)).collect();
-        let tools = Shelf { index: Names::build(["git__log"].into_iter()), items: vec![item()] };
+        let tools =
+            Shelf { index: Names::build(["git__log"].into_iter()), items: vec![item()], ..Shelf::default() };
         let mut bound = Bound {
             servers: vec![BoundServer { tools, ..BoundServer::default() }],
+            upstreams: vec![Capabilities::default(); 2],
             fragments: vec!["{}".into()],
         };
         Snapshot::from_bytes(&write(&rules, Some(&bound))).unwrap();
@@ -377,6 +381,18 @@ fn forged_catalogs_are_caught_by_their_meaning() {
         bound.servers[0].tools.items[0].upstream = 2
     });
     check("an item shows a fragment that is not there", &|bound| bound.fragments.clear());
+    check("an item shows a fragment that is not there", &|bound| {
+        bound.servers[0].tools.items[0].modern_fragment = 1;
+    });
+    check("the catalog is of other upstreams than the rules", &|bound| bound.upstreams.truncate(1));
+    let elsewhere = "a server speaks of an upstream that is not there";
+    check(elsewhere, &|bound| bound.servers[0].renamed_uris = vec![1, 2]);
+    check(elsewhere, &|bound| {
+        bound.servers[0].sections = vec![Section { upstream: 2, text: String::new() }];
+    });
+    check("a list is made of an upstream that is not there", &|bound| {
+        bound.servers[0].prompts.upstreams = vec![2];
+    });
     check("an item is spoken of by a rule that is not there", &|bound| {
         bound.servers[0].tools.items[0].rules = vec![3];
     });

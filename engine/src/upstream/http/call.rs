@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use strait_protocol::mcp::{Method, Names};
+use strait_protocol::mcp::Method;
 
 use super::outgoing::Outgoing;
 use super::post::Post;
@@ -110,16 +110,8 @@ const BODY_ROOM: usize = 512;
 
 /// What `Mcp-Name` must say: the upstream's own name for the item.
 fn name<'n>(order: &'n Order<'_>, said: &'n mut Vec<u8>) -> Option<&'n [u8]> {
-    if let Some(bare) = order.bare {
-        return Some(bare);
-    }
-    let text = match order.message.method.names() {
-        Names::Name => order.message.name,
-        Names::Uri => order.message.uri,
-        Names::Task => order.message.task_id,
-        Names::Nothing | Names::Reference => None,
-    };
-    text.map(|text| text.read(order.body, said))
+    let text = order.message.mirrored_name()?;
+    Some(order.bare.unwrap_or_else(|| text.read(order.body, said)))
 }
 
 /// Asks a server of unknown era what it is.
@@ -141,9 +133,7 @@ pub async fn probe(
                 }
                 return Ok(match reply.whole(core).await {
                     Ok(answer) => {
-                        upstream
-                            .instructions
-                            .replace(handshake::instructions(answer.bytes(), &answer.envelope));
+                        upstream.said.replace(handshake::said(answer.bytes(), &answer.envelope));
                         handshake::era(&answer.envelope, status)
                     }
                     Err(_) => Era::Legacy,

@@ -59,6 +59,23 @@ impl State {
     }
 }
 
+/// The handshake of our own questions. A modern server has none, but is asked what it says of itself.
+pub async fn greet(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    endpoints: &[HttpEndpoint],
+) -> Result<(), UpstreamFault> {
+    let era = match upstream.known_era() {
+        Some(Era::Modern) => return Box::pin(call::probe(core, upstream, endpoints)).await.map(|_| ()),
+        Some(Era::Legacy) => Era::Legacy,
+        None => ask_era(core, upstream, endpoints).await?,
+    };
+    if era == Era::Legacy {
+        session::session(core, upstream, Affinity::NOBODY).await?;
+    }
+    Ok(())
+}
+
 /// The era of an upstream, asked once per process for all workers.
 async fn ask_era(
     core: &Rc<Core>,

@@ -153,7 +153,7 @@ async fn open(
     let mut reply = initialize.send(core, endpoints, replica, request).await?;
     let answer = reply.whole(core).await?;
     let revision = handshake::negotiated(answer.bytes(), &answer.envelope)?;
-    upstream.instructions.replace(handshake::instructions(answer.bytes(), &answer.envelope));
+    upstream.said.replace(handshake::said(answer.bytes(), &answer.envelope));
     let session = Session {
         id: reply.take_session_id(),
         revision,

@@ -205,7 +205,7 @@ async fn greet(child: &Rc<Child>, declared: Declared) -> Result<(), UpstreamFaul
         let era = handshake::era(&envelope, 200);
         if era == Era::Modern || child.upstream.fixed_era.is_some() {
             child.era.set(Era::Modern);
-            child.upstream.instructions.replace(handshake::instructions(&bytes, &envelope));
+            child.upstream.said.replace(handshake::said(&bytes, &envelope));
             return Ok(());
         }
     }
@@ -214,7 +214,7 @@ async fn greet(child: &Rc<Child>, declared: Declared) -> Result<(), UpstreamFaul
     let (bytes, envelope) =
         answered(child, id, Buf::from(handshake::initialize(id, declared).as_slice())).await?;
     handshake::negotiated(&bytes, &envelope)?;
-    child.upstream.instructions.replace(handshake::instructions(&bytes, &envelope));
+    child.upstream.said.replace(handshake::said(&bytes, &envelope));
     child.tell(Buf::from(handshake::INITIALIZED.as_bytes()))
 }
 

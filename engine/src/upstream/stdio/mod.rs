@@ -250,6 +250,12 @@ impl Slot {
     }
 }
 
+/// Has the child of our own questions running, which this worker owns: its start is its handshake.
+pub async fn greet(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<(), UpstreamFault> {
+    let slot = upstream.stdio.slot(core, Affinity::NOBODY)?;
+    slot.child(core, upstream).await.map(|_| ())
+}
+
 /// Sends a call to the child it is for, which this worker owns.
 pub async fn call(
     core: &Rc<Core>,

@@ -11,13 +11,15 @@ use strait_policy::glob;
 use strait_protocol::Span;
 use strait_protocol::jsonrpc::{Member, Members, append_string};
 
-use crate::bound::{Bound, BoundServer, Item, Kind, Shelf};
+use crate::bound::{Bound, BoundServer, Capabilities, Item, Kind, Section, Shelf};
 use crate::catalog::{Catalog, Definition, Known, Lists};
 use crate::names::Names;
 use crate::rules::{ArchivedNaming, ArchivedPattern, ArchivedPatternKind, ArchivedRules, ArchivedServer};
 
 /// Bytes of a name that an upstream may list; longer ones are left out.
 pub const NAME_BYTES_MAX: usize = 1_024;
+/// Bytes of instructions that a server passes on from all its upstreams; what is more is cut.
+pub const INSTRUCTIONS_BYTES_MAX: usize = 64 * 1024;
 /// Separates upstream and name where a server joins several upstreams.
 pub const SEPARATOR: &str = "__";
 
@@ -41,6 +43,9 @@ pub fn bind(rules: &ArchivedRules, catalog: &Catalog) -> (Bound, Vec<BindFinding
         judged: HashMap::new(),
         findings: Vec::new(),
     };
+    let upstreams = 0..rules.upstreams.len();
+    binder.bound.upstreams =
+        upstreams.map(|upstream| capabilities_of(catalog.upstreams.get(upstream))).collect();
     for server in rules.servers.iter() {
         let bound = binder.server(server);
         binder.bound.servers.push(bound);
@@ -82,37 +87,83 @@ impl Binder<'_> {
             resources: self.shelf(server, Kind::Resource, &members, prefixed),
             templates: self.shelf(server, Kind::Template, &members, prefixed),
             instructions: server.instructions.as_str().to_owned(),
+            public: is_open(server),
             ..BoundServer::default()
         };
         for upstream in &members {
-            let Some(lists) = self.catalog.upstreams.get(*upstream) else {
-                bound.partial = true;
-                continue;
-            };
-            bound.completions |= lists.completions;
-            bound.logging |= lists.logging;
-            bound.partial |= lists.known != Known::Fresh;
-            if let (true, Some(text)) = (server.instructions.is_empty(), &lists.instructions) {
-                let title = self.rules.upstreams[*upstream].name.as_str();
-                bound.instructions.push_str(&format!("# {title}\n{text}\n"));
-            }
+            bound.capabilities = bound.capabilities.or(self.through(server, *upstream));
+            let lists = self.catalog.upstreams.get(*upstream);
+            bound.partial |= lists.is_none_or(|lists| lists.known != Known::Fresh);
+            bound.public &= lists.is_some_and(|lists| lists.scopes.about);
+        }
+        if server.instructions.is_empty() {
+            bound.sections = self.sections(server, &members);
         }
         bound
+    }
+
+    /// What of an upstream's capabilities this server lets through: a kind of things that no pattern of it speaks of
+    /// does not exist here.
+    fn through(&self, server: &ArchivedServer, upstream: usize) -> Capabilities {
+        let said = self.bound.upstreams.get(upstream).copied().unwrap_or_default();
+        let [tools, prompts, resources] = [Kind::Tool, Kind::Prompt, Kind::Resource]
+            .map(|kind| self.is_named_in(patterns_of(server, kind), upstream));
+        let resources = resources || over_bare_uris(server);
+        Capabilities {
+            tools: said.tools && tools,
+            prompts: said.prompts && prompts,
+            resources: said.resources && resources,
+            subscribe: said.subscribe && resources,
+            completions: said.completions && (prompts || resources),
+            logging: said.logging,
+            core_tasks: said.core_tasks && tools,
+            tasks: said.tasks && tools,
+            ui: said.ui && tools,
+        }
+    }
+
+    /// What upstreams tell of themselves, under their names where there is more than one.
+    fn sections(&mut self, server: &ArchivedServer, members: &[usize]) -> Vec<Section> {
+        let mut sections = Vec::new();
+        let mut left = INSTRUCTIONS_BYTES_MAX;
+        for upstream in members.iter().copied() {
+            let told = self.catalog.upstreams.get(upstream).and_then(|lists| lists.instructions.as_deref());
+            let Some(told) = told.filter(|text| !text.is_empty()) else { continue };
+            let name = self.rules.upstreams[upstream].name.as_str();
+            let mut text = if members.len() > 1 { format!("# {name}\n{told}\n") } else { told.to_owned() };
+            if text.len() > left {
+                text.truncate(text.floor_char_boundary(left));
+                self.findings.push(BindFinding {
+                    server: server.name.as_str().to_owned(),
+                    upstream: name.to_owned(),
+                    name: "instructions".to_owned(),
+                    reason: "with them the server's are longer than 65,536 bytes: cut",
+                });
+            }
+            left -= text.len();
+            if !text.is_empty() {
+                sections.push(Section { upstream: upstream as u16, text });
+            }
+        }
+        sections
     }
 
     /// Can this server's patterns reach anything of this upstream, whatever it lists? A pattern over bare URIs can
     /// reach every upstream.
     fn reaches(&self, server: &ArchivedServer, upstream: usize) -> bool {
-        server.resources.iter().any(|pattern| matches!(pattern.kind, ArchivedPatternKind::Resource))
-            || self.names(server, upstream)
+        over_bare_uris(server) || self.names(server, upstream)
     }
 
     /// Does a pattern name this upstream, by itself or by a star? A pattern over bare URIs names none: it must not
     /// change what tools are called.
     fn names(&self, server: &ArchivedServer, upstream: usize) -> bool {
+        let kinds = [&server.tools, &server.prompts, &server.resources];
+        kinds.into_iter().any(|patterns| self.is_named_in(patterns, upstream))
+    }
+
+    fn is_named_in(&self, patterns: &[ArchivedPattern], upstream: usize) -> bool {
         let prefix = format!("{}.", self.rules.upstreams[upstream].name.as_str());
-        let patterns = server.tools.iter().chain(server.prompts.iter()).chain(server.resources.iter());
-        patterns.into_iter().any(|pattern| {
+        patterns.iter().any(|pattern| {
             let literal = pattern.glob.split('*').next().unwrap_or("");
             literal.starts_with(&prefix)
                 || (prefix.starts_with(literal) && literal.len() < pattern.glob.len())
@@ -160,6 +211,8 @@ impl Binder<'_> {
                     bare: definition.name.clone(),
                     upstream: upstream as u16,
                     fragment,
+                    modern_fragment: fragment,
+                    mirrored: Vec::new(),
                     rules: judged.rules.clone(),
                     glob: if kind == Kind::Template {
                         template_glob(&definition.name)
@@ -170,7 +223,21 @@ impl Binder<'_> {
                 });
             }
         }
-        Shelf { index: Names::build(items.iter().map(|item| item.exposed.as_str())), items }
+        let contributors = members.iter().copied().filter(|upstream| {
+            self.bound.upstreams.get(*upstream).is_some_and(|said| said.lists(kind))
+                && (self.is_named_in(patterns_of(server, kind), *upstream)
+                    || (matches!(kind, Kind::Resource | Kind::Template) && over_bare_uris(server)))
+        });
+        let upstreams: Vec<usize> = contributors.collect();
+        let is_public = |upstream: &usize| {
+            self.catalog.upstreams.get(*upstream).is_some_and(|lists| lists.scopes.of(kind))
+        };
+        Shelf {
+            index: Names::build(items.iter().map(|item| item.exposed.as_str())),
+            items,
+            public: is_open(server) && upstreams.iter().all(is_public),
+            upstreams: upstreams.into_iter().map(|upstream| upstream as u16).collect(),
+        }
     }
 
     fn judge(
@@ -219,6 +286,29 @@ impl Binder<'_> {
         self.bound.fragments.push(json.clone());
         self.interned.insert(json, index);
         Ok(index)
+    }
+}
+
+/// Whoever asks is nobody in particular, so everyone sees the same.
+fn is_open(server: &ArchivedServer) -> bool {
+    server.auth.is_empty()
+}
+
+fn over_bare_uris(server: &ArchivedServer) -> bool {
+    server.resources.iter().any(|pattern| matches!(pattern.kind, ArchivedPatternKind::Resource))
+}
+
+/// What an upstream can do. One that was never reached may have anything: a client that is told otherwise would
+/// not ask again.
+fn capabilities_of(lists: Option<&Lists>) -> Capabilities {
+    let Some(lists) = lists.filter(|lists| lists.known != Known::Not) else {
+        return Capabilities { tools: true, prompts: true, resources: true, ..Capabilities::default() };
+    };
+    Capabilities {
+        tools: lists.capabilities.tools || !lists.tools.is_empty(),
+        prompts: lists.capabilities.prompts || !lists.prompts.is_empty(),
+        resources: lists.capabilities.resources || !lists.resources.is_empty() || !lists.templates.is_empty(),
+        ..lists.capabilities
     }
 }
 
