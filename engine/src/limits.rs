@@ -128,6 +128,7 @@ pub struct Deadlines {
     pub park_after_ms: u64,
     pub idle_ms: u64,
     pub idle_pressed_ms: u64,
+    pub question_ms: u64,
 }
 
 impl Default for Deadlines {
@@ -139,6 +140,7 @@ impl Default for Deadlines {
             park_after_ms: PARK_AFTER_MS,
             idle_ms: IDLE_MS_MAX,
             idle_pressed_ms: IDLE_PRESSED_MS_MAX,
+            question_ms: QUESTION_MS_MAX,
         }
     }
 }

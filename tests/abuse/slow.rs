@@ -23,6 +23,7 @@ const DEADLINES: Deadlines = Deadlines {
     park_after_ms: 1_000,
     idle_ms: 600_000,
     idle_pressed_ms: 5_000,
+    question_ms: 5_000,
 };
 
 /// Between two bytes.

@@ -49,11 +49,16 @@ pub async fn run(
             return Ok(Reply::ready(body, session, admitted));
         }
         (Target::Session(Act::End(session)), _) => {
-            core.sessions.borrow_mut().end(session.id.serial);
+            core.sessions.borrow_mut().take(session.id.serial);
+            session.end(core);
             return Ok(Reply::empty(204, admitted));
         }
+        (Target::Session(Act::Answer(session)), Asked::Message(message)) => {
+            session.answered(core, incoming.body, message);
+            return Ok(Reply::empty(202, admitted));
+        }
         (Target::Session(Act::Absorb), _) => return Ok(Reply::empty(202, admitted)),
-        (Target::Upstream(_) | Target::Local { .. }, Asked::EndSession(_)) => {
+        (_, Asked::EndSession(_)) => {
             return Err(Refusal::Internal("an ended session was given a target"));
         }
     };

@@ -73,7 +73,7 @@ pub fn owner(
     if usize::from(id.worker) != core.id {
         return Ok(Owner::Worker(usize::from(id.worker)));
     }
-    let session = core.sessions.borrow_mut().touch(id.serial, core.clock.coarse_ms());
+    let session = core.sessions.borrow().touch(id.serial, core.clock.coarse_ms());
     Ok(Owner::Here(Some(session.ok_or(Refusal::SessionUnknown)?)))
 }
 
@@ -100,10 +100,8 @@ pub fn begin_session(
     let declared = message.capabilities.map(|said| Declared::read(incoming.body, said)).unwrap_or_default();
     let introduction = Introduction { client_info: said(message.initialize_info).into() };
     let now_ms = core.clock.coarse_ms();
-    let session = Session::new(id, declared.within(revision), introduction, now_ms);
-    if !core.sessions.borrow_mut().begin(session, now_ms) {
-        return Err(Refusal::Overloaded("too many sessions"));
-    }
+    let begun = core.sessions.borrow_mut().begin(id, declared.within(revision), introduction, now_ms);
+    begun.ok_or(Refusal::Overloaded("too many sessions"))?;
     let mut text = Vec::new();
     core.seal.seal(&id, &mut text).map_err(internal)?;
     Ok(text)

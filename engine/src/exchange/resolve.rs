@@ -50,6 +50,8 @@ pub enum Local {
 
 pub enum Act {
     End(Rc<Session>),
+    /// 202: the client's response to a server's question.
+    Answer(Rc<Session>),
     /// 202: a notification that concerns nobody behind us.
     Absorb,
 }
@@ -65,11 +67,13 @@ pub fn run(
 ) -> Result<Target, Refusal> {
     let message = match &call.asked {
         Asked::EndSession(session) => return Ok(Target::Session(Act::End(session.clone()))),
-        Asked::Message(message) if message.kind != MessageKind::Request => {
-            return Ok(Target::Session(Act::Absorb));
-        }
         Asked::Message(message) => message,
     };
+    match (message.kind, &call.session) {
+        (MessageKind::Request, _) => {}
+        (MessageKind::Response, Some(session)) => return Ok(Target::Session(Act::Answer(session.clone()))),
+        _ => return Ok(Target::Session(Act::Absorb)),
+    }
     let server = adopted.snapshot.bound().servers.get(place.server).ok_or(Refusal::NoSuchPath)?;
     let can = &server.capabilities;
     let view = adopted.view(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;

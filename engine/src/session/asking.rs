@@ -1,15 +1,16 @@
-//! What a server says to a legacy client of its own accord: questions under ids of ours, and notifications of no call.
+//! What a server says to a legacy client of its own accord: questions under ids of ours, and notifications of no call;
+//! and the way back of what the client answers.
 
 use std::rc::Rc;
 
 use strait_protocol::decimal;
-use strait_protocol::jsonrpc::{Envelope, Splices};
+use strait_protocol::jsonrpc::{Envelope, Message, Splices};
+use strait_protocol::mcp::codes;
 
 use super::Session;
-use super::questions::{Asker, Question};
+use super::questions::{Asker, Question, RoundAnswer};
 use crate::core::Core;
 use crate::io::buffer::Buf;
-use crate::limits::QUESTION_MS_MAX;
 use crate::upstream::{Responder, Upstream};
 
 impl Session {
@@ -26,7 +27,7 @@ impl Session {
         if !self.declared.permits(method, message, envelope.params) {
             return None;
         }
-        let deadline_ms = core.clock.coarse_ms() + QUESTION_MS_MAX;
+        let deadline_ms = core.clock.coarse_ms() + core.deadlines.question_ms;
         let asker = Asker::Server { responder: responder.clone(), id: id.of(message).into() };
         let ours = self.questions.put(Question { deadline_ms, asker }).ok()?;
         let mut splices = Splices::new();
@@ -51,8 +52,39 @@ impl Session {
         asked.is_some_and(|message| self.standing.push(&message).is_some())
     }
 
+    /// The client's response to a question. One that answers nothing we know of is forgotten: it was given up, or
+    /// answered before.
+    pub fn answered(&self, core: &Rc<Core>, body: &[u8], message: &Message) {
+        let question = message.id.and_then(|id| self.questions.take(decimal::parse(id.of(body))?));
+        let outcome = match (message.result, message.error) {
+            (Some(result), _) => Ok(result.of(body)),
+            (None, Some(error)) => Err(error.of(body)),
+            (None, None) => return,
+        };
+        match question.map(|question| question.asker) {
+            Some(Asker::Server { responder, id }) => responder.answer(core, &id, outcome),
+            Some(Asker::Round { answers, key }) => {
+                let outcome = Some(outcome.map(<[u8]>::to_vec).map_err(<[u8]>::to_vec));
+                let _ = answers.push(RoundAnswer { key, outcome });
+            }
+            None => {}
+        }
+    }
+
     /// A notification that belongs to no call.
     pub fn hear(&self, _core: &Rc<Core>, _upstream: &Rc<Upstream>, message: &[u8], _envelope: &Envelope) {
         self.standing.push(message);
+    }
+}
+
+/// Nobody will answer this question.
+pub fn give_up(core: &Rc<Core>, question: Question) {
+    match question.asker {
+        Asker::Server { responder, id } => {
+            responder.refuse(core, &id, codes::INTERNAL_ERROR, "client did not answer");
+        }
+        Asker::Round { answers, key } => {
+            let _ = answers.push(RoundAnswer { key, outcome: None });
+        }
     }
 }

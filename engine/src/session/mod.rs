@@ -16,9 +16,10 @@ use std::sync::Arc;
 
 use strait_protocol::mcp::{Declared, LogLevel, Revision};
 
+use crate::core::Core;
 use crate::limits::{SESSION_IDLE_MS_MAX, SESSIONS_PER_CORE_MAX};
 use outlet::Outlet;
-use questions::Questions;
+use questions::{Question, Questions};
 pub use seal::Seal;
 
 /// What an id says when it is opened.
@@ -55,16 +56,13 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(id: SessionId, declared: Declared, introduction: Introduction, now_ms: u64) -> Rc<Session> {
-        Rc::new(Session {
-            id,
-            declared,
-            introduction: Arc::new(introduction),
-            log_level: Cell::new(None),
-            standing: Outlet::new(0),
-            questions: Questions::default(),
-            used_ms: Cell::new(now_ms),
-        })
+    /// Nobody will use it again: what waits for its client learns that, and so do servers.
+    pub fn end(&self, core: &Rc<Core>) {
+        self.standing.close();
+        for question in self.questions.take_overdue(u64::MAX) {
+            asking::give_up(core, question);
+        }
+        core.upstreams.end_session(core, self.id.serial);
     }
 
     fn is_idle(&self, now_ms: u64) -> bool {
@@ -73,31 +71,46 @@ impl Session {
 }
 
 /// Sessions that this worker owns.
-#[derive(Default)]
 pub struct Sessions {
     live: HashMap<u128, Rc<Session>>,
+    /// No question of any session is overdue before this.
+    soonest_ms: Rc<Cell<u64>>,
+}
+
+impl Default for Sessions {
+    fn default() -> Sessions {
+        Sessions { live: HashMap::new(), soonest_ms: Rc::new(Cell::new(u64::MAX)) }
+    }
 }
 
 impl Sessions {
-    /// Takes up a session; `false` when the core has its fill even after forgetting idle ones.
-    pub fn begin(&mut self, session: Rc<Session>, now_ms: u64) -> bool {
+    /// Begins a session; `None` when the core has its fill.
+    pub fn begin(
+        &mut self,
+        id: SessionId,
+        declared: Declared,
+        introduction: Introduction,
+        now_ms: u64,
+    ) -> Option<Rc<Session>> {
         if self.live.len() >= SESSIONS_PER_CORE_MAX {
-            self.forget_idle(now_ms);
+            return None;
         }
-        if self.live.len() >= SESSIONS_PER_CORE_MAX {
-            return false;
-        }
-        self.live.insert(session.id.serial, session);
-        true
+        let session = Rc::new(Session {
+            id,
+            declared,
+            introduction: Arc::new(introduction),
+            log_level: Cell::new(None),
+            standing: Outlet::new(0),
+            questions: Questions::new(self.soonest_ms.clone()),
+            used_ms: Cell::new(now_ms),
+        });
+        self.live.insert(id.serial, session.clone());
+        Some(session)
     }
 
     /// The session, used now; `None` when there is none such.
-    pub fn touch(&mut self, serial: u128, now_ms: u64) -> Option<Rc<Session>> {
-        let session = self.live.get(&serial)?;
-        if session.is_idle(now_ms) {
-            self.live.remove(&serial);
-            return None;
-        }
+    pub fn touch(&self, serial: u128, now_ms: u64) -> Option<Rc<Session>> {
+        let session = self.live.get(&serial).filter(|session| !session.is_idle(now_ms))?;
         session.used_ms.set(now_ms);
         Some(session.clone())
     }
@@ -106,7 +119,8 @@ impl Sessions {
         self.live.get(&serial)
     }
 
-    pub fn end(&mut self, serial: u128) -> Option<Rc<Session>> {
+    /// Takes a session out; the caller ends it.
+    pub fn take(&mut self, serial: u128) -> Option<Rc<Session>> {
         self.live.remove(&serial)
     }
 
@@ -114,7 +128,34 @@ impl Sessions {
         self.live.len()
     }
 
-    fn forget_idle(&mut self, now_ms: u64) {
-        self.live.retain(|_, session| !session.is_idle(now_ms));
+    fn take_idle(&mut self, now_ms: u64) -> Vec<Rc<Session>> {
+        let idle = self.live.iter().filter(|(_, session)| session.is_idle(now_ms));
+        let idle: Vec<u128> = idle.map(|(serial, _)| *serial).collect();
+        idle.into_iter().filter_map(|serial| self.live.remove(&serial)).collect()
+    }
+
+    /// Questions that nobody will answer any more. Looks at sessions only when one may be overdue.
+    fn take_overdue(&self, now_ms: u64) -> Vec<Question> {
+        if now_ms < self.soonest_ms.get() {
+            return Vec::new();
+        }
+        self.soonest_ms.set(u64::MAX);
+        self.live.values().flat_map(|session| session.questions.take_overdue(now_ms)).collect()
+    }
+}
+
+/// Ends sessions that nobody has used for too long.
+pub fn end_idle(core: &Rc<Core>) {
+    let idle = core.sessions.borrow_mut().take_idle(core.clock.coarse_ms());
+    for session in idle {
+        session.end(core);
+    }
+}
+
+/// Gives up questions whose client did not answer in time.
+pub fn give_up_overdue(core: &Rc<Core>) {
+    let overdue = core.sessions.borrow().take_overdue(core.clock.coarse_ms());
+    for question in overdue {
+        asking::give_up(core, question);
     }
 }

@@ -34,19 +34,25 @@ pub struct RoundAnswer {
 }
 
 /// The questions of one session.
-#[derive(Default)]
 pub struct Questions {
     waiting: RefCell<HashMap<u64, Question>>,
     last: Cell<u64>,
+    /// The first deadline of any question of this worker's sessions.
+    soonest_ms: Rc<Cell<u64>>,
 }
 
 impl Questions {
+    pub fn new(soonest_ms: Rc<Cell<u64>>) -> Questions {
+        Questions { waiting: RefCell::default(), last: Cell::new(0), soonest_ms }
+    }
+
     /// Remembers a question and gives the id under which the client is asked; gives it back when there are too many.
     pub fn put(&self, question: Question) -> Result<u64, Question> {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= QUESTIONS_MAX {
             return Err(question);
         }
+        self.soonest_ms.set(self.soonest_ms.get().min(question.deadline_ms));
         let id = self.last.get() + 1;
         self.last.set(id);
         waiting.insert(id, question);
@@ -57,12 +63,15 @@ impl Questions {
         self.waiting.borrow_mut().remove(&id)
     }
 
-    /// Those whose time is over.
+    /// Those whose time is over; the first deadline of the others is remembered.
     pub fn take_overdue(&self, now_ms: u64) -> Vec<Question> {
         let mut waiting = self.waiting.borrow_mut();
         let overdue: Vec<u64> =
             waiting.iter().filter(|(_, q)| q.deadline_ms <= now_ms).map(|(id, _)| *id).collect();
-        overdue.into_iter().filter_map(|id| waiting.remove(&id)).collect()
+        let overdue = overdue.into_iter().filter_map(|id| waiting.remove(&id)).collect();
+        let soonest = waiting.values().map(|question| question.deadline_ms).min();
+        self.soonest_ms.set(self.soonest_ms.get().min(soonest.unwrap_or(u64::MAX)));
+        overdue
     }
 
     pub fn len(&self) -> usize {

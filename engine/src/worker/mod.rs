@@ -20,6 +20,7 @@ use crate::io::runtime::{self, sleep};
 use crate::io::tcp::{Bound, Listener};
 use crate::io::vigil;
 use crate::limits::TICK_MS;
+use crate::session;
 use crate::upstream::{learn, stdio};
 
 /// What workers send each other.
@@ -134,6 +135,10 @@ async fn tick(core: Rc<Core>) {
         if ticks.is_multiple_of(SWEEP_TICKS) {
             core.upstreams.sweep(&core);
             dismiss_idle(&core);
+            session::give_up_overdue(&core);
+            if ticks.is_multiple_of(SESSION_SWEEP_TICKS) {
+                session::end_idle(&core);
+            }
             crate::io::buffer::trim();
             core.decoder.borrow_mut().trim();
         }
@@ -157,6 +162,8 @@ fn publish(core: &Core) {
 }
 
 const SWEEP_TICKS: u64 = 1_000 / TICK_MS;
+/// Looking at every session takes milliseconds when there are many, and an idle one is unknown to its client already.
+const SESSION_SWEEP_TICKS: u64 = 60 * SWEEP_TICKS;
 
 /// The addresses of listeners, resolved from the table.
 pub fn addresses(rules: &strait_table::rules::ArchivedRules) -> Result<Vec<SocketAddr>, String> {

@@ -37,6 +37,7 @@ fn main() {
             park_after_ms: ms("park_after_ms", usual.park_after_ms),
             idle_ms: ms("idle_ms", usual.idle_ms),
             idle_pressed_ms: ms("idle_pressed_ms", usual.idle_pressed_ms),
+            ..usual
         },
         ..Setup::new(spec["config"].as_str().expect("a config"))
     });
