@@ -33,6 +33,7 @@ mod secret;
 pub mod serve;
 pub mod source;
 mod state;
+pub mod stdio_front;
 #[cfg(test)]
 mod test_support;
 mod time;

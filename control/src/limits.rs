@@ -60,6 +60,47 @@ pub const SAMPLE_BYTES_MAX: usize = 1024 * 1024;
 /// Between two progress notifications of the sample's streaming tool: visible, and short enough for tests.
 pub const SAMPLE_STEP: Duration = Duration::from_millis(100);
 
+/// Bytes of one line of a stdio client, and of one answer to it: what a stdio child may print, and the most
+/// that the decoder reads.
+pub const FRONT_LINE_BYTES_MAX: usize = strait_protocol::limits::MESSAGE_BYTES_MAX;
+/// Requests of a stdio client under way at once; the same as for a stdio child. Each is a task of a few KiB and
+/// one connection to the gateway.
+pub const FRONT_REQUESTS_MAX: usize = 1_024;
+/// Bytes of requests and answers that the stdio front holds, all together: sixteen of the largest.
+pub const FRONT_BYTES_MAX: usize = 256 << 20;
+/// Lines read ahead of the one that is looked at, and written ahead of a slow reader: each up to the largest.
+pub const FRONT_LINES_AHEAD_MAX: usize = 4;
+/// Notifications and answers of a client that wait for their turn. When there are more, stdin is not read on.
+pub const FRONT_LANE_MAX: usize = 1_024;
+/// Idle connections to the gateway that are kept, and for how long: shorter than any gateway waits under pressure
+/// (`IDLE_PRESSED_MS_MAX` of the engine), so that none is closed under a request.
+pub const FRONT_IDLE_CONNECTIONS_MAX: usize = 8;
+pub const FRONT_IDLE_WITHIN: Duration = Duration::from_secs(3);
+/// Connecting to the gateway.
+pub const FRONT_CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// What is only to be acknowledged (a notification, an answer to a server's question) is acknowledged by then.
+pub const FRONT_TELL_WITHIN: Duration = Duration::from_secs(30);
+/// A stream that has brought the final answer may take this long to end, before its connection is given up.
+pub const FRONT_LINGER_WITHIN: Duration = Duration::from_secs(1);
+/// Before a broken stream is asked for again, when the gateway named no `retry`; doubled after each failure.
+pub const FRONT_RESUME_AFTER: Duration = Duration::from_secs(1);
+/// The least, whatever the gateway names: a stream that ends at once must not be asked for in a busy loop.
+pub const FRONT_RESUME_AFTER_MIN: Duration = Duration::from_millis(10);
+pub const FRONT_RESUME_AFTER_MAX: Duration = Duration::from_secs(30);
+/// Failures in a row after which a broken answer is given up.
+pub const FRONT_RESUMES_MAX: u32 = 5;
+/// After the end of stdin, what is under way gets this long; then goodbye is said, which may take this long.
+pub const FRONT_END_WITHIN: Duration = DRAIN_WITHIN;
+pub const FRONT_GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+/// Subscriptions that a renewed session is told again; each keeps the request that made it.
+pub const FRONT_SUBSCRIPTIONS_MAX: usize = 1_024;
+/// Tools whose mirrored arguments are remembered; about 200 bytes each.
+pub const FRONT_MIRRORED_TOOLS_MAX: usize = 10_000;
+/// Pages of a list of tools that are read again after a header was refused.
+pub const FRONT_PAGES_MAX: usize = 64;
+
+const _: () = assert!(FRONT_BYTES_MAX >= 4 * FRONT_LINE_BYTES_MAX);
+const _: () = assert!(FRONT_RESUME_AFTER.as_millis() < FRONT_RESUME_AFTER_MAX.as_millis());
 const _: () = assert!(BIND_TOGETHER.as_millis() < OPEN_WITHIN.as_millis());
 const _: () = assert!(RESOLVE_WITHIN.as_millis() < OPEN_WITHIN.as_millis());
 const _: () = assert!(STALL_TOLD_AFTER.as_millis() >= 4 * PULSE_EVERY.as_millis());

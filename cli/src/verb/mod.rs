@@ -11,6 +11,7 @@ mod prove;
 mod sample;
 mod schema;
 mod serve;
+mod stdio;
 
 use strait_control::Failure;
 
@@ -22,6 +23,8 @@ pub enum Verb {
     Up(serve::Serve),
     /// Serve a table or a configuration: production.
     Serve(serve::Serve),
+    /// Speak MCP over stdin and stdout, for a client that starts its servers itself.
+    Stdio(stdio::Stdio),
     /// Tell everything that is wrong with a configuration, or whether a table is sound.
     Check(check::Check),
     /// Compile a configuration into a table.
@@ -50,6 +53,7 @@ impl Verb {
         match self {
             Verb::Up(up) => up.run(output, true),
             Verb::Serve(serve) => serve.run(output, false),
+            Verb::Stdio(stdio) => stdio.run(),
             Verb::Check(check) => check.run(output),
             Verb::Compile(compile) => compile.run(output),
             Verb::Inspect(inspect) => inspect.run(output),
