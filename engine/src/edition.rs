@@ -54,6 +54,8 @@ pub struct Content {
     pub timeouts: Timeouts,
     /// As configured; `None`: ask.
     pub fixed_era: Option<Era>,
+    /// Configured as HTTP+SSE of 2024-11-05.
+    pub fixed_sse: bool,
     pub sharing: Sharing,
     pub reach: Reach,
 }
@@ -205,8 +207,9 @@ impl Content {
             fixed_era: match rules.era {
                 ArchivedEra::Auto => None,
                 ArchivedEra::Modern => Some(Era::Modern),
-                ArchivedEra::Legacy => Some(Era::Legacy),
+                ArchivedEra::Legacy | ArchivedEra::Sse => Some(Era::Legacy),
             },
+            fixed_sse: matches!(rules.era, ArchivedEra::Sse),
             sharing,
             reach,
         }

@@ -122,6 +122,8 @@ pub enum Era {
     Modern,
     /// Up to 2025-11-25: handshake and sessions.
     Legacy,
+    /// 2024-11-05 over HTTP: all that the server says comes over one event stream.
+    Sse,
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug)]

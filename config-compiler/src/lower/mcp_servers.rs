@@ -111,9 +111,7 @@ fn normalised(walk: &mut Walk<'_>, entry: &Entry) -> String {
 
 fn server(walk: &mut Walk<'_>, entry: &Entry, name: String) -> Option<Upstream> {
     let mut fields = walk.fields(&entry.value, &keys::MCP_SERVER)?;
-    if let Some(node) = fields.get("type") {
-        kind(walk, node);
-    }
+    let era = fields.get("type").and_then(|node| kind(walk, node)).unwrap_or(Era::Auto);
     let said = fields.exactly_one(walk, &["command", "url"], entry.key_span);
     let disabled =
         fields.get("disabled").and_then(|node| walk.word(node, &[("true", true), ("false", false)]));
@@ -125,14 +123,21 @@ fn server(walk: &mut Walk<'_>, entry: &Entry, name: String) -> Option<Upstream> 
         "url" => Transport::Http { endpoints: url(walk, &said.value).into_iter().collect() },
         _ => Transport::Stdio(Stdio { command: upstream::command(walk, &said.value, FORM)?, ..stdio }),
     };
-    Some(Upstream { name, transport, era: Era::Auto, credential, timeout: Timeouts::default() })
+    Some(Upstream { name, transport, era, credential, timeout: Timeouts::default() })
 }
 
-fn kind(walk: &mut Walk<'_>, node: &Node) {
-    if matches!(&node.value, crate::source::Value::Scalar(s) if s.text == "sse") {
-        return walk.not_supported("`type: sse`", node.span);
-    }
-    walk.word(node, &[("stdio", ()), ("http", ()), ("streamable-http", ()), ("streamableHttp", ())]);
+/// Only one of these words says more than the other keys do.
+fn kind(walk: &mut Walk<'_>, node: &Node) -> Option<Era> {
+    walk.word(
+        node,
+        &[
+            ("stdio", Era::Auto),
+            ("http", Era::Auto),
+            ("streamable-http", Era::Auto),
+            ("streamableHttp", Era::Auto),
+            ("sse", Era::Sse),
+        ],
+    )
 }
 
 /// All of a command but the command.

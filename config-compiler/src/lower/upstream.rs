@@ -109,11 +109,10 @@ pub fn env(walk: &mut Walk<'_>, node: &Node, spelling: Spelling) -> Vec<(String,
 }
 
 fn era(walk: &mut Walk<'_>, node: &Node) -> Option<Era> {
-    if matches!(&node.value, crate::source::Value::Scalar(s) if s.text == "sse") {
-        walk.not_supported("`era: sse`", node.span);
-        return None;
-    }
-    walk.word(node, &[("auto", Era::Auto), ("modern", Era::Modern), ("legacy", Era::Legacy)])
+    walk.word(
+        node,
+        &[("auto", Era::Auto), ("modern", Era::Modern), ("legacy", Era::Legacy), ("sse", Era::Sse)],
+    )
 }
 
 fn timeout(walk: &mut Walk<'_>, node: &Node) -> Option<Timeouts> {

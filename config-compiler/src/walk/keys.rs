@@ -153,8 +153,8 @@ pub static UPSTREAM: Block = Block {
         key("sample", Shape::Words(&["stdio", "http"]), "A built-in server for the first minute."),
         key(
             "era",
-            Shape::Words(&["auto", "modern", "legacy"]),
-            "Which dialect it speaks. Default: auto, asked once.",
+            Shape::Words(&["auto", "modern", "legacy", "sse"]),
+            "Which dialect it speaks; sse: HTTP+SSE of 2024-11-05. Default: auto, asked once.",
         ),
         key(
             "credential",
@@ -382,7 +382,7 @@ pub static MCP_SERVER: Block = Block {
     keys: &[
         key(
             "type",
-            Shape::Words(&["stdio", "http", "streamable-http", "streamableHttp"]),
+            Shape::Words(&["stdio", "http", "streamable-http", "streamableHttp", "sse"]),
             "How it is reached; follows from the other keys.",
         ),
         key("command", Shape::Text, "A program on PATH, or a path."),
