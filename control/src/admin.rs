@@ -1,5 +1,6 @@
 //! The admin listener: `/healthz` for whoever restarts a process, `/readyz` for whoever sends it
-//! traffic, `/metrics` for Prometheus. On loopback none needs a token; all refuse a foreign `Host` (see `host.rs`).
+//! traffic, `/metrics` for Prometheus. On loopback none of these needs a token; `/admin/` does, the one of the state
+//! folder. All refuse a foreign `Host` (see `host.rs`).
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -16,18 +17,39 @@ use crate::board::Board;
 use crate::host;
 use crate::metrics::CONTENT_TYPE;
 
+/// The admin token, as far as it is needed to know it again.
+#[derive(Clone)]
+pub struct Token(blake3::Hash);
+
+impl Token {
+    pub fn of(text: &str) -> Token {
+        Token(blake3::hash(text.as_bytes()))
+    }
+
+    /// Hashes compare in constant time.
+    fn is_presented(&self, request: &Request) -> bool {
+        let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let token = header.and_then(|value| value.strip_prefix(b"Bearer "));
+        token.is_some_and(|token| blake3::hash(token) == self.0)
+    }
+}
+
 /// Serves on `listener` as a task of this runtime.
-pub fn start(listener: TcpListener, board: Arc<Board>) -> std::io::Result<()> {
+pub fn start(listener: TcpListener, board: Arc<Board>, token: Token) -> std::io::Result<()> {
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    tokio::spawn(async move { axum::serve(listener, router(board, address)).await });
+    tokio::spawn(async move { axum::serve(listener, router(board, address, token)).await });
     Ok(())
 }
 
-pub fn router(board: Arc<Board>, bound: SocketAddr) -> Router {
+pub fn router(board: Arc<Board>, bound: SocketAddr, token: Token) -> Router {
     let names = Arc::new(vec![bound.ip().to_string()]);
+    let administration = Router::new()
+        .route("/admin/sessions", get(sessions))
+        .route_layer(middleware::from_fn_with_state(token, only_with_token));
     Router::new()
+        .merge(administration)
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -44,6 +66,22 @@ async fn only_for_us(State(names): State<Arc<Vec<String>>>, request: Request, ne
     let mut response = next.run(request).await;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+async fn only_with_token(State(token): State<Token>, request: Request, next: Next) -> Response {
+    if token.is_presented(&request) {
+        return next.run(request).await;
+    }
+    let text = "expected `Authorization: Bearer` with the token in `admin.token` of the state folder\n";
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response()
+}
+
+/// What is open: see `roll_call.rs`.
+async fn sessions(State(board): State<Arc<Board>>) -> Response {
+    match board.to_call() {
+        Some(roll_call) => axum::Json(roll_call.run().await).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the workers have not started yet\n").into_response(),
+    }
 }
 
 /// 200 while every worker's beats advance. A worker that hangs cannot be mended from inside.
@@ -84,7 +122,9 @@ mod tests {
     fn get_from(board: &Arc<Board>, path: &str, host: &str) -> (u16, String) {
         let request = Request::get(path).header("host", host).body(Body::empty()).unwrap();
         run(async {
-            let response = send(router(board.clone(), "10.0.0.5:8081".parse().unwrap()), request).await;
+            let response =
+                send(router(board.clone(), "10.0.0.5:8081".parse().unwrap(), Token::of("t0k")), request)
+                    .await;
             let status = response.status().as_u16();
             let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
             (status, String::from_utf8(body.to_vec()).unwrap())
@@ -99,6 +139,25 @@ mod tests {
         check("10.0.0.5:8081", 200);
         check("evil.example:8081", 403);
         assert_eq!(get_from(&board, "/none", "localhost").0, 404);
+    }
+
+    #[test]
+    fn what_is_open_is_told_to_holders_of_the_token() {
+        let board: Arc<Board> = Arc::default();
+        let check = |authorization: Option<&str>, status| {
+            let request = Request::get("/admin/sessions").header("host", "localhost");
+            let request =
+                authorization.into_iter().fold(request, |r, value| r.header("authorization", value));
+            let request = request.body(Body::empty()).unwrap();
+            let bound = "10.0.0.5:8081".parse().unwrap();
+            let response = run(send(router(board.clone(), bound, Token::of("t0k")), request));
+            assert_eq!(response.status().as_u16(), status, "{authorization:?}");
+        };
+        for wrong in [None, Some("Bearer t0"), Some("t0k"), Some("Bearer t0k "), Some("Basic t0k")] {
+            check(wrong, 401);
+        }
+        // Known, but no engine runs here.
+        check(Some("Bearer t0k"), 503);
     }
 
     #[test]

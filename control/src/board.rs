@@ -13,6 +13,7 @@ use strait_table::catalog::{Known, Lists};
 use crate::ledger::{Ledger, Standing};
 use crate::limits::STALLED_AFTER;
 use crate::metrics::{self, Reloads, Seen};
+use crate::roll_call::RollCall;
 use crate::watchdog::Watchdog;
 
 pub struct Board {
@@ -32,6 +33,7 @@ struct Shown {
     reload: Value,
     reloads: Reloads,
     snapshots: usize,
+    roll_call: Option<RollCall>,
 }
 
 /// Where the process is in its life.
@@ -55,6 +57,16 @@ impl Board {
         shown.driver = driver;
         shown.book = Some(book.clone());
         shown.watchdog = Watchdog::new(figures, Instant::now());
+    }
+
+    /// Of whom to ask what is open; again with every edition.
+    pub fn roll_call(&self, roll_call: RollCall) {
+        self.shown().roll_call = Some(roll_call);
+    }
+
+    /// `None` before the engine runs.
+    pub fn to_call(&self) -> Option<RollCall> {
+        self.shown().roll_call.clone()
     }
 
     pub fn phase(&self, phase: Phase) {

@@ -28,11 +28,13 @@ pub mod load;
 pub mod log;
 mod metrics;
 mod reach;
+mod roll_call;
 pub mod sample;
 mod secret;
 pub mod serve;
 pub mod source;
 mod state;
+pub mod status;
 pub mod stdio_front;
 #[cfg(test)]
 mod test_support;

@@ -105,3 +105,10 @@ const _: () = assert!(BIND_TOGETHER.as_millis() < OPEN_WITHIN.as_millis());
 const _: () = assert!(RESOLVE_WITHIN.as_millis() < OPEN_WITHIN.as_millis());
 const _: () = assert!(STALL_TOLD_AFTER.as_millis() >= 4 * PULSE_EVERY.as_millis());
 const _: () = assert!(STALLED_AFTER.as_millis() >= 2 * STALL_TOLD_AFTER.as_millis());
+
+/// Workers answer between two exchanges when they are asked what they have open; one that takes longer is named.
+pub const ROLL_WITHIN: Duration = Duration::from_millis(500);
+/// An admin endpoint that does not answer `strait status` within this is unreachable.
+pub const STATUS_WITHIN: Duration = Duration::from_secs(5);
+/// What an admin endpoint may answer to `strait status`.
+pub const STATUS_BYTES_MAX: usize = 16 * 1024 * 1024;

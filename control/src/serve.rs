@@ -25,9 +25,9 @@ use crate::limits::{DRAIN_GRACE, DRAIN_WITHIN};
 use crate::load::{Loader, Refused, Start};
 use crate::reach::{Found, Plan, Scout};
 use crate::source::Opened;
-use crate::state::State;
+use crate::state::{State, read_secret};
 use crate::watch::Marks;
-use crate::{listen, log};
+use crate::{admin, listen, log};
 
 /// What to serve, and how.
 pub struct Setup {
@@ -51,6 +51,7 @@ struct Prepared {
     keys: Keys,
     plans: Vec<Plan>,
     admin: TcpListener,
+    admin_token: admin::Token,
     loader: Arc<Loader>,
     found: mpsc::UnboundedReceiver<Found>,
     sources: Vec<PathBuf>,
@@ -96,7 +97,7 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
     }
     let admin = listen::bind("`admin`", &rules.admin_bind)?;
     let state = State::open(&setup.state)?;
-    state.admin_token().map_err(|error| {
+    let admin_token = state.admin_token().and_then(|path| read_secret(&path)).map_err(|error| {
         let message = format!("cannot write the admin token in `{}`: {error}", state.root().display());
         Failure::new(Code::Unfit, message)
     })?;
@@ -125,6 +126,7 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
         keys,
         plans,
         admin,
+        admin_token: admin::Token::of(&admin_token),
         loader: Arc::new(loader),
         found,
         sources,

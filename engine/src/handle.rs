@@ -21,6 +21,7 @@ use crate::fold::Fold;
 use crate::io::driver::{Driver, DriverChoice};
 use crate::io::runtime::Thread;
 use crate::limits::Deadlines;
+use crate::roll::Roll;
 use tokio::sync::mpsc;
 
 /// How to start.
@@ -115,6 +116,8 @@ pub(crate) enum Command {
     Adopt(Arc<Edition>),
     /// Begin to accept.
     Open,
+    /// Tell what is open.
+    Roll(mpsc::Sender<Roll>),
     /// Stop accepting, let exchanges end, then stop. Sent once.
     Drain {
         deadline: Duration,
@@ -142,6 +145,28 @@ pub enum Level {
     Info,
     Warn,
     Error,
+}
+
+/// Asks workers what they have open.
+#[derive(Clone)]
+pub struct Rolls {
+    commands: Vec<mpsc::UnboundedSender<Command>>,
+}
+
+impl Rolls {
+    /// One roll from every worker that is alive, as they come; each answers between two exchanges.
+    pub fn call(&self) -> mpsc::Receiver<Roll> {
+        let (sender, rolls) = mpsc::channel(self.commands.len().max(1));
+        for worker in &self.commands {
+            // A worker that is gone has nothing open.
+            let _ = worker.send(Command::Roll(sender.clone()));
+        }
+        rolls
+    }
+
+    pub fn workers(&self) -> usize {
+        self.commands.len()
+    }
 }
 
 /// The running engine.
@@ -175,6 +200,11 @@ impl Handle {
     /// Workers begin to accept connections; until then they wait in the listen queue.
     pub fn open(&self) {
         self.tell(Command::Open);
+    }
+
+    /// A way to ask workers what they have open.
+    pub fn rolls(&self) -> Rolls {
+        Rolls { commands: self.commands.clone() }
     }
 
     /// Stops accepting and lets exchanges end until `deadline`; each worker then reports

@@ -30,14 +30,17 @@ pub mod handle;
 pub mod io;
 pub mod limits;
 mod pooled;
+pub mod roll;
 mod session;
 mod start;
 mod upstream;
 mod worker;
 
-pub use edition::{Edition, UpstreamId};
+pub use edition::{Edition, UpstreamId, digest};
 pub use figures::WorkerFigures;
 pub use handle::{Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, Options, Reach};
 pub use io::driver::{Driver, DriverChoice};
 pub use limits::Deadlines;
+pub use roll::Roll;
 pub use start::{StartError, start};
+pub use upstream::Era;

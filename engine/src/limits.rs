@@ -105,6 +105,8 @@ pub const UPSTREAMS_NAMED_MAX: usize = 256;
 /// Words for why an exchange was refused; the code knows about eighty.
 pub const REASONS_MAX: usize = 128;
 
+/// Lines of one kind that a worker tells when it is asked what it has open; the rest is counted.
+pub const ROLL_LINES_MAX: usize = 1_000;
 /// Reports to control that may wait.
 pub const EVENTS_MAX: usize = 4_096;
 /// Access-log bytes gathered before they are handed to the writer, and buffers that may wait there.

@@ -11,6 +11,7 @@ mod prove;
 mod sample;
 mod schema;
 mod serve;
+mod status;
 mod stdio;
 
 use strait_control::Failure;
@@ -35,6 +36,8 @@ pub enum Verb {
     Schema,
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
+    /// Show what a running gateway has open: upstreams, sessions.
+    Status(status::Status),
     /// Tell what this machine offers a gateway, and what to do about what it does not.
     Doctor(doctor::Doctor),
     /// Send requests by a plan and tell how fast they were answered.
@@ -59,6 +62,7 @@ impl Verb {
             Verb::Inspect(inspect) => inspect.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
+            Verb::Status(status) => status.run(output),
             Verb::Doctor(doctor) => doctor.run(output),
             Verb::Load(load) => load.run(output),
             Verb::Echo(echo) => echo.run(output),

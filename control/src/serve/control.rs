@@ -20,6 +20,7 @@ use crate::ledger::{Change, Ledger, Pending};
 use crate::limits::*;
 use crate::load::Loader;
 use crate::reach::{self, Found, Plan};
+use crate::roll_call::RollCall;
 use crate::{admin, log};
 
 pub(super) struct Control {
@@ -65,7 +66,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         Failure::new(Code::Unfit, format!("cannot serve the admin endpoints: {error}"))
     };
     let admin = prepared.admin.local_addr().map_err(unfit)?.to_string();
-    admin::start(prepared.admin, board.clone()).map_err(unfit)?;
+    admin::start(prepared.admin, board.clone(), prepared.admin_token).map_err(unfit)?;
 
     // A hangup is as good before the engine stands as after: the file is read again as soon as it does.
     let mut hung_up = false;
@@ -117,7 +118,7 @@ impl Control {
         for note in self.handle.notes() {
             log::warn(note);
         }
-        self.board.snapshot(&self.edition.snapshot);
+        self.show_edition();
         self.tell_unreachable();
         self.board.upstreams(&self.ledger);
         self.begin_reloads(hung_up);
@@ -228,7 +229,12 @@ impl Control {
         let last = std::mem::replace(&mut self.edition, Arc::new(edition));
         self.reload.leave(last);
         self.handle.adopt(self.edition.clone());
+        self.show_edition();
+    }
+
+    fn show_edition(&self) {
         self.board.snapshot(&self.edition.snapshot);
+        self.board.roll_call(RollCall { rolls: self.handle.rolls(), edition: Arc::downgrade(&self.edition) });
     }
 
     /// Joins the rules with what upstreams offer now, and hands the result to the workers.

@@ -65,8 +65,13 @@ impl Session {
         core.upstreams.end_session(core, self.id.serial);
     }
 
+    /// Since its client last asked for something.
+    pub fn idle_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.used_ms.get())
+    }
+
     fn is_idle(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.used_ms.get()) > SESSION_IDLE_MS_MAX
+        self.idle_ms(now_ms) > SESSION_IDLE_MS_MAX
     }
 }
 
@@ -122,6 +127,10 @@ impl Sessions {
     /// Takes a session out; the caller ends it.
     pub fn take(&mut self, serial: u128) -> Option<Rc<Session>> {
         self.live.remove(&serial)
+    }
+
+    pub fn all(&self) -> impl ExactSizeIterator<Item = &Rc<Session>> {
+        self.live.values()
     }
 
     pub fn count(&self) -> usize {

@@ -215,6 +215,10 @@ impl Upstream {
         self.fixed_era.or_else(|| self.era.get())
     }
 
+    pub fn calls_under_way(&self) -> usize {
+        self.calls.get()
+    }
+
     /// Where this worker counts what it does with it.
     pub fn figures<'c>(&self, core: &'c Core) -> &'c UpstreamFigures {
         core.figures.upstream(self.place)

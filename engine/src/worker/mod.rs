@@ -20,6 +20,7 @@ use crate::io::runtime::{self, sleep};
 use crate::io::tcp::{Bound, Listener};
 use crate::io::vigil;
 use crate::limits::TICK_MS;
+use crate::roll::Roll;
 use crate::session;
 use crate::upstream::{learn, stdio};
 
@@ -78,6 +79,8 @@ async fn obey(core: &Rc<Core>, mut listeners: Vec<Bound>, mut commands: mpsc::Un
                     }
                 }
             }
+            // Room was made for one of each worker.
+            Command::Roll(asked) => drop(asked.try_send(Roll::call(core))),
             Command::Drain { deadline } => return drain(core, deadline).await,
         }
     }

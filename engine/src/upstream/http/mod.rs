@@ -46,6 +46,11 @@ impl State {
         self.openings.borrow_mut().clear();
     }
 
+    /// Sessions that are open with its server.
+    pub fn session_count(&self) -> usize {
+        self.sessions.borrow().len()
+    }
+
     pub fn sweep(&self, now_ms: u64) {
         for pool in self.pools.borrow_mut().iter_mut() {
             pool.sweep(now_ms);

@@ -70,6 +70,15 @@ impl Children {
         Children { sharing, slots: RefCell::default() }
     }
 
+    /// Children that run here.
+    pub fn count(&self) -> usize {
+        let slots = self.slots.borrow();
+        slots
+            .values()
+            .filter(|slot| slot.child.borrow().as_ref().is_some_and(|child| child.is_alive()))
+            .count()
+    }
+
     /// Which worker owns the child that an order is for.
     pub fn owner(&self, core: &Core, upstream: &Upstream, order: &Order<'_>) -> usize {
         match (self.sharing.per, order.whom.session) {

@@ -1,0 +1,130 @@
+//! What is open in the running process: sessions, suspended calls, subscriptions, and how each upstream is spoken to.
+//! Workers are asked when somebody wants to know, and one that does not answer in time is named.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Weak;
+
+use serde_json::{Value, json};
+use strait_engine::handle::Rolls;
+use strait_engine::roll::SessionLine;
+use strait_engine::{Edition, Era, Roll, digest};
+use strait_protocol::mcp::Declared;
+use tokio::time::{Instant, timeout_at};
+
+use crate::limits::ROLL_WITHIN;
+
+/// Where to ask, and whose names the answers speak of.
+#[derive(Clone)]
+pub struct RollCall {
+    pub rolls: Rolls,
+    /// Names are read from the edition in use; it is not kept alive for that.
+    pub edition: Weak<Edition>,
+}
+
+impl RollCall {
+    /// What `/admin/sessions` says.
+    pub async fn run(&self) -> Value {
+        let deadline = Instant::now() + ROLL_WITHIN;
+        let mut answers = self.rolls.call();
+        let mut rolls = BTreeMap::new();
+        while let Ok(Some(roll)) = timeout_at(deadline, answers.recv()).await {
+            rolls.insert(roll.worker, roll);
+        }
+        let silent: Vec<usize> =
+            (0..self.rolls.workers()).filter(|worker| !rolls.contains_key(worker)).collect();
+        shown(&rolls.into_values().collect::<Vec<_>>(), &silent, &self.names())
+    }
+
+    fn names(&self) -> Names {
+        let Some(edition) = self.edition.upgrade() else { return Names::default() };
+        let servers = edition.snapshot.rules().servers.iter().map(|server| server.name.as_str().to_owned());
+        let principals = edition.keys.principals.iter().map(|principal| principal.id.clone());
+        let by_digest = |name: String| (digest(&name), name);
+        Names { servers: servers.map(by_digest).collect(), principals: principals.map(by_digest).collect() }
+    }
+}
+
+/// What digests stand for.
+#[derive(Default)]
+struct Names {
+    servers: HashMap<u64, String>,
+    principals: HashMap<u64, String>,
+}
+
+impl Names {
+    fn server(&self, digest: u64) -> Value {
+        name(&self.servers, digest)
+    }
+
+    fn principal(&self, digest: u64) -> Value {
+        name(&self.principals, digest)
+    }
+}
+
+/// `null` for a name that the edition in use does not have any more.
+fn name(names: &HashMap<u64, String>, digest: u64) -> Value {
+    names.get(&digest).map_or(Value::Null, |name| name.as_str().into())
+}
+
+fn shown(rolls: &[Roll], silent: &[usize], names: &Names) -> Value {
+    let sessions: Vec<Value> = rolls
+        .iter()
+        .flat_map(|roll| roll.sessions.told.iter().map(|line| session(roll.worker, line, names)))
+        .collect();
+    let total: usize = rolls.iter().map(|roll| roll.sessions.total).sum();
+    json!({
+        "sessions": { "total": total, "shown": sessions },
+        "upstreams": upstreams(rolls),
+        "silent_workers": silent,
+    })
+}
+
+fn session(worker: usize, line: &SessionLine, names: &Names) -> Value {
+    json!({
+        "mark": format!("{:016x}", line.mark),
+        "worker": worker,
+        "server": names.server(line.server),
+        "principal": names.principal(line.principal),
+        "revision": line.revision.as_str(),
+        "declared": declared(line.declared),
+        "log_level": line.log_level.map(|level| level.as_str()),
+        "idle_ms": line.idle_ms,
+        "questions": line.questions,
+        "listening": line.is_listening,
+    })
+}
+
+fn declared(declared: Declared) -> Vec<&'static str> {
+    let words = [
+        (Declared::SAMPLING, "sampling"),
+        (Declared::SAMPLING_TOOLS, "sampling.tools"),
+        (Declared::SAMPLING_CONTEXT, "sampling.context"),
+        (Declared::ELICITATION_FORM, "elicitation.form"),
+        (Declared::ELICITATION_URL, "elicitation.url"),
+        (Declared::ROOTS, "roots"),
+        (Declared::ROOTS_CHANGED, "roots.listChanged"),
+        (Declared::TASKS, "tasks"),
+    ];
+    words.into_iter().filter(|(bit, _)| declared.has(*bit)).map(|(_, word)| word).collect()
+}
+
+/// Every worker has its own connections with an upstream: counts are summed.
+fn upstreams(rolls: &[Roll]) -> Vec<Value> {
+    let mut by_name: BTreeMap<&str, (Option<Era>, usize, usize, usize)> = BTreeMap::new();
+    for line in rolls.iter().flat_map(|roll| &roll.upstreams) {
+        let (era, calls, sessions, children) = by_name.entry(&line.name).or_default();
+        *era = era.or(line.era);
+        *calls += line.calls;
+        *sessions += line.sessions;
+        *children += line.children;
+    }
+    let shown = by_name.into_iter().map(|(name, (era, calls, sessions, children))| {
+        let era = match era {
+            Some(Era::Modern) => "modern",
+            Some(Era::Legacy) => "legacy",
+            None => "unknown",
+        };
+        json!({ "name": name, "era": era, "calls": calls, "sessions": sessions, "children": children })
+    });
+    shown.collect()
+}

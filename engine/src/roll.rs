@@ -1,0 +1,99 @@
+//! What a worker has open, told when control asks: sessions, and how upstreams are spoken to.
+//!
+//! Figures say how many without asking; this says which. A worker writes at most [`ROLL_LINES_MAX`] of a kind, between
+//! two exchanges, and never an id that a client could use.
+
+use std::rc::Rc;
+
+use strait_protocol::mcp::{Declared, LogLevel, Revision};
+
+use crate::core::Core;
+use crate::edition::UpstreamId;
+use crate::limits::ROLL_LINES_MAX;
+use crate::session::Session;
+use crate::upstream::{Affinity, Era, Upstream};
+
+/// Of one worker.
+#[derive(Debug)]
+pub struct Roll {
+    pub worker: usize,
+    pub sessions: Kind<SessionLine>,
+    pub upstreams: Vec<UpstreamLine>,
+}
+
+/// As many as are told, and how many there are.
+#[derive(Debug)]
+pub struct Kind<T> {
+    pub told: Vec<T>,
+    pub total: usize,
+}
+
+impl<T> Kind<T> {
+    fn of<'a, S: 'a>(all: impl ExactSizeIterator<Item = &'a S>, line: impl Fn(&'a S) -> T) -> Kind<T> {
+        Kind { total: all.len(), told: all.take(ROLL_LINES_MAX).map(line).collect() }
+    }
+}
+
+/// A session of the older revisions.
+#[derive(Debug)]
+pub struct SessionLine {
+    /// Tells sessions apart; of no use to a client.
+    pub mark: u64,
+    /// Digest of the virtual server's name.
+    pub server: u64,
+    /// Digest of the principal's id.
+    pub principal: u64,
+    pub revision: Revision,
+    pub declared: Declared,
+    pub log_level: Option<LogLevel>,
+    pub idle_ms: u64,
+    /// Questions of servers that it has not answered.
+    pub questions: usize,
+    /// A connection carries what belongs to no call.
+    pub is_listening: bool,
+}
+
+/// An upstream, as one worker knows it.
+#[derive(Debug)]
+pub struct UpstreamLine {
+    pub id: UpstreamId,
+    pub name: String,
+    /// `None`: not asked yet.
+    pub era: Option<Era>,
+    pub calls: usize,
+    /// Sessions with a legacy HTTP server.
+    pub sessions: usize,
+    pub children: usize,
+}
+
+impl Roll {
+    pub(crate) fn call(core: &Core) -> Roll {
+        let now_ms = core.clock.coarse_ms();
+        let sessions = core.sessions.borrow();
+        let session = |session: &Rc<Session>| SessionLine {
+            mark: Affinity::key_of(session.id.serial),
+            server: session.id.server,
+            principal: session.id.principal,
+            revision: session.id.revision,
+            declared: session.declared,
+            log_level: session.log_level.get(),
+            idle_ms: session.idle_ms(now_ms),
+            questions: session.questions.len(),
+            is_listening: session.standing.is_read(),
+        };
+        let upstreams = core.upstreams.all();
+        let line = |upstream: &Rc<Upstream>| UpstreamLine {
+            id: upstream.id,
+            name: upstream.name.clone(),
+            era: upstream.known_era(),
+            calls: upstream.calls_under_way(),
+            sessions: upstream.http.session_count(),
+            children: upstream.stdio.count(),
+        };
+        Roll {
+            worker: core.id,
+            sessions: Kind::of(sessions.all(), session),
+            upstreams: upstreams.iter().map(line).collect(),
+        }
+    }
+}
