@@ -94,6 +94,13 @@ pub const QUESTIONS_MAX: usize = 64;
 /// How long a client may take to answer a server's question.
 pub const QUESTION_MS_MAX: u64 = 5 * 60 * 1_000;
 
+/// Times that one call of an older client is made again with the input that a modern server wants, and for how long
+/// in all, clients being people.
+pub const ROUNDS_MAX: u32 = 10;
+pub const ROUNDS_MS_MAX: u64 = 15 * 60 * 1_000;
+/// Before a call is made again for which no input was asked: doubled each time up to the second figure.
+pub const ROUND_BACKOFF_MS: (u64, u64) = (25, 1_000);
+
 /// Views kept per core; the cache starts over beyond it.
 pub const VIEWS_PER_CORE_MAX: usize = 1_024;
 /// Items and bytes of one page of a list.

@@ -8,6 +8,7 @@ mod drain;
 mod edge;
 mod legacy;
 mod overload;
+mod rounds;
 mod sessions;
 mod smuggling;
 mod stdio;

@@ -207,6 +207,13 @@ impl Client {
         self.unread.drain(..at + end.len()).collect()
     }
 
+    /// The next message of an event stream whose head was read.
+    pub fn next_event(&mut self) -> Value {
+        let event = String::from_utf8(self.until_unread(b"\n\n")).expect("UTF-8");
+        let data: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        serde_json::from_str(&data.join("\n")).unwrap_or_else(|error| panic!("{error} in {event:?}"))
+    }
+
     /// Waits until at least so many bytes have arrived; they are read later.
     pub fn wait_for_unread(&mut self, bytes: usize) {
         self.until(|unread| (unread.len() >= bytes).then_some(0)).expect("more bytes");
@@ -293,8 +300,13 @@ pub fn modern(key: &str, id: i64, method: &str, mut params: Value) -> Vec<u8> {
 
 /// Opens a session of an older revision and returns its id.
 pub fn initialize(client: &mut Client, key: &str, version: &str) -> String {
+    initialize_as(client, key, version, json!({}))
+}
+
+/// As [`initialize`], for a client that has these capabilities.
+pub fn initialize_as(client: &mut Client, key: &str, version: &str, capabilities: Value) -> String {
     let body = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
-        "protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}});
+        "protocolVersion": version, "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"}}});
     let bearer = format!("Bearer {key}");
     let answer = client.roundtrip(post(&[("Authorization", &bearer)], body.to_string().as_bytes()));
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));

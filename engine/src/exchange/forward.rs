@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use strait_table::Kind;
+
 use super::approve::Clearance;
 use super::arrive::Place;
 use super::decode::Asked;
@@ -13,6 +15,7 @@ use super::resolve::{Act, Local, Target};
 use super::screen::Screened;
 use super::{Incoming, hand_over};
 use crate::core::{Adopted, Core};
+use crate::upstream::reply::Subject;
 use crate::upstream::{self, Order, Reply, UpstreamFault, Whom};
 
 #[allow(clippy::too_many_arguments)] // the proofs and facts of every stage before meet here
@@ -62,13 +65,10 @@ pub async fn run(
             return Err(Refusal::Internal("an ended session was given a target"));
         }
     };
-    let shelf = adopted.shelf(place.server, item.kind);
-    let bare = shelf.and_then(|shelf| shelf.items.get(item.index)).map(|item| &item.bare);
     let order = Order {
         body: incoming.body,
         message,
-        // A template's item is named by the URI that was asked for.
-        bare: bare.filter(|_| item.kind != strait_table::Kind::Template).map(|name| name.as_bytes()),
+        bare: bare(adopted, place.server, item.kind, item.index),
         client: call.revision,
         head: Some((incoming.head, incoming.bytes)),
         whom: Whom::of(caller.digest, call.session.as_ref()),
@@ -80,7 +80,17 @@ pub async fn run(
     let upstream =
         adopted.upstream(item.upstream).ok_or_else(|| Refusal::Upstream { name: name(), fault: gone() })?;
     record.asks(upstream.clone());
-    upstream::call(core, &upstream, &order, admitted)
+    let mut reply = upstream::call(core, &upstream, &order, admitted)
         .await
-        .map_err(|fault| Refusal::Upstream { name: name(), fault })
+        .map_err(|fault| Refusal::Upstream { name: name(), fault })?;
+    let (adopted, server) = (adopted.clone(), place.server);
+    reply.about(Subject { adopted, server, kind: item.kind, index: item.index });
+    Ok(reply)
+}
+
+/// What its upstream calls an item.
+pub fn bare(adopted: &Adopted, server: usize, kind: Kind, index: usize) -> Option<&[u8]> {
+    // A template's item is named by the URI that was asked for.
+    let shelf = adopted.shelf(server, kind).filter(|_| kind != Kind::Template)?;
+    Some(shelf.items.get(index)?.bare.as_bytes())
 }

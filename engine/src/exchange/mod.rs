@@ -32,6 +32,7 @@ pub mod refusal;
 pub mod resolve;
 pub mod respond;
 pub mod reverse;
+pub mod rounds;
 pub mod screen;
 
 use std::net::IpAddr;

@@ -16,7 +16,7 @@ use super::hand_over::Relayed;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::reverse::{self, Direction};
-use super::{Incoming, screen};
+use super::{Incoming, rounds, screen};
 use crate::core::Core;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::ReplyTx;
@@ -108,8 +108,13 @@ pub async fn run(
 /// The next event that the client is to see, screened.
 pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Result<Event, UpstreamFault> {
     loop {
+        if reply.rounds.is_some()
+            && let Some(event) = Box::pin(rounds::next(core, reply)).await?
+        {
+            return Ok(screen::reply(event));
+        }
         let event = reply.next(core, client).await?;
-        match reverse::run(core, reply, client, event) {
+        match reverse::run(core, reply, client, event)? {
             Direction::Deliver(event) => return Ok(screen::reply(event)),
             Direction::Drop => {}
         }
@@ -123,6 +128,7 @@ fn client<'a>(incoming: &Incoming<'a>, record: &'a Record, method: Method) -> Cl
         modern: record.modern,
         method,
         session: record.session.as_ref(),
+        body: incoming.body,
     }
 }
 
@@ -288,8 +294,14 @@ impl Answer<'_, '_, '_> {
         if !self.record.modern && reply.is_http() {
             let core = self.core.clone();
             runtime::spawn_guarded("answer that nobody reads", async move {
-                let client =
-                    Client { id: b"null", token: None, modern: false, method: reply.method(), session: None };
+                let client = Client {
+                    id: b"null",
+                    token: None,
+                    modern: false,
+                    method: reply.method(),
+                    session: None,
+                    body: b"",
+                };
                 while reply.next(&core, &client).await.is_ok_and(|event| !event.is_last()) {}
             });
         }

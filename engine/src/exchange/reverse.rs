@@ -6,12 +6,13 @@
 
 use std::rc::Rc;
 
-use strait_protocol::jsonrpc::Kind;
+use strait_protocol::jsonrpc::{Kind, Members, ResultType};
 use strait_protocol::mcp::Method;
 
+use super::rounds;
 use crate::core::Core;
 use crate::upstream::dialect::Client;
-use crate::upstream::{Event, Reply, decline};
+use crate::upstream::{Era, Event, Reply, UpstreamFault, decline};
 
 /// What becomes of an event.
 #[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
@@ -20,17 +21,54 @@ pub enum Direction {
     Drop,
 }
 
-pub fn run(core: &Rc<Core>, reply: &Reply, client: &Client<'_>, event: Event) -> Direction {
-    let Event::Message { envelope, .. } = &event else { return Direction::Deliver(event) };
-    match envelope.kind() {
+pub fn run(
+    core: &Rc<Core>,
+    reply: &mut Reply,
+    client: &Client<'_>,
+    event: Event,
+) -> Result<Direction, UpstreamFault> {
+    let Event::Message { envelope, .. } = &event else { return Ok(Direction::Deliver(event)) };
+    let down = !client.modern && reply.era() == Some(Era::Modern);
+    Ok(match envelope.kind() {
+        Some(Kind::Response) if down => return ended(core, reply, client, event),
         Some(Kind::Response) => Direction::Deliver(event),
         Some(Kind::Notification) => match envelope.method_known {
+            Some(Method::NotifyProgress) if down && !progresses(reply, &event) => Direction::Drop,
             Some(Method::NotifyProgress | Method::NotifyMessage) => Direction::Deliver(event),
             _ => Direction::Drop,
         },
         Some(Kind::Request) => ask(core, reply, client, &event),
         None => Direction::Drop,
+    })
+}
+
+/// A modern server's result, for a client that knows only complete ones.
+fn ended(
+    core: &Rc<Core>,
+    reply: &mut Reply,
+    client: &Client<'_>,
+    event: Event,
+) -> Result<Direction, UpstreamFault> {
+    let Event::Message { envelope, .. } = &event else { return Ok(Direction::Deliver(event)) };
+    match envelope.result_type {
+        ResultType::Absent | ResultType::Complete => Ok(Direction::Deliver(event)),
+        ResultType::InputRequired => {
+            rounds::begin(core, reply, client, &event)?;
+            Ok(Direction::Drop)
+        }
+        ResultType::Task | ResultType::Other => Err(UpstreamFault::NotMcp(
+            "its `resultType` is none that the client could have asked for".to_owned(),
+        )),
     }
+}
+
+/// Progress must increase, also over the rounds of one call.
+fn progresses(reply: &mut Reply, event: &Event) -> bool {
+    let Event::Message { envelope, .. } = event else { return true };
+    let bytes = event.bytes();
+    let said = envelope.params.and_then(|params| Members::find(bytes, params, "progress").ok().flatten());
+    let value = said.and_then(|said| std::str::from_utf8(said.of(bytes)).ok()?.parse().ok());
+    value.is_some_and(|value| reply.progresses(value))
 }
 
 fn ask(core: &Rc<Core>, reply: &Reply, client: &Client<'_>, event: &Event) -> Direction {

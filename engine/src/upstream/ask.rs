@@ -51,7 +51,7 @@ pub async fn ask(
         client_fd: None,
     };
     let mut reply = super::call(core, upstream, &order, InFlight::uncounted()).await?;
-    let client = Client { id: b"1", token: None, modern: false, method, session: None };
+    let client = Client { id: b"1", token: None, modern: false, method, session: None, body: b"" };
     let mut gathered = Buf::empty();
     loop {
         match respond::next(core, &mut reply, &client).await? {

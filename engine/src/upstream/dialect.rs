@@ -12,7 +12,7 @@ use strait_protocol::mcp::meta::Meta;
 use strait_protocol::mcp::{Method, Names, Revision};
 
 use super::{Era, Order, UpstreamFault};
-use crate::core::Core;
+use crate::core::{Core, Scratch};
 use crate::io::buffer::Buf;
 use crate::session::Session;
 
@@ -26,6 +26,8 @@ pub struct Client<'a> {
     pub method: Method,
     /// A client of the older revisions, on this worker: a server may ask it.
     pub session: Option<&'a Rc<Session>>,
+    /// Its whole message, for a call that must be made again; empty when nobody kept it.
+    pub body: &'a [u8],
 }
 
 /// Whether other calls share the channel, so that tokens must be told apart.
@@ -46,12 +48,15 @@ pub fn request(
     out: &mut Buf,
 ) -> Result<(), UpstreamFault> {
     let mut scratch = core.scratch.borrow_mut();
-    let splices = &mut scratch.splices;
+    let Scratch { splices, other: capabilities, .. } = &mut *scratch;
     splices.clear();
     let unfit = |fault: SpliceFault| {
         UpstreamFault::NotMcp(format!("the call cannot be edited for it ({})", fault.label()))
     };
-    plan_request(splices, order, era, channel, id).map_err(unfit)?;
+    plan_request(splices, order, channel, id).map_err(unfit)?;
+    if era == Era::Modern && !order.client.is_modern() {
+        add_meta(splices, order, capabilities).map_err(unfit)?;
+    }
     out.reserve(order.body.len().saturating_add_signed(splices.delta() as isize));
     splices.write(order.body, out.vec()).map_err(unfit)
 }
@@ -59,7 +64,6 @@ pub fn request(
 fn plan_request(
     splices: &mut Splices,
     order: &Order<'_>,
-    era: Era,
     channel: Channel,
     id: i64,
 ) -> Result<(), SpliceFault> {
@@ -72,9 +76,6 @@ fn plan_request(
     }
     if let (Channel::Shared, Some(token)) = (channel, message.progress_token) {
         splices.replace_with(token, |out| append_id(out, id))?;
-    }
-    if era == Era::Modern && !order.client.is_modern() {
-        add_meta(splices, order)?;
     }
     Ok(())
 }
@@ -93,34 +94,42 @@ fn named(order: &Order<'_>) -> Option<Span> {
     text.map(|text| text.raw)
 }
 
-/// A legacy client's call, for a modern server: no capability is declared that this gateway could not
-/// serve on the client's behalf.
-fn add_meta(splices: &mut Splices, order: &Order<'_>) -> Result<(), SpliceFault> {
-    let meta = our_meta();
+/// A legacy client's call, for a modern server: what the client said once, in its handshake, every call says. What a
+/// server asks of it in return is carried out as requests of the older revisions.
+fn add_meta(splices: &mut Splices, order: &Order<'_>, capabilities: &mut Vec<u8>) -> Result<(), SpliceFault> {
+    capabilities.clear();
+    order.whom.declared.append(Revision::V2026_07_28, capabilities);
+    let introduction = order.whom.introduction.as_ref().map(|introduction| &*introduction.client_info);
+    let meta = Meta {
+        client_capabilities: capabilities,
+        client_info: introduction.filter(|said| !said.is_empty()).or(Some(CLIENT_INFO.as_bytes())),
+        log_level: order.whom.log_level.map(|level| level.as_str().as_bytes()),
+        ..our_meta()
+    };
     let message = order.message;
+    let insert = |splices: &mut Splices, at: u32, write: &dyn Fn(&mut Vec<u8>)| {
+        splices.replace_with(Span { start: at, len: 0 }, write)
+    };
+    let comma = |out: &mut Vec<u8>, alone: bool| {
+        if !alone {
+            out.push(b',');
+        }
+    };
     match (message.meta, message.params) {
-        (Some(span), _) => {
-            let mut members = Vec::new();
-            meta.append_members(&mut members);
-            if !message.meta_empty {
-                members.push(b',');
-            }
-            splices.insert(span.start + 1, &members)
-        }
-        (None, Some(params)) => {
-            let mut member = b"\"_meta\":".to_vec();
-            meta.append(&mut member);
-            if !message.params_empty {
-                member.push(b',');
-            }
-            splices.insert(params.start + 1, &member)
-        }
-        (None, None) => {
-            let mut member = b"\"params\":{\"_meta\":".to_vec();
-            meta.append(&mut member);
-            member.extend_from_slice(b"},");
-            splices.insert(message.open, &member)
-        }
+        (Some(span), _) => insert(splices, span.start + 1, &|out| {
+            meta.append_members(out);
+            comma(out, message.meta_empty);
+        }),
+        (None, Some(params)) => insert(splices, params.start + 1, &|out| {
+            out.extend_from_slice(b"\"_meta\":");
+            meta.append(out);
+            comma(out, message.params_empty);
+        }),
+        (None, None) => insert(splices, message.open, &|out| {
+            out.extend_from_slice(b"\"params\":{\"_meta\":");
+            meta.append(out);
+            out.extend_from_slice(b"},");
+        }),
     }
 }
 
@@ -152,14 +161,18 @@ pub fn identify(splices: &mut Splices, bytes: &[u8], client: &Client<'_>) {
     }
 }
 
-/// Plans the edits of an upstream's message for the client. A message that cannot be edited within the
-/// splice limit (there are at most four edits) is left as it is.
-pub fn answer(splices: &mut Splices, envelope: &Envelope, client: &Client<'_>, legacy: bool) {
+/// Plans the edits of an upstream's message, or of a piece of one, for the client. What cannot be edited within the
+/// splice limit is left as it is.
+pub fn answer(splices: &mut Splices, bytes: &[u8], envelope: &Envelope, client: &Client<'_>, legacy: bool) {
     if let Some(id) = envelope.id {
         let _ = splices.replace(id, client.id);
     }
     if let (Some(span), Some(token)) = (envelope.progress_token, client.token) {
         let _ = splices.replace(span, token);
+    }
+    if client.session.is_some() && !legacy {
+        let newer = [envelope.result_type_span, envelope.ttl_span, envelope.cache_scope_span, None];
+        let _ = splices.omit(bytes, newer);
     }
     if client.modern
         && legacy

@@ -41,6 +41,10 @@ pub enum UpstreamFault {
     Exited(String),
     /// This core holds too many bytes already to gather more of the answer.
     NoRoom,
+    /// It wants input that cannot be given.
+    Input(String),
+    /// It wants input, and the client did not give it in time.
+    Unanswered,
     /// The client went away; nobody reads this.
     ClientGone,
 }
@@ -66,6 +70,8 @@ impl UpstreamFault {
             Spawn(_) => "upstream_spawn",
             Exited(_) => "upstream_exited",
             NoRoom => "overloaded",
+            Input(_) => "upstream_input",
+            Unanswered => "client_unanswered",
             ClientGone => "client_gone",
         }
     }
@@ -73,7 +79,7 @@ impl UpstreamFault {
     /// What kind of ending it makes of the exchange.
     pub fn outcome(&self) -> Outcome {
         match self {
-            UpstreamFault::ClientGone => Outcome::ClientGone,
+            UpstreamFault::ClientGone | UpstreamFault::Unanswered => Outcome::ClientGone,
             UpstreamFault::NoRoom => Outcome::Overloaded,
             _ => Outcome::UpstreamFault,
         }
@@ -88,17 +94,17 @@ impl UpstreamFault {
             Send(_) | Closed { .. } => Layer::Transport,
             FirstByteTimeout { .. } | CallTimeout { .. } => Layer::Timeout,
             Http(_) | Status { .. } => Layer::Http,
-            NotMcp(_) | WrongId | TooLarge { .. } | Handshake(_) => Layer::Mcp,
+            NotMcp(_) | WrongId | TooLarge { .. } | Handshake(_) | Input(_) => Layer::Mcp,
             Spawn(_) | Exited(_) => Layer::Process,
             Busy { .. } => Layer::Busy,
-            NoRoom | ClientGone => return None,
+            NoRoom | Unanswered | ClientGone => return None,
         })
     }
 
     /// Whether the same call may succeed later without anyone mending anything.
     pub fn is_retryable(&self) -> bool {
         use UpstreamFault::*;
-        !matches!(self, NotMcp(_) | WrongId | TooLarge { .. } | Http(_) | Spawn(_) | ClientGone)
+        !matches!(self, NotMcp(_) | WrongId | TooLarge { .. } | Http(_) | Spawn(_) | Input(_) | ClientGone)
     }
 }
 
@@ -124,6 +130,8 @@ impl fmt::Display for UpstreamFault {
             Spawn(why) => f.write_str(why),
             Exited(how) => write!(f, "its process ended ({how}) before answering"),
             NoRoom => write!(f, "the gateway has no room for its answer: too many bytes on their way"),
+            Input(why) => write!(f, "wants input that it cannot have: {why}"),
+            Unanswered => write!(f, "wants input, and the client did not give it in time"),
             ClientGone => write!(f, "the client went away"),
         }
     }

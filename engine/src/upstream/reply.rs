@@ -5,9 +5,13 @@ use std::rc::Rc;
 use strait_protocol::jsonrpc::{Envelope, Splices};
 use strait_protocol::mcp::{Method, codes};
 
+use strait_table::Kind;
+
 use super::dialect::{self, Client};
-use super::{Era, InUse, Order, Responder, UpstreamFault, http, stdio};
-use crate::core::{Core, InFlight};
+use super::{Era, InUse, Order, Responder, Upstream, UpstreamFault, http, stdio};
+use crate::core::{Adopted, Core, InFlight};
+use crate::exchange::forward;
+use crate::exchange::rounds::Rounds;
 use crate::io::buffer::Buf;
 
 /// One event of a reply.
@@ -49,8 +53,23 @@ pub struct Reply {
     method: Method,
     session_id: Option<Vec<u8>>,
     empty_status: Option<u16>,
+    subject: Option<Subject>,
+    /// The input that the upstream wants of a client of the older revisions.
+    pub rounds: Option<Box<Rounds>>,
+    /// The last progress that the client was told of.
+    progress: f64,
+    /// Not for the upstream that answers now.
+    waited_elsewhere_ns: u64,
     /// Held until the last byte has left.
     _admitted: InFlight,
+}
+
+/// The item that a call is for, where its upstream's word for it is found again.
+pub struct Subject {
+    pub adopted: Rc<Adopted>,
+    pub server: usize,
+    pub kind: Kind,
+    pub index: usize,
 }
 
 /// Where events come from.
@@ -64,6 +83,17 @@ pub enum Source {
     Elsewhere(stdio::elsewhere::Answers),
 }
 
+impl Source {
+    fn waited_ns(&self) -> u64 {
+        match self {
+            Source::Local(_) => 0,
+            Source::Http(reply) => reply.waited_ns(),
+            Source::Child(reply) => reply.waited_ns(),
+            Source::Elsewhere(answers) => answers.waited_ns(),
+        }
+    }
+}
+
 impl Reply {
     pub fn of(source: Source, upstream: InUse, order: &Order<'_>, admitted: InFlight) -> Reply {
         Reply {
@@ -72,6 +102,10 @@ impl Reply {
             method: order.message.method,
             session_id: None,
             empty_status: None,
+            subject: None,
+            rounds: None,
+            progress: f64::NEG_INFINITY,
+            waited_elsewhere_ns: 0,
             _admitted: admitted,
         }
     }
@@ -84,6 +118,10 @@ impl Reply {
             method: Method::Unknown,
             session_id,
             empty_status: None,
+            subject: None,
+            rounds: None,
+            progress: f64::NEG_INFINITY,
+            waited_elsewhere_ns: 0,
             _admitted: admitted,
         }
     }
@@ -96,7 +134,57 @@ impl Reply {
             method: Method::Unknown,
             session_id: None,
             empty_status: Some(status),
+            subject: None,
+            rounds: None,
+            progress: f64::NEG_INFINITY,
+            waited_elsewhere_ns: 0,
             _admitted: admitted,
+        }
+    }
+
+    /// Remembers which item the call is for.
+    pub fn about(&mut self, subject: Subject) {
+        self.subject = Some(subject);
+    }
+
+    /// What the upstream calls the item.
+    pub fn bare(&self) -> Option<&[u8]> {
+        let subject = self.subject.as_ref()?;
+        forward::bare(&subject.adopted, subject.server, subject.kind, subject.index)
+    }
+
+    pub fn upstream(&self) -> Option<Rc<Upstream>> {
+        self.upstream.as_deref().cloned()
+    }
+
+    /// The same call was made again: what follows comes from there.
+    pub fn go_on_with(&mut self, again: Reply) {
+        self.waited_elsewhere_ns += self.source.waited_ns();
+        self.source = again.source;
+        self.upstream = again.upstream;
+    }
+
+    /// Time spent waiting for somebody else than the upstream.
+    pub fn waited_elsewhere(&mut self, ns: u64) {
+        self.waited_elsewhere_ns += ns;
+    }
+
+    /// Whether this progress goes on from what the client was told before: a call that is made again counts anew.
+    pub fn progresses(&mut self, progress: f64) -> bool {
+        let goes_on = progress > self.progress;
+        if goes_on {
+            self.progress = progress;
+        }
+        goes_on
+    }
+
+    /// Whether what answers speaks 2026-07-28.
+    pub fn era(&self) -> Option<Era> {
+        match &self.source {
+            Source::Http(reply) => Some(reply.era()),
+            Source::Child(reply) => Some(reply.era()),
+            Source::Elsewhere(answers) => Some(answers.era()),
+            Source::Local(_) => None,
         }
     }
 
@@ -181,14 +269,9 @@ impl Reply {
         }
     }
 
-    /// How long the upstream let us wait so far.
+    /// How long others let us wait so far.
     pub fn waited_ns(&self) -> u64 {
-        match &self.source {
-            Source::Local(_) => 0,
-            Source::Http(reply) => reply.waited_ns(),
-            Source::Child(reply) => reply.waited_ns(),
-            Source::Elsewhere(answers) => answers.waited_ns(),
-        }
+        self.waited_elsewhere_ns + self.source.waited_ns()
     }
 
     /// Whether the event just taken is a JSON-RPC error of the upstream.
@@ -200,13 +283,7 @@ impl Reply {
     pub fn plan(&self, event: &Event, client: &Client<'_>, splices: &mut Splices) -> usize {
         splices.clear();
         let Event::Message { envelope, .. } = event else { return event.bytes().len() };
-        let legacy = match &self.source {
-            Source::Http(reply) => reply.era() == Era::Legacy,
-            Source::Child(reply) => reply.era() == Era::Legacy,
-            Source::Elsewhere(answers) => answers.era() == Era::Legacy,
-            Source::Local(_) => false,
-        };
-        dialect::answer(splices, envelope, client, legacy);
+        dialect::answer(splices, event.bytes(), envelope, client, self.era() == Some(Era::Legacy));
         if envelope.has_error && envelope.id.is_none() {
             dialect::identify(splices, event.bytes(), client);
         }

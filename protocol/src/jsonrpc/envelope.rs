@@ -69,6 +69,7 @@ pub struct Envelope {
     pub error: Option<Span>,
     pub has_error: bool,
     pub error_code: Option<i64>,
+    pub error_code_span: Option<Span>,
     /// `params.progressToken`, as written.
     pub progress_token: Option<Span>,
     pub progress_token_value: IdValue,
@@ -83,6 +84,14 @@ pub struct Envelope {
     pub is_error: Option<bool>,
     pub result_type: ResultType,
     pub result_type_span: Option<Span>,
+    /// The value of `result.ttlMs`.
+    pub ttl_span: Option<Span>,
+    /// The value of `result.cacheScope`.
+    pub cache_scope_span: Option<Span>,
+    /// `result._meta`, as written.
+    pub result_meta: Option<Span>,
+    /// `result.structuredContent`, as written.
+    pub structured: Option<Span>,
     /// Bytes from the first one fed to the closing brace, once complete.
     pub end: Option<u32>,
 }

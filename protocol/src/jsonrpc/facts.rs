@@ -9,8 +9,8 @@ use super::text::says_same;
 use crate::mcp::Method;
 use crate::{Span, decimal};
 
-/// The longest word that is understood has 40 characters; the longest inner key has 13, which may take 6 bytes each.
-const CAPTURE_BYTES: usize = 96;
+/// The longest word that is understood has 40 characters; the longest inner key has 17, which may take 6 bytes each.
+const CAPTURE_BYTES: usize = 104;
 const TOO_LONG: usize = CAPTURE_BYTES + 1;
 
 /// Members of the message itself, as bits so that a repetition is noticed.
@@ -42,9 +42,20 @@ mod inner {
     pub const IS_ERROR: u16 = 16;
     pub const RESULT_TYPE: u16 = 32;
     pub const CODE: u16 = 64;
+    pub const TTL: u16 = 128;
+    pub const CACHE_SCOPE: u16 = 256;
+    pub const META: u16 = 512;
+    pub const STRUCTURED: u16 = 1024;
     pub const IN_PARAMS: &[(&str, u16)] =
         &[("progressToken", PROGRESS_TOKEN), ("requestId", REQUEST_ID), ("uri", URI), ("level", LEVEL)];
-    pub const IN_RESULT: &[(&str, u16)] = &[("isError", IS_ERROR), ("resultType", RESULT_TYPE)];
+    pub const IN_RESULT: &[(&str, u16)] = &[
+        ("isError", IS_ERROR),
+        ("resultType", RESULT_TYPE),
+        ("_meta", META),
+        ("structuredContent", STRUCTURED),
+        ("ttlMs", TTL),
+        ("cacheScope", CACHE_SCOPE),
+    ];
     pub const IN_ERROR: &[(&str, u16)] = &[("code", CODE)];
 }
 
@@ -262,7 +273,14 @@ impl Facts {
                 self.envelope.result_type_span = Some(span);
                 self.envelope.result_type = known.map_or(ResultType::Other, |(_, known)| known);
             }
-            inner::CODE => self.envelope.error_code = decimal::parse_signed(self.captured()),
+            inner::CODE => {
+                self.envelope.error_code_span = Some(span);
+                self.envelope.error_code = decimal::parse_signed(self.captured());
+            }
+            inner::TTL => self.envelope.ttl_span = Some(span),
+            inner::CACHE_SCOPE => self.envelope.cache_scope_span = Some(span),
+            inner::META => self.envelope.result_meta = Some(span),
+            inner::STRUCTURED => self.envelope.structured = Some(span),
             _ => {}
         }
         self.inner.member = 0;

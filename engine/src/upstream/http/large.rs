@@ -18,6 +18,9 @@ use crate::upstream::dialect::{self, Client};
 /// More than an id of ours can be long.
 const HOLD_BYTES: usize = 64;
 
+/// A comma and a key of ours before its value, with a little white space.
+const KEY_BYTES: u32 = 24;
+
 pub struct Large {
     scanner: Scanner,
     /// Fed, but not yet sent on.
@@ -54,13 +57,18 @@ impl Large {
             return Err(UpstreamFault::WrongId);
         }
         let mut leaving = self.held.len() - HOLD_BYTES;
-        // A place to edit that the cut would split stays whole.
-        for span in edited(&envelope) {
-            let start = (span.start as usize).saturating_sub(self.sent as usize);
-            let end = (span.end() as usize).saturating_sub(self.sent as usize);
-            if start < leaving && end > leaving {
-                leaving = start;
-            }
+        // A place to edit that the cut would split stays whole; a cut before it may split one that reaches into it.
+        let split = |leaving: usize| {
+            let within = |at: u32| (at as usize).saturating_sub(self.sent as usize);
+            edited(&envelope)
+                .map(|span| (within(span.start), within(span.end())))
+                .find_map(|(start, end)| (start < leaving && end > leaving).then_some(start))
+        };
+        while let Some(earlier) = split(leaving) {
+            leaving = earlier;
+        }
+        if leaving == 0 {
+            return Ok(None);
         }
         self.leave(core, client, legacy, &envelope, leaving).map(Some)
     }
@@ -92,7 +100,13 @@ impl Large {
         let (from, to) = (self.sent, self.sent + bytes as u32);
         let within =
             |span: Span| (from..to).contains(&span.start).then(|| Span { start: span.start - from, ..span });
-        let mut here = Envelope { id: envelope.id.and_then(within), ..Envelope::default() };
+        let mut here = Envelope {
+            id: envelope.id.and_then(within),
+            result_type_span: envelope.result_type_span.and_then(within),
+            ttl_span: envelope.ttl_span.and_then(within),
+            cache_scope_span: envelope.cache_scope_span.and_then(within),
+            ..Envelope::default()
+        };
         here.result_open =
             envelope.result_open.filter(|open| (from..to).contains(&open.after)).map(|mut open| {
                 open.after -= from;
@@ -101,7 +115,7 @@ impl Large {
         let mut scratch = core.scratch.borrow_mut();
         scratch.splices.clear();
         let piece = self.held.get(..bytes).unwrap_or_default();
-        dialect::answer(&mut scratch.splices, &here, client, legacy);
+        dialect::answer(&mut scratch.splices, piece, &here, client, legacy);
         let mut out = Buf::with_capacity(bytes.saturating_add_signed(scratch.splices.delta() as isize));
         scratch
             .splices
@@ -115,5 +129,11 @@ impl Large {
 
 fn edited(envelope: &Envelope) -> impl Iterator<Item = Span> {
     let open = envelope.result_open.map(|open| Span { start: open.after, len: 0 });
-    [envelope.id, open].into_iter().flatten()
+    // With the comma and the key before a member that may have to go.
+    let member = |value: Option<Span>| {
+        let start = value?.start.saturating_sub(KEY_BYTES);
+        Some(Span::between(start as usize, value?.end() as usize + 1))
+    };
+    let members = [envelope.result_type_span, envelope.ttl_span, envelope.cache_scope_span].map(member);
+    [envelope.id, open].into_iter().chain(members).flatten()
 }

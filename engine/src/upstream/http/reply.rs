@@ -235,8 +235,14 @@ impl Reading {
     pub async fn whole(&mut self, core: &Rc<Core>) -> Result<Whole, UpstreamFault> {
         let mut gathered = Buf::empty();
         let id = self.id.unwrap_or_default().to_string();
-        let client =
-            Client { id: id.as_bytes(), token: None, modern: false, method: Method::Unknown, session: None };
+        let client = Client {
+            id: id.as_bytes(),
+            token: None,
+            modern: false,
+            method: Method::Unknown,
+            session: None,
+            body: b"",
+        };
         loop {
             match self.next(core, &client).await? {
                 Event::Message { bytes, from, envelope, last: true } => {
