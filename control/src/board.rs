@@ -207,5 +207,7 @@ fn worker(figures: &WorkerFigures) -> Value {
         "connections": figures.connections.get(),
         "inflight": figures.inflight.get(),
         "sessions": figures.sessions.get(),
+        "listens": figures.listens.get(),
+        "standing": figures.standing.get(),
     })
 }

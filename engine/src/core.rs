@@ -1,7 +1,7 @@
 //! What one worker owns. Everything here belongs to one thread: cells instead of locks, and an `Rc`
 //! of it in every task. Tasks borrow a cell for the length of a few lines and never across an await.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
@@ -15,18 +15,21 @@ use tokio::sync::mpsc;
 
 use crate::audit::LogLines;
 use crate::caps::{Caps, Room};
+use crate::changes::{self, Outline};
 use crate::connection::Seat;
 use crate::edition::{Edition, digest};
+use crate::exchange::listen::Listens;
 use crate::figures::WorkerFigures;
 use crate::fold::Fold;
 use crate::handle::{Event, KeyRing, Level};
 use crate::io::buffer::held_bytes;
 use crate::io::clock::Clock;
 use crate::io::mailbox::Post;
+use crate::io::signal::Signal;
 use crate::io::spawn::Spawner;
 use crate::io::tcp::Stop;
 use crate::io::watch::Watches;
-use crate::limits::{Deadlines, REPLIES_KEPT_MAX, VIEWS_PER_CORE_MAX};
+use crate::limits::{Deadlines, REPLIES_KEPT_MAX, STANDING_EIGHTHS, VIEWS_PER_CORE_MAX};
 use crate::pooled::Pool;
 use crate::session::{Seal, Sessions};
 use crate::upstream::http::Reading;
@@ -53,10 +56,13 @@ pub struct Core {
     /// Every connection that is served, so that a drain can let the idle ones go.
     pub seats: RefCell<HashMap<RawFd, Rc<Seat>>>,
     pub inflight: Cell<usize>,
+    /// Answers that stand open, of [`STANDING_EIGHTHS`] of the connections at most.
+    pub standing: Cell<usize>,
     pub figures: Arc<WorkerFigures>,
     pub decoder: RefCell<Decoder>,
     pub scratch: RefCell<Scratch>,
     pub sessions: RefCell<Sessions>,
+    pub listens: Listens,
     pub seal: Seal,
     pub upstreams: Upstreams,
     /// Replies of HTTP upstreams that are being read.
@@ -66,6 +72,8 @@ pub struct Core {
     pub spawner: Spawner,
     pub log: LogLines,
     adopted: RefCell<Rc<Adopted>>,
+    /// Raised by every edition that is adopted: what clients see may have changed.
+    pub changed: Signal,
 }
 
 /// Buffers that are used between two awaits and kept for their capacity.
@@ -86,8 +94,12 @@ pub struct Adopted {
     servers: Arc<[u64]>,
     /// The generation's 12 hex digits.
     pub generation: [u8; 12],
+    /// The edition's: what was decided under another serial is decided again.
+    pub serial: u64,
     known: RefCell<Vec<Option<Known>>>,
     views: RefCell<HashMap<(u16, RoleSet), Rc<View>, Fold>>,
+    outlines: RefCell<HashMap<(u16, RoleSet), Outline, Fold>>,
+    prints: OnceCell<Box<[u64]>>,
 }
 
 impl Adopted {
@@ -96,7 +108,19 @@ impl Adopted {
         let known = RefCell::new(vec![None; keys.principals.len()]);
         let generation = snapshot.generation().short();
         let servers = edition.servers.clone();
-        Rc::new(Adopted { snapshot, keys, upstreams, servers, generation, known, views: RefCell::default() })
+        let serial = edition.serial;
+        Rc::new(Adopted {
+            snapshot,
+            keys,
+            upstreams,
+            servers,
+            generation,
+            serial,
+            known,
+            views: RefCell::default(),
+            outlines: RefCell::default(),
+            prints: OnceCell::new(),
+        })
     }
 
     /// An upstream of this edition, by its place in the table.
@@ -123,6 +147,11 @@ impl Adopted {
         self.servers.get(server).copied()
     }
 
+    /// The server that has this digest.
+    pub fn server_of(&self, digest: u64) -> Option<usize> {
+        self.servers.iter().position(|server| *server == digest)
+    }
+
     /// The items of one kind under a server.
     pub fn shelf(&self, server: usize, kind: Kind) -> Option<&ArchivedShelf> {
         Some(self.snapshot.bound().servers.get(server)?.shelf(kind))
@@ -141,6 +170,23 @@ impl Adopted {
         }
         views.insert(key, view.clone());
         Some(view)
+    }
+
+    /// The outline of such a view, worked out once per edition.
+    pub fn outline(&self, server: usize, roles: RoleSet) -> Option<Outline> {
+        let key = (server as u16, roles);
+        if let Some(outline) = self.outlines.borrow().get(&key) {
+            return Some(*outline);
+        }
+        let view = self.view(server, roles)?;
+        let prints = self.prints.get_or_init(|| changes::prints(&self.snapshot));
+        let outline = Outline::of(&self.snapshot, server, &view, prints);
+        let mut outlines = self.outlines.borrow_mut();
+        if outlines.len() >= VIEWS_PER_CORE_MAX {
+            outlines.clear();
+        }
+        outlines.insert(key, outline);
+        Some(outline)
     }
 }
 
@@ -189,10 +235,12 @@ impl Core {
             turning_away: Cell::new(0),
             seats: RefCell::default(),
             inflight: Cell::new(0),
+            standing: Cell::new(0),
             figures: parts.figures,
             decoder: RefCell::new(Decoder::new()),
             scratch: RefCell::default(),
             sessions: RefCell::default(),
+            listens: Listens::default(),
             seal: parts.seal,
             upstreams,
             replies: Pool::new(REPLIES_KEPT_MAX),
@@ -201,6 +249,7 @@ impl Core {
             spawner: parts.spawner,
             log: parts.log,
             adopted: RefCell::new(adopted),
+            changed: Signal::new(),
         })
     }
 
@@ -228,6 +277,7 @@ impl Core {
         let upstreams = self.upstreams.adopt(edition);
         self.adopted.replace(Adopted::new(edition, upstreams));
         self.figures.serves(edition);
+        self.changed.set();
         let pause_ns = self.clock.now_ns().saturating_sub(began_ns);
         self.report(Event::Adopted { worker: self.id, pause_ns });
     }
@@ -259,6 +309,34 @@ impl Core {
         }
         self.inflight.set(self.inflight.get() + 1);
         Ok(InFlight { core: Some(self.clone()) })
+    }
+}
+
+impl Core {
+    /// Takes a place among the answers that stand open, or says what is full.
+    pub fn stand(self: &Rc<Self>) -> Result<StandingPlace, &'static str> {
+        if self.standing.get() >= self.caps.get().connections * STANDING_EIGHTHS / 8 {
+            return Err("too many event streams stand open");
+        }
+        self.standing.set(self.standing.get() + 1);
+        Ok(StandingPlace { core: self.clone() })
+    }
+}
+
+/// A place among the answers that stand open; given back when dropped. It is none among the exchanges under way.
+pub struct StandingPlace {
+    core: Rc<Core>,
+}
+
+impl StandingPlace {
+    pub fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+}
+
+impl Drop for StandingPlace {
+    fn drop(&mut self) {
+        self.core.standing.set(self.core.standing.get() - 1);
     }
 }
 

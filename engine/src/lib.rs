@@ -19,6 +19,7 @@ compile_error!(
 
 pub mod audit;
 pub mod caps;
+mod changes;
 mod connection;
 mod core;
 mod edition;

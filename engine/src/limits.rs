@@ -38,6 +38,18 @@ pub const IDLE_MS_MAX: u64 = 600_000;
 pub const IDLE_PRESSED_MS_MAX: u64 = 5_000;
 pub const PRESSED_EIGHTHS: usize = 7;
 
+/// Answers that stand open (listens, streams of unsolicited messages) may take so many eighths of a core's connections:
+/// whoever listens must not keep out who calls. One that is idle holds about 3 KiB.
+pub const STANDING_EIGHTHS: usize = 6;
+/// A standing answer that has said nothing for this long says a comment, so that proxies keep its connection.
+pub const KEEP_ALIVE_MS: u64 = 15_000;
+/// Comments that begin at once, once a second.
+pub const KEEP_ALIVES_PER_SWEEP: usize = 2_048;
+/// Listeners that are told of a new edition before others get their turn: each is a comparison of numbers.
+pub const CHANGES_PER_TURN: usize = 256;
+/// Resources that one listen or session may subscribe to. Each is a few hundred bytes.
+pub const SUBSCRIPTIONS_MAX: usize = 256;
+
 /// What a refused client may still send so that it can read the refusal, and for how long.
 pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const LINGER_MS_MAX: u64 = 2_000;
@@ -154,6 +166,9 @@ impl Default for Deadlines {
     }
 }
 
+const _: () = assert!(STANDING_EIGHTHS < PRESSED_EIGHTHS && PRESSED_EIGHTHS < 8);
+const _: () =
+    assert!(KEEP_ALIVES_PER_SWEEP as u64 * (KEEP_ALIVE_MS / 1_000) >= CONNECTIONS_PER_CORE_MAX as u64);
 const _: () = assert!(IDLE_PRESSED_MS_MAX > PARK_AFTER_MS && IDLE_MS_MAX > IDLE_PRESSED_MS_MAX);
 const _: () = assert!(REPLY_WINDOW_BYTES < BUFFERED_BYTES_PER_CORE / 64);
 const _: () = assert!(CONNECTIONS_PER_CORE_MAX >= INFLIGHT_PER_CORE_MAX);

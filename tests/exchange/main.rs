@@ -7,6 +7,7 @@ mod common;
 mod drain;
 mod edge;
 mod legacy;
+mod listen;
 mod overload;
 mod rounds;
 mod sessions;

@@ -21,6 +21,13 @@ pub struct Client {
     pub invitations: usize,
 }
 
+/// One event of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamEvent {
+    pub id: Option<String>,
+    pub message: Value,
+}
+
 /// One HTTP answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -185,6 +192,39 @@ impl Client {
             self.unread.drain(..2);
             if size == 0 {
                 return;
+            }
+        }
+    }
+
+    /// The head of an answer that stands open; its events are for [`Client::event`].
+    pub fn stream_head(&mut self) -> Answer {
+        let head = String::from_utf8(self.until_unread(b"\r\n\r\n")).expect("an ASCII head");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status");
+        let headers =
+            lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned()));
+        Answer { status, headers: headers.collect(), body: Vec::new(), cut_short: false }
+    }
+
+    /// The next event of a chunked stream, comments passed over; `None` when the stream has ended.
+    pub fn event(&mut self) -> Option<StreamEvent> {
+        loop {
+            let line = self.until_unread(b"\r\n");
+            let size = std::str::from_utf8(&line).expect("ASCII").trim();
+            let size = usize::from_str_radix(size, 16).expect("a chunk's size");
+            self.wait_for_unread(size + 2);
+            let chunk: Vec<u8> = self.unread.drain(..size + 2).take(size).collect();
+            if size == 0 {
+                return None;
+            }
+            // Every event of the gateway is a chunk of its own.
+            let text = String::from_utf8(chunk).expect("UTF-8");
+            let field =
+                |name: &str| text.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
+            let data = field("data: ").join("\n");
+            if !data.is_empty() {
+                let id = field("id: ").first().map(|id| (*id).to_owned());
+                return Some(StreamEvent { id, message: serde_json::from_str(&data).expect("JSON") });
             }
         }
     }

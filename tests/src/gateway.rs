@@ -11,7 +11,7 @@ use strait_engine::{
     Reach,
 };
 use strait_policy::Principal;
-use strait_table::catalog::{Catalog, Known};
+use strait_table::catalog::{Catalog, Known, Lists};
 use strait_table::rules::{ArchivedAuthMethod, ArchivedText, ArchivedTextPart, ArchivedTransport};
 use strait_table::{Snapshot, bind};
 
@@ -70,6 +70,8 @@ struct State {
     learned: HashMap<usize, Result<(), String>>,
     notices: Vec<String>,
     child_lines: Vec<String>,
+    /// The last one that workers were given.
+    edition: Option<Arc<Edition>>,
     stopped: usize,
 }
 
@@ -132,6 +134,29 @@ impl Gateway {
 
     pub fn child_lines(&self) -> Vec<String> {
         self.state.lock().unwrap().child_lines.clone()
+    }
+
+    /// From now on the upstreams offer these lists, whatever they told.
+    pub fn offer(&self, upstreams: Vec<Lists>) {
+        self.succeed(|edition| {
+            let (bound, _) = bind(edition.snapshot.rules(), &Catalog { upstreams });
+            edition.rebound(Arc::new(edition.snapshot.with_bound(&bound).expect("bind")))
+        });
+    }
+
+    /// From now on these keys are known, and no others.
+    pub fn rekey(&self, keys: Vec<(&'static str, &'static str, &'static [&'static str])>) {
+        self.succeed(|edition| {
+            let setup = Setup { keys, ..Setup::new("") };
+            edition.informed(facts(&edition.snapshot, &setup))
+        });
+    }
+
+    fn succeed(&self, next: impl FnOnce(&Edition) -> Edition) {
+        let mut state = self.state.lock().unwrap();
+        let edition = Arc::new(next(state.edition.as_ref().expect("an edition that was adopted")));
+        state.edition = Some(edition.clone());
+        self.handle().adopt(edition);
     }
 
     /// Begins to drain; [`Gateway::stop`] waits for its end.
@@ -199,6 +224,7 @@ fn bind_lists(
                 let snapshot = edition.snapshot.with_bound(&bound).expect("bind");
                 edition = Arc::new(edition.rebound(Arc::new(snapshot)));
                 handle.adopt(edition.clone());
+                state.lock().unwrap().edition = Some(edition.clone());
                 state.lock().unwrap().learned.insert(upstream, told);
             }
             Event::Adopted { .. } => {}

@@ -206,10 +206,12 @@ fn workers(out: &mut Exposition, workers: &[Worker]) {
             &w.busy_polls
         }),
     ];
-    let gauges: [Row<Gauge>; 5] = [
+    let gauges: [Row<Gauge>; 7] = [
         ("strait_connections", "Connections of clients that are open.", |w| &w.connections),
         ("strait_inflight_requests", "Requests under way.", |w| &w.inflight),
         ("strait_sessions", "Sessions of older revisions.", |w| &w.sessions),
+        ("strait_listens", "Open listens of modern clients.", |w| &w.listens),
+        ("strait_standing_streams", "Answers that stand open.", |w| &w.standing),
         ("strait_buffer_held_bytes", "Bytes of buffers in use.", |w| &w.held_bytes),
         ("strait_buffer_pooled_bytes", "Bytes of buffers that wait for their next use.", |w| &w.pooled_bytes),
     ];

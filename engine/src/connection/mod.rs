@@ -3,9 +3,11 @@
 //! A connection is either *active* (it has a buffer and the future of [`active`], boxed) or *parked*:
 //! after [`crate::limits::PARK_AFTER_MS`] without a request it gives both back and waits for readability with a few
 //! hundred bytes. The box comes from the allocator's per-thread pool and only when a connection wakes
-//! up, so a busy connection allocates nothing per exchange and an idle one keeps nothing.
+//! up, so a busy connection allocates nothing per exchange and an idle one keeps nothing. One whose answer stands open
+//! ([`standing`]) keeps as little between two events.
 
 mod read;
+pub mod standing;
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -18,11 +20,12 @@ use strait_protocol::http1::RequestHead;
 use crate::core::Core;
 use crate::exchange::refusal::Refusal;
 use crate::exchange::respond::{self, Next, Sink};
-use crate::exchange::{self, Incoming};
+use crate::exchange::{self, Ending, Incoming};
 use crate::io::buffer::{BUFFER_BYTES, Buf, LARGE_BYTES, held_bytes};
 use crate::io::tcp::{Idle, Stream};
 use crate::limits::{LINGER_BYTES_MAX, LINGER_MS_MAX, PRESSED_EIGHTHS};
 use read::{Arrived, Request};
+use standing::Standing;
 
 /// One client's socket and what is known of it.
 pub struct Connection {
@@ -30,6 +33,8 @@ pub struct Connection {
     listener: u16,
     peer: IpAddr,
     seat: Rc<Seat>,
+    /// What came behind a request whose answer stands open; else empty.
+    unread: Buf,
 }
 
 /// What others of this worker may know of a connection: whether it waits for a request, and how to end
@@ -39,6 +44,8 @@ pub struct Seat {
     idle: Rc<Idle>,
     /// 0 while it does not wait.
     waits_since_ms: Cell<u64>,
+    /// When its standing answer last said something; 0 while it has none.
+    stands_quiet_since_ms: Cell<u64>,
 }
 
 impl Seat {
@@ -47,6 +54,13 @@ impl Seat {
     pub fn dismiss(&self, now_ms: u64, drain_began_ms: u64, idle_ms: u64) {
         let since_ms = self.waits_since_ms.get();
         if since_ms > 0 && now_ms.saturating_sub(since_ms.max(drain_began_ms)) >= idle_ms {
+            self.idle.cancel();
+        }
+    }
+
+    /// Lets a standing answer see that a drain has begun.
+    pub fn nudge_standing(&self) {
+        if self.stands_quiet_since_ms.get() > 0 {
             self.idle.cancel();
         }
     }
@@ -63,19 +77,31 @@ pub fn dismiss_idle(core: &Core) {
     }
 }
 
+impl Connection {
+    fn new(stream: Stream, listener: u16, peer: IpAddr) -> Connection {
+        Connection { stream, listener, peer, seat: Rc::default(), unread: Buf::empty() }
+    }
+}
+
 enum Ended {
     Idle,
     Close,
+    Stand(Box<Standing>),
 }
 
 /// Serves a connection until it closes.
 pub async fn serve(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) {
-    let mut connection = Connection { stream, listener, peer, seat: Rc::default() };
+    let mut connection = Connection::new(stream, listener, peer);
     let _counted = Counted::new(&core, &connection);
     loop {
         match active(&core, &mut connection).await {
             Ended::Idle => {}
             Ended::Close => return,
+            Ended::Stand(standing) => match standing::run(&core, &mut connection, standing).await {
+                Next::KeepAlive => continue,
+                Next::Close => return,
+                Next::Linger => return Box::pin(linger(&core, &mut connection.stream, Buf::new())).await,
+            },
         }
         match connection.stream.readable_idle(&connection.seat.idle).await {
             Ok(true) => {}
@@ -88,7 +114,7 @@ pub async fn serve(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) 
 /// Answers a connection that is one too many, and closes it.
 pub async fn turn_away(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) {
     let _counted = TurningAway::new(&core);
-    let mut connection = Connection { stream, listener, peer, seat: Rc::default() };
+    let mut connection = Connection::new(stream, listener, peer);
     let refusal = Refusal::Overloaded("too many connections");
     respond::refuse_unread(&core, &mut Sink::Stream(&mut connection.stream), &refusal).await;
     linger(&core, &mut connection.stream, Buf::new()).await;
@@ -104,7 +130,8 @@ fn active<'c>(
 }
 
 async fn until_idle(core: &Rc<Core>, connection: &mut Connection) -> Ended {
-    let mut buf = Buf::new();
+    let unread = std::mem::take(&mut connection.unread);
+    let mut buf = if unread.is_empty() { Buf::new() } else { unread };
     loop {
         let (arrived, filled) = read::request(core, connection, buf).await;
         buf = filled;
@@ -119,11 +146,18 @@ async fn until_idle(core: &Rc<Core>, connection: &mut Connection) -> Ended {
             }
         };
         match answer(core, connection, &request, &buf).await {
-            Next::KeepAlive => {}
-            Next::Close => return Ended::Close,
-            Next::Linger => {
+            Ending::Next(Next::KeepAlive) => {}
+            Ending::Next(Next::Close) => return Ended::Close,
+            Ending::Next(Next::Linger) => {
                 linger(core, &mut connection.stream, buf).await;
                 return Ended::Close;
+            }
+            Ending::Stand(standing) => {
+                buf.consume_front(request.consumed);
+                if !buf.is_empty() {
+                    connection.unread = buf;
+                }
+                return Ended::Stand(standing);
             }
         }
         buf.consume_front(request.consumed);
@@ -140,7 +174,7 @@ async fn until_idle(core: &Rc<Core>, connection: &mut Connection) -> Ended {
     }
 }
 
-async fn answer(core: &Rc<Core>, connection: &mut Connection, request: &Request, buf: &Buf) -> Next {
+async fn answer(core: &Rc<Core>, connection: &mut Connection, request: &Request, buf: &Buf) -> Ending {
     let head: &RequestHead = &request.head;
     let incoming = Incoming {
         head,

@@ -28,7 +28,8 @@ pub fn run(
 ) -> Result<Permit, Refusal> {
     let item = match target {
         // Lists show what the view shows; acts concern the caller's own session.
-        Target::Local { .. } | Target::Session(_) => {
+        // A listen hears of what the view shows; each URI that it names is decided on itself.
+        Target::Local { .. } | Target::Session(_) | Target::Listen(_) => {
             record.verdict(Verdict::Permit(None));
             return Ok(Permit(()));
         }

@@ -61,6 +61,7 @@ pub async fn run(
             return Ok(Reply::empty(202, admitted));
         }
         (Target::Session(Act::Absorb), _) => return Ok(Reply::empty(202, admitted)),
+        (Target::Listen(_), _) => return Err(Refusal::Internal("a listen was forwarded")),
         (_, Asked::EndSession(_)) => {
             return Err(Refusal::Internal("an ended session was given a target"));
         }

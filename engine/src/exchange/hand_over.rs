@@ -18,10 +18,12 @@ use super::arrive::Place;
 use super::identify::Caller;
 use super::refusal::Refusal;
 use super::respond::{Next, Sink};
-use super::{Incoming, run as tell};
+use super::{Ending, Incoming, run as tell};
+use crate::connection::standing::{self, Framing, Standing};
 use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyTx, reply};
+use crate::io::runtime;
 use crate::io::signal::Signal;
 use crate::session::{Introduction, Seal, Session, SessionId};
 use crate::worker::Parcel;
@@ -46,6 +48,8 @@ pub struct Parcelled {
 /// What comes back.
 pub enum Relayed {
     Bytes(Buf),
+    /// What follows comes now and then, until [`Relayed::End`] or for ever.
+    Stands(Framing),
     End(Next),
 }
 
@@ -108,12 +112,14 @@ pub fn begin_session(
 }
 
 /// Hands a request over and relays its answer.
-pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: &mut Sink<'_>) -> Next {
+pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: &mut Sink<'_>) -> Ending {
     // The request is under way here too: a drain must not end this worker before the answer has left.
     let _place = match core.admit() {
         Ok(place) => place,
         Err(full) => {
-            return super::respond::refuse_plain(core, incoming, &Refusal::Overloaded(full), sink).await;
+            return super::respond::refuse_plain(core, incoming, &Refusal::Overloaded(full), sink)
+                .await
+                .into();
         }
     };
     let (answer, mut answers) = reply();
@@ -130,7 +136,7 @@ pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: 
     };
     if core.post.send(worker, Parcel::Exchange(Box::new(parcel))).is_err() {
         let refusal = Refusal::Overloaded("the worker that owns this session is too busy");
-        return super::respond::refuse_plain(core, incoming, &refusal, sink).await;
+        return super::respond::refuse_plain(core, incoming, &refusal, sink).await.into();
     }
     // The owner cannot see the client's socket. What it does for a client that has left goes on: all requests that
     // are handed over are of revisions in which leaving does not cancel.
@@ -141,22 +147,27 @@ pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: 
         let relayed = tokio::select! {
             biased;
             relayed = answers.recv() => relayed,
-            () = gone.wait() => return Next::Close,
+            () = gone.wait() => return Next::Close.into(),
         };
         match relayed {
             Some(Relayed::Bytes(mut bytes)) => {
                 bytes.arrive();
                 begun = true;
                 if sink.send(core, bytes).await.is_err() {
-                    return Next::Close;
+                    return Next::Close.into();
                 }
             }
-            Some(Relayed::End(next)) => return next,
+            Some(Relayed::Stands(framing)) => {
+                // Without a place here the owner sees that nobody reads.
+                let Ok(place) = core.stand() else { return Next::Close.into() };
+                return Ending::Stand(Box::new(Standing::relayed(answers, framing, place)));
+            }
+            Some(Relayed::End(next)) => return next.into(),
             // The owner ended before it took the request up, or gave up in the middle.
             None if !begun => {
-                return super::respond::refuse_plain(core, incoming, &Refusal::Draining, sink).await;
+                return super::respond::refuse_plain(core, incoming, &Refusal::Draining, sink).await.into();
             }
-            None => return Next::Close,
+            None => return Next::Close.into(),
         }
     }
 }
@@ -174,8 +185,15 @@ pub async fn receive(core: Rc<Core>, parcel: Box<Parcelled>) {
         client: None,
         arrived_ns: parcel.arrived_ns,
     };
-    let next = tell(&core, &incoming, Sink::Relay(&parcel.answer)).await;
-    let _ = parcel.answer.send(Relayed::End(next)).await;
+    match tell(&core, &incoming, Sink::Relay(&parcel.answer)).await {
+        Ending::Next(next) => drop(parcel.answer.send(Relayed::End(next)).await),
+        Ending::Stand(standing) => {
+            let stands = parcel.answer.send(Relayed::Stands(standing.framing())).await;
+            if stands.is_ok() {
+                runtime::spawn_guarded("stream for another worker", standing::relay(standing, parcel.answer));
+            }
+        }
+    }
 }
 
 /// Keeps [`Parcelled`] small enough to pass around and `Send`.

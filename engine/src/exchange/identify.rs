@@ -31,16 +31,44 @@ pub fn run(
     place: &Place,
     record: &mut Record,
 ) -> Result<Caller, Refusal> {
-    let principal = principal(incoming, adopted, place).ok_or(Refusal::Unauthenticated)?;
+    let principal = principal(incoming, adopted, place.server).ok_or(Refusal::Unauthenticated)?.0;
     record.principal(principal);
-    let known = adopted.known(principal);
-    Ok(Caller { principal, digest: known.digest, roles: known.roles })
+    Ok(caller(adopted, principal))
 }
 
-fn principal(incoming: &Incoming<'_>, adopted: &Adopted, place: &Place) -> Option<u32> {
-    let server = adopted.snapshot.rules().servers.get(place.server)?;
+/// What an answer that stands open remembers of its caller, to look again who that is: keys are revoked, and roles change,
+/// while it stands. A digest, never the key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Credential(Option<[u8; 32]>);
+
+/// The credential that [`run`] accepted.
+pub fn credential(incoming: &Incoming<'_>, adopted: &Adopted, server: usize) -> Option<Credential> {
+    principal(incoming, adopted, server).map(|(_, credential)| credential)
+}
+
+/// Who has this credential now; `None` when the server does not accept it any more.
+pub fn again(adopted: &Adopted, server: usize, credential: Credential) -> Option<Caller> {
+    let auth = &adopted.snapshot.rules().servers.get(server)?.auth;
+    if auth.is_empty() {
+        return Some(caller(adopted, 0));
+    }
+    let digest = credential.0?;
+    let principal = auth.iter().find_map(|identity| {
+        let keys = adopted.keys.identities.get(identity.to_native() as usize)?;
+        keys.by_digest.get(&digest).copied()
+    });
+    principal.map(|principal| caller(adopted, principal))
+}
+
+fn caller(adopted: &Adopted, principal: u32) -> Caller {
+    let known = adopted.known(principal);
+    Caller { principal, digest: known.digest, roles: known.roles }
+}
+
+fn principal(incoming: &Incoming<'_>, adopted: &Adopted, server: usize) -> Option<(u32, Credential)> {
+    let server = adopted.snapshot.rules().servers.get(server)?;
     if server.auth.is_empty() {
-        return Some(0);
+        return Some((0, Credential(None)));
     }
     let key = bearer(incoming.head.authorization?.of(incoming.bytes))?;
     if key.is_empty() || key.len() > KEY_BYTES_MAX {
@@ -48,8 +76,8 @@ fn principal(incoming: &Incoming<'_>, adopted: &Adopted, place: &Place) -> Optio
     }
     server.auth.iter().find_map(|identity| {
         let keys = adopted.keys.identities.get(identity.to_native() as usize)?;
-        let digest = blake3::keyed_hash(&keys.pepper, key);
-        keys.by_digest.get(digest.as_bytes()).copied()
+        let digest = *blake3::keyed_hash(&keys.pepper, key).as_bytes();
+        keys.by_digest.get(&digest).map(|principal| (*principal, Credential(Some(digest))))
     })
 }
 

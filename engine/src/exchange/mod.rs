@@ -15,6 +15,7 @@
 //! | [`screen`] | a [`screen::Screened`] call |
 //! | [`approve`] | a [`approve::Clearance`] |
 //! | [`forward`] | a [`crate::upstream::Reply`]: a stream of events |
+//! | [`listen`] | instead of the last two, for `subscriptions/listen`: an answer that stands open |
 //! | [`respond`] | bytes to the client, each event through [`reverse`] or [`screen::reply`] first |
 //! | [`record`] | one access line |
 
@@ -25,6 +26,7 @@ pub mod decode;
 pub mod forward;
 pub mod hand_over;
 pub mod identify;
+pub mod listen;
 pub mod local;
 pub mod meter;
 pub mod record;
@@ -41,11 +43,14 @@ use std::rc::Rc;
 
 use strait_protocol::http1::RequestHead;
 
+use crate::connection::standing::Standing;
 use crate::core::{Adopted, Core};
 use crate::io::tcp::Stream;
 use crate::upstream::Reply;
+use listen::Opening;
 use record::{Phase, Record};
 use refusal::Refusal;
+use resolve::Target;
 use respond::{Next, Sink};
 
 /// A request as it arrived, on whichever worker tells its story.
@@ -70,20 +75,38 @@ pub enum Outcome {
     HandOver {
         worker: usize,
     },
+    /// The answer stands open.
+    Listen(Opening),
+}
+
+/// What the connection does after a story.
+pub enum Ending {
+    Next(Next),
+    /// The answer has begun and stays open.
+    Stand(Box<Standing>),
+}
+
+impl From<Next> for Ending {
+    fn from(next: Next) -> Ending {
+        Ending::Next(next)
+    }
 }
 
 /// Tells the whole story of one request, to the last byte of its answer and its record.
-pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -> Next {
+pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -> Ending {
     let adopted = core.adopted();
     let mut record = Record::begin(incoming.arrived_ns);
     let outcome = story(core, &adopted, incoming, &mut record).await;
-    let next = match outcome {
-        Ok(Outcome::Reply(reply)) => respond::run(core, incoming, reply, &mut sink, &mut record).await,
+    let ending = match outcome {
+        Ok(Outcome::Reply(reply)) => respond::run(core, incoming, reply, &mut sink, &mut record).await.into(),
         Ok(Outcome::HandOver { worker }) => return hand_over::run(core, worker, incoming, &mut sink).await,
-        Err(refusal) => respond::refuse(core, incoming, &refusal, &mut sink, &mut record).await,
+        Ok(Outcome::Listen(opening)) => {
+            listen::run(core, &adopted, incoming, opening, &mut sink, &mut record).await
+        }
+        Err(refusal) => respond::refuse(core, incoming, &refusal, &mut sink, &mut record).await.into(),
     };
     record.write(core, &adopted, incoming);
-    next
+    ending
 }
 
 /// Refuses what could not even be read as a request; it leaves a record as well.
@@ -116,6 +139,11 @@ async fn story(
     let call = screen::call(call);
     let clearance = approve::run(admission);
     record.mark(core, Phase::Policy);
+    if let Target::Listen(wanted) = target {
+        let call = call.call();
+        return listen::open(core, adopted, incoming, &place, &caller, call, wanted, clearance)
+            .map(Outcome::Listen);
+    }
     let reply =
         forward::run(core, adopted, incoming, &place, &caller, &call, &target, clearance, record).await?;
     Ok(Outcome::Reply(reply))

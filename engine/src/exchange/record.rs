@@ -18,6 +18,7 @@ use strait_table::Kind;
 
 use super::Incoming;
 use super::refusal::Refusal;
+use crate::connection::standing::Tally;
 use crate::core::{Adopted, Core};
 use crate::figures::labels::{Layer, MethodClass, Outcome};
 use crate::io::moment;
@@ -248,28 +249,27 @@ impl Record {
         }
     }
 
+    /// Who asks what, as members of an access line: for the line of a stream's end, when the table may be another.
+    pub fn who(&self, adopted: &Adopted, listener: usize) -> Box<[u8]> {
+        let mut out = Vec::new();
+        self.append_who(&mut out, adopted, listener);
+        out.into()
+    }
+
+    fn append_who(&self, out: &mut Vec<u8>, adopted: &Adopted, listener: usize) {
+        let rules = adopted.snapshot.rules();
+        let principal = self.principal.and_then(|p| adopted.keys.principals.get(p as usize));
+        append_text(out, "listener", rules.listeners.get(listener).map(|l| l.name.as_str()));
+        append_text(out, "principal", principal.map(|p| p.id.as_str()));
+        append_text(out, "server", self.server.and_then(|s| rules.servers.get(s)).map(|s| s.name.as_str()));
+        append_text(out, "method", (self.method != Method::Unknown).then(|| self.method.as_str()));
+    }
+
     fn append(&self, out: &mut Vec<u8>, core: &Core, adopted: &Adopted, listener: usize, bytes_in: usize) {
         let rules = adopted.snapshot.rules();
-        out.extend_from_slice(b"{\"ts\":\"");
-        timestamp(out);
-        out.extend_from_slice(b"\",\"generation\":\"");
-        out.extend_from_slice(&adopted.generation);
-        out.push(b'"');
-        let mut text = |name: &str, value: Option<&str>| {
-            if let Some(value) = value {
-                out.extend_from_slice(b",\"");
-                out.extend_from_slice(name.as_bytes());
-                out.extend_from_slice(b"\":");
-                append_string(out, value.as_bytes());
-            }
-        };
-        text("listener", rules.listeners.get(listener).map(|l| l.name.as_str()));
-        text(
-            "principal",
-            self.principal.and_then(|p| adopted.keys.principals.get(p as usize)).map(|p| p.id.as_str()),
-        );
-        text("server", self.server.and_then(|s| rules.servers.get(s)).map(|s| s.name.as_str()));
-        text("method", (self.method != Method::Unknown).then(|| self.method.as_str()));
+        begin_line(out, adopted);
+        self.append_who(out, adopted, listener);
+        let mut text = |name: &str, value: Option<&str>| append_text(out, name, value);
         if let (Some((kind, index, upstream)), Some(server)) = (self.item, self.server) {
             text("upstream", rules.upstreams.get(usize::from(upstream)).map(|u| u.name.as_str()));
             let name = match kind {
@@ -289,12 +289,7 @@ impl Record {
             // Writing into a vector cannot fail, and allocates nothing once it has grown.
             let _ = write!(out, ",\"peer\":\"{peer}\"");
         }
-        let mut number = |name: &str, value: u64| {
-            out.extend_from_slice(b",\"");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
-            decimal::append(out, value);
-        };
+        let mut number = |name: &str, value: u64| append_number(out, name, value);
         number("status", u64::from(self.status));
         number("worker", core.id as u64);
         number("bytes_in", bytes_in as u64);
@@ -309,6 +304,51 @@ impl Record {
         }
         out.extend_from_slice(b"}}\n");
     }
+}
+
+/// The line of a stream that stood open and is over; the one of its beginning was that of its request.
+pub fn stream_ended(core: &Rc<Core>, who: &[u8], began_ns: u64, tally: &Tally) {
+    core.figures.sent_bytes.add(tally.bytes);
+    let adopted = core.adopted();
+    let sample_ppm = adopted.snapshot.rules().access_log.sample_ppm.to_native();
+    if !core.log.is_on() || !sampled(began_ns, sample_ppm) {
+        return;
+    }
+    core.log.line(|out| {
+        begin_line(out, &adopted);
+        out.extend_from_slice(who);
+        append_text(out, "ended", Some(tally.ending.label()));
+        append_number(out, "worker", core.id as u64);
+        append_number(out, "events", tally.events);
+        append_number(out, "bytes_out", tally.bytes);
+        out.extend_from_slice(b",\"ns\":{\"total\":");
+        decimal::append(out, core.clock.now_ns().saturating_sub(began_ns));
+        out.extend_from_slice(b"}}\n");
+    });
+}
+
+fn begin_line(out: &mut Vec<u8>, adopted: &Adopted) {
+    out.extend_from_slice(b"{\"ts\":\"");
+    timestamp(out);
+    out.extend_from_slice(b"\",\"generation\":\"");
+    out.extend_from_slice(&adopted.generation);
+    out.push(b'"');
+}
+
+fn append_text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        append_string(out, value.as_bytes());
+    }
+}
+
+fn append_number(out: &mut Vec<u8>, name: &str, value: u64) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    decimal::append(out, value);
 }
 
 /// Spread evenly by mixing the start time; no random state to keep.

@@ -10,6 +10,7 @@ use super::Incoming;
 use super::arrive::Place;
 use super::decode::{Asked, Call};
 use super::identify::Caller;
+use super::listen::{self, Wanted};
 use super::record::Record;
 use super::refusal::Refusal;
 use crate::core::{Adopted, Core};
@@ -24,6 +25,8 @@ pub enum Target {
     },
     /// An act on the caller's session, or a message that asks for no answer.
     Session(Act),
+    /// An answer that stands open.
+    Listen(Wanted),
 }
 
 /// An item of a server, found but not yet allowed.
@@ -89,6 +92,7 @@ pub fn run(
         Method::ToolsCall => return search.named(Kind::Tool, message.name, record),
         Method::PromptsGet => return search.named(Kind::Prompt, message.name, record),
         Method::ResourcesRead => return search.resource(message.uri, record),
+        Method::SubscriptionsListen => return listen::wanted(core, incoming, message).map(Target::Listen),
         Method::CompletionComplete if can.completions => {
             let target = match (message.reference_name, message.reference_uri) {
                 (Some(name), None) => search.named(Kind::Prompt, Some(name), record)?,

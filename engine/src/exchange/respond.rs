@@ -132,6 +132,20 @@ fn client<'a>(incoming: &Incoming<'a>, record: &'a Record, method: Method) -> Cl
     }
 }
 
+/// The head of an event stream; `None` when a header of it is not printable.
+pub fn event_stream(session_id: Option<&[u8]>, chunked: bool, close: bool) -> Option<Buf> {
+    let mut out = Buf::new();
+    let head = write::reply(out.vec(), 200)
+        .header("Content-Type", b"text/event-stream")
+        .header("Cache-Control", b"no-cache")
+        .header("X-Accel-Buffering", b"no")
+        .header_if(header::SESSION_ID, session_id);
+    let head = if chunked { head.chunked() } else { head };
+    let head = if close { head.connection_close() } else { head };
+    head.finish().ok()?;
+    Some(out)
+}
+
 /// Room for a head beside a body: what we write is under 400 bytes.
 const HEAD_ROOM: usize = 512;
 
@@ -173,19 +187,9 @@ impl Answer<'_, '_, '_> {
     async fn events(&mut self, mut reply: Reply, first: Event) -> Next {
         let method = reply.method();
         self.record.status(200);
-        let mut out = Buf::new();
-        let head = write::reply(out.vec(), 200)
-            .header("Content-Type", b"text/event-stream")
-            .header("Cache-Control", b"no-cache")
-            .header("X-Accel-Buffering", b"no")
-            .header_if(header::SESSION_ID, reply.session_id());
         let chunked = !self.incoming.head.http10;
         let close = self.close || !chunked;
-        let head = if chunked { head.chunked() } else { head };
-        let head = if close { head.connection_close() } else { head };
-        if head.finish().is_err() {
-            return Next::Close;
-        }
+        let Some(mut out) = event_stream(reply.session_id(), chunked, close) else { return Next::Close };
         let mut event = first;
         loop {
             let last = event.is_last();

@@ -86,6 +86,7 @@ impl MethodClass {
             | Method::NotifyInitialized
             | Method::ServerDiscover
             | Method::Ping
+            | Method::SubscriptionsListen
             | Method::LoggingSetLevel => MethodClass::Session,
             _ => MethodClass::Other,
         }

@@ -51,6 +51,10 @@ pub struct WorkerFigures {
     pub connections: Gauge,
     pub inflight: Gauge,
     pub sessions: Gauge,
+    /// Open `subscriptions/listen`.
+    pub listens: Gauge,
+    /// Answers that stand open: listens, and streams of sessions.
+    pub standing: Gauge,
     pub held_bytes: Gauge,
     pub pooled_bytes: Gauge,
 

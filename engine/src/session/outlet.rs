@@ -21,6 +21,8 @@ pub struct Outlet {
     /// Counts readers: only the newest goes on.
     readers: Cell<u32>,
     is_read: Cell<bool>,
+    /// What was read stays for a reader that comes back.
+    is_resumable: bool,
 }
 
 #[derive(Default)]
@@ -57,9 +59,18 @@ pub struct Reader {
 
 impl Outlet {
     pub fn new(stream: u32) -> Rc<Outlet> {
+        Outlet::build(stream, true)
+    }
+
+    /// One that keeps a message only until it is read: nobody can come back for it.
+    pub fn passing() -> Rc<Outlet> {
+        Outlet::build(0, false)
+    }
+
+    fn build(stream: u32, is_resumable: bool) -> Rc<Outlet> {
         let ring = RefCell::new(Ring { first: 1, ..Ring::default() });
         let (changed, readers, is_read) = (Signal::new(), Cell::new(0), Cell::new(false));
-        Rc::new(Outlet { stream, ring, changed, readers, is_read })
+        Rc::new(Outlet { stream, ring, changed, readers, is_read, is_resumable })
     }
 
     /// Appends a message and gives its number; `None` when the stream is over. The oldest give way.
@@ -118,6 +129,23 @@ impl Outlet {
         Reader { outlet: self.clone(), turn, at: after }
     }
 
+    /// The message `number` was read.
+    fn was_read(&self, number: u64) {
+        if self.is_resumable {
+            return;
+        }
+        let mut ring = self.ring.borrow_mut();
+        while ring.first <= number {
+            let Some(gone) = ring.messages.pop_front() else { break };
+            ring.bytes -= gone.len();
+            ring.first += 1;
+        }
+        if ring.messages.is_empty() {
+            // An idle stream keeps nothing for messages to come.
+            ring.messages = VecDeque::new();
+        }
+    }
+
     fn after(&self, number: u64) -> Option<Found> {
         let ring = self.ring.borrow();
         if number + 1 < ring.first {
@@ -141,12 +169,18 @@ impl Reader {
             match self.outlet.after(self.at) {
                 Some(Found::Message { number, bytes }) => {
                     self.at = number;
+                    self.outlet.was_read(number);
                     return Found::Message { number, bytes };
                 }
                 Some(found) => return found,
                 None => self.outlet.changed.wait().await,
             }
         }
+    }
+
+    /// The number of the stream that is read.
+    pub fn stream(&self) -> u32 {
+        self.outlet.stream
     }
 
     /// Goes on with what is in the ring, after [`Found::Lost`].

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::connection::dismiss_idle;
+use crate::changes;
+use crate::connection::{dismiss_idle, standing};
 use crate::core::{Core, Parts};
 use crate::exchange::hand_over;
 use crate::handle::Command;
@@ -46,6 +47,7 @@ pub async fn run(mut parts: Parts, listeners: Vec<Bound>, commands: mpsc::Unboun
         runtime::spawn_guarded("mailbox", receive(core.clone(), inbox));
     }
     runtime::spawn_guarded("tick", tick(core.clone()));
+    runtime::spawn_guarded("changes of lists", changes::keep(core.clone()));
     keep_lists(&core);
     obey(&core, listeners, commands).await;
     for upstream in core.upstreams.all() {
@@ -103,6 +105,7 @@ async fn drain(core: &Rc<Core>, deadline: Duration) {
         for seat in core.seats.borrow().values() {
             // The coarse clock may be a tick behind.
             seat.dismiss(now_ms, began_ms, LAST_ACCEPTS_MS + TICK_MS);
+            seat.nudge_standing();
         }
         let over = core.inflight.get() == 0 && core.connections.get() <= core.lingering.get();
         quiet = if over { quiet + 1 } else { 0 };
@@ -142,6 +145,7 @@ async fn tick(core: Rc<Core>) {
             if ticks.is_multiple_of(SESSION_SWEEP_TICKS) {
                 session::end_idle(&core);
             }
+            standing::keep_alive(&core);
             crate::io::buffer::trim();
             core.decoder.borrow_mut().trim();
         }
@@ -155,6 +159,8 @@ fn publish(core: &Core) {
     figures.connections.set(core.connections.get() as u64);
     figures.inflight.set(core.inflight.get() as u64);
     figures.sessions.set(core.sessions.borrow().count() as u64);
+    figures.listens.set(core.listens.count() as u64);
+    figures.standing.set(core.standing.get() as u64);
     figures.held_bytes.set(crate::io::buffer::held_bytes() as u64);
     figures.pooled_bytes.set(crate::io::buffer::pooled_bytes() as u64);
     figures.mailbox_trips.publish(core.post.trips());
