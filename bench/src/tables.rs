@@ -64,6 +64,7 @@ fn upstream(n: usize) -> Upstream {
         era: Era::Auto,
         credential: None,
         timeout: Timeouts::default(),
+        list_ttl_ms: 0,
     }
 }
 

@@ -177,7 +177,9 @@ fn defaults_are_what_the_schema_says() {
     assert_eq!((stdio.per, stdio.max, stdio.idle_ms, stdio.cwd.as_deref()), (Per::Shared, 1, 600_000, None));
     let timeout = rules.upstreams[1].timeout;
     assert_eq!((timeout.connect_ms, timeout.first_byte_ms, timeout.call_ms), (1_000, 30_000, 60_000));
-    assert_eq!(rules.upstreams[1].era, Era::Auto);
+    assert_eq!((rules.upstreams[1].era, rules.upstreams[1].list_ttl_ms), (Era::Auto, 0));
+    let kept = compile("upstreams: { a: { http: http://a, list_ttl: 90s } }");
+    assert_eq!(kept.upstreams[0].list_ttl_ms, 90_000);
     assert_eq!(rules.servers[0].naming, Naming::Auto);
     assert!(rules.servers[0].prompts.is_empty() && rules.servers[0].resources.is_empty());
     assert_eq!((rules.access_log.to.clone(), rules.access_log.sample_ppm), (LogTo::Stdout, 1_000_000));

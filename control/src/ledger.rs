@@ -7,7 +7,7 @@
 //! way while tables were swapped finds its upstream, or nobody.
 
 use strait_engine::UpstreamId;
-use strait_table::catalog::{Catalog, Known, Lists};
+use strait_table::catalog::{Catalog, FreshUntil, Known, Lists};
 use tokio::time::Instant;
 
 use crate::limits::BIND_TOGETHER;
@@ -35,6 +35,8 @@ pub enum Change {
     Nothing,
     /// Only what is told of the upstream.
     Standing,
+    /// Only until when its lists may be kept, and perhaps what is told of it.
+    Freshness,
     /// What it offers: to be bound again.
     Catalog,
 }
@@ -61,7 +63,7 @@ impl Ledger {
             if let Some(namesake) = self.standings.iter().position(|standing| standing.name == *name) {
                 let last = self.catalog.upstreams[namesake].clone();
                 let known = if last.known == Known::Not { Known::Not } else { Known::Stale };
-                next.catalog.upstreams[index] = Lists { known, ..last };
+                next.catalog.upstreams[index] = Lists { known, fresh_until: FreshUntil::default(), ..last };
             }
         }
         next
@@ -78,23 +80,22 @@ impl Ledger {
         let is_news = !standing.heard || standing.error != error;
         standing.heard = true;
         standing.error = error;
-        let changed = match outcome {
+        let otherwise = if is_news { Change::Standing } else { Change::Nothing };
+        match outcome {
             Ok(offered) => {
                 let offered = Lists { known: Known::Fresh, ..offered };
-                let changed = !same(lists, &offered);
-                *lists = offered;
-                changed
+                let last = std::mem::replace(lists, offered);
+                match (same(lists, &last), lists.fresh_until == last.fresh_until) {
+                    (false, _) => Change::Catalog,
+                    (true, false) => Change::Freshness,
+                    (true, true) => otherwise,
+                }
             }
             Err(_) if lists.known == Known::Fresh => {
                 lists.known = Known::Stale;
-                true
+                Change::Catalog
             }
-            Err(_) => false,
-        };
-        match (changed, is_news) {
-            (true, _) => Change::Catalog,
-            (false, true) => Change::Standing,
-            (false, false) => Change::Nothing,
+            Err(_) => otherwise,
         }
     }
 
@@ -115,8 +116,19 @@ impl Ledger {
     }
 }
 
+/// Whether binding them gives the same.
 fn same(a: &Lists, b: &Lists) -> bool {
-    let Lists { known, tools, prompts, resources, templates, instructions, capabilities, scopes } = a;
+    let Lists {
+        known,
+        tools,
+        prompts,
+        resources,
+        templates,
+        instructions,
+        capabilities,
+        scopes,
+        fresh_until: _,
+    } = a;
     *known == b.known
         && *tools == b.tools
         && *prompts == b.prompts
@@ -127,15 +139,22 @@ fn same(a: &Lists, b: &Lists) -> bool {
         && *scopes == b.scopes
 }
 
-/// When changed lists are bound: a fixed time after the first change, however many follow. A steady
+/// When changed lists reach the workers: a fixed time after the first change, however many follow. A steady
 /// stream of changes is bound again and again; it never postpones itself.
 #[derive(Debug, Default)]
 pub struct Pending {
     due: Option<Instant>,
+    /// They must be bound before.
+    binds: bool,
 }
 
 impl Pending {
-    pub fn changed(&mut self, now: Instant) {
+    pub fn changed(&mut self, change: Change, now: Instant) {
+        match change {
+            Change::Nothing | Change::Standing => return,
+            Change::Freshness => {}
+            Change::Catalog => self.binds = true,
+        }
         self.due.get_or_insert(now + BIND_TOGETHER);
     }
 
@@ -144,8 +163,9 @@ impl Pending {
         self.due
     }
 
-    pub fn done(&mut self) {
-        self.due = None;
+    /// Takes what is pending; true when it must be bound.
+    pub fn done(&mut self) -> bool {
+        std::mem::take(self).binds
     }
 }
 
@@ -203,6 +223,9 @@ mod tests {
         check(0, Err("down".into()), Change::Nothing, Known::Not);
         check(0, offers(&["t"]), Change::Catalog, Known::Fresh);
         check(0, offers(&["t"]), Change::Nothing, Known::Fresh);
+        let kept = FreshUntil { tools: 7, ..FreshUntil::default() };
+        let later = offers(&["t"]).map(|lists| Lists { fresh_until: kept, ..lists });
+        check(0, later, Change::Freshness, Known::Fresh);
         check(0, Err("gone".into()), Change::Catalog, Known::Stale);
         check(0, Err("still gone".into()), Change::Standing, Known::Stale);
         check(0, offers(&["t"]), Change::Catalog, Known::Fresh);
@@ -218,11 +241,17 @@ mod tests {
         let (start, mut pending) = (Instant::now(), Pending::default());
         assert_eq!(pending.due(), None);
         for ms in [0, 10, 49] {
-            pending.changed(start + Duration::from_millis(ms));
+            pending.changed(Change::Freshness, start + Duration::from_millis(ms));
         }
         assert_eq!(pending.due(), Some(start + BIND_TOGETHER));
-        pending.done();
+        assert!(!pending.done());
         assert_eq!(pending.due(), None);
+        pending.changed(Change::Standing, start);
+        assert_eq!(pending.due(), None);
+        pending.changed(Change::Catalog, start);
+        pending.changed(Change::Freshness, start);
+        assert!(pending.done());
+        assert!(!pending.done());
     }
 
     #[test]

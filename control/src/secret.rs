@@ -88,6 +88,7 @@ mod tests {
             era: Era::Auto,
             credential: Some(Credential::Bearer(text)),
             timeout: Timeouts::default(),
+            list_ttl_ms: 0,
         };
         let rules = Rules { upstreams: vec![upstream], ..crate::test_support::rules() };
         let snapshot = strait_table::snapshot::of_rules(&rules).unwrap();

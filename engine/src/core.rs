@@ -10,6 +10,7 @@ use std::sync::Arc;
 use strait_policy::RoleSet;
 use strait_protocol::jsonrpc::{Decoder, Splices};
 use strait_table::bound::ArchivedShelf;
+use strait_table::catalog::FreshUntil;
 use strait_table::{Kind, Snapshot, View};
 use tokio::sync::mpsc;
 
@@ -92,6 +93,7 @@ pub struct Adopted {
     /// upstream it needs and lets the others go.
     upstreams: Rc<[Weak<Upstream>]>,
     servers: Arc<[u64]>,
+    fresh_until: Arc<[FreshUntil]>,
     /// The generation's 12 hex digits.
     pub generation: [u8; 12],
     /// The edition's: what was decided under another serial is decided again.
@@ -107,13 +109,14 @@ impl Adopted {
         let (snapshot, keys) = (edition.snapshot.clone(), edition.keys.clone());
         let known = RefCell::new(vec![None; keys.principals.len()]);
         let generation = snapshot.generation().short();
-        let servers = edition.servers.clone();
+        let (servers, fresh_until) = (edition.servers.clone(), edition.fresh_until.clone());
         let serial = edition.serial;
         Rc::new(Adopted {
             snapshot,
             keys,
             upstreams,
             servers,
+            fresh_until,
             generation,
             serial,
             known,
@@ -150,6 +153,11 @@ impl Adopted {
     /// The server that has this digest.
     pub fn server_of(&self, digest: u64) -> Option<usize> {
         self.servers.iter().position(|server| *server == digest)
+    }
+
+    /// Until when what an upstream listed may be kept.
+    pub fn fresh_until(&self, upstream: usize) -> FreshUntil {
+        self.fresh_until.get(upstream).copied().unwrap_or_default()
     }
 
     /// The items of one kind under a server.

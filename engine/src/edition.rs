@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use strait_table::Snapshot;
+use strait_table::catalog::{Catalog, FreshUntil};
 use strait_table::rules::{ArchivedEra, ArchivedPer, ArchivedTransport, ArchivedUpstream};
 
 use crate::figures::upstreams::{Book, Place};
@@ -31,6 +32,8 @@ pub struct Edition {
     pub(crate) servers: Arc<[u64]>,
     /// By upstream of the table.
     wirings: Arc<[Arc<Wiring>]>,
+    /// The same: until when what it listed may be kept.
+    pub(crate) fresh_until: Arc<[FreshUntil]>,
     /// The id that the next new upstream gets.
     next_id: u32,
     pub(crate) book: Book,
@@ -56,6 +59,7 @@ pub struct Content {
     pub fixed_era: Option<Era>,
     /// Configured as HTTP+SSE of 2024-11-05.
     pub fixed_sse: bool,
+    pub list_ttl_ms: u64,
     pub sharing: Sharing,
     pub reach: Reach,
 }
@@ -108,17 +112,19 @@ impl Edition {
         });
         let wirings = wirings.collect();
         let servers = snapshot.rules().servers.iter().map(|server| digest(&server.name)).collect();
-        Edition { serial, snapshot, keys: facts.keys, servers, wirings, next_id, book }
+        let fresh_until = snapshot.rules().upstreams.iter().map(|_| FreshUntil::default()).collect();
+        Edition { serial, snapshot, keys: facts.keys, servers, wirings, fresh_until, next_id, book }
     }
 
-    /// The same rules, bound to another catalog.
-    pub fn rebound(&self, snapshot: Arc<Snapshot>) -> Edition {
+    /// The same rules, bound to this catalog.
+    pub fn rebound(&self, snapshot: Arc<Snapshot>, catalog: &Catalog) -> Edition {
         Edition {
             serial: self.serial + 1,
             snapshot,
             keys: self.keys.clone(),
             servers: self.servers.clone(),
             wirings: self.wirings.clone(),
+            fresh_until: catalog.upstreams.iter().map(|lists| lists.fresh_until).collect(),
             next_id: self.next_id,
             book: self.book.clone(),
         }
@@ -151,6 +157,7 @@ impl Edition {
             keys: facts.keys,
             servers: self.servers.clone(),
             wirings,
+            fresh_until: self.fresh_until.clone(),
             next_id: self.next_id,
             book: self.book.clone(),
         }
@@ -210,6 +217,7 @@ impl Content {
                 ArchivedEra::Legacy | ArchivedEra::Sse => Some(Era::Legacy),
             },
             fixed_sse: matches!(rules.era, ArchivedEra::Sse),
+            list_ttl_ms: rules.list_ttl_ms.to_native().into(),
             sharing,
             reach,
         }
@@ -229,6 +237,7 @@ mod tests {
             era: strait_table::rules::Era::Auto,
             credential: None,
             timeout: Configured { call_ms: *call_ms, ..Configured::default() },
+            list_ttl_ms: 0,
         };
         let listener = Listener {
             name: "main".into(),

@@ -138,6 +138,8 @@ pub const BUSY_POLL_MAX: std::time::Duration = std::time::Duration::from_millis(
 pub const TICK_MS: u64 = 50;
 /// Lists are asked for again this often, and sooner after a failure.
 pub const RELIST_MS: u64 = 300_000;
+/// Also when an upstream lets its lists be kept for a shorter time.
+pub const RELIST_FRESH_MS_MIN: u64 = 5_000;
 pub const RELIST_FAILED_MS: (u64, u64) = (1_000, 60_000);
 
 /// Deadlines that tests shorten; the product runs with the default.

@@ -24,6 +24,8 @@ pub struct BoundServer {
     pub prompts: Shelf,
     pub resources: Shelf,
     pub templates: Shelf,
+    /// Those that patterns reach, ascending.
+    pub upstreams: Vec<u16>,
     /// What some upstream of this server can do.
     pub capabilities: Capabilities,
     /// As configured; empty: the sections of those upstreams of which a caller sees something.

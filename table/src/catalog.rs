@@ -20,6 +20,7 @@ pub struct Lists {
     pub instructions: Option<String>,
     pub capabilities: Capabilities,
     pub scopes: Scopes,
+    pub fresh_until: FreshUntil,
 }
 
 /// Which answers an upstream lets be shared between principals (`cacheScope: public`).
@@ -31,6 +32,36 @@ pub struct Scopes {
     pub templates: bool,
     /// What it says of itself.
     pub about: bool,
+}
+
+/// Until when an upstream lets its answers be kept, in milliseconds on the process's clock. Not part of what is bound:
+/// asking again and finding the same changes nothing but this.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FreshUntil {
+    pub tools: u64,
+    pub prompts: u64,
+    pub resources: u64,
+    pub templates: u64,
+    /// What it says of itself.
+    pub about: u64,
+}
+
+impl FreshUntil {
+    /// Of the list of a kind.
+    pub fn of(&self, kind: Kind) -> u64 {
+        match kind {
+            Kind::Tool => self.tools,
+            Kind::Prompt => self.prompts,
+            Kind::Resource => self.resources,
+            Kind::Template => self.templates,
+        }
+    }
+
+    /// When the first of them is over, of those that may be kept at all.
+    pub fn first(&self) -> Option<u64> {
+        let all = [self.tools, self.prompts, self.resources, self.templates, self.about];
+        all.into_iter().filter(|until| *until > 0).min()
+    }
 }
 
 impl Scopes {

@@ -85,7 +85,10 @@ pub(crate) fn bound(rules: &ArchivedRules, bound: &ArchivedBound) -> Result<(), 
     for server in bound.servers.iter() {
         ensure(
             server.sections.iter().all(|section| is_upstream(&section.upstream))
-                && server.renamed_uris.iter().all(is_upstream),
+                && [&server.upstreams, &server.renamed_uris]
+                    .into_iter()
+                    .flat_map(|all| all.iter())
+                    .all(is_upstream),
             "a server speaks of an upstream that is not there",
         )?;
         for shelf in [&server.tools, &server.prompts, &server.resources, &server.templates] {

@@ -64,6 +64,8 @@ pub struct Upstream {
     pub era: Era,
     pub credential: Option<Credential>,
     pub timeout: Timeouts,
+    /// How long clients may keep its lists, where its revision has no word for it.
+    pub list_ttl_ms: u32,
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug)]

@@ -6,6 +6,8 @@
 
 use strait_policy::{RoleSet, RuleView, Verdict, decide};
 
+use xxhash_rust::xxh3::Xxh3;
+
 use crate::bound::Kind;
 use crate::snapshot::Snapshot;
 
@@ -15,6 +17,7 @@ pub struct KindView {
     visible: Vec<u64>,
     verdicts: Vec<Verdict>,
     visible_count: usize,
+    digest: u64,
 }
 
 /// What a set of roles may do under one server.
@@ -73,6 +76,7 @@ impl KindView {
             visible: vec![0; items.len().div_ceil(64)],
             verdicts: Vec::with_capacity(items.len()),
             visible_count: 0,
+            digest: 0,
         };
         for (index, item) in items.iter().enumerate() {
             let rules =
@@ -86,7 +90,15 @@ impl KindView {
             }
             view.verdicts.push(verdict);
         }
+        let mut hasher = Xxh3::new();
+        view.visible.iter().for_each(|word| hasher.update(&word.to_le_bytes()));
+        view.digest = hasher.digest();
         Some(view)
+    }
+
+    /// Tells apart views of one catalog that show different items.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     pub fn verdict(&self, item: usize) -> Verdict {

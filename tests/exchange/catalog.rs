@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use strait_tests::client::{initialize, legacy, modern};
+use strait_tests::gateway::wait_for;
 use strait_tests::scripted::{Arrived, NOT_INITIALIZED, http, json_reply, method, unknown_method};
 use strait_tests::{Client, Gateway, Scripted, Setup, Step};
 
@@ -14,6 +15,8 @@ struct Offer {
     capabilities: Value,
     lists: Value,
     instructions: Value,
+    /// `ttlMs` of what it says of itself; everyone may be given it.
+    ttl_ms: u64,
 }
 
 impl Offer {
@@ -31,7 +34,7 @@ impl Offer {
             }
             "server/discover" => result(json!({
                 "supportedVersions": ["2026-07-28"], "capabilities": self.capabilities,
-                "instructions": self.instructions, "ttlMs": 0, "cacheScope": "public"})),
+                "instructions": self.instructions, "ttlMs": self.ttl_ms, "cacheScope": "public"})),
             "initialize" => result(json!({
                 "protocolVersion": "2025-11-25", "capabilities": self.capabilities,
                 "instructions": self.instructions, "serverInfo": {"name": "scripted", "version": "1"}})),
@@ -245,4 +248,127 @@ fn instructions_are_those_of_upstreams_that_the_caller_sees() {
     let told = |key| ask(&gateway, key, "server/discover", json!({}))["instructions"].clone();
     assert_eq!(told(KEY), "# a\nuse \"a\"\n# b\nuse b\n");
     assert_eq!(told("key-small"), "# a\nuse \"a\"\n");
+}
+
+#[test]
+fn lists_may_be_kept_as_long_as_every_part_of_them_and_by_whom_every_part_allows() {
+    let page = |kind: &str, ttl_ms: u64, scope: &str| json!({kind: [], "ttlMs": ttl_ms, "cacheScope": scope});
+    let a = Offer {
+        capabilities: json!({"tools": {}, "prompts": {}, "resources": {}}),
+        lists: json!({
+            "tools/list": page("tools", 600_000, "public"),
+            "prompts/list": page("prompts", 600_000, "public"),
+            "resources/list": page("resources", 600_000, "private"),
+            "resources/templates/list": page("resourceTemplates", 600_000, "public")}),
+        ttl_ms: 600_000,
+        ..Offer::default()
+    };
+    let b = Offer { capabilities: json!({"tools": {}}), ttl_ms: 90_000, ..Offer::default() };
+    let b = Offer { lists: json!({"tools/list": page("tools", 60_000, "public")}), ..b };
+    let c = Offer { legacy: true, capabilities: json!({"prompts": {}}), ..Offer::default() };
+    let c = Offer { lists: json!({"prompts/list": prompts(&[])}), ..c };
+    let (a, b, c) = (a.start(), b.start(), c.start());
+    let open = |upstreams: &str, names: &str| {
+        format!(
+            "upstreams:\n{upstreams}\nservers: {{ default: {{ path: /mcp, auth: none, tools: {names}, prompts: {names}, \
+             resources: {names} }} }}\npolicy: {{ default: allow }}"
+        )
+    };
+    let kept = |gateway: &Gateway, method: &str| {
+        let result = ask(gateway, KEY, method, json!({}));
+        (
+            result["ttlMs"].as_u64().expect("a number"),
+            result["cacheScope"].as_str().expect("a word").to_owned(),
+        )
+    };
+    #[track_caller]
+    fn about(found: (u64, String), ttl_ms: u64, scope: &str) {
+        // What has passed since it was asked for is little, but some.
+        let passed = ttl_ms.checked_sub(found.0).unwrap_or_else(|| panic!("{found:?} is more than {ttl_ms}"));
+        assert!(passed < 60_000 && found.1 == scope, "{found:?}");
+    }
+    let both = format!("  a: {{ http: \"{}\" }}\n  b: {{ http: \"{}\" }}", a.url(), b.url());
+    let gateway = Gateway::start(Setup::new(open(&both, "[\"*\"]")));
+    about(kept(&gateway, "tools/list"), 60_000, "public");
+    // That `b` has no prompts is what it says of itself.
+    about(kept(&gateway, "prompts/list"), 600_000, "public");
+    about(kept(&gateway, "resources/list"), 600_000, "private");
+    about(kept(&gateway, "resources/templates/list"), 600_000, "public");
+    about(kept(&gateway, "server/discover"), 90_000, "public");
+    let first = kept(&gateway, "tools/list").0;
+    wait_for("time to pass", || kept(&gateway, "tools/list").0 < first);
+    // A server that knows who asks shows each what is his.
+    about(kept(&start(&a, &b), "tools/list"), 60_000, "private");
+    // Older revisions have no word for it: what is configured counts.
+    for (configured, ttl_ms) in [("", 0), (", list_ttl: 2m", 120_000)] {
+        let upstreams =
+            format!("  a: {{ http: \"{}\" }}\n  c: {{ http: \"{}\"{configured} }}", a.url(), c.url());
+        let gateway = Gateway::start(Setup::new(open(&upstreams, "[\"*\"]")));
+        about(kept(&gateway, "prompts/list"), ttl_ms, "private");
+    }
+    // One that cannot be reached has promised nothing.
+    let upstreams = format!("  a: {{ http: \"{}\" }}\n  d: {{ http: \"http://127.0.0.1:1/mcp\" }}", a.url());
+    let gateway = Gateway::start(Setup::new(open(&upstreams, "[\"*\"]")));
+    assert_eq!(kept(&gateway, "tools/list").0, 0);
+}
+
+#[test]
+fn ten_thousand_tools_are_listed_in_order_without_asking_anyone() {
+    let tools = |name: &str| -> Value {
+        (0..5_000)
+            .map(|n| json!({"name": format!("{name}-{n}"), "inputSchema": {"type": "object"}}))
+            .collect()
+    };
+    let offer = |legacy, name| {
+        let offer = Offer { legacy, capabilities: json!({"tools": {}}), ..Offer::default() };
+        Offer { lists: json!({"tools/list": {"tools": tools(name)}}), ..offer }.start()
+    };
+    let (a, b) = (offer(false, "x"), offer(true, "y"));
+    let gateway = start(&a, &b);
+    let before = (a.requests(), b.requests());
+    let mut client = Client::connect(gateway.address);
+    let session = initialize(&mut client, KEY, "2025-11-25");
+    let expected: Vec<String> =
+        (0..10_000).map(|n| format!("{}-{}", if n < 5_000 { "a__x" } else { "b__y" }, n % 5_000)).collect();
+    for asked in 0..4 {
+        let mut names = Vec::new();
+        let mut params = json!({});
+        loop {
+            let page = match asked % 2 {
+                0 => ask(&gateway, KEY, "tools/list", params),
+                _ => {
+                    client.roundtrip(legacy(KEY, &session, 1, "tools/list", params)).json()["result"].clone()
+                }
+            };
+            let tools = page["tools"].as_array().expect("tools");
+            names.extend(tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()));
+            match page["nextCursor"].as_str() {
+                Some(cursor) => params = json!({"cursor": cursor}),
+                None => break,
+            }
+        }
+        assert!(names == expected, "{} names", names.len());
+    }
+    assert_eq!((a.requests(), b.requests()), before);
+}
+
+#[test]
+fn an_empty_cursor_of_an_upstream_is_one() {
+    let pages = |request: &Arrived| {
+        let page = match request.body["params"].get("cursor").map(|cursor| cursor.as_str().unwrap()) {
+            None => json!({"prompts": [{"name": "first"}], "nextCursor": ""}),
+            Some("") => json!({"prompts": [{"name": "second"}]}),
+            Some(other) => panic!("nobody gave out {other}"),
+        };
+        json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": page}))
+    };
+    let offer = Offer { capabilities: json!({"prompts": {}}), ..Offer::default() };
+    let a = Scripted::start(move |request| match method(request) {
+        "prompts/list" => pages(request),
+        _ => offer.answer(request),
+    });
+    let b = Offer { capabilities: json!({}), ..Offer::default() }.start();
+    let gateway = start(&a, &b);
+    let listed = ask(&gateway, KEY, "prompts/list", json!({}));
+    assert_eq!(listed["prompts"], json!([{"name": "a__first"}, {"name": "a__second"}]));
 }

@@ -503,26 +503,23 @@ fn a_long_list_comes_in_pages_that_are_complete_and_stable() {
     // Cursors that are not ours, and one of ours in other hands.
     let mut client = Client::connect(gateway.address);
     let flipped = format!("x{}", &cursors[0][1..]);
-    let huge = format!("{}-99999999999999999999", &cursors[0][..12]);
-    let signed = format!("{}-+5", &cursors[0][..12]);
-    for cursor in
-        ["", "x", "1000", &flipped, &huge, &signed, &cursors[0][..12], &format!("{} ", cursors[0]), "\u{0}"]
-    {
-        let answer = client.roundtrip(modern(KEY, 1, "tools/list", json!({"cursor": cursor})));
+    let (cut, spaced) = (&cursors[0][1..], format!("{} ", cursors[0]));
+    for (key, cursor) in [
+        (KEY, ""),
+        (KEY, "x"),
+        (KEY, "1000"),
+        (KEY, &flipped),
+        (KEY, cut),
+        (KEY, &spaced),
+        (KEY, "\u{0}"),
+        ("key-small", &cursors[0]),
+    ] {
+        let answer = client.roundtrip(modern(key, 1, "tools/list", json!({"cursor": cursor})));
         assert_eq!(
             (answer.status, answer.error().0, reason(&answer).as_str()),
             (200, -32602, "bad_cursor"),
             "{cursor:?}"
         );
     }
-    let far = format!("{}-999999", &cursors[0][..12]);
-    let beyond = client.roundtrip(modern(KEY, 1, "tools/list", json!({"cursor": far}))).json();
-    assert_eq!(beyond["result"]["tools"], json!([]));
-    let page = client.roundtrip(modern("key-small", 1, "tools/list", json!({"cursor": &cursors[0]}))).json();
-    let page = page["result"]["tools"].as_array().unwrap();
-    assert!(
-        page.iter().all(|tool| tool["name"].as_str().unwrap().starts_with("tool-1")),
-        "a cursor grants nothing"
-    );
     assert_lives(&gateway);
 }

@@ -139,8 +139,9 @@ impl Gateway {
     /// From now on the upstreams offer these lists, whatever they told.
     pub fn offer(&self, upstreams: Vec<Lists>) {
         self.succeed(|edition| {
-            let (bound, _) = bind(edition.snapshot.rules(), &Catalog { upstreams });
-            edition.rebound(Arc::new(edition.snapshot.with_bound(&bound).expect("bind")))
+            let catalog = Catalog { upstreams };
+            let (bound, _) = bind(edition.snapshot.rules(), &catalog);
+            edition.rebound(Arc::new(edition.snapshot.with_bound(&bound).expect("bind")), &catalog)
         });
     }
 
@@ -222,7 +223,7 @@ fn bind_lists(
                 };
                 let (bound, _) = bind(edition.snapshot.rules(), &catalog);
                 let snapshot = edition.snapshot.with_bound(&bound).expect("bind");
-                edition = Arc::new(edition.rebound(Arc::new(snapshot)));
+                edition = Arc::new(edition.rebound(Arc::new(snapshot), &catalog));
                 handle.adopt(edition.clone());
                 state.lock().unwrap().edition = Some(edition.clone());
                 state.lock().unwrap().learned.insert(upstream, told);

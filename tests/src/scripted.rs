@@ -166,6 +166,11 @@ impl Scripted {
         all.iter().filter(|request| method(request) == wanted).cloned().collect()
     }
 
+    /// All requests so far.
+    pub fn requests(&self) -> usize {
+        self.arrived.lock().unwrap().len()
+    }
+
     pub fn connections(&self) -> usize {
         self.connections.lock().unwrap().len()
     }

@@ -123,7 +123,7 @@ fn server(walk: &mut Walk<'_>, entry: &Entry, name: String) -> Option<Upstream> 
         "url" => Transport::Http { endpoints: url(walk, &said.value).into_iter().collect() },
         _ => Transport::Stdio(Stdio { command: upstream::command(walk, &said.value, FORM)?, ..stdio }),
     };
-    Some(Upstream { name, transport, era, credential, timeout: Timeouts::default() })
+    Some(Upstream { name, transport, era, credential, timeout: Timeouts::default(), list_ttl_ms: 0 })
 }
 
 /// Only one of these words says more than the other keys do.

@@ -15,6 +15,7 @@ use crate::{
 };
 
 const IDLE_MS: u64 = 600_000;
+const DAY_MS: u64 = 86_400_000;
 const CHILDREN_MAX: u32 = 16;
 
 pub fn lower(walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<Upstream> {
@@ -27,6 +28,10 @@ pub fn lower(walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<Upstream> {
         era: fields.get("era").and_then(|node| era(walk, node)).unwrap_or(Era::Auto),
         credential: credential(walk, &mut fields),
         timeout: fields.get("timeout").and_then(|node| timeout(walk, node)).unwrap_or_default(),
+        list_ttl_ms: fields
+            .get("list_ttl")
+            .and_then(|node| walk.duration(node, 0..=DAY_MS))
+            .map_or(0, |ms| ms as u32),
         transport: transport.unwrap_or(Transport::Sample(Sample::Stdio)),
     };
     fields.finish();
@@ -65,7 +70,7 @@ fn stdio(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<Stdio> {
     });
     let per = per.unwrap_or(Per::Shared);
     let max = fields.get("max").and_then(|node| walk.integer(node, 1..=1024));
-    let idle = fields.get("idle").and_then(|node| walk.duration(node, 1_000..=7 * 86_400_000));
+    let idle = fields.get("idle").and_then(|node| walk.duration(node, 1_000..=7 * DAY_MS));
     fields.finish();
     let max = max.map_or(if per == Per::Shared { 1 } else { CHILDREN_MAX }, |max| max as u32);
     Some(Stdio { command: command?, args, env, cwd, per, max, idle_ms: idle.unwrap_or(IDLE_MS) })

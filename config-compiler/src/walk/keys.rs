@@ -162,6 +162,11 @@ pub static UPSTREAM: Block = Block {
             "How Strait identifies itself to it; never the caller's token.",
         ),
         key("timeout", Shape::Block(&TIMEOUT), "Deadlines."),
+        key(
+            "list_ttl",
+            Shape::Duration,
+            "How long clients may keep its lists, when it speaks a revision that has no word for it. Default: 0s.",
+        ),
     ],
     later: &["tls", "cache", "retry", "health", "limits", "schema", "openapi"],
     foreign: false,

@@ -18,6 +18,7 @@ fn snapshot(auth: Vec<u16>) -> Snapshot {
         era: Era::Auto,
         credential: None,
         timeout: Timeouts::default(),
+        list_ttl_ms: 0,
     }];
     rules.servers = vec![strait_table::rules::Server {
         name: "default".into(),

@@ -6,7 +6,14 @@ use super::*;
 use crate::test_support::{Folder, run};
 
 fn upstream(transport: Transport, credential: Option<Credential>) -> Upstream {
-    Upstream { name: "u".into(), transport, era: Era::Auto, credential, timeout: Timeouts::default() }
+    Upstream {
+        name: "u".into(),
+        transport,
+        era: Era::Auto,
+        credential,
+        timeout: Timeouts::default(),
+        list_ttl_ms: 0,
+    }
 }
 
 fn text(value: &str) -> Text {

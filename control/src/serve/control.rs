@@ -202,7 +202,9 @@ impl Control {
         if change == Change::Nothing {
             return;
         }
-        if let Some(standing) = self.ledger.standing(upstream) {
+        if change != Change::Freshness
+            && let Some(standing) = self.ledger.standing(upstream)
+        {
             match &standing.error {
                 Some(error) => log::of_upstream(Level::Warn, &standing.name, error),
                 // At start the banner says it.
@@ -211,9 +213,7 @@ impl Control {
             }
         }
         self.board.upstreams(&self.ledger);
-        if change == Change::Catalog {
-            self.pending.changed(Instant::now());
-        }
+        self.pending.changed(change, Instant::now());
     }
 
     fn found(&mut self, found: Found) {
@@ -239,9 +239,12 @@ impl Control {
 
     /// Joins the rules with what upstreams offer now, and hands the result to the workers.
     fn bind(&mut self) {
-        self.pending.done();
-        match self.bound(&self.edition.snapshot.clone()) {
-            Ok(snapshot) => self.publish(self.edition.rebound(Arc::new(snapshot))),
+        let bound = match self.pending.done() {
+            true => self.bound(&self.edition.snapshot.clone()).map(Arc::new),
+            false => Ok(self.edition.snapshot.clone()),
+        };
+        match bound {
+            Ok(snapshot) => self.publish(self.edition.rebound(snapshot, self.ledger.catalog())),
             Err(why) => log::error(format!("new lists cannot be used, the last good ones stay: {why}")),
         }
     }

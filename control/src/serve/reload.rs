@@ -284,7 +284,7 @@ impl Control {
         self.plans = Arc::new(plans);
         self.loader.scout.want_only(&self.plans);
         self.reaches = reaches;
-        self.publish(edition.rebound(Arc::new(bound)));
+        self.publish(edition.rebound(Arc::new(bound), self.ledger.catalog()));
         self.tell_unreachable();
         self.board.upstreams(&self.ledger);
         let what = if old == new {
@@ -433,6 +433,7 @@ mod tests {
             era: Era::Auto,
             credential: None,
             timeout: Timeouts::default(),
+            list_ttl_ms: 0,
         };
         let upstreams = hosts.iter().map(upstream).collect();
         let rules = Rules { upstreams, ..crate::test_support::rules() };

@@ -4,8 +4,7 @@
 //! even where the caller sees nothing of it: lists may change, and what is not declared is not asked for again.
 //!
 //! A list is the pre-rendered fragments whose bit is set in the caller's view, in the catalog's order,
-//! cut into pages. A cursor names the catalog it belongs to and where to go on; it grants nothing, the
-//! view decides on every page.
+//! cut into pages ([`cursor`]).
 
 use std::rc::Rc;
 
@@ -14,11 +13,11 @@ use strait_protocol::jsonrpc::{Message, append_string};
 use strait_protocol::mcp::{Revision, meta};
 use strait_table::{Kind, View};
 
-use super::Incoming;
 use super::arrive::Place;
 use super::decode::Call;
 use super::refusal::Refusal;
 use super::resolve::Local;
+use super::{Incoming, cursor};
 use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX};
@@ -29,9 +28,6 @@ const SERVES_LIST_CHANGED: bool = false;
 const SERVES_SUBSCRIBE: bool = false;
 const SERVES_LOGGING: bool = false;
 const SERVES_TASKS: bool = false;
-
-/// What a client may keep a list for, unless it is told of changes.
-const LIST_TTL_MS: u64 = 0;
 
 /// The facts an answer is made of.
 pub struct Asking<'a> {
@@ -59,7 +55,7 @@ pub fn answer(asking: &Asking<'_>, local: Local) -> Result<Buf, Refusal> {
         Local::Completion => out.extend_from_slice(b"\"completion\":{\"values\":[]},"),
     }
     if asking.call.revision.is_modern() {
-        modern_members(local, out);
+        modern_members(asking, local, out);
     }
     if out.last() == Some(&b',') {
         out.pop();
@@ -163,26 +159,55 @@ fn server_info(out: &mut Vec<u8>) {
     );
 }
 
-fn modern_members(local: Local, out: &mut Vec<u8>) {
+fn modern_members(asking: &Asking<'_>, local: Local, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"resultType\":\"complete\",");
-    if matches!(local, Local::Discover | Local::List(_)) {
+    if let Some((ttl_ms, public)) = keeping(asking, local) {
         out.extend_from_slice(b"\"ttlMs\":");
-        decimal::append(out, LIST_TTL_MS);
-        // What is shown depends on who asks.
-        out.extend_from_slice(b",\"cacheScope\":\"private\",");
+        decimal::append(out, ttl_ms);
+        let scope = if public { "public" } else { "private" };
+        out.extend_from_slice(b",\"cacheScope\":");
+        append_string(out, scope.as_bytes());
+        out.push(b',');
     }
     out.extend_from_slice(b"\"_meta\":{\"io.modelcontextprotocol/serverInfo\":");
     server_info(out);
     out.extend_from_slice(b"},");
 }
 
+/// How long an answer may be kept, and whether by anyone: what is left of the shortest time that an upstream gave to
+/// its part of it.
+fn keeping(asking: &Asking<'_>, local: Local) -> Option<(u64, bool)> {
+    let server = asking.adopted.snapshot.bound().servers.get(asking.place.server)?;
+    let (upstreams, public, kind) = match local {
+        Local::Discover => (&server.upstreams, server.public, None),
+        Local::List(kind) => {
+            let shelf = server.shelf(kind);
+            (&shelf.upstreams, shelf.public, Some(kind))
+        }
+        Local::Initialize | Local::Ping | Local::Completion => return None,
+    };
+    let until = |upstream: usize| {
+        let fresh_until = asking.adopted.fresh_until(upstream);
+        kind.map_or(fresh_until.about, |kind| fresh_until.of(kind))
+    };
+    let until = upstreams.iter().map(|upstream| until(usize::from(upstream.to_native()))).min();
+    Some((until.unwrap_or(0).saturating_sub(asking.core.clock.now_ms()), public))
+}
+
 fn list(asking: &Asking<'_>, kind: Kind, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let catalog = asking.adopted.snapshot.catalog();
+    let list = cursor::List {
+        catalog: &catalog.0,
+        server: asking.adopted.server_digest(asking.place.server).ok_or(Refusal::NoSuchPath)?,
+        kind,
+        view: asking.view.kind(kind).digest(),
+    };
     let from = match asking.message.cursor {
         None => 0,
         Some(cursor) => {
             let mut scratch = asking.core.scratch.borrow_mut();
             let text = cursor.read(asking.incoming.body, &mut scratch.text);
-            parse_cursor(text, asking.adopted).ok_or(Refusal::BadCursor)?
+            list.read_cursor(&asking.core.seal, text).ok_or(Refusal::BadCursor)?
         }
     };
     out.push(b'"');
@@ -217,18 +242,8 @@ fn list(asking: &Asking<'_>, kind: Kind, out: &mut Vec<u8>) -> Result<(), Refusa
     out.extend_from_slice(b"],");
     if let Some(next) = next {
         out.extend_from_slice(b"\"nextCursor\":\"");
-        out.extend_from_slice(&asking.adopted.snapshot.catalog().short());
-        out.push(b'-');
-        decimal::append(out, next as u64);
+        list.append_cursor(&asking.core.seal, next, out);
         out.extend_from_slice(b"\",");
     }
     Ok(())
-}
-
-fn parse_cursor(text: &[u8], adopted: &Adopted) -> Option<usize> {
-    let (catalog, offset) = text.split_at_checked(12)?;
-    if catalog != adopted.snapshot.catalog().short() {
-        return None;
-    }
-    decimal::parse(offset.strip_prefix(b"-")?).and_then(|offset| usize::try_from(offset).ok())
 }

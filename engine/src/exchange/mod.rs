@@ -22,6 +22,7 @@
 pub mod approve;
 pub mod arrive;
 pub mod authorize;
+pub mod cursor;
 pub mod decode;
 pub mod forward;
 pub mod hand_over;

@@ -39,6 +39,11 @@ impl Clock {
         moment::now().duration_since(self.origin).as_nanos() as u64
     }
 
+    /// Milliseconds on the same scale, exact: what one worker noted is never ahead of what another reads later.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ns() / 1_000_000
+    }
+
     /// Milliseconds on the same scale, as of the last [`Clock::tick`].
     pub fn coarse_ms(&self) -> u64 {
         self.coarse_ms.get()
@@ -51,7 +56,7 @@ impl Clock {
 
     /// Refreshes the coarse readings and returns the monotonic one.
     pub fn tick(&self) -> u64 {
-        let now_ms = self.now_ns() / 1_000_000;
+        let now_ms = self.now_ms();
         LAST_TICK_MS.set(now_ms);
         self.coarse_ms.set(now_ms);
         self.coarse_unix_ms.set(moment::since_1970().as_millis() as u64);

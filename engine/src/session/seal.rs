@@ -24,6 +24,8 @@ const _: () = assert!(ID_CHARS_MAX <= 128);
 #[derive(Clone)]
 pub struct Seal {
     cipher: ChaCha20Poly1305,
+    /// For codes over what a client may know but not make.
+    code_key: [u8; 32],
 }
 
 impl Seal {
@@ -31,7 +33,13 @@ impl Seal {
     pub fn random() -> std::io::Result<Seal> {
         let mut key = [0; 32];
         random::fill(&mut key)?;
-        Ok(Seal { cipher: ChaCha20Poly1305::new(Key::from_slice(&key)) })
+        let code_key = blake3::derive_key("strait 2026-11 codes over cursors", &key);
+        Ok(Seal { cipher: ChaCha20Poly1305::new(Key::from_slice(&key)), code_key })
+    }
+
+    /// A keyed hash, for a code over what is told to a client and comes back.
+    pub fn code(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.code_key)
     }
 
     /// A number nobody can guess.

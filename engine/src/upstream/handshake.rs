@@ -78,6 +78,14 @@ pub struct Freshness {
     pub public: bool,
 }
 
+impl Freshness {
+    /// Until when an answer to what was asked at `asked_ms` may be kept, and whether by anyone. 0 is never.
+    pub fn until(self, asked_ms: u64) -> (u64, bool) {
+        let until = if self.ttl_ms == 0 { 0 } else { asked_ms.saturating_add(self.ttl_ms) };
+        (until, self.public)
+    }
+}
+
 /// What a server says of itself in the answer to `initialize` or `server/discover`.
 pub fn said(message: &[u8], envelope: &Envelope) -> Said {
     let Some(result) = envelope.result else { return Said::default() };

@@ -10,14 +10,15 @@ use strait_protocol::jsonrpc::{Elements, Members, unescape};
 use strait_protocol::mcp::{Method, codes};
 use strait_table::Kind;
 use strait_table::bound::Capabilities;
-use strait_table::catalog::{Definition, Known, Lists, Scopes};
+use strait_table::catalog::{Definition, FreshUntil, Known, Lists, Scopes};
 
 use super::ask::ask;
-use super::{Upstream, UpstreamFault, Whom, handshake};
+use super::handshake::{self, Freshness};
+use super::{Era, Upstream, UpstreamFault, Whom};
 use crate::core::Core;
 use crate::handle::Event;
 use crate::io::runtime;
-use crate::limits::{ASKED_BYTES_MAX, LIST_PAGES_MAX, RELIST_FAILED_MS, RELIST_MS};
+use crate::limits::{ASKED_BYTES_MAX, LIST_PAGES_MAX, RELIST_FAILED_MS, RELIST_FRESH_MS_MIN, RELIST_MS};
 
 /// Sessions and children that serve our own questions belong to nobody.
 pub const NOBODY: u64 = 0;
@@ -38,9 +39,9 @@ pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
             () = upstream.retired.wait() => return,
         };
         let pause_ms = match &outcome {
-            Ok(_) => {
+            Ok(lists) => {
                 wait_ms = RELIST_FAILED_MS.0;
-                RELIST_MS
+                pause(lists, core.clock.now_ms())
             }
             Err(_) => {
                 let pause_ms = wait_ms;
@@ -61,15 +62,24 @@ pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
     }
 }
 
+/// Until lists are asked for again, unless the upstream says before that they changed: as long as it lets them be kept.
+fn pause(lists: &Lists, now_ms: u64) -> u64 {
+    let kept = lists.fresh_until.first().map(|until| until.saturating_sub(now_ms));
+    kept.map_or(RELIST_MS, |kept| kept.clamp(RELIST_FRESH_MS_MIN, RELIST_MS))
+}
+
 async fn lists(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<Lists, UpstreamFault> {
+    let asked_ms = core.clock.now_ms();
     super::greet(core, upstream).await?;
     let said = upstream.said.borrow().clone();
+    let about = given(upstream, said.freshness).until(asked_ms);
     // Who does not say what it has may have anything.
     let everything = Capabilities { tools: true, prompts: true, resources: true, ..Capabilities::default() };
     let declared = said.capabilities.unwrap_or(everything);
     let list = async |kind| match declared.lists(kind) {
         true => list(core, upstream, kind).await,
-        false => Ok(Listed { public: said.freshness.public, ..Listed::default() }),
+        // That there is none is part of what it says of itself.
+        false => Ok(Listed { definitions: Vec::new(), fresh_until: about.0, public: about.1 }),
     };
     let tools = list(Kind::Tool).await?;
     let prompts = list(Kind::Prompt).await?;
@@ -82,7 +92,14 @@ async fn lists(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<Lists, Upstre
             prompts: prompts.public,
             resources: resources.public,
             templates: templates.public,
-            about: said.freshness.public,
+            about: about.1,
+        },
+        fresh_until: FreshUntil {
+            tools: tools.fresh_until,
+            prompts: prompts.fresh_until,
+            resources: resources.fresh_until,
+            templates: templates.fresh_until,
+            about: about.0,
         },
         tools: tools.definitions,
         prompts: prompts.definitions,
@@ -94,9 +111,9 @@ async fn lists(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<Lists, Upstre
 }
 
 /// A list that was asked for, page by page.
-#[derive(Default)]
 struct Listed {
     definitions: Vec<Definition>,
+    fresh_until: u64,
     public: bool,
 }
 
@@ -110,12 +127,21 @@ fn words(kind: Kind) -> (Method, &'static str, &'static str) {
     }
 }
 
+/// What an upstream said of an answer; one that speaks a revision without a word for it is configured.
+fn given(upstream: &Upstream, said: Freshness) -> Freshness {
+    match upstream.known_era() {
+        Some(Era::Modern) => said,
+        Some(Era::Legacy) | None => Freshness { ttl_ms: upstream.list_ttl_ms, public: false },
+    }
+}
+
 async fn list(core: &Rc<Core>, upstream: &Rc<Upstream>, kind: Kind) -> Result<Listed, UpstreamFault> {
     let (method, items, name) = words(kind);
-    let mut listed = Listed { public: true, ..Listed::default() };
+    let mut listed = Listed { definitions: Vec::new(), fresh_until: u64::MAX, public: true };
     let mut cursor: Option<Vec<u8>> = None;
     let mut bytes_left = ASKED_BYTES_MAX;
     for _ in 0..LIST_PAGES_MAX {
+        let asked_ms = core.clock.now_ms();
         let mut members = Vec::new();
         if let Some(cursor) = &cursor {
             members.extend_from_slice(b"\"cursor\":");
@@ -128,7 +154,9 @@ async fn list(core: &Rc<Core>, upstream: &Rc<Upstream>, kind: Kind) -> Result<Li
         let Some(result) = envelope.result else {
             return match envelope.error_code {
                 // It has no such list.
-                Some(codes::METHOD_NOT_FOUND | codes::INVALID_PARAMS) if cursor.is_none() => Ok(listed),
+                Some(codes::METHOD_NOT_FOUND | codes::INVALID_PARAMS) if cursor.is_none() => {
+                    Ok(Listed { fresh_until: 0, public: false, ..listed })
+                }
                 code => Err(UpstreamFault::NotMcp(format!(
                     "{} was answered with an error ({})",
                     method.as_str(),
@@ -136,7 +164,9 @@ async fn list(core: &Rc<Core>, upstream: &Rc<Upstream>, kind: Kind) -> Result<Li
                 ))),
             };
         };
-        listed.public &= handshake::freshness(page, result).public;
+        let (until, public) = given(upstream, handshake::freshness(page, result)).until(asked_ms);
+        listed.fresh_until = listed.fresh_until.min(until);
+        listed.public &= public;
         read_page(page, result, items, name, &mut listed.definitions).ok_or_else(|| {
             UpstreamFault::NotMcp(format!("{} has no `{items}` array of objects", method.as_str()))
         })?;

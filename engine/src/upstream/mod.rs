@@ -160,6 +160,8 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// As configured; `None`: ask.
     pub fixed_era: Option<Era>,
+    /// How long its lists may be kept, when its era has no word for it.
+    pub list_ttl_ms: u64,
     pub era: Arc<SharedEra>,
     place: Place,
     pub reach: RefCell<Rc<Reach>>,
@@ -188,6 +190,7 @@ impl Upstream {
             name: content.name.clone(),
             timeouts: content.timeouts,
             fixed_era: content.fixed_era,
+            list_ttl_ms: content.list_ttl_ms,
             era: wiring.era.clone(),
             place: wiring.place,
             reach: RefCell::new(Rc::new(content.reach.clone())),

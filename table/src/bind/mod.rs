@@ -88,6 +88,7 @@ impl Binder<'_> {
             templates: self.shelf(server, Kind::Template, &members, prefixed),
             instructions: server.instructions.as_str().to_owned(),
             public: is_open(server),
+            upstreams: members.iter().map(|upstream| *upstream as u16).collect(),
             ..BoundServer::default()
         };
         for upstream in &members {

@@ -72,7 +72,7 @@ fn tables_of_older_versions_are_refused_by_their_version() {
 #[test]
 fn the_golden_values_use_every_variant() {
     let text = format!("{:?}{:?}", rules(), bound());
-    let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Bearer Header Basic \
+    let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Sse Bearer Header Basic \
                     Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Const IdIs \
                     IdStartsWith IdEndsWith InGroup Not And Or Allow Hold Deny Everyone Roles Text Integer Boolean";
     // Of `LogTo` a table holds one: the one with content.
@@ -97,6 +97,7 @@ fn upstreams() -> Vec<Upstream> {
         era,
         credential,
         timeout,
+        list_ttl_ms: 60_000,
     };
     let stdio = |per| {
         Transport::Stdio(Stdio {
@@ -124,7 +125,7 @@ fn upstreams() -> Vec<Upstream> {
             Era::Legacy,
             Some(Credential::Header { name: "x-key".into(), value: text(TextPart::File("/run/key".into())) }),
         ),
-        upstream("hr", http(), Era::Auto, Some(Credential::Basic(Text { parts: Vec::new() }))),
+        upstream("hr", http(), Era::Sse, Some(Credential::Basic(Text { parts: Vec::new() }))),
         upstream("one", stdio(Per::Session), Era::Auto, None),
         upstream("own", stdio(Per::Principal), Era::Auto, None),
         upstream("hello", Transport::Sample(Sample::Stdio), Era::Auto, None),
@@ -248,6 +249,7 @@ fn bound() -> Bound {
         prompts: shelf(vec![item("review", "review", 2, &[1], "")]),
         resources: shelf(vec![item("file:///a", "file:///a", 3, &[0, 1, 2], "")]),
         templates: shelf(vec![item("file:///{p}", "file:///{p}", 4, &[], "file:///*")]),
+        upstreams: vec![0, 1],
         capabilities,
         instructions: "use all".into(),
         sections: vec![Section { upstream: 1, text: "# git\nuse it\n".into() }],

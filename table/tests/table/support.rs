@@ -31,6 +31,7 @@ pub fn upstream(name: &str) -> Upstream {
         era: Era::Auto,
         credential: None,
         timeout: Timeouts::default(),
+        list_ttl_ms: 0,
     }
 }
 
