@@ -101,6 +101,8 @@ pub const SESSION_IDLE_MS_MAX: u64 = 60 * 60 * 1_000;
 /// Messages and bytes that a stream towards a client keeps for a reader that comes back; the oldest give way.
 pub const OUTLET_EVENTS_MAX: usize = 256;
 pub const OUTLET_BYTES_MAX: usize = 256 * 1024;
+/// What a client is asked to wait before it comes back to an event stream whose connection ended.
+pub const STREAM_RETRY_MS: u64 = 1_000;
 /// Questions of servers that one client has not answered yet; further ones are declined.
 pub const QUESTIONS_MAX: usize = 64;
 /// How long a client may take to answer a server's question.

@@ -13,4 +13,5 @@ mod rounds;
 mod sessions;
 mod smuggling;
 mod stdio;
+mod streams;
 mod upstream_faults;

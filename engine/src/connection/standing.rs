@@ -25,6 +25,12 @@ use crate::session::outlet::{Found, Reader};
 
 /// What a stream is for.
 pub trait Tenant {
+    /// Whether its client may still hear what is about to leave; the stream ends when not.
+    fn is_welcome(&self, core: &Rc<Core>) -> bool {
+        let _ = core;
+        true
+    }
+
     /// The stream is to end. `true`: its last words are in the outlet, which ends with them; `false`: it has none.
     fn dismiss(&self, core: &Rc<Core>) -> bool;
 
@@ -128,6 +134,11 @@ impl Standing {
         let framing = self.framing;
         match &mut self.source {
             Source::Outlet(reader) => match reader.next().await {
+                Found::Message { .. }
+                    if self.tenant.as_ref().is_some_and(|tenant| !tenant.is_welcome(self.place.core())) =>
+                {
+                    Said::End(Ending::Dismissed)
+                }
                 Found::Message { number, bytes } => {
                     self.tally.events += 1;
                     Said::Event(framing.render(reader.stream(), number, &bytes))

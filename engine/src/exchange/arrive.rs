@@ -19,6 +19,8 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     Post,
+    /// Opens an event stream of a session.
+    Stream,
     /// Ends a session.
     Delete,
 }
@@ -44,7 +46,16 @@ pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> R
     let verb = match head.method {
         Method::Post => Verb::Post,
         Method::Delete if head.session_id.is_some() && !claims_modern => Verb::Delete,
-        // This version offers no stream of unsolicited messages, which every revision allows to say.
+        // Some clients ask before they have a session, and go on when they are told so.
+        Method::Get if !claims_modern && (head.session_id.is_some() || head.accept.event_stream) => {
+            if head.session_id.is_none() {
+                return Err(Refusal::SessionNeeded);
+            }
+            if !(head.accept.event_stream || head.accept.any || head.accept.absent) {
+                return Err(Refusal::NotAcceptable { expected: "text/event-stream" });
+            }
+            Verb::Stream
+        }
         _ if claims_modern => return Err(Refusal::Method { allow: "POST" }),
         _ => return Err(Refusal::Method { allow: "POST, DELETE" }),
     };
@@ -54,7 +65,7 @@ pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> R
         }
         let accept = head.accept;
         if !(accept.any || accept.absent || accept.json && accept.event_stream) {
-            return Err(Refusal::NotAcceptable);
+            return Err(Refusal::NotAcceptable { expected: "application/json and text/event-stream" });
         }
     }
     Ok(Place { server, verb })

@@ -16,6 +16,7 @@
 //! | [`approve`] | a [`approve::Clearance`] |
 //! | [`forward`] | a [`crate::upstream::Reply`]: a stream of events |
 //! | [`listen`] | instead of the last two, for `subscriptions/listen`: an answer that stands open |
+//! | [`stream`] | for GET, after [`identify`]: the session's stream, which stands open |
 //! | [`respond`] | bytes to the client, each event through [`reverse`] or [`screen::reply`] first |
 //! | [`record`] | one access line |
 
@@ -37,6 +38,7 @@ pub mod respond;
 pub mod reverse;
 pub mod rounds;
 pub mod screen;
+pub mod stream;
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -48,6 +50,7 @@ use crate::connection::standing::Standing;
 use crate::core::{Adopted, Core};
 use crate::io::tcp::Stream;
 use crate::upstream::Reply;
+use arrive::Verb;
 use listen::Opening;
 use record::{Phase, Record};
 use refusal::Refusal;
@@ -78,6 +81,8 @@ pub enum Outcome {
     },
     /// The answer stands open.
     Listen(Opening),
+    /// So does a session's own stream.
+    Stream(stream::Opening),
 }
 
 /// What the connection does after a story.
@@ -104,6 +109,7 @@ pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -
         Ok(Outcome::Listen(opening)) => {
             listen::run(core, &adopted, incoming, opening, &mut sink, &mut record).await
         }
+        Ok(Outcome::Stream(opening)) => stream::run(core, incoming, opening, &mut sink, &mut record).await,
         Err(refusal) => respond::refuse(core, incoming, &refusal, &mut sink, &mut record).await.into(),
     };
     record.write(core, &adopted, incoming);
@@ -129,6 +135,9 @@ async fn story(
     let caller = identify::run(incoming, adopted, &place, record)?;
     record.mark(core, Phase::Identify);
     let session = match hand_over::owner(core, adopted, incoming, &place, &caller)? {
+        hand_over::Owner::Here(Some(session)) if place.verb == Verb::Stream => {
+            return stream::open(core, adopted, incoming, &place, &session, record).map(Outcome::Stream);
+        }
         hand_over::Owner::Here(session) => session,
         hand_over::Owner::Worker(worker) => return Ok(Outcome::HandOver { worker }),
     };

@@ -127,6 +127,11 @@ impl Record {
         self.class = MethodClass::of(method);
     }
 
+    /// A GET: its head says everything.
+    pub fn opens_stream(&mut self) {
+        self.class = MethodClass::Session;
+    }
+
     /// A DELETE: its head says everything.
     pub fn ends_session(&mut self) {
         self.class = MethodClass::Session;

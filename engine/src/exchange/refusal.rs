@@ -30,7 +30,9 @@ pub enum Refusal {
         allow: &'static str,
     },
     MediaType,
-    NotAcceptable,
+    NotAcceptable {
+        expected: &'static str,
+    },
     Unauthenticated,
     Decode(DecodeFault),
     Invalid(&'static str),
@@ -82,7 +84,7 @@ impl Refusal {
             Origin => "origin",
             Method { .. } => "method",
             MediaType => "content_type",
-            NotAcceptable => "accept",
+            NotAcceptable { .. } => "accept",
             Unauthenticated => "unauthenticated",
             Decode(fault) => fault.label(),
             Invalid(_) => "invalid_request",
@@ -127,7 +129,7 @@ impl Refusal {
             Host | Origin => 403,
             Method { .. } => 405,
             MediaType => 415,
-            NotAcceptable => 406,
+            NotAcceptable { .. } => 406,
             Unauthenticated => 401,
             Overloaded(_) | Draining => 503,
             Params(_) if modern => 400,
@@ -166,9 +168,7 @@ impl Refusal {
             Origin => "request: Origin not allowed; see `origins` of the listener".into(),
             Method { allow } => format!("request: method not allowed, expected {allow}").into(),
             MediaType => "request: expected Content-Type application/json".into(),
-            NotAcceptable => {
-                "request: Accept must list application/json and text/event-stream, or */*".into()
-            }
+            NotAcceptable { expected } => format!("request: Accept must list {expected}, or */*").into(),
             Unauthenticated => "request: expected a valid API key as `Authorization: Bearer …`".into(),
             Decode(fault) => format!("request: {}", fault.message()).into(),
             Invalid(what) | Params(what) => format!("request: {what}").into(),

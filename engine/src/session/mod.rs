@@ -70,7 +70,11 @@ impl Session {
         now_ms.saturating_sub(self.used_ms.get())
     }
 
+    /// A client that reads the session's stream uses it.
     fn is_idle(&self, now_ms: u64) -> bool {
+        if self.standing.is_read() {
+            self.used_ms.set(now_ms);
+        }
         self.idle_ms(now_ms) > SESSION_IDLE_MS_MAX
     }
 }

@@ -23,6 +23,8 @@ pub struct Outlet {
     is_read: Cell<bool>,
     /// What was read stays for a reader that comes back.
     is_resumable: bool,
+    /// The last message that any reader took.
+    taken: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -70,7 +72,7 @@ impl Outlet {
     fn build(stream: u32, is_resumable: bool) -> Rc<Outlet> {
         let ring = RefCell::new(Ring { first: 1, ..Ring::default() });
         let (changed, readers, is_read) = (Signal::new(), Cell::new(0), Cell::new(false));
-        Rc::new(Outlet { stream, ring, changed, readers, is_read, is_resumable })
+        Rc::new(Outlet { stream, ring, changed, readers, is_read, is_resumable, taken: Cell::new(0) })
     }
 
     /// Appends a message and gives its number; `None` when the stream is over. The oldest give way.
@@ -129,8 +131,19 @@ impl Outlet {
         Reader { outlet: self.clone(), turn, at: after }
     }
 
+    /// The last message that any reader took: where one begins that has seen nothing itself.
+    pub fn taken(&self) -> u64 {
+        self.taken.get()
+    }
+
+    /// Whether everything behind this number is still here, and the number was given at all.
+    pub fn has_after(&self, number: u64) -> bool {
+        number <= self.last() && !matches!(self.after(number), Some(Found::Lost))
+    }
+
     /// The message `number` was read.
     fn was_read(&self, number: u64) {
+        self.taken.set(self.taken.get().max(number));
         if self.is_resumable {
             return;
         }
