@@ -27,7 +27,8 @@ pub struct Shown<'a> {
     pub generated: &'a [Generated],
     pub driver: &'static str,
     pub workers: usize,
-    pub admin: &'a str,
+    /// Where the admin endpoints are, if they are anywhere.
+    pub admin: Option<&'a str>,
     pub state: &'a Path,
     /// What was to be served.
     pub file: &'a Path,
@@ -53,13 +54,13 @@ pub fn print(shown: &Shown) {
 pub fn one_line(shown: &Shown) -> String {
     let servers: Vec<String> =
         shown.snapshot.rules().servers.iter().map(|server| shown.url(server)).collect();
+    let admin = shown.admin.map_or(String::new(), |admin| format!(", admin http://{admin}"));
     format!(
-        "open: generation {}, {} on {}, {}, admin http://{}",
+        "open: generation {}, {} on {}, {}{admin}",
         shown.snapshot.generation(),
         count(shown.workers, "worker"),
         shown.driver,
         servers.join(" "),
-        shown.admin
     )
 }
 
@@ -84,12 +85,8 @@ fn text(shown: &Shown, secrets: bool) -> String {
     shown.upstreams(&mut out);
     shown.keys(&mut out, secrets);
     shown.commands(&mut out, secrets);
-    let _ = writeln!(
-        out,
-        "Health: curl http://{}/readyz   State: {}   Stop: Ctrl-C",
-        shown.admin,
-        shown.state.display()
-    );
+    let health = shown.admin.map_or(String::new(), |admin| format!("Health: curl http://{admin}/readyz   "));
+    let _ = writeln!(out, "{health}State: {}   Stop: Ctrl-C", shown.state.display());
     out
 }
 

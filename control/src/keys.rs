@@ -56,11 +56,15 @@ pub fn load(snapshot: &Snapshot, base: &Path, state: &State) -> Result<Keys, Fai
 /// The files that [`load`] reads.
 pub fn files(snapshot: &Snapshot, base: &Path, state: &State) -> Vec<PathBuf> {
     let identities = snapshot.rules().identities.iter();
-    let file = |identity: &ArchivedIdentity| match &identity.method {
+    identities.map(|identity| file(identity, base, state)).collect()
+}
+
+/// Where the digests of an identity's keys are.
+pub fn file(identity: &ArchivedIdentity, base: &Path, state: &State) -> PathBuf {
+    match &identity.method {
         ArchivedAuthMethod::KeyFile { path } => base.join(path.as_str()),
         ArchivedAuthMethod::Generated { .. } => generated_file(state, identity),
-    };
-    identities.map(file).collect()
+    }
 }
 
 fn generated_file(state: &State, identity: &ArchivedIdentity) -> PathBuf {

@@ -27,6 +27,7 @@ mod listen;
 pub mod load;
 pub mod log;
 mod metrics;
+pub mod private;
 mod reach;
 mod roll_call;
 pub mod sample;

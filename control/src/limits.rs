@@ -94,6 +94,8 @@ pub const FRONT_END_WITHIN: Duration = DRAIN_WITHIN;
 pub const FRONT_GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 /// Subscriptions that a renewed session is told again; each keeps the request that made it.
 pub const FRONT_SUBSCRIPTIONS_MAX: usize = 1_024;
+/// A private gateway has this long to end after its client; what its upstreams still do ends with the process.
+pub const FRONT_GATEWAY_ENDS_WITHIN: Duration = Duration::from_secs(3);
 /// Tools whose mirrored arguments are remembered; about 200 bytes each.
 pub const FRONT_MIRRORED_TOOLS_MAX: usize = 10_000;
 /// Pages of a list of tools that are read again after a header was refused.

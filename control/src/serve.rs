@@ -8,21 +8,23 @@
 mod control;
 mod reload;
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use strait_engine::io::files;
 use strait_engine::{Deadlines, DriverChoice, Handle, Options};
 use strait_table::Snapshot;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::failure::{Code, Failure};
 use crate::keys::Keys;
 use crate::limits::{DRAIN_GRACE, DRAIN_WITHIN};
 use crate::load::{Loader, Refused, Start};
+use crate::private::Private;
 use crate::reach::{Found, Plan, Scout};
 use crate::source::Opened;
 use crate::state::{State, read_secret};
@@ -43,6 +45,8 @@ pub struct Setup {
     pub force_wrong_worker: bool,
     /// Show a person what can be done now: endpoints, key, commands to try.
     pub banner: bool,
+    /// Serve one client in this process and nobody else.
+    pub private: Option<Private>,
 }
 
 /// Everything that could fail before the engine starts, done.
@@ -50,7 +54,8 @@ struct Prepared {
     snapshot: Arc<Snapshot>,
     keys: Keys,
     plans: Vec<Plan>,
-    admin: TcpListener,
+    /// A private gateway has none unless it was asked for.
+    admin: Option<TcpListener>,
     admin_token: admin::Token,
     loader: Arc<Loader>,
     found: mpsc::UnboundedReceiver<Found>,
@@ -59,19 +64,46 @@ struct Prepared {
     fallen_back: Option<Refused>,
     options: Options,
     banner: bool,
+    /// Hears the first listener's address when the gateway is open.
+    opened: oneshot::Sender<SocketAddr>,
+    /// Whoever started a private gateway tells it to stop, and hears the signals in its stead.
+    stop: Option<oneshot::Receiver<()>>,
 }
 
 /// Where the control thread leaves the engine's handle for the one that outlives it.
 type Slot = Arc<OnceLock<Arc<Handle>>>;
 
+/// A gateway that was started.
+pub struct Running {
+    thread: JoinHandle<Result<(), Failure>>,
+    slot: Slot,
+    /// The first listener's address, once it is open.
+    pub opened: oneshot::Receiver<SocketAddr>,
+    /// Tells a private one to stop.
+    pub stop: oneshot::Sender<()>,
+    /// Completes when it has ended, however it did.
+    pub ended: oneshot::Receiver<()>,
+}
+
 /// Serves until the process is told to stop and every accepted request is answered.
 pub fn run(setup: Setup) -> Result<(), Failure> {
-    let prepared = prepare(setup)?;
+    let Running { thread, slot, stop: _stop, .. } = start(setup)?;
+    join(thread, slot)
+}
+
+/// Starts to serve.
+pub fn start(setup: Setup) -> Result<Running, Failure> {
+    let (opened, open) = oneshot::channel();
+    let (stop, stopped) = oneshot::channel();
+    let (ends, ended) = oneshot::channel::<()>();
+    let stopped = setup.private.is_some().then_some(stopped);
+    let prepared = prepare(setup, opened, stopped)?;
     let slot = Slot::default();
     let for_control = slot.clone();
     let thread = std::thread::Builder::new()
         .name("strait-control".into())
         .spawn(move || {
+            let _ends = ends;
             let runtime = runtime()?;
             let ended = runtime.block_on(control::run(prepared, &for_control));
             // A host name still being looked up is nothing to wait for.
@@ -79,6 +111,24 @@ pub fn run(setup: Setup) -> Result<(), Failure> {
             ended
         })
         .map_err(|error| Failure::new(Code::Unfit, format!("cannot start the control thread: {error}")))?;
+    Ok(Running { thread, slot, opened: open, stop, ended })
+}
+
+impl Running {
+    /// Tells a private one to stop, and how it ended. Nobody is left to wait for what takes longer than `within`:
+    /// that ends with the process.
+    pub fn stop(self, within: Duration) -> Result<(), Failure> {
+        // It may have ended by itself.
+        let _ = self.stop.send(());
+        let ended = runtime()?.block_on(async { tokio::time::timeout(within, self.ended).await });
+        match ended {
+            Ok(_) => join(self.thread, self.slot),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn join(thread: JoinHandle<Result<(), Failure>>, slot: Slot) -> Result<(), Failure> {
     let ended = thread.join().unwrap_or_else(|_| orphaned(&slot));
     // After an interruption exchanges may hang, and workers with them: they end with the process.
     let is_interrupted = ended.as_ref().is_err_and(|failure| failure.code == Code::Interrupted);
@@ -89,13 +139,12 @@ pub fn run(setup: Setup) -> Result<(), Failure> {
     ended
 }
 
-fn prepare(setup: Setup) -> Result<Prepared, Failure> {
+fn prepare(
+    setup: Setup,
+    opened: oneshot::Sender<SocketAddr>,
+    stop: Option<oneshot::Receiver<()>>,
+) -> Result<Prepared, Failure> {
     let Start { opened: Opened { snapshot, base, .. }, file, sources, marks, fallen_back } = setup.start;
-    let rules = snapshot.rules();
-    for listener in rules.listeners.iter() {
-        listen::probe(&format!("listener `{}`", listener.name.as_str()), &listener.bind)?;
-    }
-    let admin = listen::bind("`admin`", &rules.admin_bind)?;
     let state = State::open(&setup.state)?;
     let admin_token = state.admin_token().and_then(|path| read_secret(&path)).map_err(|error| {
         let message = format!("cannot write the admin token in `{}`: {error}", state.root().display());
@@ -105,7 +154,15 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
         Failure::new(Code::Unfit, format!("cannot find this program's own file: {error}"))
     })?;
     let (sender, found) = mpsc::unbounded_channel();
-    let loader = Loader { file, base: base.clone(), state, this_program, scout: Scout::new(sender) };
+    let (scout, private) = (Scout::new(sender), setup.private);
+    let loader = Loader { file, base: base.clone(), state, this_program, scout, private };
+    let snapshot = loader.secluded(snapshot)?;
+    let rules = snapshot.rules();
+    for listener in rules.listeners.iter() {
+        listen::probe(&format!("listener `{}`", listener.name.as_str()), &listener.bind)?;
+    }
+    let wants_admin = loader.private.as_ref().is_none_or(Private::wants_admin);
+    let admin = wants_admin.then(|| listen::bind("`admin`", &rules.admin_bind)).transpose()?;
     let mut marks = marks;
     marks.add(loader.watched(&sources, &snapshot));
     let (keys, plans) = loader.assemble(&snapshot)?;
@@ -134,6 +191,8 @@ fn prepare(setup: Setup) -> Result<Prepared, Failure> {
         fallen_back,
         options,
         banner: setup.banner,
+        opened,
+        stop,
     })
 }
 

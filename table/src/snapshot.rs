@@ -95,6 +95,17 @@ impl Snapshot {
         Ok(Snapshot { rules, bound, generation, catalog })
     }
 
+    /// A table with these rules, changed; bound to nothing yet.
+    pub fn with_rules(&self, change: impl FnOnce(&mut Rules)) -> Result<Snapshot, OpenError> {
+        let rules = rkyv::deserialize::<Rules, rkyv::rancor::Error>(self.rules());
+        let mut rules = rules.map_err(|error| OpenError::Layout {
+            section: "rules",
+            detail: crate::mapping::detail(&error),
+        })?;
+        change(&mut rules);
+        of_rules(&rules)
+    }
+
     pub fn rules(&self) -> &ArchivedRules {
         self.rules.get()
     }

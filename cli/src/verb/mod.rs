@@ -56,7 +56,7 @@ impl Verb {
         match self {
             Verb::Up(up) => up.run(output, true),
             Verb::Serve(serve) => serve.run(output, false),
-            Verb::Stdio(stdio) => stdio.run(),
+            Verb::Stdio(stdio) => stdio.run(output),
             Verb::Check(check) => check.run(output),
             Verb::Compile(compile) => compile.run(output),
             Verb::Inspect(inspect) => inspect.run(output),

@@ -46,7 +46,7 @@ fn busy_poll(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Driver {
+pub enum Driver {
     /// io_uring where the kernel allows it, else epoll.
     Auto,
     /// io_uring or nothing.
@@ -73,25 +73,28 @@ impl Serve {
             busy_poll: self.busy_poll.unwrap_or_default(),
             force_wrong_worker: self.force_wrong_worker,
             banner,
+            private: None,
         })
     }
 
     fn driver(&self) -> Result<DriverChoice, Failure> {
-        let from_env = || match std::env::var("STRAIT_DRIVER") {
-            Ok(name) if !name.is_empty() => {
-                <Driver as clap::ValueEnum>::from_str(&name, false).map_err(|_| {
-                    let message =
-                        format!("STRAIT_DRIVER is `{name}`: expected `auto`, `io_uring` or `epoll`");
-                    Failure::new(Code::Usage, message)
-                })
-            }
-            _ => Ok(Driver::Auto),
-        };
-        Ok(match self.driver.map_or_else(from_env, Ok)? {
-            Driver::Auto => DriverChoice::Auto,
-            Driver::IoUring => DriverChoice::IoUring,
-            Driver::IoUringPlain => DriverChoice::IoUringPlain,
-            Driver::Epoll => DriverChoice::Epoll,
-        })
+        driver(self.driver)
     }
+}
+
+/// The driver that was asked for, by an option or by STRAIT_DRIVER.
+pub fn driver(option: Option<Driver>) -> Result<DriverChoice, Failure> {
+    let from_env = || match std::env::var("STRAIT_DRIVER") {
+        Ok(name) if !name.is_empty() => <Driver as clap::ValueEnum>::from_str(&name, false).map_err(|_| {
+            let message = format!("STRAIT_DRIVER is `{name}`: expected `auto`, `io_uring` or `epoll`");
+            Failure::new(Code::Usage, message)
+        }),
+        _ => Ok(Driver::Auto),
+    };
+    Ok(match option.map_or_else(from_env, Ok)? {
+        Driver::Auto => DriverChoice::Auto,
+        Driver::IoUring => DriverChoice::IoUring,
+        Driver::IoUringPlain => DriverChoice::IoUringPlain,
+        Driver::Epoll => DriverChoice::Epoll,
+    })
 }

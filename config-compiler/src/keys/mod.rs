@@ -14,7 +14,7 @@ use std::{
 };
 
 pub use file::{load, parse};
-pub use token::{KEY_LEN, KEY_PREFIX, digest, rfc3339};
+pub use token::{KEY_LEN, KEY_PREFIX, digest, generate, random, rfc3339};
 
 /// Digests of API keys, and the secret that makes them useless elsewhere.
 #[derive(Clone, PartialEq, Eq)]

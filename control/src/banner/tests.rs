@@ -63,7 +63,7 @@ fn banner(auth: Vec<u16>, secrets: bool) -> String {
         generated: &[key],
         driver: "io_uring",
         workers: 2,
-        admin: "127.0.0.1:8081",
+        admin: Some("127.0.0.1:8081"),
         state: Path::new("/s"),
         file: Path::new("strait.yaml"),
         kept_instead: None,

@@ -22,6 +22,7 @@ use crate::failure::{Code, Failure};
 use crate::keys::{self, Keys};
 use crate::limits::{SETTLE, SETTLE_BAD, SETTLE_WITHIN};
 use crate::log;
+use crate::private::Private;
 use crate::reach::{self, Plan, Scout};
 use crate::secret::References;
 use crate::source::{Opened, Source};
@@ -36,6 +37,8 @@ pub struct Loader {
     pub state: State,
     pub this_program: PathBuf,
     pub scout: Scout,
+    /// The one client, where there is only one.
+    pub private: Option<Private>,
 }
 
 /// What the running edition was made from: what a candidate is compared with.
@@ -128,7 +131,7 @@ impl Loader {
             marks.renew(Group::Keys);
             let there = self.keys_are_there(&running.snapshot, &running);
             let there = there.map_err(|why| Failure::new(Code::Failed, why));
-            let outcome = there.and_then(|()| keys::load(&running.snapshot, &self.base, &self.state));
+            let outcome = there.and_then(|()| self.keys(&running.snapshot));
             let took = began.elapsed();
             if outcome.is_err() && took < SETTLE_WITHIN && settles(&marks).await {
                 continue;
@@ -149,14 +152,14 @@ impl Loader {
             Source::Table(path) => {
                 *sources = vec![path.clone()];
                 let opened = tokio::task::spawn_blocking(move || Source::Table(path).open());
-                Ok(opened.await.map_err(bug)??.snapshot)
+                self.secluded(opened.await.map_err(bug)??.snapshot).map_err(Refused::from)
             }
             Source::Config(path) => {
                 let compiled = compile::confined(&self.this_program, &path, &self.state).await;
                 if !compiled.watched.is_empty() {
                     *sources = compiled.watched;
                 }
-                compiled.table
+                compiled.table.and_then(|table| self.secluded(table).map_err(Refused::from))
             }
         }
     }
@@ -195,12 +198,11 @@ impl Loader {
     /// A key file that is missing at start is one that will be made. One that was read and is missing now
     /// was lost: to forget all its keys would lock everybody out for one wrong `mv`.
     fn keys_are_there(&self, candidate: &Snapshot, running: &Running) -> Result<(), String> {
-        let files = keys::files(&running.snapshot, &self.base, &self.state);
+        let files = self.key_files(&running.snapshot);
         let read = files.iter().zip(&running.keys.identities).filter(|(_, keys)| !keys.by_digest.is_empty());
         let read: Vec<&PathBuf> = read.map(|(path, _)| path).collect();
-        let lost = keys::files(candidate, &self.base, &self.state)
-            .into_iter()
-            .find(|path| read.contains(&path) && !path.exists());
+        let lost = self.key_files(candidate);
+        let lost = lost.iter().find(|path| read.contains(path) && !path.exists());
         match lost {
             Some(path) => {
                 Err(format!("key file `{}` is gone: put it back, or revoke its keys", path.display()))
@@ -211,12 +213,35 @@ impl Loader {
 
     /// Keys and plans of a table.
     pub fn assemble(&self, snapshot: &Snapshot) -> Result<(Keys, Vec<Plan>), Failure> {
-        let keys = keys::load(snapshot, &self.base, &self.state)?;
+        let keys = self.keys(snapshot)?;
         let secrets = self.state.secrets();
         let env = |name: &str| std::env::var(name).ok();
         let references = References { base: &self.base, secrets: &secrets, env: &env };
         let plans = reach::plan(snapshot, &self.base, &references, &self.this_program);
         Ok((keys, plans))
+    }
+
+    /// The table as this process serves it.
+    pub fn secluded(&self, snapshot: Arc<Snapshot>) -> Result<Arc<Snapshot>, Failure> {
+        match &self.private {
+            Some(private) => Ok(Arc::new(private.seclude(&snapshot, &self.base, &self.state)?)),
+            None => Ok(snapshot),
+        }
+    }
+
+    fn keys(&self, snapshot: &Snapshot) -> Result<Keys, Failure> {
+        match &self.private {
+            Some(private) => Ok(private.keys(snapshot)),
+            None => keys::load(snapshot, &self.base, &self.state),
+        }
+    }
+
+    /// A private gateway's key is in no file.
+    fn key_files(&self, snapshot: &Snapshot) -> Vec<PathBuf> {
+        match &self.private {
+            Some(_) => Vec::new(),
+            None => keys::files(snapshot, &self.base, &self.state),
+        }
     }
 
     /// What can change what is served: the sources, and the key files of the table.
@@ -225,7 +250,7 @@ impl Loader {
         for source in sources {
             all.push((Group::Source, source.clone()));
         }
-        for path in keys::files(snapshot, &self.base, &self.state) {
+        for path in self.key_files(snapshot) {
             all.push((Group::Keys, path));
         }
         all

@@ -2,12 +2,13 @@
 //! edition goes back to the workers; and signals end it. `reload.rs` tells how another table comes in.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use strait_engine::{Edition, Event, Facts, Handle, Level, Reach, UpstreamId};
 use strait_table::{Snapshot, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::reload::{Ears, Reload};
@@ -35,8 +36,11 @@ pub(super) struct Control {
     pub board: Arc<Board>,
     pub loader: Arc<Loader>,
     pub reload: Reload,
-    admin: String,
+    /// Where the admin endpoints are, if they are anywhere.
+    admin: Option<String>,
     banner: bool,
+    /// Told once.
+    opened: Option<oneshot::Sender<SocketAddr>>,
     /// Workers that have not stopped.
     running: usize,
     pub phase: Phase,
@@ -47,9 +51,18 @@ pub(super) struct Control {
 }
 
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+    end: End,
     hangup: Signal,
+}
+
+/// Who may end it.
+enum End {
+    Signals {
+        terminate: Signal,
+        interrupt: Signal,
+    },
+    /// Whoever started a private gateway; empty once told.
+    Owner(Option<oneshot::Receiver<()>>),
 }
 
 enum Told {
@@ -60,13 +73,16 @@ enum Told {
 /// Starts the engine and keeps it until the end.
 pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
     let open_by = Instant::now() + OPEN_WITHIN;
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen(prepared.stop)?;
     let board = Arc::new(Board::default());
     let unfit = |error: std::io::Error| {
         Failure::new(Code::Unfit, format!("cannot serve the admin endpoints: {error}"))
     };
-    let admin = prepared.admin.local_addr().map_err(unfit)?.to_string();
-    admin::start(prepared.admin, board.clone(), prepared.admin_token).map_err(unfit)?;
+    let mut admin = None;
+    if let Some(listener) = prepared.admin {
+        admin = Some(listener.local_addr().map_err(unfit)?.to_string());
+        admin::start(listener, board.clone(), prepared.admin_token).map_err(unfit)?;
+    }
 
     // A hangup is as good before the engine stands as after: the file is read again as soon as it does.
     let mut hung_up = false;
@@ -105,6 +121,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         reload,
         admin,
         banner: prepared.banner,
+        opened: Some(prepared.opened),
         phase: Phase::Starting,
         pending: Pending::default(),
         told: HashSet::new(),
@@ -277,7 +294,7 @@ impl Control {
             generated: &self.generated,
             driver: self.handle.driver().label(),
             workers: self.running,
-            admin: &self.admin,
+            admin: self.admin.as_deref(),
             state: self.loader.state.root(),
             file: &self.loader.file,
             kept_instead: self.reload.kept_instead(),
@@ -285,6 +302,10 @@ impl Control {
         match self.banner {
             true => banner::print(&shown),
             false => log::info(banner::one_line(&shown)),
+        }
+        if let (Some(opened), Some(address)) = (self.opened.take(), self.handle.addresses().first()) {
+            // Whoever does not ask is not told.
+            let _ = opened.send(*address);
         }
         self.keep_table();
     }
@@ -333,22 +354,42 @@ async fn at(moment: Option<Instant>) {
 }
 
 impl Signals {
-    fn listen() -> Result<Signals, Failure> {
+    fn listen(owner: Option<oneshot::Receiver<()>>) -> Result<Signals, Failure> {
         let on = |kind| {
             signal(kind).map_err(|e| Failure::new(Code::Unfit, format!("cannot listen for signals: {e}")))
         };
-        Ok(Signals {
-            terminate: on(SignalKind::terminate())?,
-            interrupt: on(SignalKind::interrupt())?,
-            hangup: on(SignalKind::hangup())?,
-        })
+        let end = match owner {
+            Some(owner) => End::Owner(Some(owner)),
+            None => End::Signals {
+                terminate: on(SignalKind::terminate())?,
+                interrupt: on(SignalKind::interrupt())?,
+            },
+        };
+        Ok(Signals { end, hangup: on(SignalKind::hangup())? })
     }
 
     async fn recv(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
+            () = self.end.told() => Told::Stop,
             _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+}
+
+impl End {
+    async fn told(&mut self) {
+        match self {
+            End::Signals { terminate, interrupt } => {
+                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            }
+            End::Owner(owner) => {
+                match owner {
+                    // An owner that is gone wants nothing any more.
+                    Some(told) => drop(told.await),
+                    None => std::future::pending().await,
+                }
+                *owner = None;
+            }
         }
     }
 }

@@ -400,8 +400,11 @@ impl Control {
         self.board.reload(self.reload.shown(), counts);
     }
 
-    /// Keeps the table for a restart with a bad file.
+    /// Keeps the table for a restart with a bad file. A private one is nothing that others could serve.
     pub fn keep_table(&mut self) {
+        if self.loader.private.is_some() {
+            return self.show();
+        }
         let (state, file) = (&self.loader.state, &self.loader.file);
         let kept = kept::keep(state, file, &self.edition.snapshot);
         self.reload.not_kept = kept.err().map(|error| {

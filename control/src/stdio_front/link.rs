@@ -5,6 +5,7 @@
 //! exchange, for a few seconds.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -60,6 +61,10 @@ impl Endpoint {
             return Err(expected());
         }
         Ok(Endpoint { host, port: authority.port_u16().unwrap_or(80), target })
+    }
+
+    pub fn at(address: SocketAddr, path: String) -> Endpoint {
+        Endpoint { host: address.ip().to_string(), port: address.port(), target: path }
     }
 
     fn authority(&self) -> String {

@@ -40,13 +40,15 @@ use tokio::time::timeout;
 use crate::failure::{Code, Failure};
 use crate::limits::*;
 use crate::log;
+use crate::private::{Private, Wish};
+use crate::serve::{self, Setup};
 use crate::state::read_secret;
 use budget::Budget;
 use carry::Asked;
 use lane::Lane;
 use link::{Endpoint, Link};
 use mirror::Mirror;
-use outbox::{Line, Outbox, Written};
+use outbox::{Line, Outbox, Streams, Written};
 use session::Keeper;
 use trouble::Trouble;
 use under_way::{Cancelled, Era, Id, UnderWay};
@@ -82,14 +84,46 @@ pub fn key(file: Option<&Path>) -> Result<Option<String>, Failure> {
 /// Bridges to a gateway that runs elsewhere, until stdin ends.
 pub fn to(url: &str, key: Option<&str>) -> Result<(), Failure> {
     let endpoint = Endpoint::parse(url).map_err(|why| Failure::new(Code::Usage, why))?;
+    let streams = Streams::claim().map_err(unfit)?;
     log::info(format!("strait stdio: to the gateway at {endpoint}"));
-    let runtime = crate::serve::runtime()?;
-    let done = LocalSet::new().block_on(&runtime, async {
+    on_this_thread(async { over(streams, endpoint, key, told_to_stop()?).await })
+}
+
+/// Starts a private gateway in this process and bridges to it, until stdin ends or the gateway does.
+pub fn with_gateway(mut setup: Setup, wish: Wish) -> Result<(), Failure> {
+    let private = Private::new(wish)?;
+    let (key, path) = (private.key().to_owned(), private.path(&setup.start.opened.snapshot)?);
+    setup.private = Some(private);
+    let streams = Streams::claim().map_err(unfit)?;
+    let mut gateway = serve::start(setup)?;
+    on_this_thread(async {
         let told = told_to_stop()?;
-        over_stdio(endpoint, key, told).await
-    });
+        tokio::pin!(told);
+        let address = tokio::select! {
+            address = &mut gateway.opened => address,
+            () = &mut told => return Ok(()),
+        };
+        // Without an address it has ended: why is told below.
+        if let Ok(address) = address {
+            let stop = async {
+                tokio::select! { () = told => {}, _ = &mut gateway.ended => {} }
+            };
+            over(streams, Endpoint::at(address, path), Some(&key), stop).await?;
+        }
+        Ok(())
+    })?;
+    gateway.stop(FRONT_GATEWAY_ENDS_WITHIN)
+}
+
+fn on_this_thread(front: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = serve::runtime()?;
+    let done = LocalSet::new().block_on(&runtime, front);
     runtime.shutdown_background();
     done
+}
+
+fn unfit(error: io::Error) -> Failure {
+    Failure::new(Code::Unfit, format!("cannot take over stdin and stdout: {error}"))
 }
 
 /// Ends when the process is told to stop.
@@ -102,15 +136,15 @@ fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-/// Bridges stdin and stdout of this process.
-async fn over_stdio(
+/// Bridges the streams of this process.
+async fn over(
+    streams: Streams,
     endpoint: Endpoint,
     key: Option<&str>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let unfit = |error: io::Error| Failure::new(Code::Unfit, format!("cannot start a thread: {error}"));
-    let lines = outbox::read(io::BufReader::new(io::stdin())).map_err(unfit)?;
-    let (outbox, written) = Outbox::start(io::stdout()).map_err(unfit)?;
+    let lines = outbox::read(io::BufReader::new(streams.stdin)).map_err(unfit)?;
+    let (outbox, written) = Outbox::start(streams.stdout).map_err(unfit)?;
     let budget = Budget::new(FRONT_BYTES_MAX);
     let link = Link::new(endpoint, key, budget.clone()).map_err(|why| Failure::new(Code::Usage, why))?;
     bridge(link, budget, lines, outbox, written, stop).await;

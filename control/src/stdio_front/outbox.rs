@@ -1,13 +1,32 @@
 //! stdin and stdout as lines. Each is a thread of its own, because reading and writing them may block for ever, and
 //! a channel of a few lines: a client that does not read holds up the front and nothing else.
 
+use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::os::fd::AsFd;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::limits::{FRONT_GOODBYE_WITHIN, FRONT_LINE_BYTES_MAX, FRONT_LINES_AHEAD_MAX};
 use crate::log;
+
+/// stdin and stdout, taken from the process: whatever else would print to stdout prints to stderr from now on, and
+/// whatever else would read finds nothing. A client must find nothing but MCP in them.
+pub struct Streams {
+    pub stdin: File,
+    pub stdout: File,
+}
+
+impl Streams {
+    pub fn claim() -> io::Result<Streams> {
+        let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        rustix::stdio::dup2_stdout(io::stderr())?;
+        Ok(Streams { stdin, stdout })
+    }
+}
 
 /// What stdin brought.
 #[derive(Debug, PartialEq, Eq)]
