@@ -20,6 +20,7 @@ use crate::changes::{self, Outline};
 use crate::connection::Seat;
 use crate::edition::{Edition, digest};
 use crate::exchange::listen::Listens;
+use crate::exchange::suspend::Suspensions;
 use crate::figures::WorkerFigures;
 use crate::fold::Fold;
 use crate::handle::{Event, KeyRing, Level};
@@ -65,6 +66,7 @@ pub struct Core {
     pub sessions: RefCell<Sessions>,
     pub listens: Listens,
     pub seal: Seal,
+    pub suspended: Suspensions,
     pub upstreams: Upstreams,
     /// Replies of HTTP upstreams that are being read.
     pub replies: Pool<Reading>,
@@ -250,6 +252,7 @@ impl Core {
             sessions: RefCell::default(),
             listens: Listens::default(),
             seal: parts.seal,
+            suspended: Suspensions::default(),
             upstreams,
             replies: Pool::new(REPLIES_KEPT_MAX),
             post: parts.post,

@@ -115,6 +115,19 @@ pub const ROUNDS_MS_MAX: u64 = 15 * 60 * 1_000;
 /// Before a call is made again for which no input was asked: doubled each time up to the second figure.
 pub const ROUND_BACKOFF_MS: (u64, u64) = (25, 1_000);
 
+/// Calls of a core to legacy servers that wait for their clients to bring input, each with its connection or place at
+/// the child and at most 10 KiB; a further one is refused.
+pub const SUSPENDED_MAX: usize = 4_096;
+/// How long a client may take to bring it, and how long such a call may take in all.
+pub const SUSPENDED_MS_MAX: u64 = 5 * 60 * 1_000;
+pub const SUSPENDED_CALL_MS_MAX: u64 = 30 * 60 * 1_000;
+/// Questions of a server that one answer carries; further ones are declined.
+pub const SUSPENDED_ASKS_MAX: usize = 16;
+/// Messages of a server that wait for a client to come back.
+pub const SUSPENDED_EVENTS_MAX: usize = 16;
+/// Questions that come within this of the first are put together.
+pub const ASKS_WINDOW_MS: u64 = 10;
+
 /// Views kept per core; the cache starts over beyond it.
 pub const VIEWS_PER_CORE_MAX: usize = 1_024;
 /// Items and bytes of one page of a list.

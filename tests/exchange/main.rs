@@ -14,4 +14,5 @@ mod sessions;
 mod smuggling;
 mod stdio;
 mod streams;
+mod suspend;
 mod upstream_faults;

@@ -13,10 +13,10 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::resolve::{Act, Local, Target};
 use super::screen::Screened;
-use super::{Incoming, hand_over};
+use super::{Incoming, hand_over, suspend};
 use crate::core::{Adopted, Core};
 use crate::upstream::reply::Subject;
-use crate::upstream::{self, Order, Reply, UpstreamFault, Whom};
+use crate::upstream::{self, Era, Order, Reply, UpstreamFault, Whom};
 
 #[allow(clippy::too_many_arguments)] // the proofs and facts of every stage before meet here
 pub async fn run(
@@ -81,11 +81,25 @@ pub async fn run(
     let upstream =
         adopted.upstream(item.upstream).ok_or_else(|| Refusal::Upstream { name: name(), fault: gone() })?;
     record.asks(upstream.clone());
+    if call.revision.is_modern() && message.request_state.is_some() {
+        match suspend::ticket(core, incoming, message) {
+            Some(ticket) => {
+                let server = adopted.server_digest(place.server);
+                suspend::verify(core, incoming, message, &ticket, caller.digest, server)?;
+                return suspend::resume(core, incoming, message, &ticket, admitted);
+            }
+            None if upstream.known_era() == Some(Era::Legacy) => {
+                return Err(Refusal::Params("`requestState` is not one that this gateway gave"));
+            }
+            // A modern server's own.
+            None => {}
+        }
+    }
     let mut reply = upstream::call(core, &upstream, &order, admitted)
         .await
         .map_err(|fault| Refusal::Upstream { name: name(), fault })?;
     let (adopted, server) = (adopted.clone(), place.server);
-    reply.about(Subject { adopted, server, kind: item.kind, index: item.index });
+    reply.about(Subject { adopted, server, kind: item.kind, index: item.index, principal: caller.digest });
     Ok(reply)
 }
 

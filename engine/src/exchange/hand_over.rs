@@ -176,6 +176,7 @@ pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: 
 pub async fn receive(core: Rc<Core>, parcel: Box<Parcelled>) {
     let parcel = *parcel;
     let (bytes, body) = parcel.bytes.split_at(parcel.head.head_bytes as usize);
+    let left = Rc::new(Signal::new());
     let incoming = Incoming {
         head: &parcel.head,
         bytes,
@@ -183,9 +184,22 @@ pub async fn receive(core: Rc<Core>, parcel: Box<Parcelled>) {
         listener: parcel.listener,
         peer: parcel.peer,
         client: None,
+        left: Some(left.clone()),
         arrived_ns: parcel.arrived_ns,
     };
-    match tell(&core, &incoming, Sink::Relay(&parcel.answer)).await {
+    let ending = {
+        let told = tell(&core, &incoming, Sink::Relay(&parcel.answer));
+        tokio::pin!(told);
+        tokio::select! {
+            biased;
+            ending = &mut told => ending,
+            () = parcel.answer.closed() => {
+                left.set();
+                told.await
+            }
+        }
+    };
+    match ending {
         Ending::Next(next) => drop(parcel.answer.send(Relayed::End(next)).await),
         Ending::Stand(standing) => {
             let stands = parcel.answer.send(Relayed::Stands(standing.framing())).await;

@@ -39,6 +39,8 @@ pub mod reverse;
 pub mod rounds;
 pub mod screen;
 pub mod stream;
+pub mod suspend;
+mod ticket;
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -48,6 +50,7 @@ use strait_protocol::http1::RequestHead;
 
 use crate::connection::standing::Standing;
 use crate::core::{Adopted, Core};
+use crate::io::signal::Signal;
 use crate::io::tcp::Stream;
 use crate::upstream::Reply;
 use arrive::Verb;
@@ -67,6 +70,8 @@ pub struct Incoming<'a> {
     pub peer: IpAddr,
     /// The client's socket, when it is on this worker.
     pub client: Option<RawFd>,
+    /// Raised when a client whose socket is on another worker has gone.
+    pub left: Option<Rc<Signal>>,
     /// When all of it was here, on the clock that all workers share.
     pub arrived_ns: u64,
 }
@@ -75,7 +80,7 @@ pub struct Incoming<'a> {
 #[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
 pub enum Outcome {
     Reply(Reply),
-    /// Another worker owns this session: it tells the story.
+    /// Another worker owns this session, or the suspended call: it tells the story.
     HandOver {
         worker: usize,
     },
@@ -142,6 +147,9 @@ async fn story(
         hand_over::Owner::Worker(worker) => return Ok(Outcome::HandOver { worker }),
     };
     let call = decode::run(core, incoming, session, record)?;
+    if let Some(worker) = suspend::elsewhere(core, incoming, &call) {
+        return Ok(Outcome::HandOver { worker });
+    }
     record.mark(core, Phase::Decode);
     let target = resolve::run(core, adopted, incoming, &place, &caller, &call, record)?;
     let permit = authorize::run(core, adopted, incoming, &caller, &call, &target, record)?;

@@ -298,14 +298,7 @@ impl Answer<'_, '_, '_> {
         if !self.record.modern && reply.is_http() {
             let core = self.core.clone();
             runtime::spawn_guarded("answer that nobody reads", async move {
-                let client = Client {
-                    id: b"null",
-                    token: None,
-                    modern: false,
-                    method: reply.method(),
-                    session: None,
-                    body: b"",
-                };
+                let client = Client { method: reply.method(), ..Client::nobody() };
                 while reply.next(&core, &client).await.is_ok_and(|event| !event.is_last()) {}
             });
         }

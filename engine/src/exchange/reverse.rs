@@ -9,7 +9,7 @@ use std::rc::Rc;
 use strait_protocol::jsonrpc::{Kind, Members, ResultType};
 use strait_protocol::mcp::Method;
 
-use super::rounds;
+use super::{rounds, suspend};
 use crate::core::Core;
 use crate::upstream::dialect::Client;
 use crate::upstream::{Era, Event, Reply, UpstreamFault, decline};
@@ -71,9 +71,15 @@ fn progresses(reply: &mut Reply, event: &Event) -> bool {
     value.is_some_and(|value| reply.progresses(value))
 }
 
-fn ask(core: &Rc<Core>, reply: &Reply, client: &Client<'_>, event: &Event) -> Direction {
+fn ask(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>, event: &Event) -> Direction {
     let Event::Message { envelope, .. } = event else { return Direction::Drop };
     let (Some(responder), Some(id)) = (reply.responder(), envelope.id) else { return Direction::Drop };
+    if client.modern
+        && suspend::permits(core, client, event, envelope)
+        && suspend::ask(core, reply, client, event, envelope)
+    {
+        return Direction::Drop;
+    }
     let asked = client.session.and_then(|session| session.ask(core, &responder, event.bytes(), envelope));
     match asked {
         Some(bytes) => Direction::Deliver(Event::Ready { bytes, last: false }),

@@ -73,6 +73,27 @@ impl Seal {
         Ok(())
     }
 
+    /// Seals anything, for one purpose only, and appends it as text. `plain` is used up.
+    pub fn seal_bytes(&self, purpose: &[u8], plain: &mut [u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+        let mut nonce = [0; NONCE];
+        random::fill(&mut nonce)?;
+        let sealed = self.cipher.encrypt_in_place_detached(Nonce::from_slice(&nonce), purpose, plain);
+        let tag = sealed.map_err(|_| std::io::Error::other("sealing failed"))?;
+        let whole = [&nonce[..], plain, &tag].concat();
+        out.extend_from_slice(BASE64_URL_SAFE_NO_PAD.encode(whole).as_bytes());
+        Ok(())
+    }
+
+    /// What was sealed for this purpose; `None` for anything else.
+    pub fn open_bytes(&self, purpose: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+        let mut whole = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        let tag = whole.split_off(whole.len().checked_sub(TAG)?);
+        let mut plain = whole.split_off(NONCE.min(whole.len()));
+        let nonce = (whole.len() == NONCE).then(|| Nonce::from_slice(&whole))?;
+        let opened = self.cipher.decrypt_in_place_detached(nonce, purpose, &mut plain, Tag::from_slice(&tag));
+        opened.ok().map(|()| plain)
+    }
+
     /// What an id says; `None` for anything that this process did not seal.
     pub fn open(&self, text: &[u8]) -> Option<SessionId> {
         let mut sealed = [0; SEALED];

@@ -12,6 +12,7 @@ use super::{Era, InUse, Order, Responder, Upstream, UpstreamFault, http, stdio};
 use crate::core::{Adopted, Core, InFlight};
 use crate::exchange::forward;
 use crate::exchange::rounds::Rounds;
+use crate::exchange::suspend::Parked;
 use crate::io::buffer::Buf;
 
 /// One event of a reply.
@@ -65,11 +66,21 @@ pub struct Reply {
 }
 
 /// The item that a call is for, where its upstream's word for it is found again.
+#[derive(Clone)]
 pub struct Subject {
     pub adopted: Rc<Adopted>,
     pub server: usize,
     pub kind: Kind,
     pub index: usize,
+    /// Digest of the caller.
+    pub principal: u64,
+}
+
+impl Subject {
+    /// What is bound to its server says so by this.
+    pub fn server_digest(&self) -> u64 {
+        self.adopted.server_digest(self.server).unwrap_or(u64::MAX)
+    }
 }
 
 /// Where events come from.
@@ -81,6 +92,8 @@ pub enum Source {
     Child(stdio::ChildReply),
     /// From the worker that owns the child.
     Elsewhere(stdio::elsewhere::Answers),
+    /// From a call that goes on without its client.
+    Parked(Parked),
 }
 
 impl Source {
@@ -90,6 +103,7 @@ impl Source {
             Source::Http(reply) => reply.waited_ns(),
             Source::Child(reply) => reply.waited_ns(),
             Source::Elsewhere(answers) => answers.waited_ns(),
+            Source::Parked(parked) => parked.waited_ns(),
         }
     }
 }
@@ -142,6 +156,44 @@ impl Reply {
         }
     }
 
+    /// An answer of a call that a client has come back for.
+    pub fn resumed(
+        parked: Parked,
+        upstream: &Rc<Upstream>,
+        method: Method,
+        subject: Subject,
+        admitted: InFlight,
+    ) -> Reply {
+        let source = Source::Parked(parked);
+        let upstream = Some(InUse::new(upstream));
+        Reply { source, upstream, method, subject: Some(subject), ..Reply::empty(200, admitted) }.begun()
+    }
+
+    fn begun(mut self) -> Reply {
+        self.empty_status = None;
+        self
+    }
+
+    /// The same call without its client, which holds `parked` of it from now on.
+    pub fn park(&mut self, parked: Parked) -> Reply {
+        self.waited_elsewhere_ns += self.source.waited_ns();
+        let source = std::mem::replace(&mut self.source, Source::Parked(parked));
+        let upstream = self.upstream.as_deref().map(InUse::new);
+        let (method, admitted) = (self.method, InFlight::uncounted());
+        Reply { source, upstream, method, ..Reply::empty(200, admitted) }.begun()
+    }
+
+    pub fn parked(&mut self) -> Option<&mut Parked> {
+        match &mut self.source {
+            Source::Parked(parked) => Some(parked),
+            _ => None,
+        }
+    }
+
+    pub fn subject(&self) -> Option<&Subject> {
+        self.subject.as_ref()
+    }
+
     /// Remembers which item the call is for.
     pub fn about(&mut self, subject: Subject) {
         self.subject = Some(subject);
@@ -184,6 +236,7 @@ impl Reply {
             Source::Http(reply) => Some(reply.era()),
             Source::Child(reply) => Some(reply.era()),
             Source::Elsewhere(answers) => Some(answers.era()),
+            Source::Parked(_) => Some(Era::Legacy),
             Source::Local(_) => None,
         }
     }
@@ -212,6 +265,7 @@ impl Reply {
             Source::Http(reply) => reply.responder(),
             Source::Child(reply) => Some(reply.responder()),
             Source::Elsewhere(answers) => Some(answers.responder()),
+            Source::Parked(parked) => Some(parked.responder()),
             Source::Local(_) => None,
         }
     }
@@ -220,7 +274,7 @@ impl Reply {
     /// more comes of it.
     pub fn cancel(&mut self, core: &Rc<Core>, reason: &str) {
         match &mut self.source {
-            Source::Local(_) => {}
+            Source::Local(_) | Source::Parked(_) => {}
             Source::Http(reply) => reply.cancel(core, reason),
             Source::Child(reply) => reply.cancel(reason),
             Source::Elsewhere(answers) => answers.cancel(),
@@ -230,7 +284,7 @@ impl Reply {
     /// Its client may leave without ending it: the reply is kept for whoever comes back for it.
     pub fn detach_client(&mut self, core: &Rc<Core>) {
         match &mut self.source {
-            Source::Local(_) => {}
+            Source::Local(_) | Source::Parked(_) => {}
             Source::Http(reply) => reply.detach_client(),
             Source::Child(reply) => reply.detach_client(core),
             Source::Elsewhere(answers) => answers.detach_client(),
@@ -240,7 +294,7 @@ impl Reply {
     /// The call may take until then, on the worker's coarse clock.
     pub fn extend_deadline(&mut self, at_ms: u64) {
         match &mut self.source {
-            Source::Local(_) => {}
+            Source::Local(_) | Source::Parked(_) => {}
             Source::Http(reply) => reply.extend_deadline(at_ms),
             Source::Child(reply) => reply.extend_deadline(at_ms),
             Source::Elsewhere(answers) => answers.extend_deadline(at_ms),
@@ -266,6 +320,7 @@ impl Reply {
             Source::Http(reply) => reply.next(core, client).await,
             Source::Child(reply) => reply.next(core).await,
             Source::Elsewhere(answers) => answers.next().await,
+            Source::Parked(parked) => parked.next(core, client).await,
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::changes;
 use crate::connection::{dismiss_idle, standing};
 use crate::core::{Core, Parts};
-use crate::exchange::hand_over;
+use crate::exchange::{hand_over, suspend};
 use crate::handle::Command;
 use crate::io::mailbox::Inbox;
 use crate::io::runtime::{self, sleep};
@@ -142,6 +142,7 @@ async fn tick(core: Rc<Core>) {
             core.upstreams.sweep(&core);
             dismiss_idle(&core);
             session::give_up_overdue(&core);
+            suspend::end_overdue(&core);
             if ticks.is_multiple_of(SESSION_SWEEP_TICKS) {
                 session::end_idle(&core);
             }
