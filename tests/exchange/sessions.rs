@@ -125,3 +125,55 @@ fn a_question_that_nobody_answers_is_given_up() {
         assert_lives(&gateway);
     }
 }
+
+#[test]
+fn a_log_level_reaches_the_server_and_filters_what_it_says() {
+    for force_wrong_worker in [false, true] {
+        let rest = scripted::legacy(|request| {
+            let log = |level: &str| {
+                event(&json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {
+                    "level": level, "data": level}}))
+            };
+            let result =
+                event(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {"content": []}}));
+            let said =
+                [event_stream(), log("info"), log("error"), log("loud"), result, b"0\r\n\r\n".to_vec()];
+            vec![Step::Send(said.concat())]
+        });
+        let upstream = Scripted::start(move |request: &Arrived| match method(request) {
+            "initialize" => {
+                let mut answer = scripted::initialized(request);
+                answer["result"]["capabilities"]["logging"] = json!({});
+                scripted::json_reply(&answer)
+            }
+            "logging/setLevel" => {
+                scripted::json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {}}))
+            }
+            _ => rest(request),
+        });
+        let config = config(&format!("  up: {{ http: \"{}\" }}", upstream.url()));
+        let gateway = Gateway::start(Setup { force_wrong_worker, ..Setup::new(config) });
+        let mut client = Client::connect(gateway.address);
+        let session = begin(&mut client, "2025-06-18");
+        let mut heard = || {
+            let params = json!({"name": "echo", "arguments": {}});
+            let messages = client.roundtrip(legacy(KEY, &session, 3, "tools/call", params)).messages();
+            let levels = messages.iter().filter_map(|message| message["params"]["level"].as_str());
+            levels.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(heard(), ["info", "error", "loud"], "nobody asked for less");
+        let mut other = Client::connect(gateway.address);
+        for unknown in [json!({"level": "loud"}), json!({"level": ""}), json!({})] {
+            let answer = other.roundtrip(legacy(KEY, &session, 4, "logging/setLevel", unknown));
+            assert_eq!((answer.status, answer.error().0), (200, -32602), "{}", text(&answer));
+        }
+        assert_eq!(upstream.arrived("logging/setLevel").len(), 0);
+        let answer =
+            other.roundtrip(legacy(KEY, &session, 4, "logging/setLevel", json!({"level": "warning"})));
+        assert_eq!(answer.json(), json!({"jsonrpc": "2.0", "id": 4, "result": {}}));
+        wait_for("the server to be told", || upstream.arrived("logging/setLevel").len() == 1);
+        assert_eq!(upstream.arrived("logging/setLevel")[0].body["params"]["level"], "warning");
+        assert_eq!(heard(), ["error", "loud"]);
+        assert_lives(&gateway);
+    }
+}

@@ -18,6 +18,9 @@ use crate::core::{Adopted, Core};
 use crate::upstream::reply::Subject;
 use crate::upstream::{self, Era, Order, Reply, UpstreamFault, Whom};
 
+/// Said anew: what the client wrote may have line breaks, which end a line of a child.
+const ROOTS_CHANGED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#;
+
 #[allow(clippy::too_many_arguments)] // the proofs and facts of every stage before meet here
 pub async fn run(
     core: &Rc<Core>,
@@ -37,6 +40,9 @@ pub async fn run(
         (Target::Local { answer, view }, Asked::Message(message)) => {
             let asking = Asking { core, adopted, incoming, place, call, message, view };
             let body = local::answer(&asking, *answer)?;
+            if let (Local::SetLevel(level), Some(session)) = (answer, &call.session) {
+                session.set_log_level(core, adopted, place.server, caller.digest, *level);
+            }
             let session = match answer {
                 Local::Initialize => Some(hand_over::begin_session(
                     core,
@@ -58,6 +64,10 @@ pub async fn run(
         }
         (Target::Session(Act::Answer(session)), Asked::Message(message)) => {
             session.answered(core, incoming.body, message);
+            return Ok(Reply::empty(202, admitted));
+        }
+        (Target::Session(Act::RootsChanged(session)), _) => {
+            core.upstreams.tell_session(core, session.id.serial, ROOTS_CHANGED);
             return Ok(Reply::empty(202, admitted));
         }
         (Target::Session(Act::Absorb), _) => return Ok(Reply::empty(202, admitted)),

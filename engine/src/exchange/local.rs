@@ -26,7 +26,6 @@ use crate::limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX};
 /// served tasks. What is not served must not be declared.
 const SERVES_LIST_CHANGED: bool = false;
 const SERVES_SUBSCRIBE: bool = false;
-const SERVES_LOGGING: bool = false;
 const SERVES_TASKS: bool = false;
 
 /// The facts an answer is made of.
@@ -48,7 +47,7 @@ pub fn answer(asking: &Asking<'_>, local: Local) -> Result<Buf, Refusal> {
     out.extend_from_slice(asking.message.id.map_or(&b"null"[..], |id| id.of(asking.incoming.body)));
     out.extend_from_slice(b",\"result\":{");
     match local {
-        Local::Ping => {}
+        Local::Ping | Local::SetLevel(_) => {}
         Local::Initialize => initialize(asking, out),
         Local::Discover => discover(asking, out),
         Local::List(kind) => list(asking, kind, out)?,
@@ -108,7 +107,7 @@ fn capabilities(asking: &Asking<'_>, out: &mut Vec<u8>) {
     if can.completions {
         object("completions", &[]);
     }
-    if can.logging && SERVES_LOGGING {
+    if can.logging && !asking.call.revision.is_modern() {
         object("logging", &[]);
     }
     // Older hosts know the extension `ui` as well.
@@ -184,7 +183,7 @@ fn keeping(asking: &Asking<'_>, local: Local) -> Option<(u64, bool)> {
             let shelf = server.shelf(kind);
             (&shelf.upstreams, shelf.public, Some(kind))
         }
-        Local::Initialize | Local::Ping | Local::Completion => return None,
+        Local::Initialize | Local::Ping | Local::SetLevel(_) | Local::Completion => return None,
     };
     let until = |upstream: usize| {
         let fresh_until = asking.adopted.fresh_until(upstream);

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use strait_protocol::jsonrpc::{Kind as MessageKind, Text};
-use strait_protocol::mcp::Method;
+use strait_protocol::mcp::{Declared, LogLevel, Method};
 use strait_table::{Kind, View};
 
 use super::Incoming;
@@ -46,6 +46,8 @@ pub enum Local {
     Discover,
     Initialize,
     Ping,
+    /// `logging/setLevel`: stored, and told to servers.
+    SetLevel(LogLevel),
     List(Kind),
     /// No values: the upstream of what is being completed cannot complete.
     Completion,
@@ -55,6 +57,8 @@ pub enum Act {
     End(Rc<Session>),
     /// 202: the client's response to a server's question.
     Answer(Rc<Session>),
+    /// 202: the client's roots changed; servers that were told of them may ask again.
+    RootsChanged(Rc<Session>),
     /// 202: a notification that concerns nobody behind us.
     Absorb,
 }
@@ -75,6 +79,12 @@ pub fn run(
     match (message.kind, &call.session) {
         (MessageKind::Request, _) => {}
         (MessageKind::Response, Some(session)) => return Ok(Target::Session(Act::Answer(session.clone()))),
+        (MessageKind::Notification, Some(session))
+            if message.method == Method::NotifyRootsListChanged
+                && session.declared.has(Declared::ROOTS_CHANGED) =>
+        {
+            return Ok(Target::Session(Act::RootsChanged(session.clone())));
+        }
         _ => return Ok(Target::Session(Act::Absorb)),
     }
     let server = adopted.snapshot.bound().servers.get(place.server).ok_or(Refusal::NoSuchPath)?;
@@ -85,6 +95,14 @@ pub fn run(
         Method::ServerDiscover => Local::Discover,
         Method::Initialize => Local::Initialize,
         Method::Ping => Local::Ping,
+        Method::LoggingSetLevel if can.logging => {
+            let mut scratch = core.scratch.borrow_mut();
+            let level = message.level.map(|level| level.read(incoming.body, &mut scratch.text));
+            let known = level.and_then(LogLevel::parse);
+            Local::SetLevel(known.ok_or(Refusal::Params(
+                "`params.level` must be one of debug, info, notice, warning, error, critical, alert, emergency",
+            ))?)
+        }
         Method::ToolsList if can.tools => Local::List(Kind::Tool),
         Method::PromptsList if can.prompts => Local::List(Kind::Prompt),
         Method::ResourcesList if can.resources => Local::List(Kind::Resource),

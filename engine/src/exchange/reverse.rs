@@ -34,6 +34,7 @@ pub fn run(
         Some(Kind::Response) => Direction::Deliver(event),
         Some(Kind::Notification) => match envelope.method_known {
             Some(Method::NotifyProgress) if down && !progresses(reply, &event) => Direction::Drop,
+            Some(Method::NotifyMessage) if is_too_quiet(client, &event) => Direction::Drop,
             Some(Method::NotifyProgress | Method::NotifyMessage) => Direction::Deliver(event),
             _ => Direction::Drop,
         },
@@ -60,6 +61,12 @@ fn ended(
             "its `resultType` is none that the client could have asked for".to_owned(),
         )),
     }
+}
+
+/// A log message below the level that the client's session asked for.
+fn is_too_quiet(client: &Client<'_>, event: &Event) -> bool {
+    let Event::Message { envelope, .. } = event else { return false };
+    client.session.is_some_and(|session| !session.wants(event.bytes(), envelope))
 }
 
 /// Progress must increase, also over the rounds of one call.

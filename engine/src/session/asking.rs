@@ -5,13 +5,15 @@ use std::rc::Rc;
 
 use strait_protocol::decimal;
 use strait_protocol::jsonrpc::{Envelope, Message, Splices};
-use strait_protocol::mcp::codes;
+use strait_protocol::mcp::{LogLevel, Method, codes};
 
 use super::Session;
 use super::questions::{Asker, Question, RoundAnswer};
-use crate::core::Core;
+use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
-use crate::upstream::{Responder, Upstream};
+use crate::io::runtime;
+use crate::upstream::ask::ask;
+use crate::upstream::{Era, Responder, Upstream, Whom};
 
 impl Session {
     /// Makes a server's request the client's: the same message under an id of ours, whose answer goes back to the
@@ -71,8 +73,49 @@ impl Session {
         }
     }
 
+    /// What `logging/setLevel` said: kept for servers of 2026-07-28, which are told with each call, and told now to the
+    /// others. One that does not take it has lost nothing: what it says is looked at here as well.
+    pub fn set_log_level(
+        self: &Rc<Self>,
+        core: &Rc<Core>,
+        adopted: &Adopted,
+        server: usize,
+        principal: u64,
+        level: LogLevel,
+    ) {
+        self.log_level.set(Some(level));
+        let bound = adopted.snapshot.bound();
+        let reached = bound.servers.get(server).map_or(&[][..], |server| server.upstreams.as_slice());
+        for index in reached.iter().map(|index| usize::from(index.to_native())) {
+            let logs = bound.upstreams.get(index).is_some_and(|can| can.logging);
+            let Some(upstream) = adopted.upstream(index).filter(|_| logs) else { continue };
+            if upstream.known_era() != Some(Era::Legacy) {
+                continue;
+            }
+            let (core, whom) = (core.clone(), Whom::of(principal, Some(self)));
+            runtime::spawn_guarded("log level", async move {
+                let member = format!("\"level\":\"{}\"", level.as_str());
+                let told = ask(&core, &upstream, whom, Method::LoggingSetLevel, member.as_bytes());
+                // A server that is away is told by whoever opens the next session with it, or says too much.
+                let _ = told.await;
+            });
+        }
+    }
+
+    /// Whether a log message is severe enough; anything else is.
+    pub fn wants(&self, message: &[u8], envelope: &Envelope) -> bool {
+        let least = self.log_level.get().filter(|_| envelope.method_known == Some(Method::NotifyMessage));
+        let (Some(least), Some(level)) = (least, envelope.level) else { return true };
+        let level = level.of(message);
+        LogLevel::parse(level.get(1..level.len().saturating_sub(1)).unwrap_or_default())
+            .is_none_or(|level| level >= least)
+    }
+
     /// A notification that belongs to no call.
-    pub fn hear(&self, _core: &Rc<Core>, _upstream: &Rc<Upstream>, message: &[u8], _envelope: &Envelope) {
+    pub fn hear(&self, _core: &Rc<Core>, _upstream: &Rc<Upstream>, message: &[u8], envelope: &Envelope) {
+        if !self.wants(message, envelope) {
+            return;
+        }
         self.standing.push(message);
     }
 }
