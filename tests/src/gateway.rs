@@ -6,14 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use strait_engine::{
-    Deadlines, DriverChoice, Edition, Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Options,
-    Reach,
-};
-use strait_policy::Principal;
-use strait_table::catalog::{Catalog, Known, Lists};
-use strait_table::rules::{ArchivedAuthMethod, ArchivedText, ArchivedTextPart, ArchivedTransport};
-use strait_table::{Snapshot, bind};
+use strait_engine::{Deadlines, DriverChoice, Edition, Event, Handle, Options};
+use strait_table::bind;
+use strait_table::catalog::{Catalog, Lists};
+
+use crate::edition::{Key, Ledger, facts};
 
 /// How long anything may take on a loaded machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,7 +26,7 @@ pub struct Setup {
     pub force_wrong_worker: bool,
     pub deadlines: Deadlines,
     /// Keys as `(key, principal, groups)`, for every identity of the config.
-    pub keys: Vec<(&'static str, &'static str, &'static [&'static str])>,
+    pub keys: Vec<Key>,
 }
 
 impl Setup {
@@ -92,7 +89,7 @@ impl Gateway {
         let rendered = strait_config_compiler::render(&outcome, false);
         let rules = outcome.rules.unwrap_or_else(|| panic!("the config has findings:\n{rendered}"));
         let snapshot = Arc::new(strait_table::snapshot::of_rules(&rules).expect("open the table"));
-        let edition = Arc::new(Edition::first(snapshot.clone(), facts(&snapshot, &setup)));
+        let edition = Arc::new(Edition::first(snapshot.clone(), facts(&snapshot, &setup.keys)));
         let options = Options {
             workers: setup.workers,
             driver: setup.driver,
@@ -146,11 +143,8 @@ impl Gateway {
     }
 
     /// From now on these keys are known, and no others.
-    pub fn rekey(&self, keys: Vec<(&'static str, &'static str, &'static [&'static str])>) {
-        self.succeed(|edition| {
-            let setup = Setup { keys, ..Setup::new("") };
-            edition.informed(facts(&edition.snapshot, &setup))
-        });
+    pub fn rekey(&self, keys: Vec<Key>) {
+        self.succeed(|edition| edition.informed(facts(&edition.snapshot, &keys)));
     }
 
     fn succeed(&self, next: impl FnOnce(&Edition) -> Edition) {
@@ -198,34 +192,19 @@ impl Drop for Gateway {
 
 fn bind_lists(
     handle: &Arc<Handle>,
-    mut edition: Arc<Edition>,
+    edition: Arc<Edition>,
     mut events: tokio::sync::mpsc::Receiver<Event>,
     state: &Mutex<State>,
 ) {
-    let upstreams = edition.snapshot.rules().upstreams.len();
-    let mut catalog = Catalog { upstreams: (0..upstreams).map(|_| Default::default()).collect() };
+    let mut ledger = Ledger::of(edition);
     while let Some(event) = events.blocking_recv() {
         match event {
             Event::Learned { upstream, outcome } => {
-                let upstream = edition.index_of(upstream).expect("the table is never replaced here");
-                let told = match outcome {
-                    Ok(lists) => {
-                        catalog.upstreams[upstream] = lists;
-                        Ok(())
-                    }
-                    Err(fault) => {
-                        let lists = &mut catalog.upstreams[upstream];
-                        if lists.known == Known::Fresh {
-                            lists.known = Known::Stale;
-                        }
-                        Err(fault)
-                    }
-                };
-                let (bound, _) = bind(edition.snapshot.rules(), &catalog);
-                let snapshot = edition.snapshot.with_bound(&bound).expect("bind");
-                edition = Arc::new(edition.rebound(Arc::new(snapshot), &catalog));
+                let (upstream, told) =
+                    (ledger.index_of(upstream), outcome.as_ref().map(|_| ()).map_err(String::clone));
+                let edition = ledger.learned(upstream, outcome);
                 handle.adopt(edition.clone());
-                state.lock().unwrap().edition = Some(edition.clone());
+                state.lock().unwrap().edition = Some(edition);
                 state.lock().unwrap().learned.insert(upstream, told);
             }
             Event::Adopted { .. } => {}
@@ -241,59 +220,6 @@ fn bind_lists(
             }
         }
     }
-}
-
-fn facts(snapshot: &Snapshot, setup: &Setup) -> Facts {
-    let rules = snapshot.rules();
-    let mut principals = vec![Principal::anonymous()];
-    let pepper = [7; 32];
-    let mut by_digest = HashMap::default();
-    for (key, id, groups) in &setup.keys {
-        by_digest.insert(*blake3::keyed_hash(&pepper, key.as_bytes()).as_bytes(), principals.len() as u32);
-        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-        principals.push(Principal { id: (*id).to_owned(), groups });
-    }
-    let identities = rules
-        .identities
-        .iter()
-        .map(|identity| match &identity.method {
-            ArchivedAuthMethod::KeyFile { .. } | ArchivedAuthMethod::Generated { .. } => {
-                IdentityKeys { pepper, by_digest: by_digest.clone() }
-            }
-        })
-        .collect();
-    let reaches = rules.upstreams.iter().map(|upstream| match &upstream.transport {
-        ArchivedTransport::Http { endpoints } => Reach::Http {
-            endpoints: endpoints
-                .iter()
-                .map(|endpoint| HttpEndpoint {
-                    address: format!("{}:{}", endpoint.host.as_str(), endpoint.port)
-                        .parse()
-                        .expect("an address"),
-                    host: format!("{}:{}", endpoint.host.as_str(), endpoint.port),
-                    path: endpoint.path.as_str().to_owned(),
-                    headers: Vec::new(),
-                })
-                .collect(),
-        },
-        ArchivedTransport::Stdio(stdio) => Reach::Stdio {
-            command: stdio.command.as_str().to_owned(),
-            args: stdio.args.iter().map(|arg| arg.as_str().to_owned()).collect(),
-            env: stdio.env.iter().map(|pair| (pair.0.as_str().to_owned(), literal(&pair.1))).collect(),
-            cwd: None,
-        },
-        ArchivedTransport::Sample(_) => Reach::Unreachable("samples are control's".to_owned()),
-    });
-    Facts { keys: Arc::new(KeyRing { principals, identities }), reaches: Arc::new(reaches.collect()) }
-}
-
-/// A text of the table that holds no reference.
-fn literal(text: &ArchivedText) -> String {
-    let parts = text.parts.iter().map(|part| match part {
-        ArchivedTextPart::Literal(text) => text.as_str(),
-        _ => panic!("references are control's"),
-    });
-    parts.collect()
 }
 
 /// What workers of any gateway of this process said when they panicked. A worker survives the panic of

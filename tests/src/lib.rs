@@ -7,6 +7,7 @@
 //! servers do not misbehave on demand. Real clients and servers are under `peers/`.
 
 pub mod client;
+pub mod edition;
 pub mod gateway;
 pub mod scripted;
 

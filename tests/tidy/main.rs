@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Who may use whom (docs/ARCHITECTURE.md). `*`: everything.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("policy", &[]),
     ("protocol", &[]),
     ("table", &["policy", "protocol"]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("bench", &["*"]),
     ("tests", &["*"]),
     ("fuzz", &["*"]),
+    ("tests/simulation", &["*"]),
 ];
 
 /// The only places for `unsafe`; each file is listed in docs/UNSAFE.md as well.
@@ -47,6 +48,30 @@ fn arrows_between_crates_are_those_of_the_architecture() {
         }
     }
     check("a new arrow between crates needs a reason in docs/DECISIONS.md and a line in ARROWS", faults);
+}
+
+/// The engine's feature `simulation` replaces its network and its clock: only the workspace that is made for it may ask
+/// for it, and nothing may turn it on by itself.
+#[test]
+fn no_build_of_the_product_is_simulated() {
+    let mut faults = Vec::new();
+    for manifest in files(|path| path == "Cargo.toml" || path.ends_with("/Cargo.toml")) {
+        let text = read(&manifest);
+        let asks =
+            text.lines().filter(|line| line.contains("simulation") && !line.trim_start().starts_with('#'));
+        for line in asks {
+            let is_declared = manifest == "engine/Cargo.toml" && line == "simulation = []";
+            let is_excluded = manifest == "Cargo.toml" && line.starts_with("exclude = [");
+            if !is_declared && !is_excluded && manifest != "tests/simulation/Cargo.toml" {
+                faults.push(format!("{manifest}: `{line}`"));
+            }
+        }
+    }
+    let is_alone = read("tests/simulation/Cargo.toml").lines().any(|line| line == "[workspace]");
+    if !is_alone || !read("Cargo.toml").contains("\"tests/simulation\"") {
+        faults.push("tests/simulation must be a workspace of its own, excluded from the other".to_owned());
+    }
+    check("only tests/simulation, a workspace of its own, asks for the engine's simulation", faults);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Once;
@@ -72,6 +73,8 @@ impl World {
             tells,
         });
         CURRENT.set(Some(world.clone()));
+        // Were the keys of hash maps not the seed's, no trace would be repeated.
+        world.note(RandomState::new().hash_one(seed));
         PANICS.take();
         let outcome = Rc::new(RefCell::new(None));
         let main = {

@@ -1,0 +1,109 @@
+//! What a run has seen, and what of it must not be: shared by everybody in it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use strait_engine::io::simulated::{Chance, say};
+
+/// One run.
+pub struct Story {
+    pub seed: u64,
+    /// Nothing disturbs it from outside: everybody gets exactly what the deed of their call says.
+    pub is_calm: bool,
+    wrongs: RefCell<Vec<String>>,
+    /// How often each call was carried out by an upstream.
+    done: RefCell<BTreeMap<String, u32>>,
+    pub tally: Tally,
+    /// Sessions that upstreams have lost: a call is carried to a new one, but only once.
+    pub losses: Cell<u64>,
+}
+
+/// How much happened, so that a run in which nothing does is noticed.
+#[derive(Default)]
+pub struct Tally {
+    pub calls: Cell<u64>,
+    pub results: Cell<u64>,
+    pub errors: Cell<u64>,
+    pub refused: Cell<u64>,
+    pub cut: Cell<u64>,
+    pub left: Cell<u64>,
+    pub notes: Cell<u64>,
+}
+
+impl Tally {
+    pub fn sums(&self) -> Sums {
+        [
+            ("asked", &self.calls),
+            ("results", &self.results),
+            ("errors", &self.errors),
+            ("refused", &self.refused),
+            ("cut off", &self.cut),
+            ("left early", &self.left),
+            ("notes", &self.notes),
+        ]
+        .map(|(what, count)| (what, count.get()))
+    }
+}
+
+/// A tally as it can leave its world.
+pub type Sums = [(&'static str, u64); 7];
+
+pub fn count(of: &Cell<u64>) {
+    of.set(of.get() + 1);
+}
+
+impl Story {
+    pub fn new(seed: u64, is_calm: bool) -> Story {
+        Story {
+            seed,
+            is_calm,
+            wrongs: RefCell::default(),
+            done: RefCell::default(),
+            tally: Tally::default(),
+            losses: Cell::new(0),
+        }
+    }
+
+    /// A stream of chance for one purpose.
+    pub fn chance(&self, purpose: &str) -> Chance {
+        Chance::new(self.seed, purpose)
+    }
+
+    pub fn wrong(&self, what: String) {
+        say(|| format!("WRONG: {what}"));
+        self.wrongs.borrow_mut().push(what);
+    }
+
+    pub fn wrongs(&self) -> Vec<String> {
+        self.wrongs.borrow().clone()
+    }
+
+    /// An upstream carries out a call. A tool may have done something: it must not run twice.
+    pub fn carries_out(&self, marker: &str) {
+        let times = {
+            let mut done = self.done.borrow_mut();
+            let times = done.entry(marker.to_owned()).or_default();
+            *times += 1;
+            *times
+        };
+        if times > 1 {
+            self.wrong(format!("call {marker} was carried out {times} times"));
+        }
+    }
+
+    /// Looks for marks of others in what somebody received.
+    pub fn look_for_strangers(&self, bytes: &[u8], own: &str, who: &str) {
+        for found in markers(bytes) {
+            if found != own {
+                self.wrong(format!("{who}, who waits for {own}, was sent what belongs to {found}"));
+            }
+        }
+    }
+}
+
+/// Everything between `mk-` and `-x` in some bytes.
+pub fn markers(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let parts = text.split("mk-").skip(1).filter_map(|rest| rest.split_once("-x"));
+    parts.map(|(inner, _)| format!("mk-{inner}-x")).collect()
+}
