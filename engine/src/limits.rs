@@ -45,6 +45,10 @@ pub const STANDING_EIGHTHS: usize = 6;
 pub const KEEP_ALIVE_MS: u64 = 15_000;
 /// Comments that begin at once, once a second.
 pub const KEEP_ALIVES_PER_SWEEP: usize = 2_048;
+/// A listen of ours at an upstream that broke is opened again after this; doubled each time up to the second figure.
+pub const LISTEN_AGAIN_MS: (u64, u64) = (250, 30_000);
+/// One that has said nothing for this long is taken for dead.
+pub const LISTEN_SILENT_MS_MAX: u64 = 600_000;
 /// Listeners that are told of a new edition before others get their turn: each is a comparison of numbers.
 pub const CHANGES_PER_TURN: usize = 256;
 /// Resources that one listen or session may subscribe to. Each is a few hundred bytes.

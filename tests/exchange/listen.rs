@@ -1,11 +1,13 @@
 //! `subscriptions/listen`: what a client of 2026-07-28 is told while its answer stands open.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 use strait_table::catalog::{Definition, Known, Lists};
 use strait_tests::client::modern;
 use strait_tests::gateway::wait_for;
-use strait_tests::scripted::{self, echoed, json_reply};
-use strait_tests::{Client, Gateway, Scripted, Setup};
+use strait_tests::scripted::{self, echoed, event, event_stream, json_reply};
+use strait_tests::{Client, Gate, Gateway, Scripted, Setup, Step};
 
 use crate::common::{KEY, assert_lives, call, reason, text};
 
@@ -116,6 +118,9 @@ fn a_listen_is_acknowledged_with_what_it_will_hear_under_its_own_id() {
     );
     wait_for("both to be open", || listens(&gateway) == 2);
     assert_eq!(sum(&gateway, |worker| worker.inflight.get()), 0, "a listen is no exchange under way");
+    let declared =
+        Client::connect(gateway.address).roundtrip(modern(KEY, 1, "server/discover", json!({}))).json();
+    assert_eq!(declared["result"]["capabilities"]["tools"], json!({"listChanged": true}));
 }
 
 #[test]
@@ -228,4 +233,71 @@ fn listeners_leave_room_for_callers() {
     open.pop();
     wait_for("a place", || listens(&gateway) == 5);
     listening(&gateway, KEY, json!({}));
+}
+
+/// A modern server of another tool each time it is asked. On its first listen it announces a change when `announce` opens,
+/// and hangs up when `end` does; a later one stays silent.
+fn announcing(announce: Gate, end: Gate) -> Scripted {
+    let (asked, listens) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let usual = scripted::modern(scripted::tools(), |request| json_reply(&echoed(request)));
+    Scripted::start(move |request| match scripted::method(request) {
+        "tools/list" => {
+            let name = format!("tool-{}", asked.fetch_add(1, Ordering::SeqCst));
+            let tool = json!({"name": name, "inputSchema": {"type": "object"}});
+            json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {
+                "resultType": "complete", "tools": [tool], "ttlMs": 0, "cacheScope": "public"}}))
+        }
+        "subscriptions/listen" => {
+            let tag = json!({SUBSCRIPTION: request.body["id"]});
+            let said = |method: &str| {
+                let message = json!({"jsonrpc": "2.0", "method": method, "params": {"_meta": tag,
+                    "notifications": {"toolsListChanged": true}}});
+                Step::Send(event(&message))
+            };
+            let begun = vec![Step::Send(event_stream()), said("notifications/subscriptions/acknowledged")];
+            let rest = match listens.fetch_add(1, Ordering::SeqCst) {
+                0 => vec![
+                    Step::Await(announce.clone()),
+                    said("notifications/tools/list_changed"),
+                    Step::Await(end.clone()),
+                    Step::Close,
+                ],
+                _ => vec![Step::Hang],
+            };
+            [begun, rest].concat()
+        }
+        _ => usual(request),
+    })
+}
+
+#[test]
+fn what_a_modern_upstream_announces_reaches_whoever_listens() {
+    for force_wrong_worker in [false, true] {
+        let (announce, end) = (Gate::default(), Gate::default());
+        let upstream = announcing(announce.clone(), end.clone());
+        let gateway = Gateway::start(Setup { force_wrong_worker, ..Setup::new(config(&upstream.url())) });
+        let (mut client, _) = listening(&gateway, KEY, json!({"toolsListChanged": true}));
+        wait_for("a listen of the gateway's own", || upstream.arrived("subscriptions/listen").len() == 1);
+        let own = &upstream.arrived("subscriptions/listen")[0];
+        assert_eq!(own.header("Mcp-Method"), Some("subscriptions/listen"));
+        assert_eq!(own.body["params"]["notifications"]["toolsListChanged"], true);
+        announce.open();
+        assert_eq!(told(&mut client), "notifications/tools/list_changed");
+        // A listen that broke is opened again, and the lists are asked for: something may have been missed.
+        let before = upstream.arrived("tools/list").len();
+        end.open();
+        wait_for("another listen", || upstream.arrived("subscriptions/listen").len() >= 2);
+        assert_eq!(told(&mut client), "notifications/tools/list_changed");
+        assert!(upstream.arrived("tools/list").len() > before);
+    }
+}
+
+#[test]
+fn a_server_without_listens_is_asked_once() {
+    let upstream = upstream();
+    let gateway = gateway(&upstream);
+    wait_for("the question", || upstream.arrived("subscriptions/listen").len() == 1);
+    assert_lives(&gateway);
+    gateway.stop();
+    assert_eq!(upstream.arrived("subscriptions/listen").len(), 1);
 }

@@ -22,9 +22,8 @@ use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX};
 
-/// Whether clients are told of changed lists, told of changed resources, sent log messages of their own level, and
-/// served tasks. What is not served must not be declared.
-const SERVES_LIST_CHANGED: bool = false;
+/// Whether clients are told of changed resources, sent log messages of their own level, and served tasks. What is not
+/// served must not be declared.
 const SERVES_SUBSCRIBE: bool = false;
 const SERVES_TASKS: bool = false;
 
@@ -95,7 +94,8 @@ fn capabilities(asking: &Asking<'_>, out: &mut Vec<u8>) {
         }
         close(out);
     };
-    let list_changed = ("listChanged", SERVES_LIST_CHANGED);
+    // Whoever listens is told; the older revisions have no stream yet to be told on.
+    let list_changed = ("listChanged", asking.call.revision.is_modern());
     for (name, has) in [("tools", can.tools), ("prompts", can.prompts)] {
         if has {
             object(name, &[list_changed]);

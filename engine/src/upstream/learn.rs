@@ -14,7 +14,7 @@ use strait_table::catalog::{Definition, FreshUntil, Known, Lists, Scopes};
 
 use super::ask::ask;
 use super::handshake::{self, Freshness};
-use super::{Era, Upstream, UpstreamFault, Whom};
+use super::{Era, Upstream, UpstreamFault, Whom, subscribe};
 use crate::core::Core;
 use crate::handle::Event;
 use crate::io::runtime;
@@ -49,6 +49,9 @@ pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
                 pause_ms
             }
         };
+        if outcome.is_ok() {
+            subscribe::hear(&core, &upstream);
+        }
         let outcome = outcome.map_err(|fault| fault.to_string());
         let report = Event::Learned { upstream: upstream.id, outcome };
         if core.events.send(report).await.is_err() {

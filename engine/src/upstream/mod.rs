@@ -18,6 +18,7 @@ pub mod learn;
 pub mod reply;
 mod responder;
 pub mod stdio;
+mod subscribe;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -173,6 +174,8 @@ pub struct Upstream {
     pub relist: Signal,
     /// Raised when no edition names it any more: its lists are nobody's concern.
     pub retired: Signal,
+    /// Our own listen there.
+    hearing: subscribe::Hearing,
     wiring: RefCell<Arc<Wiring>>,
     /// The worker's edition names it.
     is_current: Cell<bool>,
@@ -199,6 +202,7 @@ impl Upstream {
             said: RefCell::default(),
             relist: Signal::new(),
             retired: Signal::new(),
+            hearing: subscribe::Hearing::default(),
             wiring: RefCell::new(wiring.clone()),
             is_current: Cell::new(false),
             is_kept: Cell::new(false),
@@ -300,6 +304,7 @@ impl Upstreams {
         }
         for upstream in self.open.borrow().values().filter(|upstream| !upstream.is_current.get()) {
             upstream.retired.set();
+            upstream.hearing.stop.set();
         }
         let upstreams: Rc<[Weak<Upstream>]> = named.iter().map(Rc::downgrade).collect();
         self.current
