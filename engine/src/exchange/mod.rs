@@ -31,6 +31,7 @@ pub mod identify;
 pub mod listen;
 pub mod local;
 pub mod meter;
+pub mod mirror;
 pub mod record;
 pub mod refusal;
 pub mod resolve;
@@ -153,6 +154,7 @@ async fn story(
     record.mark(core, Phase::Decode);
     let target = resolve::run(core, adopted, incoming, &place, &caller, &call, record)?;
     let permit = authorize::run(core, adopted, incoming, &caller, &call, &target, record)?;
+    mirror::run(core, adopted, incoming, &place, &call, &target)?;
     let admission = meter::run(core, permit)?;
     let call = screen::call(call);
     let clearance = approve::run(admission);

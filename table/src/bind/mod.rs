@@ -4,6 +4,8 @@
 //! whenever an upstream's lists change. Globs are matched here and nowhere else, so that a request on
 //! its way finds numbers only.
 
+mod mirrored;
+
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -11,10 +13,12 @@ use strait_policy::glob;
 use strait_protocol::Span;
 use strait_protocol::jsonrpc::{Member, Members, append_string};
 
-use crate::bound::{Bound, BoundServer, Capabilities, Item, Kind, Section, Shelf};
+use crate::bound::{Bound, BoundServer, Capabilities, Item, Kind, Mirrored, Section, Shelf};
 use crate::catalog::{Catalog, Definition, Known, Lists};
 use crate::names::Names;
-use crate::rules::{ArchivedNaming, ArchivedPattern, ArchivedPatternKind, ArchivedRules, ArchivedServer};
+use crate::rules::{
+    ArchivedNaming, ArchivedPattern, ArchivedPatternKind, ArchivedRules, ArchivedServer, ArchivedTransport,
+};
 
 /// Bytes of a name that an upstream may list; longer ones are left out.
 pub const NAME_BYTES_MAX: usize = 1_024;
@@ -68,6 +72,8 @@ struct Judged {
     /// Where it says its name.
     name: Result<Span, &'static str>,
     rules: Vec<u16>,
+    /// Of a tool.
+    mirrored: Vec<Mirrored>,
 }
 
 impl Binder<'_> {
@@ -213,7 +219,7 @@ impl Binder<'_> {
                     upstream: upstream as u16,
                     fragment,
                     modern_fragment: fragment,
-                    mirrored: Vec::new(),
+                    mirrored: judged.mirrored.clone(),
                     rules: judged.rules.clone(),
                     glob: if kind == Kind::Template {
                         template_glob(&definition.name)
@@ -253,7 +259,19 @@ impl Binder<'_> {
             return judged.clone();
         }
         let name = unfit(&definition.name).map_or_else(|| the_name(definition, kind), Err);
-        let judged = Rc::new(Judged { name, rules: self.rules_for(kind, full, &definition.name) });
+        let mirrored = match kind {
+            Kind::Tool if name.is_ok() => mirrored::mirrored(&definition.json),
+            _ => Ok(Vec::new()),
+        };
+        let is_http = matches!(self.rules.upstreams[upstream].transport, ArchivedTransport::Http { .. });
+        let (name, mirrored) = match mirrored {
+            Ok(mirrored) => (name, mirrored),
+            Err(reason) if is_http => (Err(reason), Vec::new()),
+            // Only HTTP has headers to be wrong.
+            Err(_) => (name, Vec::new()),
+        };
+        let rules = self.rules_for(kind, full, &definition.name);
+        let judged = Rc::new(Judged { name, rules, mirrored });
         self.judged.insert((upstream, kind, place), judged.clone());
         judged
     }
