@@ -83,7 +83,7 @@ def main() -> int:
     os.environ["PATH"] = f"{NODE}:{os.environ['PATH']}"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends what was started
     tally = Tally()
-    clients = [client for client in CLIENTS if client.asks_for_hidden]
+    clients = [client for client in CLIENTS if client.asks_for_hidden and "read" in client.can]
     for kind, (arguments, tools) in SERVERS.items():
         server = echo(strait, arguments)
         try:

@@ -42,8 +42,9 @@ MODERN, LEGACY = "2026-07-28", "2025-11-25"
 class Client:
     name: str
     command: list[str]
-    modes: dict[str, str]  # how the client is told to negotiate -> the revision that must come of it
+    modes: dict[str, str | None]  # how the client is told to negotiate -> the revision that must come of it, if it says
     asks_for_hidden: bool = True  # does it send a call of a tool that it was not shown?
+    can: tuple[str, ...] = ("call", "read")  # call tools; read resources and get prompts
 
 
 PYTHON = str(CACHE / "py-clients" / "bin" / "python")
@@ -53,6 +54,11 @@ CLIENTS = [
     Client("client (TypeScript)", ["node", str(NPM / "ts_client.mjs")], {"auto": MODERN, "legacy": LEGACY}),
     Client("sdk (TypeScript)", ["node", str(NPM / "ts_sdk.mjs")], {"legacy": LEGACY}),
     Client("inspector", [sys.executable, str(HERE / "clients/inspector_cli.py")], {"auto": MODERN, "legacy": LEGACY}, asks_for_hidden=False),
+    Client("@ai-sdk/mcp", ["node", str(NPM / "ai_sdk.mjs")], {"auto": MODERN, "legacy": LEGACY}),
+    Client("langchain", [str(CACHE / "py-langchain/bin/python"), str(HERE / "clients/langchain_adapters.py")], {"legacy": LEGACY},
+           asks_for_hidden=False),
+    Client("mcporter", [sys.executable, str(HERE / "clients/mcporter_cli.py")], {"legacy": None}, can=("call",)),
+    Client("mcp-remote-client", [sys.executable, str(HERE / "clients/mcp_remote_client.py")], {"legacy": None}, can=()),
 ]
 
 
@@ -66,10 +72,11 @@ class Gateway:
 
 GATEWAYS = [
     Gateway("two workers", "up", ["--workers", "2"], []),
-    Gateway("wrong worker", "serve", ["--workers", "2", "--force-wrong-worker"], []),
-    Gateway("epoll", "up", ["--workers", "2", "--driver", "epoll"], ["mcp", "sdk"]),
+    Gateway("wrong worker", "serve", ["--workers", "2", "--force-wrong-worker"], ["mcp (", "fastmcp", "client", "sdk", "@ai-sdk"]),
+    Gateway("epoll", "up", ["--workers", "2", "--driver", "epoll"], ["mcp (", "sdk"]),
 ]
-FULL_GATEWAYS = GATEWAYS[:2] + [
+FULL_GATEWAYS = GATEWAYS[:1] + [
+    Gateway("wrong worker", "serve", ["--workers", "2", "--force-wrong-worker"], []),
     Gateway("epoll", "serve", ["--workers", "2", "--driver", "epoll"], []),
     Gateway("epoll, wrong worker", "up", ["--workers", "2", "--driver", "epoll", "--force-wrong-worker"], []),
     Gateway("one worker", "up", ["--workers", "1"], []),
@@ -234,6 +241,7 @@ def learn(work: pathlib.Path) -> Known:
         "memory": (["node", str(SERVERS / "server-memory/dist/index.js")], {"MEMORY_FILE_PATH": str(work / "memory.jsonl")}),
         "everything": (everything, {}),
         "everything_http": (everything, {}),
+        "fetch": ([str(CACHE / "py-servers/bin/mcp-server-fetch")], {}),
     }
     tools, prompts, answers = {}, [], [{}] * len(CALLS)
     for upstream, (command, env) in servers.items():
@@ -251,10 +259,10 @@ def arguments(call: tuple, work: pathlib.Path) -> dict:
     return {name: value.replace("{work}", str(work)) if isinstance(value, str) else value for name, value in call[2].items()}
 
 
-def everything_http(work: pathlib.Path) -> tuple[subprocess.Popen, int]:
+def everything_over(transport: str, work: pathlib.Path) -> tuple[subprocess.Popen, int]:
     port = free_port()
-    with open(work / "everything_http.log", "ab") as log:
-        child = subprocess.Popen(["node", str(SERVERS / "server-everything/dist/index.js"), "streamableHttp"],
+    with open(work / f"everything_{transport}.log", "ab") as log:
+        child = subprocess.Popen(["node", str(SERVERS / "server-everything/dist/index.js"), transport],
                                  env={**os.environ, "PORT": str(port)}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def listens():
@@ -262,7 +270,7 @@ def everything_http(work: pathlib.Path) -> tuple[subprocess.Popen, int]:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    wait_for("server-everything over HTTP", 20, listens)
+    wait_for(f"server-everything {transport}", 20, listens)
     return child, port
 
 
@@ -272,12 +280,13 @@ def everything_http(work: pathlib.Path) -> tuple[subprocess.Popen, int]:
 class Running:
     """A Strait that serves gateway.yaml out of its own folder."""
 
-    def __init__(self, strait: str, gateway: Gateway, work: pathlib.Path, http_port: int):
+    def __init__(self, strait: str, gateway: Gateway, work: pathlib.Path, ports: dict[str, int]):
         self.strait, self.gateway = strait, gateway
         self.home = pathlib.Path(tempfile.mkdtemp(dir=work, prefix="gateway-"))
         self.port, self.admin = free_port(), free_port()
         self.env = {**os.environ, "PEERS_CACHE": str(CACHE), "PEERS_WORK": str(work), "PEERS_PORT": str(self.port),
-                    "PEERS_ADMIN_PORT": str(self.admin), "PEERS_EVERYTHING_PORT": str(http_port), "PEERS_HIDDEN": "not for children"}
+                    "PEERS_ADMIN_PORT": str(self.admin), "PEERS_EVERYTHING_PORT": str(ports["streamableHttp"]),
+                    "PEERS_HIDDEN": "not for children"}
         shutil.copy(HERE / "gateway.yaml", self.home)
         self.keys = {name: self.new_key(name) for name in ("full", "small")}
         self.log = open(self.home / "strait.log", "ab")
@@ -352,6 +361,9 @@ class Trial:
     def sees_all(self) -> bool:
         return self.key == "full" and self.server == "default"
 
+    def reads(self) -> bool:
+        return self.sees_all() and "read" in self.client.can
+
     def name(self, upstream: str, tool: str) -> str:
         return tool if self.server == "solo" else f"{upstream}__{tool}"
 
@@ -361,6 +373,8 @@ class Trial:
 
     def calls(self) -> list[tuple[dict, dict, tuple]]:
         """What is sent, the answer that must come, and the entry of CALLS it was made from."""
+        if "call" not in self.client.can:
+            return []
         mine = [({"name": self.name(*call[:2]), "args": arguments(call, self.work)}, answer, call)
                 for call, answer in zip(CALLS, self.known.answers) if self.reaches(*call[:2])]
         if self.key == "small" or self.server == "solo":
@@ -372,7 +386,7 @@ class Trial:
     def start(self, running: Running) -> subprocess.Popen:
         plan = {"url": running.url(self.server), "key": running.keys[self.key], "mode": self.mode,
                 "calls": [sent for sent, _, _ in self.calls()], "prompts": [], "resources": []}
-        if self.sees_all():
+        if self.reads():
             plan["prompts"] = [{"name": self.name(upstream, prompt), "args": args} for upstream, prompt, args, _ in PROMPTS]
             plan["resources"] = [uri for uri, _ in RESOURCES]
         env = {**os.environ, "HOME": str(self.work), "PEERS_NPM": str(NPM)}  # the Inspector writes into HOME
@@ -396,12 +410,14 @@ class Trial:
             for part in ("description", "inputSchema"):
                 same(tool.get(part), shown[tool["name"]].get(part), f"{tool['name']}.{part}")
         for (sent, wanted, _), seen in zip(self.calls(), facts["calls"], strict=True):
-            if "code" in wanted:
+            if "json" in seen:  # the client shows a text that is JSON as JSON
+                same(seen, {"failed": wanted["failed"], "json": json.loads(wanted["text"])}, sent["name"])
+            elif "code" in wanted:
                 same(seen.get("code"), wanted["code"], f"{sent['name']}: code of {json.dumps(seen)[:300]}")
                 expect(wanted.get("message", "") in seen["message"], f"{sent['name']}: {seen['message']}")
             else:
                 same(seen, wanted, sent["name"])
-        if self.sees_all():
+        if self.reads():
             same(sorted(facts["prompt_names"]), sorted(self.known.prompts), "names of prompts")
             same(facts["prompts"], [words for *_, words in PROMPTS], "prompts")
             for (uri, words), text in zip(RESOURCES, facts["resources"], strict=True):
@@ -511,16 +527,16 @@ def children_follow_a_crash(running: Running):
     return f"{len(before)} children gone"
 
 
-def try_gateway(tally: Tally, strait: str, gateway: Gateway, work: pathlib.Path, known: Known, http_port: int):
+def try_gateway(tally: Tally, strait: str, gateway: Gateway, work: pathlib.Path, known: Known, ports: dict[str, int]):
     chosen = [c for c in CLIENTS if not gateway.clients or c.name.startswith(tuple(gateway.clients))]
     trials = [Trial(client, mode, key, server, work, known) for client in chosen for mode in client.modes
               for key, server in (("full", "default"), ("small", "default"), ("full", "solo"))]
-    # The Inspector is a process per request: nothing of it is at once.
-    at_once = [trial for trial in trials if trial.server == "default" and trial.client.name != "inspector"]
+    # The Inspector and mcporter are a process per request: nothing of them is at once.
+    at_once = [trial for trial in trials if trial.server == "default" and trial.client.name not in ("inspector", "mcporter")]
     started: list[Running] = []
 
     def start() -> Running:
-        started.append(Running(strait, gateway, work, http_port))
+        started.append(Running(strait, gateway, work, ports))
         started[-1].ready()
         return started[-1]
 
@@ -573,13 +589,15 @@ def main() -> int:
     prepare(work)
     known = learn(work)
     print("      " + ", ".join(f"{upstream} {len(tools)}" for upstream, tools in known.tools.items()) + " tools by their own word", flush=True)
-    server, http_port = everything_http(work)
+    servers = {transport: everything_over(transport, work) for transport in ("streamableHttp",)}
+    ports = {transport: port for transport, (_, port) in servers.items()}
     try:
         for gateway in FULL_GATEWAYS if chosen.full else GATEWAYS:
             if chosen.only in gateway.name:
-                try_gateway(tally, os.path.abspath(chosen.strait), gateway, work, known, http_port)
+                try_gateway(tally, os.path.abspath(chosen.strait), gateway, work, known, ports)
     finally:
-        stop(server)
+        for server, _ in servers.values():
+            stop(server)
     if chosen.keep or tally.failed:
         print(f"logs are in {work}")
     else:
