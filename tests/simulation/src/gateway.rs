@@ -123,7 +123,7 @@ impl Gateway {
 }
 
 /// Compiled once for all worlds.
-fn table() -> Arc<Snapshot> {
+pub fn table() -> Arc<Snapshot> {
     static TABLE: OnceLock<Arc<Snapshot>> = OnceLock::new();
     TABLE
         .get_or_init(|| {

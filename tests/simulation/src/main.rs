@@ -43,6 +43,8 @@ fn main() -> ExitCode {
             }
         }
     }
+    // Outside of all worlds: what the first one did for the others would make it another than in a run of its own.
+    gateway::table();
     match only {
         Some(seed) => tell(seed),
         None => sweep(from, seeds),
