@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use strait_tests::client::post;
+use strait_tests::client::{modern, post};
 use strait_tests::gateway::wait_for;
 use strait_tests::scripted::{self, ACCEPTED, Arrived, Deed, event, event_stream, method};
 use strait_tests::{Answer, Client, Gate, Gateway, Scripted, Setup, Step};
@@ -186,6 +186,33 @@ fn a_state_is_good_for_one_call_of_one_caller() {
     // None of this has used it up.
     let done = last(&send(&gateway, call(KEY, 7, with(&state))));
     assert_eq!(done["result"]["resultType"], "complete", "{done}");
+    assert_lives(&gateway);
+}
+
+#[test]
+fn log_messages_come_only_as_this_request_asked() {
+    let upstream = Scripted::legacy(|request| {
+        let tell = |level: &str| {
+            event(&json!({"jsonrpc": "2.0", "method": "notifications/message", "params":
+            {"level": level, "data": level}}))
+        };
+        let last = event(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {"content": []}}));
+        let events = [event_stream(), tell("info"), tell("error"), last, b"0\r\n\r\n".to_vec()];
+        vec![Step::Send(events.concat())]
+    });
+    let gateway = start(false, &upstream);
+    for (wanted, heard) in
+        [(None, &[][..]), (Some("debug"), &["info", "error"]), (Some("warning"), &["error"])]
+    {
+        let mut params = json!({"name": "echo", "arguments": {}});
+        if let Some(wanted) = wanted {
+            params["_meta"]["io.modelcontextprotocol/logLevel"] = json!(wanted);
+        }
+        let messages = send(&gateway, modern(KEY, 1, "tools/call", params)).messages();
+        let levels = messages.iter().filter_map(|message| message["params"]["level"].as_str());
+        assert_eq!(levels.collect::<Vec<_>>(), heard, "{wanted:?}");
+        assert_eq!(messages.last().unwrap()["result"]["resultType"], "complete");
+    }
     assert_lives(&gateway);
 }
 

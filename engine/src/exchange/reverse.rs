@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use strait_protocol::jsonrpc::{Kind, Members, ResultType};
-use strait_protocol::mcp::Method;
+use strait_protocol::mcp::{LogLevel, Method};
 
 use super::{rounds, suspend};
 use crate::core::Core;
@@ -34,7 +34,7 @@ pub fn run(
         Some(Kind::Response) => Direction::Deliver(event),
         Some(Kind::Notification) => match envelope.method_known {
             Some(Method::NotifyProgress) if down && !progresses(reply, &event) => Direction::Drop,
-            Some(Method::NotifyMessage) if is_too_quiet(client, &event) => Direction::Drop,
+            Some(Method::NotifyMessage) if is_too_quiet(core, reply, client, &event) => Direction::Drop,
             Some(Method::NotifyProgress | Method::NotifyMessage) => Direction::Deliver(event),
             _ => Direction::Drop,
         },
@@ -63,10 +63,22 @@ fn ended(
     }
 }
 
-/// A log message below the level that the client's session asked for.
-fn is_too_quiet(client: &Client<'_>, event: &Event) -> bool {
+/// A log message below the level that the client's session asked for, or its request: a client of 2026-07-28 hears
+/// none without asking. A modern server has been told itself.
+fn is_too_quiet(core: &Rc<Core>, reply: &Reply, client: &Client<'_>, event: &Event) -> bool {
     let Event::Message { envelope, .. } = event else { return false };
-    client.session.is_some_and(|session| !session.wants(event.bytes(), envelope))
+    if !client.modern || reply.era() != Some(Era::Legacy) {
+        return client.session.is_some_and(|session| !session.wants(event.bytes(), envelope));
+    }
+    let said =
+        envelope.level.and_then(|level| level.of(event.bytes()).strip_prefix(b"\"")?.strip_suffix(b"\""));
+    let message = core.decoder.borrow_mut().decode(client.body).ok();
+    let wanted = message.and_then(|message| {
+        let mut text = Vec::new();
+        LogLevel::parse(message.log_level?.read(client.body, &mut text))
+    });
+    let (Some(level), Some(wanted)) = (said.and_then(LogLevel::parse), wanted) else { return true };
+    level < wanted
 }
 
 /// Progress must increase, also over the rounds of one call.
