@@ -83,8 +83,26 @@ pub const UPSTREAM_IDLE_MAX: usize = 256;
 pub const UPSTREAM_IDLE_MS_MAX: u64 = 30_000;
 /// An upstream connection idle for longer than this is looked at before it is used again.
 pub const UPSTREAM_TRUST_MS: u64 = 1_000;
-/// Sessions a core keeps with one legacy upstream; the least recently used goes first.
-pub const UPSTREAM_SESSIONS_MAX: usize = 1_024;
+/// Sessions a core keeps with one legacy upstream, as many as clients may have that are at work at the same time: about
+/// 1 KiB each, and for those with a stream of their own a socket. One that is idle gives way, the longest idle first.
+pub const UPSTREAM_SESSIONS_MAX: usize = 8_192;
+/// A session with an upstream that serves no client's session and is not used for this long is ended.
+pub const UPSTREAM_SESSION_IDLE_MS_MAX: u64 = 10 * 60 * 1_000;
+/// Streams of what belongs to no call that a core keeps open to one upstream: a socket and about 2 KiB each. Sessions
+/// beyond have none; their lists are learnt again from time to time.
+pub const UPSTREAM_STREAMS_MAX: usize = 4_096;
+/// Between attempts to open such a stream again: doubled up to the second figure, and up to a quarter longer, so that
+/// a server which restarts is not met by all at once.
+pub const STREAM_AGAIN_MS: (u64, u64) = (1_000, 60_000);
+/// How soon a stream that broke is asked for again when its server does not say, and the longest that it may say.
+pub const RESUME_MS: u64 = 500;
+pub const RETRY_MS_MAX: u64 = 60_000;
+/// Attempts in a row to resume one stream that come to nothing.
+pub const RESUMES_MAX: u32 = 8;
+/// Events of one attended call that wait for its client; then its stream is not read on.
+pub const ATTENDED_EVENTS_MAX: usize = 16;
+/// Subscriptions of one session that are made again when its upstream loses it, about 100 bytes each.
+pub const SETTINGS_MAX: usize = 1_024;
 
 /// Calls one stdio child works on at once; more are answered as busy. A pending call is 200 bytes.
 pub const CHILD_PENDING_MAX: usize = 1_024;

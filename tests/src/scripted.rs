@@ -73,6 +73,11 @@ impl Arrived {
         lines.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
+    /// `GET`, `POST` or `DELETE`.
+    pub fn verb(&self) -> &str {
+        self.head.split(' ').next().unwrap_or("")
+    }
+
     /// An argument of a call, as text.
     pub fn argument(&self, name: &str) -> &str {
         self.body["params"]["arguments"][name].as_str().unwrap_or("")
@@ -160,7 +165,7 @@ impl Scripted {
         format!("http://{}/mcp", self.address)
     }
 
-    /// Requests of a method so far.
+    /// Requests of a method so far; `""`: responses, `GET` and `DELETE`: those.
     pub fn arrived(&self, wanted: &str) -> Vec<Arrived> {
         let all = self.arrived.lock().unwrap();
         all.iter().filter(|request| method(request) == wanted).cloned().collect()
@@ -197,6 +202,7 @@ pub fn legacy(
     call: impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static,
 ) -> impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static {
     move |request| match method(request) {
+        "GET" | "DELETE" => vec![Step::Send(http(405, "text/plain", b"POST only"))],
         "initialize" => json_reply(&initialized(request)),
         "notifications/initialized" => vec![Step::Send(ACCEPTED.to_vec())],
         "tools/list" => {
@@ -221,8 +227,12 @@ pub fn initialized(request: &Arrived) -> Value {
         "serverInfo": {"name": "scripted", "version": "1"}}})
 }
 
+/// The method of a message, or the HTTP method of what has none.
 pub fn method(request: &Arrived) -> &str {
-    request.body["method"].as_str().unwrap_or("")
+    match request.verb() {
+        "POST" => request.body["method"].as_str().unwrap_or(""),
+        verb => verb,
+    }
 }
 
 /// The tools `echo`, `slow` and `secret`.
@@ -323,8 +333,11 @@ fn read(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Arrived> {
         }
     };
     let head = String::from_utf8(unread.drain(..end).collect()).ok()?;
-    let length =
-        head.lines().find_map(|line| line.strip_prefix("Content-Length: "))?.trim().parse::<usize>().ok()?;
+    let length = match head.lines().find_map(|line| line.strip_prefix("Content-Length: ")) {
+        Some(length) => length.trim().parse::<usize>().ok()?,
+        // GET and DELETE.
+        None => 0,
+    };
     while unread.len() < length {
         if !more(unread) {
             return None;

@@ -128,6 +128,16 @@ impl<T> Queue<T> {
         self.changed.set();
     }
 
+    /// Items that may still be pushed.
+    pub fn room(&self) -> usize {
+        self.items_max.saturating_sub(self.len())
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
     /// Items waiting now.
     pub fn len(&self) -> usize {
         self.items.borrow().len()

@@ -5,7 +5,7 @@
 //! client session that hears the channel; one that belongs to nobody is declined. Notifications of no call go to the
 //! channel's ears.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
@@ -13,10 +13,11 @@ use strait_protocol::jsonrpc::{Envelope, IdValue, Kind};
 use strait_protocol::mcp::Method;
 
 use super::responder::{Responder, decline};
-use super::{Event, Upstream};
+use super::settings::Settings;
+use super::{Event, Upstream, UpstreamFault};
 use crate::core::Core;
 use crate::io::buffer::Buf;
-use crate::io::signal::Queue;
+use crate::io::signal::{Queue, Signal};
 use crate::limits::CHILD_QUEUE_MAX;
 use crate::session::Session;
 
@@ -29,12 +30,42 @@ pub struct Pending {
     pub wants_progress: bool,
     /// Its client declared something that a server may ask of it.
     pub may_be_asked: bool,
+    /// A first sign of an answer was seen.
+    pub is_answered: Cell<bool>,
+    /// Raised when an event was taken: whoever reads the answer waits for it when the queue is full.
+    pub taken: Signal,
+    /// Why the queue was closed before the last event.
+    pub fault: Cell<Option<UpstreamFault>>,
 }
 
 impl Pending {
     pub fn new(id: i64) -> Pending {
-        let queue = Queue::new(CHILD_QUEUE_MAX);
-        Pending { id, queue, cancel_when_dropped: false, wants_progress: false, may_be_asked: false }
+        Pending::with_room(id, CHILD_QUEUE_MAX)
+    }
+
+    /// One whose queue holds so many events.
+    pub fn with_room(id: i64, events: usize) -> Pending {
+        Pending {
+            id,
+            queue: Queue::new(events),
+            cancel_when_dropped: false,
+            wants_progress: false,
+            may_be_asked: false,
+            is_answered: Cell::new(false),
+            taken: Signal::new(),
+            fault: Cell::new(None),
+        }
+    }
+
+    /// No answer will come, for this reason.
+    pub fn fail(&self, fault: UpstreamFault) {
+        self.fault.set(Some(fault));
+        self.queue.close();
+    }
+
+    /// Puts an event into the queue if another one still has room behind it: the answer must always have some.
+    fn offer(&self, event: Event) -> bool {
+        self.queue.room() > 1 && self.queue.push(event).is_ok()
     }
 }
 
@@ -49,6 +80,7 @@ pub enum Ear {
 pub struct Channel {
     pending: RefCell<HashMap<i64, Rc<Pending>>>,
     ears: RefCell<Vec<Ear>>,
+    pub settings: Settings,
 }
 
 impl Channel {
@@ -63,8 +95,13 @@ impl Channel {
     /// A call waits from now on.
     pub fn wait(&self, pending: Pending) -> Rc<Pending> {
         let pending = Rc::new(pending);
-        self.pending.borrow_mut().insert(pending.id, pending.clone());
+        self.join(pending.clone());
         pending
+    }
+
+    /// The same for one that may have waited elsewhere before.
+    pub fn join(&self, pending: Rc<Pending>) {
+        self.pending.borrow_mut().insert(pending.id, pending);
     }
 
     /// Nobody waits for this answer any more; `false` when it had come already.
@@ -76,6 +113,13 @@ impl Channel {
     pub fn close(&self) {
         for pending in std::mem::take(&mut *self.pending.borrow_mut()).into_values() {
             pending.queue.close();
+        }
+    }
+
+    /// The same, with the reason.
+    pub fn fail(&self, fault: &UpstreamFault) {
+        for pending in std::mem::take(&mut *self.pending.borrow_mut()).into_values() {
+            pending.fail(fault.clone());
         }
     }
 
@@ -120,16 +164,14 @@ impl Channel {
                 let pending = self.pending.borrow();
                 if let Some(pending) = pending.get(&id).filter(|pending| pending.wants_progress) {
                     // A client slower than its server loses progress, not the answer.
-                    if pending.queue.len() + 1 < CHILD_QUEUE_MAX {
-                        let _ = pending.queue.push(event(message, envelope, false));
-                    }
+                    pending.offer(event(message, envelope, false));
                 }
             }
             Some(
                 Method::NotifyToolsListChanged
                 | Method::NotifyPromptsListChanged
                 | Method::NotifyResourcesListChanged,
-            ) => upstream.relist.set(),
+            ) => upstream.lists_changed(core),
             _ => self.tell_ears(core, upstream, message, envelope),
         }
     }
@@ -152,8 +194,7 @@ impl Channel {
         let Some(id) = envelope.id else { return };
         if envelope.method_known != Some(Method::Ping) {
             if let Some(pending) = self.only_call()
-                && pending.queue.len() + 1 < CHILD_QUEUE_MAX
-                && pending.queue.push(event(message, envelope, false)).is_ok()
+                && pending.offer(event(message, envelope, false))
             {
                 return;
             }

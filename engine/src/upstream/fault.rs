@@ -101,6 +101,14 @@ impl UpstreamFault {
         })
     }
 
+    /// What a server is told whose call we give up because of this.
+    pub fn giving_up(&self) -> &'static str {
+        match self {
+            UpstreamFault::ClientGone => "the client went away",
+            _ => "no answer in time",
+        }
+    }
+
     /// Whether the same call may succeed later without anyone mending anything.
     pub fn is_retryable(&self) -> bool {
         use UpstreamFault::*;

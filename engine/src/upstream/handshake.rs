@@ -2,7 +2,7 @@
 //! conversation, and what their answers mean.
 
 use strait_protocol::jsonrpc::{Envelope, Members, unescape};
-use strait_protocol::mcp::{Declared, Revision, codes, meta};
+use strait_protocol::mcp::{Declared, Method, Revision, codes, meta};
 use strait_protocol::{Span, decimal};
 use strait_table::bound::Capabilities;
 
@@ -22,6 +22,22 @@ pub fn initialize(id: i64, declared: Declared) -> Vec<u8> {
     .into_bytes();
     declared.append(revision, &mut out);
     out.extend_from_slice(format!(r#","clientInfo":{CLIENT_INFO}}}}}"#).as_bytes());
+    out
+}
+
+/// Tells a server that nobody needs the answer to a request of ours.
+pub fn cancelled(id: i64, reason: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{reason}"}}}}"#
+    )
+}
+
+/// A request of our own; `members` are those of its `params`.
+pub fn request(id: i64, method: Method, members: &[u8]) -> Vec<u8> {
+    let mut out =
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{}","params":{{"#, method.as_str()).into_bytes();
+    out.extend_from_slice(members);
+    out.extend_from_slice(b"}}");
     out
 }
 
@@ -68,6 +84,8 @@ pub struct Said {
     pub capabilities: Option<Capabilities>,
     pub instructions: Option<String>,
     pub freshness: Freshness,
+    /// It tells when one of its lists changes.
+    pub announces: bool,
 }
 
 /// What a 2026-07-28 server says of an answer: how long it may be kept, and by whom.
@@ -93,7 +111,16 @@ pub fn said(message: &[u8], envelope: &Envelope) -> Said {
         capabilities: object(message, result, "capabilities").map(|object| capabilities(message, object)),
         instructions: instructions(message, result),
         freshness: freshness(message, result),
+        announces: object(message, result, "capabilities").is_some_and(|object| announces(message, object)),
     }
+}
+
+fn announces(message: &[u8], capabilities: Span) -> bool {
+    ["tools", "prompts", "resources"].iter().any(|kind| {
+        let inside = object(message, capabilities, kind);
+        let changed = inside.and_then(|inside| Members::find(message, inside, "listChanged").ok().flatten());
+        changed.is_some_and(|value| value.of(message) == b"true")
+    })
 }
 
 fn instructions(message: &[u8], result: Span) -> Option<String> {

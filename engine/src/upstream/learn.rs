@@ -34,6 +34,7 @@ pub fn is_asker(core: &Core, upstream: &Upstream) -> bool {
 pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
     let mut wait_ms = RELIST_FAILED_MS.0;
     loop {
+        upstream.takes_up_news();
         let outcome = tokio::select! {
             outcome = lists(&core, &upstream) => outcome,
             () = upstream.retired.wait() => return,

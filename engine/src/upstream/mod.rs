@@ -17,8 +17,11 @@ pub mod http;
 pub mod learn;
 pub mod reply;
 mod responder;
+mod settings;
+mod sse;
 pub mod stdio;
 mod subscribe;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -26,7 +29,7 @@ use std::ops::Deref;
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use strait_protocol::http1::RequestHead;
 use strait_protocol::jsonrpc::Message;
@@ -38,6 +41,7 @@ use crate::figures::upstreams::{Place, UpstreamFigures};
 use crate::handle::Reach;
 use crate::io::signal::Signal;
 use crate::session::{Introduction, Session};
+use crate::worker::Parcel;
 pub use fault::UpstreamFault;
 use handshake::Said;
 pub use reply::{Event, Reply};
@@ -124,6 +128,39 @@ impl Order<'_> {
     }
 }
 
+/// An order that outlives the request that brought it.
+pub struct Kept {
+    body: Vec<u8>,
+    message: Message,
+    bare: Option<Vec<u8>>,
+    client: Revision,
+    whom: Whom,
+}
+
+impl Kept {
+    pub fn of(order: &Order<'_>) -> Kept {
+        Kept {
+            body: order.body.to_vec(),
+            message: *order.message,
+            bare: order.bare.map(<[u8]>::to_vec),
+            client: order.client,
+            whom: order.whom.clone(),
+        }
+    }
+
+    pub fn order(&self) -> Order<'_> {
+        Order {
+            body: &self.body,
+            message: &self.message,
+            bare: self.bare.as_deref(),
+            client: self.client,
+            head: None,
+            whom: self.whom.clone(),
+            client_fd: None,
+        }
+    }
+}
+
 /// Which dialect an upstream speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Era {
@@ -133,15 +170,31 @@ pub enum Era {
 
 /// What all workers know of an upstream: its era is asked once.
 #[derive(Debug, Default)]
-pub struct SharedEra(AtomicU8);
+pub struct SharedEra {
+    era: AtomicU8,
+    /// The worker that asks for its lists was told that they changed, and has not begun to.
+    lists_changed: AtomicBool,
+}
+
+/// A legacy server that is reached over HTTP+SSE.
+const SSE: u8 = 3;
 
 impl SharedEra {
     pub fn get(&self) -> Option<Era> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.era.load(Ordering::Relaxed) {
             1 => Some(Era::Modern),
-            2 => Some(Era::Legacy),
+            2 | SSE => Some(Era::Legacy),
             _ => None,
         }
+    }
+
+    pub fn is_sse(&self) -> bool {
+        self.era.load(Ordering::Relaxed) == SSE
+    }
+
+    /// It turned out to be a legacy server that knows no other way.
+    pub fn set_sse(&self) {
+        self.era.store(SSE, Ordering::Relaxed);
     }
 
     pub fn set(&self, era: Option<Era>) {
@@ -150,7 +203,7 @@ impl SharedEra {
             Some(Era::Modern) => 1,
             Some(Era::Legacy) => 2,
         };
-        self.0.store(value, Ordering::Relaxed);
+        self.era.store(value, Ordering::Relaxed);
     }
 }
 
@@ -163,6 +216,8 @@ pub struct Upstream {
     pub fixed_era: Option<Era>,
     /// How long its lists may be kept, when its era has no word for it.
     pub list_ttl_ms: u64,
+    /// Configured as HTTP+SSE.
+    fixed_sse: bool,
     pub era: Arc<SharedEra>,
     place: Place,
     pub reach: RefCell<Rc<Reach>>,
@@ -172,6 +227,8 @@ pub struct Upstream {
     pub said: RefCell<Said>,
     /// Raised when its lists should be asked for again.
     pub relist: Signal,
+    /// The worker that asks for its lists has yet to be told that they changed: its mailbox was full.
+    owes_news: Cell<bool>,
     /// Raised when no edition names it any more: its lists are nobody's concern.
     pub retired: Signal,
     /// Our own listen there.
@@ -194,6 +251,7 @@ impl Upstream {
             timeouts: content.timeouts,
             fixed_era: content.fixed_era,
             list_ttl_ms: content.list_ttl_ms,
+            fixed_sse: content.fixed_sse,
             era: wiring.era.clone(),
             place: wiring.place,
             reach: RefCell::new(Rc::new(content.reach.clone())),
@@ -201,6 +259,7 @@ impl Upstream {
             stdio: stdio::Children::new(content.sharing),
             said: RefCell::default(),
             relist: Signal::new(),
+            owes_news: Cell::new(false),
             retired: Signal::new(),
             hearing: subscribe::Hearing::default(),
             wiring: RefCell::new(wiring.clone()),
@@ -224,6 +283,32 @@ impl Upstream {
 
     pub fn calls_under_way(&self) -> usize {
         self.calls.get()
+    }
+
+    /// Whether it is reached over HTTP+SSE of 2024-11-05.
+    pub fn speaks_sse(&self) -> bool {
+        self.fixed_sse || self.era.is_sse()
+    }
+
+    /// Its lists changed, or may have: the worker that asks for them asks again. Many sessions on many workers hear
+    /// of the same change; one parcel tells of it until that worker takes it up.
+    pub fn lists_changed(&self, core: &Core) {
+        if learn::is_asker(core, self) {
+            return self.relist.set();
+        }
+        self.owes_news.set(false);
+        if !self.era.lists_changed.swap(true, Ordering::Relaxed) {
+            let asker = core.owner_of(self.id.0.into());
+            if core.post.send(asker, Parcel::ListsChanged(self.wiring())).is_err() {
+                self.era.lists_changed.store(false, Ordering::Relaxed);
+                self.owes_news.set(true);
+            }
+        }
+    }
+
+    /// What is heard of its lists from now on is news.
+    pub fn takes_up_news(&self) {
+        self.era.lists_changed.store(false, Ordering::Relaxed);
     }
 
     /// Where this worker counts what it does with it.
@@ -349,11 +434,15 @@ impl Upstreams {
     /// Closes what has been idle for too long, and what no edition names and no call is on.
     pub fn sweep(&self, core: &Rc<Core>) {
         self.open.borrow_mut().retain(|_, upstream| {
-            upstream.http.sweep(core.clock.coarse_ms());
+            http::sweep(core, upstream);
             upstream.stdio.sweep(core);
+            if upstream.owes_news.get() {
+                upstream.lists_changed(core);
+            }
             let stays = upstream.is_current.get() || upstream.calls.get() > 0;
             if !stays {
                 upstream.stdio.end(core);
+                http::end_all(core, upstream);
                 upstream.http.forget();
             }
             stays
@@ -385,9 +474,7 @@ pub async fn call(
     let reach = upstream.reach.borrow().clone();
     let source = match &*reach {
         Reach::Unreachable(why) => return Err(UpstreamFault::Unreachable(why.clone())),
-        Reach::Http { endpoints } => {
-            reply::Source::Http(http::call(core, &upstream, endpoints, order).await?)
-        }
+        Reach::Http { endpoints } => http::call(core, &upstream, endpoints, order).await?,
         Reach::Stdio { .. } => {
             let owner = upstream.stdio.owner(core, &upstream, order);
             if owner == core.id {

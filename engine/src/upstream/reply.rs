@@ -89,6 +89,8 @@ pub enum Source {
     /// Everything is here already.
     Local(Option<Buf>),
     Http(http::HttpReply),
+    /// An HTTP server's, read by a task of its own.
+    Attended(http::AttendedReply),
     Child(stdio::ChildReply),
     /// From the worker that owns the child.
     Elsewhere(stdio::elsewhere::Answers),
@@ -101,6 +103,7 @@ impl Source {
         match self {
             Source::Local(_) => 0,
             Source::Http(reply) => reply.waited_ns(),
+            Source::Attended(reply) => reply.waited_ns(),
             Source::Child(reply) => reply.waited_ns(),
             Source::Elsewhere(answers) => answers.waited_ns(),
             Source::Parked(parked) => parked.waited_ns(),
@@ -234,6 +237,7 @@ impl Reply {
     pub fn era(&self) -> Option<Era> {
         match &self.source {
             Source::Http(reply) => Some(reply.era()),
+            Source::Attended(_) => Some(Era::Legacy),
             Source::Child(reply) => Some(reply.era()),
             Source::Elsewhere(answers) => Some(answers.era()),
             Source::Parked(_) => Some(Era::Legacy),
@@ -263,6 +267,7 @@ impl Reply {
     pub fn responder(&self) -> Option<Responder> {
         match &self.source {
             Source::Http(reply) => reply.responder(),
+            Source::Attended(reply) => reply.responder(),
             Source::Child(reply) => Some(reply.responder()),
             Source::Elsewhere(answers) => Some(answers.responder()),
             Source::Parked(parked) => Some(parked.responder()),
@@ -276,6 +281,7 @@ impl Reply {
         match &mut self.source {
             Source::Local(_) | Source::Parked(_) => {}
             Source::Http(reply) => reply.cancel(core, reason),
+            Source::Attended(reply) => reply.cancel(reason),
             Source::Child(reply) => reply.cancel(reason),
             Source::Elsewhere(answers) => answers.cancel(),
         }
@@ -286,6 +292,7 @@ impl Reply {
         match &mut self.source {
             Source::Local(_) | Source::Parked(_) => {}
             Source::Http(reply) => reply.detach_client(),
+            Source::Attended(reply) => reply.detach_client(core),
             Source::Child(reply) => reply.detach_client(core),
             Source::Elsewhere(answers) => answers.detach_client(),
         }
@@ -296,6 +303,7 @@ impl Reply {
         match &mut self.source {
             Source::Local(_) | Source::Parked(_) => {}
             Source::Http(reply) => reply.extend_deadline(at_ms),
+            Source::Attended(reply) => reply.extend_deadline(at_ms),
             Source::Child(reply) => reply.extend_deadline(at_ms),
             Source::Elsewhere(answers) => answers.extend_deadline(at_ms),
         }
@@ -318,6 +326,7 @@ impl Reply {
                 Ok(Event::Ready { bytes, last: true })
             }
             Source::Http(reply) => reply.next(core, client).await,
+            Source::Attended(reply) => reply.next(core).await,
             Source::Child(reply) => reply.next(core).await,
             Source::Elsewhere(answers) => answers.next().await,
             Source::Parked(parked) => parked.next(core, client).await,

@@ -16,7 +16,7 @@ use crate::io::buffer::Buf;
 #[derive(Clone)]
 pub enum Responder {
     /// A POST of its own, on the session that asked.
-    Http { upstream: Rc<Upstream>, session: http::Session },
+    Http { upstream: Rc<Upstream>, session: Rc<http::Session> },
     /// A line.
     Child(Rc<Child>),
     /// A line, by the worker that owns the child.
@@ -27,7 +27,7 @@ impl Responder {
     /// Sends a whole JSON-RPC response. It leaves with the next turn; a server that is gone does not get it.
     pub fn send(&self, core: &Rc<Core>, response: Buf) {
         match self {
-            Responder::Http { upstream, session } => http::respond(core, upstream, session, response),
+            Responder::Http { upstream, session } => session.respond(core, upstream, response),
             Responder::Child(child) => child.say(response),
             Responder::Elsewhere(way) => way.send(core, response),
         }

@@ -7,6 +7,7 @@ mod accept;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::changes;
 use crate::connection::{dismiss_idle, standing};
 use crate::core::{Core, Parts};
+use crate::edition::Wiring;
 use crate::exchange::{hand_over, suspend};
 use crate::handle::Command;
 use crate::io::mailbox::Inbox;
@@ -31,6 +33,8 @@ pub enum Parcel {
     Exchange(Box<hand_over::Parcelled>),
     /// A call to a child that the receiver owns.
     Order(Box<stdio::elsewhere::Parcelled>),
+    /// Lists of an upstream changed that the receiver asks for.
+    ListsChanged(Arc<Wiring>),
     /// A line for a child that the receiver owns.
     Line(Box<stdio::elsewhere::Line>),
 }
@@ -121,6 +125,7 @@ async fn receive(core: Rc<Core>, mut inbox: Inbox<Parcel>) {
             Parcel::Order(parcel) => {
                 runtime::spawn_guarded("call handed over", stdio::elsewhere::receive(core.clone(), parcel));
             }
+            Parcel::ListsChanged(upstream) => core.upstreams.open(&upstream).relist.set(),
             Parcel::Line(line) => stdio::elsewhere::say(&core, *line),
         }
     }

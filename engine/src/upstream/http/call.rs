@@ -5,34 +5,65 @@ use std::rc::Rc;
 
 use strait_protocol::mcp::Method;
 
+use super::attend::{self, Attended};
 use super::outgoing::Outgoing;
-use super::post::Post;
 use super::reply::HttpReply;
+use super::request::{Request, Term};
+use super::session::Whose;
 use super::{ask_era, session};
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
 use crate::io::clock::Waited;
 use crate::upstream::dialect::{self, Channel};
+use crate::upstream::reply::Source;
 use crate::upstream::{Era, Order, Upstream, UpstreamFault, handshake};
 
-/// Sends a call and reads the head of its answer.
+/// Sends a call. That of a client that nobody asks anything needs nobody to attend to it: its answer's head has been
+/// read when this returns.
 pub async fn call(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
     endpoints: &[HttpEndpoint],
     order: &Order<'_>,
-) -> Result<HttpReply, UpstreamFault> {
+) -> Result<Source, UpstreamFault> {
+    let is_legacy = upstream.known_era() == Some(Era::Legacy);
+    if is_legacy && (upstream.speaks_sse() || order.declared().can_be_asked()) {
+        return Ok(Source::Attended(attend::begin(core, upstream, order)));
+    }
+    match exchange(core, upstream, endpoints, order, None).await? {
+        Exchanged::Reply(reply) => Ok(Source::Http(reply)),
+        Exchanged::OverSse => Ok(Source::Attended(attend::begin(core, upstream, order))),
+    }
+}
+
+/// What became of sending a call.
+#[allow(clippy::large_enum_variant)] // the large one is the usual one
+pub enum Exchanged {
+    Reply(HttpReply),
+    /// Nothing was sent: the server turned out to answer over its session's stream.
+    OverSse,
+}
+
+/// Sends a call and reads the head of its answer.
+pub(super) async fn exchange(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    endpoints: &[HttpEndpoint],
+    order: &Order<'_>,
+    attended: Option<&Attended>,
+) -> Result<Exchanged, UpstreamFault> {
     let mut mended = false;
     let mut replicas_left = endpoints.len();
     let mut waited_ns = 0;
     loop {
         let mut used = None;
-        let attempt = once(core, upstream, endpoints, order, &mut used).await;
+        let attempt = once(core, upstream, endpoints, order, attended, &mut used).await;
         match attempt {
-            Ok(mut reply) => match reply.objection() {
+            Ok(None) => return Ok(Exchanged::OverSse),
+            Ok(Some(mut reply)) => match reply.objection() {
                 None => {
                     reply.waited_before(waited_ns);
-                    return Ok(reply);
+                    return Ok(Exchanged::Reply(reply));
                 }
                 Some(Objection::SessionLost) if !mended => {
                     waited_ns += reply.waited_ns();
@@ -43,7 +74,7 @@ pub async fn call(
                     upstream.era.set(None);
                 }
                 // Mended once already: what it says, if that is a message, else that it said nothing.
-                Some(_) if reply.explains() => return Ok(reply),
+                Some(_) if reply.explains() => return Ok(Exchanged::Reply(reply)),
                 Some(_) => return Err(UpstreamFault::Status { status: reply.status() }),
             },
             // Nothing was sent: another replica may do.
@@ -65,44 +96,66 @@ pub enum Objection {
     OtherEra,
 }
 
-/// One attempt; `used` becomes the serial of its session.
+/// One attempt; `used` becomes the serial of its session. `None`: see [`Exchanged::OverSse`].
 async fn once(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
     endpoints: &[HttpEndpoint],
     order: &Order<'_>,
+    attended: Option<&Attended>,
     used: &mut Option<i64>,
-) -> Result<HttpReply, UpstreamFault> {
+) -> Result<Option<HttpReply>, UpstreamFault> {
     let mut waited = Waited::default();
     let era = match upstream.known_era() {
         Some(era) => era,
         None => waited.on(ask_era(core, upstream, endpoints)).await?,
     };
     let session = match era {
-        Era::Legacy => Some(waited.on(session::session(core, upstream, order.affinity())).await?),
+        Era::Legacy => Some(waited.on(session::session(core, upstream, Whose::of(order))).await?),
         Era::Modern => None,
     };
     *used = session.as_ref().map(|session| session.serial);
     let replica = session.as_ref().map_or_else(|| upstream.http.next_turn(endpoints.len()), |s| s.replica);
-    let id = upstream.next_id();
-    let mut request = Outgoing::with_room(order.body.len() + BODY_ROOM);
+    if let Some(session) = &session {
+        match attended {
+            Some(attended) => attended.join(session),
+            None if session.post_at.is_some() => return Ok(None),
+            None => {}
+        }
+    }
+    let id = attended.map_or_else(|| upstream.next_id(), |attended| attended.pending.id);
+    let mut body = Outgoing::with_room(order.body.len() + BODY_ROOM);
     let channel = if era == Era::Legacy { Channel::Shared } else { Channel::Own };
-    dialect::request(core, order, era, channel, id, request.body())?;
+    dialect::request(core, order, era, channel, id, body.body())?;
     let mut said = Vec::new();
-    let post = Post {
+    let request = Request {
         id: order.message.id.map(|_| id),
         name: name(order, &mut said),
-        session,
+        session: session.clone(),
         head: order.head,
         may_be_asked: era == Era::Legacy && order.declared().can_be_asked(),
         // Before 2026-07-28 a client that leaves has not cancelled: its call runs on to its own deadline.
         client_fd: order.client_fd.filter(|_| order.client.is_modern()),
-        ..Post::new(upstream, order.message.method, era)
+        grip: attended.map(|attended| &attended.grip),
+        // Whoever waits for an attended call keeps its deadlines.
+        term: if attended.is_some() { Term::Until(u64::MAX) } else { Term::Call },
+        ..Request::new(upstream, order.message.method, era)
     };
-    let mut reply = post.send(core, endpoints, replica, request).await?;
+    let sent = request.send(core, endpoints, replica, body).await;
+    if let (
+        Err(fault @ (UpstreamFault::ClientGone | UpstreamFault::FirstByteTimeout { .. })),
+        Some(session),
+    ) = (&sent, &session)
+    {
+        session.cancel(core, upstream, id, fault.giving_up());
+    }
+    let mut reply = sent?;
     reply.waited_before(waited.ns);
     reply.look_at_refusal(core).await?;
-    Ok(reply)
+    if let Some(session) = &session {
+        session.channel.settings.note(order);
+    }
+    Ok(Some(reply))
 }
 
 /// Room for what splices add: a synthesised `_meta` is under 300 bytes.
@@ -123,9 +176,9 @@ pub async fn probe(
     let id = upstream.next_id();
     let mut fault = UpstreamFault::Unreachable("it has no endpoint".to_owned());
     for replica in 0..endpoints.len() {
-        let post = Post { id: Some(id), ..Post::new(upstream, Method::ServerDiscover, Era::Modern) };
-        let request = Outgoing::from(handshake::discover(id).as_slice());
-        match post.send(core, endpoints, replica, request).await {
+        let request = Request { id: Some(id), ..Request::new(upstream, Method::ServerDiscover, Era::Modern) };
+        let body = Outgoing::from(handshake::discover(id).as_slice());
+        match request.send(core, endpoints, replica, body).await {
             Ok(mut reply) => {
                 let status = reply.status();
                 if matches!(status, 401 | 403 | 407 | 500..) {

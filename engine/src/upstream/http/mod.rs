@@ -4,21 +4,26 @@
 //! is one POST; its reply is read by [`HttpReply`]. A legacy server gets a session per principal
 //! ([`session`]), because what one principal does in it must not show to another.
 
+mod attend;
 mod call;
 mod large;
-mod outgoing;
+pub mod outgoing;
 mod pool;
-mod post;
-mod reply;
-mod session;
+pub mod reply;
+pub mod request;
+mod resume;
+pub mod session;
+pub mod standing;
+mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+pub use attend::AttendedReply;
 pub use call::call;
-pub use reply::{HttpReply, Reading, respond};
-pub use session::{Session, end_session, tell_session};
+pub use reply::{HttpReply, Reading};
+pub use session::{Session, end_all, end_session, tell_session};
 
 use super::{Affinity, Era, Upstream, UpstreamFault};
 use crate::core::Core;
@@ -28,9 +33,11 @@ use crate::handle::HttpEndpoint;
 #[derive(Default)]
 pub struct State {
     pools: RefCell<Vec<pool::Pool>>,
-    sessions: RefCell<HashMap<Affinity, session::Session>>,
+    sessions: RefCell<HashMap<Affinity, Rc<session::Session>>>,
     /// Those that are being opened: whoever needs one of them waits for it.
     openings: RefCell<HashMap<Affinity, Rc<session::Opening>>>,
+    /// Streams of what belongs to no call that are open, or waiting to be.
+    streams: Cell<usize>,
     /// The replica whose turn it is.
     turn: Cell<usize>,
     /// The last reply was larger than a usual buffer: the next one is received into a larger one.
@@ -38,10 +45,12 @@ pub struct State {
 }
 
 impl State {
-    /// Nothing that was open is used again.
+    /// Nothing that was open is used again. Sessions that somebody hears are opened anew.
     pub fn forget(&self) {
         self.pools.borrow_mut().clear();
-        self.sessions.borrow_mut().clear();
+        for session in self.sessions.borrow().values() {
+            session.lose();
+        }
         // Those who wait for one still get it; it is not kept.
         self.openings.borrow_mut().clear();
     }
@@ -51,13 +60,7 @@ impl State {
         self.sessions.borrow().len()
     }
 
-    pub fn sweep(&self, now_ms: u64) {
-        for pool in self.pools.borrow_mut().iter_mut() {
-            pool.sweep(now_ms);
-        }
-    }
-
-    fn next_turn(&self, replicas: usize) -> usize {
+    pub fn next_turn(&self, replicas: usize) -> usize {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         turn % replicas.max(1)
@@ -76,9 +79,17 @@ pub async fn greet(
         None => ask_era(core, upstream, endpoints).await?,
     };
     if era == Era::Legacy {
-        session::session(core, upstream, Affinity::NOBODY).await?;
+        session::session(core, upstream, session::Whose::NOBODY).await?;
     }
     Ok(())
+}
+
+/// Closes what has been idle for too long.
+pub fn sweep(core: &Rc<Core>, upstream: &Rc<Upstream>) {
+    for pool in upstream.http.pools.borrow_mut().iter_mut() {
+        pool.sweep(core.clock.coarse_ms());
+    }
+    session::sweep(core, upstream);
 }
 
 /// The era of an upstream, asked once per process for all workers.

@@ -1,8 +1,9 @@
-//! The answer to one POST, read as it arrives.
+//! The answer to one request, read as it arrives.
 //!
 //! A JSON message that fits the window is checked whole before its first byte leaves: kind, id,
 //! structure. A larger one is scanned and edited while it streams. An event stream is taken apart
-//! event by event. When the body has been read to its end, the connection goes back to the pool.
+//! event by event, and goes on with another connection when it breaks and its server can resume it
+//! ([`super::resume`]). When the body has been read to its end, the connection goes back to the pool.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -10,37 +11,41 @@ use std::rc::Rc;
 use strait_protocol::http1::{Body, ContentType, ReplyHead};
 use strait_protocol::jsonrpc::{Envelope, IdValue, Kind, Scanner};
 use strait_protocol::mcp::{Method, codes};
-use strait_protocol::sse;
+use strait_protocol::sse::{self, EventKind};
 
 use super::call::Objection;
 use super::large::Large;
-use super::outgoing::Outgoing;
-use super::pool;
-use super::post::Post;
-use super::session::Session;
+use super::request::{Request, Term};
+use super::session::{Held, Session};
+use super::wire::{Grip, Wire};
 use crate::core::Core;
 use crate::io::buffer::{BUFFER_BYTES, Buf};
 use crate::io::clock::Waited;
 use crate::io::runtime;
 use crate::io::tcp::Stream;
-use crate::io::watch::{Cause, Watch};
-use crate::limits::{ANSWERS_MAX, ASKED_BYTES_MAX, REPLY_WINDOW_BYTES};
+use crate::io::watch::Watch;
+use crate::limits::{ASKED_BYTES_MAX, REPLY_WINDOW_BYTES};
 use crate::pooled::Pooled;
 use crate::upstream::dialect::Client;
-use crate::upstream::{Era, Event, Responder, Upstream, UpstreamFault, decline};
+use crate::upstream::{Era, Event, Responder, UpstreamFault, decline};
 
 /// An answer being read, where it stays from its first byte to its last.
 pub type HttpReply = Pooled<Reading>;
 
 /// What is known of an answer.
 pub struct Reading {
-    wire: Option<Wire>,
-    shape: Shape,
+    pub(super) wire: Option<Wire>,
+    pub(super) shape: Shape,
     status: u16,
-    era: Era,
+    pub(super) era: Era,
     id: Option<i64>,
-    session: Option<Session>,
-    session_id: Option<Rc<[u8]>>,
+    pub(super) session: Option<Rc<Session>>,
+    session_id: Option<Box<[u8]>>,
+    /// While there is one, its session is not idle.
+    _held: Option<Held>,
+    pub(super) grip: Option<Rc<Grip>>,
+    /// Attempts in a row to resume that came to nothing.
+    pub(super) resumes: u32,
     scanner: Scanner,
     /// A refusal that was read to learn what it means.
     stashed: Option<Whole>,
@@ -63,7 +68,7 @@ impl Whole {
 }
 
 #[allow(clippy::large_enum_variant)] // it lives in a pooled box already
-enum Shape {
+pub(super) enum Shape {
     Json,
     Events {
         reader: sse::Reader,
@@ -75,22 +80,6 @@ enum Shape {
     Nothing,
 }
 
-/// The connection while the body is read.
-struct Wire {
-    stream: Stream,
-    buf: Buf,
-    /// Bytes of `buf` that are dealt with.
-    at: usize,
-    body: Body,
-    watch: Watch,
-    call_ms: u32,
-    keep: bool,
-    upstream: Rc<Upstream>,
-    replica: usize,
-    /// For more of the body.
-    waited: Waited,
-}
-
 /// The head has arrived: what it says, and what is needed to read on.
 pub(super) struct Opening {
     pub stream: Stream,
@@ -98,14 +87,20 @@ pub(super) struct Opening {
     pub buf: Buf,
     pub head: ReplyHead,
     pub watch: Watch,
+    pub until_ms: u64,
     pub replica: usize,
     /// For the upstream, so far.
     pub waited: Waited,
 }
 
 impl Reading {
-    pub(super) fn begin(core: &Core, post: &Post<'_>, opening: Opening) -> Result<HttpReply, UpstreamFault> {
-        let Opening { stream, buf, head, watch, replica, waited } = opening;
+    pub(super) fn begin(
+        core: &Core,
+        request: &Request<'_>,
+        opening: Opening,
+    ) -> Result<HttpReply, UpstreamFault> {
+        let Opening { stream, buf, head, watch, until_ms, replica, waited } = opening;
+        let stands = matches!(request.term, Term::Standing);
         if head.encoded {
             return Err(UpstreamFault::Http(
                 "the body has a Content-Encoding that was not asked for".to_owned(),
@@ -114,21 +109,25 @@ impl Reading {
         let shape = match head.content_type {
             ContentType::Json => Shape::Json,
             ContentType::EventStream if head.status < 300 => {
-                Shape::Events { reader: sse::Reader::new(), data: Buf::new(), left: 0..0 }
+                let data = if stands { Buf::empty() } else { Buf::new() };
+                Shape::Events { reader: sse::Reader::new(), data, left: 0..0 }
             }
             _ => Shape::Nothing,
         };
-        let opens = post.method == Method::Initialize;
-        let session_id = head.session_id.filter(|_| opens).map(|span| Rc::from(span.of(&buf)));
+        let opens = request.method == Method::Initialize;
+        let session_id = head.session_id.filter(|_| opens).map(|span| span.of(&buf).into());
         let wire = Wire {
             stream,
             at: head.head_bytes as usize,
             buf,
             body: Body::of_reply(head.framing),
             watch,
-            call_ms: post.upstream.timeouts.call_ms,
+            client_fd: request.client_fd,
+            until_ms,
+            stands,
+            call_ms: request.upstream.timeouts.call_ms,
             keep: head.keep_alive,
-            upstream: post.upstream.clone(),
+            upstream: request.upstream.clone(),
             replica,
             waited: Waited::default(),
         };
@@ -136,13 +135,16 @@ impl Reading {
             wire: Some(wire),
             shape,
             status: head.status,
-            era: post.era,
-            id: post.id,
-            session: post.session.clone(),
+            era: request.era,
+            id: request.id,
+            session: request.session.clone(),
             session_id,
+            _held: request.session.as_ref().filter(|_| request.id.is_some()).map(Held::of),
+            grip: request.grip.cloned(),
+            resumes: 0,
             scanner: Scanner::new(),
             stashed: None,
-            may_be_asked: post.may_be_asked,
+            may_be_asked: request.may_be_asked,
             waited,
         }))
     }
@@ -165,7 +167,7 @@ impl Reading {
         self.status
     }
 
-    pub(super) fn take_session_id(&mut self) -> Option<Rc<[u8]>> {
+    pub(super) fn take_session_id(&mut self) -> Option<Box<[u8]>> {
         self.session_id.take()
     }
 
@@ -185,6 +187,28 @@ impl Reading {
         Ok(())
     }
 
+    /// An event stream began.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.shape, Shape::Events { .. })
+    }
+
+    /// From here on the stream may take as long as it likes.
+    pub fn stand(&mut self) {
+        if let Some(wire) = &mut self.wire {
+            wire.stands = true;
+            (wire.until_ms, wire.client_fd) = (u64::MAX, None);
+            wire.watch.extend(u64::MAX);
+        }
+    }
+
+    /// Where an event stream goes on, and when its server wants to be asked.
+    pub fn mark(&self) -> (&[u8], Option<u64>) {
+        match &self.shape {
+            Shape::Events { reader, .. } => (reader.last_event_id(), reader.retry_ms()),
+            _ => (&[], None),
+        }
+    }
+
     /// Whether a refusal came with a JSON-RPC error that says why.
     pub(super) fn explains(&self) -> bool {
         self.stashed.is_some()
@@ -192,9 +216,11 @@ impl Reading {
 
     pub(super) fn objection(&self) -> Option<Objection> {
         let code = self.stashed.as_ref().and_then(|whole| whole.envelope.error_code);
+        let session = self.session.as_ref().is_some_and(|session| session.is_named());
         match (self.era, self.status) {
-            // A server that lost a session says 404; some say 400.
-            (Era::Legacy, 404 | 400) if self.session.as_ref().is_some_and(|s| s.id.is_some()) => {
+            // A server that lost a session says 404; some say 400, but not about what was asked.
+            (Era::Legacy, 404) if session => Some(Objection::SessionLost),
+            (Era::Legacy, 400) if session && !code.is_some_and(is_about_the_request) => {
                 Some(Objection::SessionLost)
             }
             // Modern servers have their own codes for 400 and 404; anything else is not one.
@@ -211,8 +237,16 @@ impl Reading {
         }
     }
 
-    /// The next event of the answer.
+    /// The next event of the answer. Whoever gives up lets the server know.
     pub async fn next(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Event, UpstreamFault> {
+        let next = self.read_on(core, client).await;
+        if let Err(fault @ (UpstreamFault::ClientGone | UpstreamFault::CallTimeout { .. })) = &next {
+            self.cancel(core, fault.giving_up());
+        }
+        next
+    }
+
+    async fn read_on(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Event, UpstreamFault> {
         if let Some(whole) = self.stashed.take() {
             return self.accept(whole).map(|whole| last(whole, true));
         }
@@ -335,7 +369,8 @@ impl Reading {
         }
     }
 
-    async fn event(&mut self, core: &Rc<Core>) -> Result<Event, UpstreamFault> {
+    /// The next event of an event stream as it came, with its data; `None` at the stream's end.
+    pub async fn datum(&mut self, core: &Rc<Core>) -> Result<Option<(EventKind, Buf)>, UpstreamFault> {
         loop {
             let (Shape::Events { reader, data, left }, Some(wire)) = (&mut self.shape, self.wire.as_mut())
             else {
@@ -344,7 +379,7 @@ impl Reading {
             if left.start >= left.end {
                 match wire.pull().await? {
                     Some(range) => *left = range,
-                    None => return Err(UpstreamFault::Closed { after_bytes: true }),
+                    None => return Ok(None),
                 }
             }
             let input = wire.buf.get(left.clone()).unwrap_or_default();
@@ -356,11 +391,28 @@ impl Reading {
             if data.len() > REPLY_WINDOW_BYTES && core.is_full_with(0) {
                 return Err(UpstreamFault::NoRoom);
             }
-            if step.event.is_none() {
-                continue;
+            if let Some(event) = step.event {
+                let next = if wire.stands { Buf::empty() } else { Buf::new() };
+                self.resumes = 0;
+                return Ok(Some((event.kind, std::mem::replace(data, next))));
             }
-            let envelope = scan(&mut self.scanner, data)?;
-            let whole = Whole { bytes: std::mem::replace(data, Buf::new()), from: 0, envelope };
+        }
+    }
+
+    async fn event(&mut self, core: &Rc<Core>) -> Result<Event, UpstreamFault> {
+        loop {
+            let data = match self.datum(core).await {
+                Ok(Some((EventKind::Message, data))) => data,
+                Ok(Some(_)) => continue,
+                Ok(None) | Err(UpstreamFault::Closed { .. }) => {
+                    // Rare, and its future is large.
+                    Box::pin(self.resume(core)).await?;
+                    continue;
+                }
+                Err(fault) => return Err(fault),
+            };
+            let envelope = scan(&mut self.scanner, &data)?;
+            let whole = Whole { bytes: data, from: 0, envelope };
             match envelope.kind() {
                 Some(Kind::Response) => {
                     let whole = self.accept(whole)?;
@@ -394,23 +446,22 @@ impl Reading {
     pub fn cancel(&mut self, core: &Rc<Core>, reason: &str) {
         let Some(wire) = self.wire.take() else { return };
         if let (Some(session), Some(id)) = (&self.session, self.id) {
-            let cancelled = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"{reason}"}}}}"#
-            );
-            respond(core, &wire.upstream, session, Buf::from(cancelled.as_bytes()));
+            session.cancel(core, &wire.upstream, id, reason);
         }
     }
 
     /// Its client may leave without ending it.
     pub fn detach_client(&mut self) {
-        if let Some(wire) = &self.wire {
+        if let Some(wire) = &mut self.wire {
+            wire.client_fd = None;
             wire.watch.forget_client();
         }
     }
 
     /// The call may take until then.
     pub fn extend_deadline(&mut self, at_ms: u64) {
-        if let Some(wire) = &self.wire {
+        if let Some(wire) = &mut self.wire {
+            wire.until_ms = at_ms;
             wire.watch.extend(at_ms);
         }
     }
@@ -442,108 +493,32 @@ impl Reading {
     }
 }
 
-/// Answers a request of a server's own, with a POST that nobody waits for. A server that asks without end must not
-/// make this gateway call it without end.
-pub fn respond(core: &Rc<Core>, upstream: &Rc<Upstream>, session: &Session, response: Buf) {
-    let (core, upstream, session) = (core.clone(), upstream.clone(), session.clone());
-    if session.answering.get() >= ANSWERS_MAX {
-        return;
+/// Reads what is left of an answer that nobody needs, so that its connection can serve another call.
+pub async fn settle(core: &Rc<Core>, mut reply: HttpReply) {
+    if let Some(mut wire) = reply.wire.take() {
+        wire.watch.extend(core.clock.coarse_ms() + STREAM_END_MS);
+        while let Ok(Some(_)) = wire.pull().await {}
+        wire.give_back(core);
     }
-    session.answering.set(session.answering.get() + 1);
-    runtime::spawn_guarded("answer to an upstream's request", async move {
-        let (reach, answering) = (upstream.reach.borrow().clone(), session.answering.clone());
-        if let crate::handle::Reach::Http { endpoints } = &*reach {
-            let replica = session.replica;
-            let post = Post { session: Some(session), ..Post::new(&upstream, Method::Unknown, Era::Legacy) };
-            let _ = post.send(&core, endpoints, replica, Outgoing::from(&response[..])).await;
-        }
-        answering.set(answering.get() - 1);
-    });
 }
 
 /// How long a server may take to end an event stream after its last event before the connection is
 /// closed instead of kept.
 const STREAM_END_MS: u64 = 500;
 
+fn is_about_the_request(code: i64) -> bool {
+    use codes::{INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, PARSE_ERROR};
+    [PARSE_ERROR, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR].contains(&code)
+}
+
 fn last(whole: Whole, last: bool) -> Event {
     Event::Message { bytes: whole.bytes, from: whole.from, envelope: whole.envelope, last }
 }
 
-fn scan(scanner: &mut Scanner, bytes: &[u8]) -> Result<Envelope, UpstreamFault> {
+pub(super) fn scan(scanner: &mut Scanner, bytes: &[u8]) -> Result<Envelope, UpstreamFault> {
     scanner.reset();
     scanner
         .feed(bytes)
         .and_then(|()| scanner.finish())
         .map_err(|fault| UpstreamFault::NotMcp(fault.message()))
-}
-
-impl Wire {
-    /// Where in `buf` the next payload is, receiving when there is none; `None` at the body's end.
-    async fn pull(&mut self) -> Result<Option<Range<usize>>, UpstreamFault> {
-        loop {
-            if self.body.is_done() {
-                return Ok(None);
-            }
-            let input = self.buf.get(self.at..).unwrap_or_default();
-            if !input.is_empty() {
-                let step =
-                    self.body.next(input).map_err(|fault| UpstreamFault::Http(fault.label().to_owned()))?;
-                let data = self.at + step.data.start..self.at + step.data.end;
-                self.at += step.consumed;
-                if !data.is_empty() {
-                    return Ok(Some(data));
-                }
-                if step.consumed > 0 {
-                    continue;
-                }
-            }
-            self.buf.consume_front(self.at);
-            self.at = 0;
-            if self.buf.room() == 0 {
-                self.buf.reserve(self.buf.len().max(1));
-            }
-            if !self.receive().await? {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Receives until the buffer holds so many bytes.
-    async fn fill_to(&mut self, bytes: usize) -> Result<(), UpstreamFault> {
-        while self.buf.len() < bytes {
-            self.buf.reserve(bytes - self.buf.len());
-            if !self.receive().await? {
-                return Err(UpstreamFault::Closed { after_bytes: true });
-            }
-        }
-        Ok(())
-    }
-
-    /// Receives behind what is there; `false` at the end of the stream, when the body may end there.
-    async fn receive(&mut self) -> Result<bool, UpstreamFault> {
-        let receive = self.stream.recv(std::mem::take(&mut self.buf));
-        let (received, buf) = self.waited.on(receive).await;
-        self.buf = buf;
-        match received {
-            Ok(0) if self.body.may_end_here() => Ok(false),
-            // A socket that was shut down goes on giving what its peer goes on sending.
-            Ok(1..) if !self.watch.fired() => Ok(true),
-            Ok(_) | Err(_) => {
-                self.stream.abandon();
-                Err(match (self.watch.fired(), self.watch.cause()) {
-                    (true, Cause::Deadline) => UpstreamFault::CallTimeout { ms: self.call_ms },
-                    (true, Cause::ClientGone) => UpstreamFault::ClientGone,
-                    (false, _) => UpstreamFault::Closed { after_bytes: true },
-                })
-            }
-        }
-    }
-
-    fn give_back(self, core: &Rc<Core>) {
-        // Bytes behind the answer belong to nothing we asked.
-        if self.keep && self.body.is_done() && self.buf.len() == self.at && !self.watch.fired() {
-            drop(self.watch);
-            pool::give_back(core, &self.upstream, self.replica, self.stream);
-        }
-    }
 }

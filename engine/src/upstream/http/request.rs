@@ -1,4 +1,4 @@
-//! One POST to an upstream: the head is written from scratch, the connection is the pool's or new, and
+//! One request to an upstream: the head is written from scratch, the connection is the pool's or new, and
 //! a pooled connection that turns out to be dead is replaced once when that cannot repeat anything.
 
 use std::os::fd::RawFd;
@@ -12,6 +12,7 @@ use super::outgoing::Outgoing;
 use super::pool::{self, Line};
 use super::reply::{HttpReply, Opening, Reading};
 use super::session::Session;
+use super::wire::Grip;
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
 use crate::io::buffer::{BUFFER_BYTES, Buf, LARGE_BYTES};
@@ -21,26 +22,55 @@ use crate::io::watch::{Cause, Watch};
 use crate::upstream::{Era, Upstream, UpstreamFault};
 
 /// What the head of a request says.
-pub struct Post<'a> {
+pub struct Request<'a> {
     pub upstream: &'a Rc<Upstream>,
+    pub verb: Verb<'a>,
+    pub term: Term,
     pub method: Method,
     pub era: Era,
     /// `None` for a notification.
     pub id: Option<i64>,
     /// For `Mcp-Name`, as text.
     pub name: Option<&'a [u8]>,
-    pub session: Option<Session>,
+    pub session: Option<Rc<Session>>,
     /// The client's head, for `Mcp-Param-*`.
     pub head: Option<(&'a RequestHead, &'a [u8])>,
     pub client_fd: Option<RawFd>,
     /// The client behind it answers what it declared; else nobody does.
     pub may_be_asked: bool,
+    /// By which somebody else may end it.
+    pub grip: Option<&'a Rc<Grip>>,
 }
 
-impl<'a> Post<'a> {
-    pub fn new(upstream: &'a Rc<Upstream>, method: Method, era: Era) -> Post<'a> {
-        Post {
+#[derive(Clone, Copy)]
+pub enum Verb<'a> {
+    Post,
+    /// An event stream; one that broke goes on behind an id, if there is one.
+    Get {
+        last_event_id: &'a [u8],
+    },
+    /// Ends a session.
+    Delete,
+}
+
+/// How long an answer may take.
+#[derive(Clone, Copy)]
+pub enum Term {
+    /// As configured for calls.
+    Call,
+    /// Until that moment, head and all.
+    Until(u64),
+    /// As long as it likes, head and all: a stream of what belongs to no call.
+    Standing,
+}
+
+impl<'a> Request<'a> {
+    /// A POST.
+    pub fn new(upstream: &'a Rc<Upstream>, method: Method, era: Era) -> Request<'a> {
+        Request {
             upstream,
+            verb: Verb::Post,
+            term: Term::Call,
             method,
             era,
             id: None,
@@ -49,6 +79,7 @@ impl<'a> Post<'a> {
             head: None,
             client_fd: None,
             may_be_asked: false,
+            grip: None,
         }
     }
 
@@ -71,11 +102,18 @@ impl<'a> Post<'a> {
         }
         let began_ms = core.clock.coarse_ms();
         let timeouts = self.upstream.timeouts;
+        let (first_byte_at_ms, until_ms) = match self.term {
+            Term::Call => {
+                (began_ms + u64::from(timeouts.first_byte_ms), began_ms + u64::from(timeouts.call_ms))
+            }
+            Term::Until(until_ms) => (until_ms, until_ms),
+            Term::Standing => (u64::MAX, u64::MAX),
+        };
         let asked = moment::now();
         let mut line = pool::line(core, self.upstream, endpoint, replica).await?;
         loop {
             let reused = line.reused;
-            let watch = self.watch(core, began_ms + u64::from(timeouts.first_byte_ms), &line);
+            let watch = self.watch(core, first_byte_at_ms, &line);
             if let Err(error) = request.send(&mut line.stream).await {
                 self.check(&watch, timeouts.first_byte_ms)?;
                 if !reused {
@@ -84,9 +122,9 @@ impl<'a> Post<'a> {
             } else {
                 match self.receive(&mut line, &watch, asked).await {
                     Ok((buf, head, waited)) => {
-                        watch.extend(began_ms + u64::from(timeouts.call_ms));
+                        watch.extend(until_ms);
                         let stream = line.stream;
-                        let opening = Opening { stream, buf, head, watch, replica, waited };
+                        let opening = Opening { stream, buf, head, watch, until_ms, replica, waited };
                         return Reading::begin(core, self, opening);
                     }
                     Err(UpstreamFault::Closed { after_bytes: false }) if reused && self.may_repeat() => {}
@@ -100,11 +138,14 @@ impl<'a> Post<'a> {
     /// A pooled connection may have died while idle. Nothing of an answer came, but a tool may have
     /// run: only what is safe to repeat is sent again.
     fn may_repeat(&self) -> bool {
-        self.method != Method::ToolsCall
+        self.method != Method::ToolsCall || !matches!(self.verb, Verb::Post)
     }
 
     fn watch(&self, core: &Rc<Core>, deadline_ms: u64, line: &Line) -> Watch {
         let watch = core.watches.shutdown_at(deadline_ms, line.stream.fd());
+        if let Some(grip) = self.grip {
+            grip.hold(core, &line.stream);
+        }
         match self.client_fd {
             Some(client) => watch.also_client(client),
             None => watch,
@@ -126,6 +167,10 @@ impl<'a> Post<'a> {
         watch: &Watch,
         asked: Instant,
     ) -> Result<(Buf, ReplyHead, Waited), UpstreamFault> {
+        if matches!(self.term, Term::Standing) {
+            // Some servers send the head with their first message.
+            let _ = line.stream.readable().await;
+        }
         let room = if self.upstream.http.replies_are_large.get() { LARGE_BYTES } else { BUFFER_BYTES };
         let mut buf = Buf::with_capacity(room);
         let mut seen = 0;
@@ -170,11 +215,21 @@ impl<'a> Post<'a> {
         out: &mut Vec<u8>,
     ) -> Result<(), UpstreamFault> {
         let mut named = Vec::new();
-        let mut head = write::request(out, b"POST", endpoint.path.as_bytes())
-            .header("Host", endpoint.host.as_bytes())
-            .header("Content-Type", b"application/json")
-            .header("Accept", b"application/json, text/event-stream")
-            .content_length(body_bytes as u64);
+        let path = self.session.as_ref().and_then(|session| session.post_at.as_deref());
+        let path = path.unwrap_or(&endpoint.path).as_bytes();
+        let host = endpoint.host.as_bytes();
+        let mut head = match self.verb {
+            Verb::Post => write::request(out, b"POST", path)
+                .header("Host", host)
+                .header("Content-Type", b"application/json")
+                .header("Accept", b"application/json, text/event-stream")
+                .content_length(body_bytes as u64),
+            Verb::Get { last_event_id } => write::request(out, b"GET", path)
+                .header("Host", host)
+                .header("Accept", b"text/event-stream")
+                .header_if("Last-Event-ID", Some(last_event_id).filter(|id| !id.is_empty())),
+            Verb::Delete => write::request(out, b"DELETE", path).header("Host", host),
+        };
         match (self.era, &self.session) {
             (Era::Modern, _) => {
                 head = head
@@ -192,9 +247,11 @@ impl<'a> Post<'a> {
                 }
                 head = self.forward_parameters(head);
             }
+            // HTTP+SSE knows neither header.
+            (Era::Legacy, Some(session)) if session.post_at.is_some() => {}
             (Era::Legacy, Some(session)) => {
                 head = head.header_if(header::SESSION_ID, session.id.as_deref());
-                head = head.header(header::PROTOCOL_VERSION, session.revision.as_str().as_bytes());
+                head = head.header(header::PROTOCOL_VERSION, session.revision.get().as_str().as_bytes());
             }
             (Era::Legacy, None) => {}
         }
