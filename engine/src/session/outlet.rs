@@ -7,7 +7,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use crate::io::signal::Signal;
 use crate::limits::{OUTLET_BYTES_MAX, OUTLET_EVENTS_MAX};
@@ -173,22 +175,33 @@ impl Outlet {
 }
 
 impl Reader {
-    /// What comes next, waiting for it.
+    /// What comes next, waiting for it. Looks again at every wake-up: a newer reader may have used up the signal that
+    /// said that it took over.
     pub async fn next(&mut self) -> Found {
-        loop {
-            if self.outlet.readers.get() != self.turn {
-                return Found::Superseded;
-            }
-            match self.outlet.after(self.at) {
-                Some(Found::Message { number, bytes }) => {
-                    self.at = number;
-                    self.outlet.was_read(number);
-                    return Found::Message { number, bytes };
+        poll_fn(|context| {
+            loop {
+                if let Some(found) = self.now() {
+                    return Poll::Ready(found);
                 }
-                Some(found) => return found,
-                None => self.outlet.changed.wait().await,
+                if self.outlet.changed.poll_wait(context).is_pending() {
+                    return Poll::Pending;
+                }
             }
+        })
+        .await
+    }
+
+    /// What comes next, if it is here.
+    fn now(&mut self) -> Option<Found> {
+        if self.outlet.readers.get() != self.turn {
+            return Some(Found::Superseded);
         }
+        let found = self.outlet.after(self.at);
+        if let Some(Found::Message { number, .. }) = &found {
+            self.at = *number;
+            self.outlet.was_read(*number);
+        }
+        found
     }
 
     /// The number of the stream that is read.
