@@ -15,4 +15,5 @@ mod smuggling;
 mod stdio;
 mod streams;
 mod suspend;
+mod transparent;
 mod upstream_faults;

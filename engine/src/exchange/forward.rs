@@ -113,9 +113,10 @@ pub async fn run(
     Ok(reply)
 }
 
-/// What its upstream calls an item.
+/// What its upstream calls an item that is shown under another name; `None`: as the client said it, byte for byte.
 pub fn bare(adopted: &Adopted, server: usize, kind: Kind, index: usize) -> Option<&[u8]> {
     // A template's item is named by the URI that was asked for.
     let shelf = adopted.shelf(server, kind).filter(|_| kind != Kind::Template)?;
-    Some(shelf.items.get(index)?.bare.as_bytes())
+    let item = shelf.items.get(index)?;
+    (item.bare != item.exposed).then_some(item.bare.as_bytes())
 }
