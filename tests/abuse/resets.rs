@@ -153,22 +153,7 @@ fn upstreams_that_reset_at_any_stage_are_named_and_harm_no_other_call() {
 #[test]
 fn killing_an_upstream_in_the_middle_of_calls_fails_only_these() {
     const CALLS: usize = 10;
-    let script = scratch_folder().join("upstream.py");
-    std::fs::write(&script, UPSTREAM).expect("write");
-    let start = |port: u16| -> (Killed, u16) {
-        let mut command = std::process::Command::new("python3");
-        let mut process = command
-            .args([script.to_str().expect("UTF-8"), &port.to_string()])
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("python3");
-        let mut line = String::new();
-        let out = process.stdout.take().expect("stdout");
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("a port");
-        (Killed(process), line.trim().parse::<u16>().expect("a port"))
-    };
-    let (mut process, port) = start(0);
+    let (mut process, port) = start_upstream(0);
     let url = format!("up: {{ http: \"http://127.0.0.1:{port}/mcp\", era: modern }}");
     let gateway = Gateway::start(Setup::new(crate::common::config_of(&url, "")));
     assert_eq!(gateway.learning_fault(0), None);
@@ -194,7 +179,7 @@ fn killing_an_upstream_in_the_middle_of_calls_fails_only_these() {
         }
         let refused = Client::connect(gateway.address).roundtrip(call(1, json!({})));
         assert!(refused.error().1.contains("connect failed"), "{}", text(&refused));
-        process = start(port).0;
+        process = start_upstream(port).0;
         assert_serves(gateway.address, 5);
         drop(clients);
         wait_for_quiet(&gateway);
@@ -205,6 +190,47 @@ fn killing_an_upstream_in_the_middle_of_calls_fails_only_these() {
         figure(&gateway, |worker| worker.inflight.get()),
         0,
     );
+}
+
+/// One connection broke: those that idle were closed with it, however lately they were used, and no call goes out on them.
+#[test]
+fn idle_connections_are_suspect_when_one_broke() {
+    let (process, port) = start_upstream(0);
+    let url = format!("up: {{ http: \"http://127.0.0.1:{port}/mcp\", era: modern }}");
+    let gateway = Gateway::start(Setup { workers: 1, ..Setup::new(crate::common::config_of(&url, "")) });
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(gateway.address)).collect();
+    let (under_way, others) = clients.split_first_mut().expect("four");
+    under_way.send(attack(1, "large"));
+    under_way.wait_for_unread(1);
+    for client in &mut *others {
+        client.send(call(2, json!({})));
+    }
+    for client in &mut *others {
+        assert_eq!(client.answer().expect("an answer").status, 200);
+    }
+    drop(process);
+    assert!(under_way.answer().expect("an answer").cut_short);
+    for client in others {
+        let refused = client.roundtrip(call(3, json!({})));
+        assert!(refused.error().1.contains("connect failed"), "{}", text(&refused));
+    }
+}
+
+/// [`UPSTREAM`] at this port, or at a free one: the process and its port.
+fn start_upstream(port: u16) -> (Killed, u16) {
+    let script = scratch_folder().join("upstream.py");
+    std::fs::write(&script, UPSTREAM).expect("write");
+    let mut command = std::process::Command::new("python3");
+    let mut process = command
+        .args([script.to_str().expect("UTF-8"), &port.to_string()])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("python3");
+    let mut line = String::new();
+    let out = process.stdout.take().expect("stdout");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("a port");
+    (Killed(process), line.trim().parse::<u16>().expect("a port"))
 }
 
 /// A process that gets SIGKILL when dropped.
@@ -235,6 +261,11 @@ class Handler(BaseHTTPRequestHandler):
                   "resources/templates/list": {"resultType": "complete", "resourceTemplates": [], "ttlMs": 0, "cacheScope": "public"},
                   "tools/call": {"resultType": "complete", "content": []}}.get(asked["method"])
         if case == "json": time.sleep(600)
+        if result is None: # it has no listens: no connection of ours idles beside the calls
+            self.send_response(404); self.send_header("Connection", "close"); self.send_header("Content-Type", "application/json")
+            body = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": {"code": -32601, "message": "no such method"}}).encode()
+            self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
+            return
         self.send_response(200)
         if case == "stream":
             self.send_header("Content-Type", "text/event-stream"); self.end_headers()

@@ -89,10 +89,15 @@ enum Ended {
     Stand(Box<Standing>),
 }
 
-/// Serves a connection until it closes.
-pub async fn serve(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) {
-    let mut connection = Connection::new(stream, listener, peer);
-    let _counted = Counted::new(&core, &connection);
+/// Serves a connection until it closes. It counts from now on, not from when its task first runs: the epoll driver
+/// accepts many in one go.
+pub fn serve(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) -> impl Future<Output = ()> {
+    let connection = Connection::new(stream, listener, peer);
+    let counted = Counted::new(&core, &connection);
+    serve_counted(core, connection, counted)
+}
+
+async fn serve_counted(core: Rc<Core>, mut connection: Connection, _counted: Counted) {
     loop {
         match active(&core, &mut connection).await {
             Ended::Idle => {}
@@ -111,10 +116,13 @@ pub async fn serve(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) 
     }
 }
 
-/// Answers a connection that is one too many, and closes it.
-pub async fn turn_away(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) {
-    let _counted = TurningAway::new(&core);
-    let mut connection = Connection::new(stream, listener, peer);
+/// Answers a connection that is one too many, and closes it. It counts from now on too.
+pub fn turn_away(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) -> impl Future<Output = ()> {
+    let counted = TurningAway::new(&core);
+    turn_away_counted(core, Connection::new(stream, listener, peer), counted)
+}
+
+async fn turn_away_counted(core: Rc<Core>, mut connection: Connection, _counted: TurningAway) {
     let refusal = Refusal::Overloaded("too many connections");
     respond::refuse_unread(&core, &mut Sink::Stream(&mut connection.stream), &refusal).await;
     linger(&core, &mut connection.stream, Buf::new()).await;

@@ -14,15 +14,22 @@ use crate::upstream::{Upstream, UpstreamFault};
 
 #[derive(Default)]
 pub struct Pool {
-    idle: Vec<(Stream, u64)>,
+    idle: Vec<Idle>,
+}
+
+struct Idle {
+    stream: Stream,
+    since_ms: u64,
+    is_suspect: bool,
 }
 
 impl Pool {
     fn take(&mut self, now_ms: u64) -> Option<Stream> {
-        while let Some((stream, since_ms)) = self.idle.pop() {
+        while let Some(Idle { stream, since_ms, is_suspect }) = self.idle.pop() {
             let idle_ms = now_ms.saturating_sub(since_ms);
-            // Looking costs a system call, so only those that had time to be closed are looked at.
-            if idle_ms < UPSTREAM_TRUST_MS || (idle_ms < UPSTREAM_IDLE_MS_MAX && !stream.peer_closed()) {
+            // Looking costs a system call, so only those that had time or a reason to be closed are looked at.
+            let is_trusted = idle_ms < UPSTREAM_TRUST_MS && !is_suspect;
+            if is_trusted || (idle_ms < UPSTREAM_IDLE_MS_MAX && !stream.peer_closed()) {
                 return Some(stream);
             }
         }
@@ -31,12 +38,19 @@ impl Pool {
 
     fn put(&mut self, stream: Stream, now_ms: u64) {
         if self.idle.len() < UPSTREAM_IDLE_MAX {
-            self.idle.push((stream, now_ms));
+            self.idle.push(Idle { stream, since_ms: now_ms, is_suspect: false });
+        }
+    }
+
+    /// A connection to there broke: those that idle are looked at before they are used, however short that is.
+    fn distrust(&mut self) {
+        for idle in &mut self.idle {
+            idle.is_suspect = true;
         }
     }
 
     pub fn sweep(&mut self, now_ms: u64) {
-        self.idle.retain(|(_, since_ms)| now_ms.saturating_sub(*since_ms) < UPSTREAM_IDLE_MS_MAX);
+        self.idle.retain(|idle| now_ms.saturating_sub(idle.since_ms) < UPSTREAM_IDLE_MS_MAX);
     }
 }
 
@@ -89,6 +103,13 @@ pub fn give_back(core: &Rc<Core>, upstream: &Upstream, replica: usize, stream: S
     }
     if let Some(pool) = pools.get_mut(replica) {
         pool.put(stream, core.clock.coarse_ms());
+    }
+}
+
+/// A connection broke under a call: who serves there may have ended, and closed the idle ones with it.
+pub fn distrust(upstream: &Upstream, replica: usize) {
+    if let Some(pool) = upstream.http.pools.borrow_mut().get_mut(replica) {
+        pool.distrust();
     }
 }
 

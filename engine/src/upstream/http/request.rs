@@ -116,6 +116,7 @@ impl<'a> Request<'a> {
             let watch = self.watch(core, first_byte_at_ms, &line);
             if let Err(error) = request.send(&mut line.stream).await {
                 self.check(&watch, timeouts.first_byte_ms)?;
+                pool::distrust(self.upstream, replica);
                 if !reused {
                     return Err(UpstreamFault::Send(pool::plain(&error)));
                 }
@@ -127,7 +128,12 @@ impl<'a> Request<'a> {
                         let opening = Opening { stream, buf, head, watch, until_ms, replica, waited };
                         return Reading::begin(core, self, opening);
                     }
-                    Err(UpstreamFault::Closed { after_bytes: false }) if reused && self.may_repeat() => {}
+                    Err(fault @ UpstreamFault::Closed { after_bytes }) => {
+                        pool::distrust(self.upstream, replica);
+                        if after_bytes || !reused || !self.may_repeat() {
+                            return Err(fault);
+                        }
+                    }
                     Err(fault) => return Err(fault),
                 }
             }

@@ -103,7 +103,10 @@ impl Wire {
         match (self.watch.fired(), self.watch.cause()) {
             (true, Cause::Deadline) => UpstreamFault::CallTimeout { ms: self.call_ms },
             (true, Cause::ClientGone) => UpstreamFault::ClientGone,
-            (false, _) => UpstreamFault::Closed { after_bytes: true },
+            (false, _) => {
+                pool::distrust(&self.upstream, self.replica);
+                UpstreamFault::Closed { after_bytes: true }
+            }
         }
     }
 
