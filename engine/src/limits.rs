@@ -54,6 +54,9 @@ pub const CHANGES_PER_TURN: usize = 256;
 /// Resources that one listen or session may subscribe to. Each is a few hundred bytes.
 pub const SUBSCRIPTIONS_MAX: usize = 256;
 
+/// `Mcp-Param` headers that are made of one call's arguments: servers take heads of 8 to 64 KiB.
+pub const PARAMETERS_BYTES_MAX: usize = 16 * 1024;
+
 /// What a refused client may still send so that it can read the refusal, and for how long.
 pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const LINGER_MS_MAX: u64 = 2_000;

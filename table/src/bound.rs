@@ -5,6 +5,8 @@
 //! read the archived form in place; [`crate::bind`] makes it.
 
 use rkyv::{Archive, Deserialize, Serialize};
+use strait_protocol::Span;
+use strait_protocol::jsonrpc::Members;
 
 use crate::names::Names;
 
@@ -159,6 +161,17 @@ impl Kind {
             Kind::Prompt => prompts,
             Kind::Resource | Kind::Template => resources,
         }
+    }
+}
+
+impl ArchivedMirrored {
+    /// The argument as written in `body`; one that is null is none.
+    pub fn argument<'b>(&self, body: &'b [u8], arguments: Option<Span>) -> Option<&'b [u8]> {
+        let mut at = arguments?;
+        for key in self.path.iter() {
+            at = Members::find(body, at, key).ok()??;
+        }
+        Some(at.of(body)).filter(|raw| *raw != b"null")
     }
 }
 

@@ -10,18 +10,18 @@ use crate::common::KEY;
 
 /// What an upstream declares, and what it lists under each method.
 #[derive(Clone, Default)]
-struct Offer {
-    legacy: bool,
-    capabilities: Value,
-    lists: Value,
-    instructions: Value,
+pub struct Offer {
+    pub legacy: bool,
+    pub capabilities: Value,
+    pub lists: Value,
+    pub instructions: Value,
     /// `ttlMs` of what it says of itself; everyone may be given it.
-    ttl_ms: u64,
+    pub ttl_ms: u64,
 }
 
 impl Offer {
     /// Answers what is not a list with the params as they arrived, under `seen`.
-    fn answer(&self, request: &Arrived) -> Vec<Step> {
+    pub fn answer(&self, request: &Arrived) -> Vec<Step> {
         let result = |mut result: Value| {
             if !self.legacy {
                 result["resultType"] = json!("complete");
@@ -47,7 +47,7 @@ impl Offer {
         }
     }
 
-    fn start(self) -> Scripted {
+    pub fn start(self) -> Scripted {
         Scripted::start(move |request| self.answer(request))
     }
 }
@@ -74,12 +74,12 @@ policy:
     )
 }
 
-fn start(a: &Scripted, b: &Scripted) -> Gateway {
+pub fn start(a: &Scripted, b: &Scripted) -> Gateway {
     Gateway::start(Setup::new(joined(a, b)))
 }
 
 /// The result of a modern request.
-fn ask(gateway: &Gateway, key: &str, method: &str, params: Value) -> Value {
+pub fn ask(gateway: &Gateway, key: &str, method: &str, params: Value) -> Value {
     let answer = Client::connect(gateway.address).roundtrip(modern(key, 1, method, params)).json();
     assert!(answer.get("result").is_some(), "{method}: {answer}");
     answer["result"].clone()
@@ -371,66 +371,4 @@ fn an_empty_cursor_of_an_upstream_is_one() {
     let gateway = start(&a, &b);
     let listed = ask(&gateway, KEY, "prompts/list", json!({}));
     assert_eq!(listed["prompts"], json!([{"name": "a__first"}, {"name": "a__second"}]));
-}
-
-#[test]
-fn headers_that_mirror_arguments_must_say_what_they_say_and_broken_annotations_hide_a_tool() {
-    let tool = |name: &str, properties: Value| json!({"name": name, "inputSchema": {"type": "object", "properties": properties}});
-    let sound = json!({"region": {"type": "string", "x-mcp-header": "Region"},
-        "in": {"type": "object", "properties": {"n": {"type": "integer", "x-mcp-header": "N"}}}});
-    let broken = json!({"region": {"type": "number", "x-mcp-header": "Region"}});
-    let offer = Offer { capabilities: json!({"tools": {}}), ..Offer::default() };
-    let lists = json!({"tools/list": {"tools": [tool("good", sound), tool("bad", broken), tool("plain", json!({}))]}});
-    let a = Offer { lists: lists.clone(), ..offer.clone() }.start();
-    let b = Offer { lists, ..offer }.start();
-    let gateway = start(&a, &b);
-    let tools = ask(&gateway, KEY, "tools/list", json!({}))["tools"].clone();
-    let names: Vec<&str> =
-        tools.as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["a__good", "a__plain", "b__good", "b__plain"]);
-    let mut client = Client::connect(gateway.address);
-    let mut call = |key: &str, name: &str, arguments: Value, headers: &[(&str, &str)]| {
-        let request = modern(key, 1, "tools/call", json!({"name": name, "arguments": arguments}));
-        let head = b"POST /mcp HTTP/1.1\r\n".len();
-        let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let request = [&request[..head], lines.as_bytes(), &request[head..]].concat();
-        let answer = client.roundtrip(request);
-        let message = answer.json();
-        assert_eq!(message["id"], 1);
-        (answer.status, message["error"]["code"].as_i64())
-    };
-    let (region, n) = (|value| ("mcp-PARAM-region", value), |value| ("Mcp-Param-N", value));
-    let both = json!({"region": "Z\u{fc}rich", "in": {"n": 42}});
-    let zurich = "=?base64?WsO8cmljaA==?=";
-    for (arguments, headers) in [
-        (both.clone(), vec![region(zurich), n("42")]),
-        (both.clone(), vec![region(zurich), n("42.0"), ("Mcp-Param-Other", "x")]),
-        (json!({}), vec![]),
-        (json!({"region": null, "in": {"n": null}}), vec![]),
-        (json!({"region": ""}), vec![region("")]),
-    ] {
-        assert_eq!(call(KEY, "a__good", arguments.clone(), &headers), (200, None), "{arguments} {headers:?}");
-    }
-    let passed = a.arrived("tools/call");
-    assert_eq!(passed.len(), 5);
-    assert_eq!(passed[1].header("mcp-param-other"), Some("x"), "what nobody annotates goes on");
-    for (arguments, headers) in [
-        (both.clone(), vec![]),
-        (both.clone(), vec![region(zurich)]),
-        (both.clone(), vec![region("Zurich"), n("42")]),
-        (both.clone(), vec![region(zurich), n("43")]),
-        (both.clone(), vec![region("=?base64?WsO8?=x?="), n("42")]),
-        (json!({"region": null}), vec![region("")]),
-        (json!({}), vec![n("1")]),
-        (json!({"in": 7}), vec![n("7")]),
-        (json!({"region": ["a"]}), vec![region("a")]),
-    ] {
-        let found = call(KEY, "a__good", arguments.clone(), &headers);
-        assert_eq!(found, (400, Some(-32020)), "{arguments} {headers:?}");
-    }
-    // What is hidden is not there, whatever its headers say; and what annotates nothing wants nothing.
-    assert_eq!(call("key-small", "b__good", both.clone(), &[]), (200, Some(-32602)));
-    assert_eq!(call(KEY, "a__bad", json!({}), &[]), (200, Some(-32602)));
-    assert_eq!(call(KEY, "a__plain", both, &[region("other")]), (200, None));
-    assert_eq!(a.arrived("tools/call").len(), 6);
 }

@@ -9,6 +9,7 @@ mod edge;
 mod legacy;
 mod listen;
 mod overload;
+mod parameters;
 mod rounds;
 mod sessions;
 mod smuggling;

@@ -16,7 +16,7 @@ use super::screen::Screened;
 use super::{Incoming, hand_over, suspend};
 use crate::core::{Adopted, Core};
 use crate::upstream::reply::Subject;
-use crate::upstream::{self, Era, Order, Reply, UpstreamFault, Whom};
+use crate::upstream::{self, Era, Order, Repeated, Reply, UpstreamFault, Whom};
 
 /// Said anew: what the client wrote may have line breaks, which end a line of a child.
 const ROOTS_CHANGED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#;
@@ -81,7 +81,10 @@ pub async fn run(
         message,
         bare: bare(adopted, place.server, item.kind, item.index),
         client: call.revision,
-        head: Some((incoming.head, incoming.bytes)),
+        head: match call.revision.is_modern() {
+            true => Some(Repeated::Said(incoming.head, incoming.bytes)),
+            false => annotated(adopted, place.server, item.kind, item.index),
+        },
         whom: Whom::of(caller.digest, call.session.as_ref()),
         client_fd: incoming.client,
     };
@@ -119,4 +122,11 @@ pub fn bare(adopted: &Adopted, server: usize, kind: Kind, index: usize) -> Optio
     let shelf = adopted.shelf(server, kind).filter(|_| kind != Kind::Template)?;
     let item = shelf.items.get(index)?;
     (item.bare != item.exposed).then_some(item.bare.as_bytes())
+}
+
+/// The arguments that a tool wants repeated in headers, if any.
+pub fn annotated(adopted: &Adopted, server: usize, kind: Kind, index: usize) -> Option<Repeated<'_>> {
+    let shelf = adopted.shelf(server, kind).filter(|_| kind == Kind::Tool)?;
+    let mirrored = &shelf.items.get(index)?.mirrored;
+    (!mirrored.is_empty()).then(|| Repeated::Annotated(mirrored.as_slice()))
 }

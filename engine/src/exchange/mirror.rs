@@ -4,8 +4,7 @@
 
 use std::rc::Rc;
 
-use strait_protocol::Span;
-use strait_protocol::jsonrpc::{Members, Message, unescape};
+use strait_protocol::jsonrpc::{Message, unescape};
 use strait_protocol::mcp::header;
 use strait_table::Kind;
 use strait_table::bound::ArchivedMirrored;
@@ -53,7 +52,7 @@ fn agrees(incoming: &Incoming<'_>, message: &Message, one: &ArchivedMirrored, sc
         0 => None,
         _ => incoming.head.headers(incoming.bytes).find(|(name, _)| is_its(name)).map(|(_, value)| value),
     };
-    match (argument(incoming.body, message.arguments, one), said) {
+    match (one.argument(incoming.body, message.arguments), said) {
         (None, None) => true,
         (Some(raw), Some(said)) => match raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\"")) {
             Some(inner) => {
@@ -64,13 +63,4 @@ fn agrees(incoming: &Incoming<'_>, message: &Message, one: &ArchivedMirrored, sc
         },
         (Some(_), None) | (None, Some(_)) => false,
     }
-}
-
-/// The argument as written; one that is null is none.
-fn argument<'b>(body: &'b [u8], arguments: Option<Span>, one: &ArchivedMirrored) -> Option<&'b [u8]> {
-    let mut at = arguments?;
-    for key in one.path.iter() {
-        at = Members::find(body, at, key).ok()??;
-    }
-    Some(at.of(body)).filter(|raw| *raw != b"null")
 }

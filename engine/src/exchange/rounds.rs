@@ -125,7 +125,7 @@ async fn again(core: &Rc<Core>, reply: &mut Reply) -> Result<(), UpstreamFault> 
         message: &message,
         bare: reply.bare(),
         client: rounds.session.id.revision,
-        head: None,
+        head: reply.annotated(),
         whom: Whom::of(rounds.session.id.principal, Some(&rounds.session)),
         client_fd: None,
     };

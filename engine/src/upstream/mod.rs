@@ -34,6 +34,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use strait_protocol::http1::RequestHead;
 use strait_protocol::jsonrpc::Message;
 use strait_protocol::mcp::{Declared, LogLevel, Revision};
+use strait_table::bound::ArchivedMirrored;
 
 use crate::core::{Core, InFlight};
 use crate::edition::{Edition, Timeouts, UpstreamId, Wiring};
@@ -56,11 +57,20 @@ pub struct Order<'a> {
     pub bare: Option<&'a [u8]>,
     /// The revision the client speaks.
     pub client: Revision,
-    /// The client's request head, for headers that are forwarded.
-    pub head: Option<(&'a RequestHead, &'a [u8])>,
+    /// What the head of a request to a server of 2026-07-28 repeats of the call.
+    pub head: Option<Repeated<'a>>,
     pub whom: Whom,
     /// The client's socket, when it is on this worker: a client that goes away ends the call.
     pub client_fd: Option<RawFd>,
+}
+
+/// Where `Mcp-Param-*` headers come from.
+#[derive(Clone, Copy)]
+pub enum Repeated<'a> {
+    /// A client of 2026-07-28 said them in this head; they mirror arguments, which are forwarded unchanged.
+    Said(&'a RequestHead, &'a [u8]),
+    /// Arguments that the tool annotates, for a client that knows nothing of it.
+    Annotated(&'a [ArchivedMirrored]),
 }
 
 /// For whom a call is made.

@@ -8,7 +8,7 @@ use strait_protocol::mcp::{Method, codes};
 use strait_table::Kind;
 
 use super::dialect::{self, Client};
-use super::{Era, InUse, Order, Responder, Upstream, UpstreamFault, http, stdio};
+use super::{Era, InUse, Order, Repeated, Responder, Upstream, UpstreamFault, http, stdio};
 use crate::core::{Adopted, Core, InFlight};
 use crate::exchange::forward;
 use crate::exchange::rounds::Rounds;
@@ -206,6 +206,12 @@ impl Reply {
     pub fn bare(&self) -> Option<&[u8]> {
         let subject = self.subject.as_ref()?;
         forward::bare(&subject.adopted, subject.server, subject.kind, subject.index)
+    }
+
+    /// The arguments that the item wants repeated in headers.
+    pub fn annotated(&self) -> Option<Repeated<'_>> {
+        let subject = self.subject.as_ref()?;
+        forward::annotated(&subject.adopted, subject.server, subject.kind, subject.index)
     }
 
     pub fn upstream(&self) -> Option<Rc<Upstream>> {

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::decimal;
+use crate::jsonrpc::unescape;
 
 pub const PROTOCOL_VERSION: &str = "MCP-Protocol-Version";
 pub const METHOD: &str = "Mcp-Method";
@@ -57,6 +58,26 @@ pub fn encode(out: &mut Vec<u8>, value: &[u8]) {
     out.extend_from_slice(CLOSE);
 }
 
+/// Appends an argument, given as raw JSON, as a `Mcp-Param-*` header value: a string as of [`encode`], an integer in
+/// decimal however it is written, a boolean. `false` for anything else, which has no form in a header.
+pub fn encode_argument(out: &mut Vec<u8>, raw: &[u8], scratch: &mut Vec<u8>) -> bool {
+    match raw {
+        b"true" | b"false" => out.extend_from_slice(raw),
+        [b'"', inner @ .., b'"'] => {
+            scratch.clear();
+            if !unescape(inner, scratch) {
+                return false;
+            }
+            encode(out, scratch);
+        }
+        _ => match integer(raw).or_else(|| integer_with_exponent(raw)) {
+            Some(value) => decimal::append_signed(out, value),
+            None => return false,
+        },
+    }
+    true
+}
+
 /// What the header says, decoded into `scratch` when it is encoded. White space around it does not count; a value
 /// with only one of the markers is literal.
 pub fn decode<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], EncodingInvalid> {
@@ -99,6 +120,13 @@ fn integer(text: &[u8]) -> Option<i64> {
     zeros.then(|| decimal::parse_signed(whole)).flatten()
 }
 
+/// `1e2` is an integer too, as far as every reader of JSON has the same one.
+fn integer_with_exponent(raw: &[u8]) -> Option<i64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
+    let value: f64 = std::str::from_utf8(raw).ok()?.parse().ok()?;
+    (value.fract() == 0.0 && value.abs() <= EXACT_MAX).then_some(value as i64)
+}
+
 fn is_plain(value: &[u8]) -> bool {
     let printable = value.iter().all(|byte| (0x20..=0x7e).contains(byte));
     let trimmed = value.first() != Some(&b' ') && value.last() != Some(&b' ');
@@ -137,6 +165,36 @@ mod tests {
         }
         for header in ["=?BASE64?YQ==?=", "=?base64?YQ==", "YQ==?="] {
             assert_eq!(decode(header.as_bytes(), &mut scratch), Ok(header.as_bytes()), "{header}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_written_as_headers_and_compare_as_equal() {
+        let cases = [
+            (r#""eu""#, Some("eu")),
+            (r#""Z\u00fcrich""#, Some("=?base64?WsO8cmljaA==?=")),
+            (r#"" a\n""#, Some("=?base64?IGEK?=")),
+            (r#""=?base64?YQ==?=""#, Some("=?base64?PT9iYXNlNjQ/WVE9PT89?=")),
+            (r#""""#, Some("")),
+            ("42", Some("42")),
+            ("-42.00", Some("-42")),
+            ("1E2", Some("100")),
+            ("9223372036854775807", Some("9223372036854775807")),
+            ("true", Some("true")),
+            ("1.5", None),
+            ("1e300", None),
+            ("null", None),
+            ("[1]", None),
+            (r#"{"a":1}"#, None),
+        ];
+        for (raw, header) in cases {
+            let (mut out, mut scratch) = (Vec::new(), Vec::new());
+            let written = encode_argument(&mut out, raw.as_bytes(), &mut scratch);
+            assert_eq!(
+                written.then(|| String::from_utf8_lossy(&out).into_owned()).as_deref(),
+                header,
+                "{raw}"
+            );
         }
     }
 

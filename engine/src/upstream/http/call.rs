@@ -132,7 +132,7 @@ async fn once(
         id: order.message.id.map(|_| id),
         name: name(order, &mut said),
         session: session.clone(),
-        head: order.head,
+        order: Some(order),
         may_be_asked: era == Era::Legacy && order.declared().can_be_asked(),
         // Before 2026-07-28 a client that leaves has not cancelled: its call runs on to its own deadline.
         client_fd: order.client_fd.filter(|_| order.client.is_modern()),

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use strait_protocol::http1::{ReplyHead, RequestHead, parse_reply, worth_parsing, write};
+use strait_protocol::http1::{ReplyHead, parse_reply, worth_parsing, write};
 use strait_protocol::mcp::{Method, Revision, header};
 
 use super::outgoing::Outgoing;
@@ -19,7 +19,8 @@ use crate::io::buffer::{BUFFER_BYTES, Buf, LARGE_BYTES};
 use crate::io::clock::Waited;
 use crate::io::moment;
 use crate::io::watch::{Cause, Watch};
-use crate::upstream::{Era, Upstream, UpstreamFault};
+use crate::limits::PARAMETERS_BYTES_MAX;
+use crate::upstream::{Era, Order, Repeated, Upstream, UpstreamFault};
 
 /// What the head of a request says.
 pub struct Request<'a> {
@@ -33,8 +34,8 @@ pub struct Request<'a> {
     /// For `Mcp-Name`, as text.
     pub name: Option<&'a [u8]>,
     pub session: Option<Rc<Session>>,
-    /// The client's head, for `Mcp-Param-*`.
-    pub head: Option<(&'a RequestHead, &'a [u8])>,
+    /// The call it carries, for `Mcp-Param-*`.
+    pub order: Option<&'a Order<'a>>,
     pub client_fd: Option<RawFd>,
     /// The client behind it answers what it declared; else nobody does.
     pub may_be_asked: bool,
@@ -76,7 +77,7 @@ impl<'a> Request<'a> {
             id: None,
             name: None,
             session: None,
-            head: None,
+            order: None,
             client_fd: None,
             may_be_asked: false,
             grip: None,
@@ -251,7 +252,7 @@ impl<'a> Request<'a> {
                         head = head.header(header::NAME, &named);
                     }
                 }
-                head = self.forward_parameters(head);
+                head = self.repeat_parameters(head)?;
             }
             // HTTP+SSE knows neither header.
             (Era::Legacy, Some(session)) if session.post_at.is_some() => {}
@@ -269,18 +270,42 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// `Mcp-Param-*` as the client sent them: they mirror arguments, which are forwarded unchanged.
-    fn forward_parameters<'h>(&self, mut head: write::Head<'h>) -> write::Head<'h> {
-        let Some((client, bytes)) = self.head else { return head };
-        if client.mcp_params == 0 {
-            return head;
-        }
+    /// `Mcp-Param-*`, as the client sent them or as the call's arguments say.
+    fn repeat_parameters<'h>(&self, mut head: write::Head<'h>) -> Result<write::Head<'h>, UpstreamFault> {
+        let Some((order, repeated)) = self.order.and_then(|order| Some((order, order.head?))) else {
+            return Ok(head);
+        };
         let prefix = header::PARAMETER_PREFIX.as_bytes();
-        for (name, value) in client.headers(bytes) {
-            if name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)) {
-                head = head.named(name, value);
+        match repeated {
+            Repeated::Said(client, bytes) if client.mcp_params > 0 => {
+                for (name, value) in client.headers(bytes) {
+                    if name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)) {
+                        head = head.named(name, value);
+                    }
+                }
+            }
+            Repeated::Said(..) => {}
+            Repeated::Annotated(annotated) => {
+                let (mut name, mut value, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+                let mut bytes_left = PARAMETERS_BYTES_MAX;
+                for one in annotated {
+                    let Some(raw) = one.argument(order.body, order.message.arguments) else { continue };
+                    value.clear();
+                    if !header::encode_argument(&mut value, raw, &mut scratch) {
+                        continue;
+                    }
+                    name.clear();
+                    name.extend_from_slice(prefix);
+                    name.extend_from_slice(one.header.as_bytes());
+                    bytes_left = bytes_left.checked_sub(name.len() + value.len()).ok_or_else(|| {
+                        UpstreamFault::Input(format!(
+                            "arguments that its tool wants in headers have over {PARAMETERS_BYTES_MAX} bytes"
+                        ))
+                    })?;
+                    head = head.named(&name, &value);
+                }
             }
         }
-        head
+        Ok(head)
     }
 }
