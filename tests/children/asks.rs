@@ -1,10 +1,11 @@
-//! A child that asks its client in the middle of a call.
+//! A child that asks its client in the middle of a call, and a client that cancels one.
 
 use serde_json::{Value, json};
 use strait_tests::client::{legacy, post};
+use strait_tests::gateway::wait_for;
 use strait_tests::{Client, Gateway, Setup};
 
-use crate::child::{KEY, Script, config};
+use crate::child::{ERAS, KEY, Script, config};
 
 const AUTH: (&str, &str) = ("Authorization", "Bearer key-full");
 
@@ -107,4 +108,42 @@ fn two_sessions_have_two_children() {
         assert_eq!(pids[2], pids[3]);
         assert_ne!(pids[0], pids[2]);
     });
+}
+
+#[test]
+fn a_cancelled_call_is_cancelled_at_its_child() {
+    for era in ERAS {
+        for stdio in ["", ", per: session"] {
+            let script = Script::write();
+            for force_wrong_worker in [false, true] {
+                println!("era {era}{stdio}, force_wrong_worker {force_wrong_worker}");
+                let config = config(&script.kid(era, stdio, ""));
+                let gateway = Gateway::start(Setup { force_wrong_worker, ..Setup::new(config) });
+                let (mut client, mut other) =
+                    (Client::connect(gateway.address), Client::connect(gateway.address));
+                let session = begin(&mut client, json!({}));
+                let call = |id: i64, what: &str| {
+                    let params = json!({"name": "do", "arguments": {"do": what}});
+                    legacy(KEY, &session, id, "tools/call", params)
+                };
+                let seen = |other: &mut Client| heard(&other.roundtrip(call(1, "seen")).json());
+                client.send(call(7, "never"));
+                wait_for("the call", || seen(&mut other)["waiting"].as_array().unwrap().len() == 1);
+                let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}});
+                let headers = [AUTH, ("Mcp-Session-Id", session.as_str())];
+                let told = other.roundtrip(post(&headers, cancel.to_string().as_bytes()));
+                assert_eq!(told.status, 202);
+                let ended = client.answer().expect("an end");
+                assert_eq!((ended.status, ended.body.len(), ended.cut_short), (200, 0, false));
+                wait_for("the child to be told", || {
+                    let seen = seen(&mut other);
+                    seen["cancelled"] == seen["waiting"]
+                });
+                assert_eq!(
+                    heard(&client.roundtrip(call(7, "seen")).json())["waiting"],
+                    seen(&mut other)["waiting"]
+                );
+            }
+        }
+    }
 }

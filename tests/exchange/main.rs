@@ -2,6 +2,7 @@
 
 mod basics;
 mod bodies;
+mod cancel;
 mod catalog;
 mod common;
 mod drain;

@@ -1,5 +1,6 @@
 //! To whoever answers: an upstream, this gateway itself, or the caller's session.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use strait_table::Kind;
@@ -15,6 +16,7 @@ use super::resolve::{Act, Local, Target};
 use super::screen::Screened;
 use super::{Incoming, hand_over, suspend};
 use crate::core::{Adopted, Core};
+use crate::session::calls::UnderWay;
 use crate::upstream::reply::Subject;
 use crate::upstream::{self, Era, Order, Repeated, Reply, UpstreamFault, Whom};
 
@@ -66,6 +68,16 @@ pub async fn run(
             session.answered(core, incoming.body, message);
             return Ok(Reply::empty(202, admitted));
         }
+        (Target::Session(Act::Cancel(session)), Asked::Message(message)) => {
+            if let Some(id) = message.request_id {
+                session.calls.cancel(id.of(incoming.body));
+            }
+            return Ok(Reply::empty(202, admitted));
+        }
+        (Target::Session(Act::Progress(session)), Asked::Message(message)) => {
+            session.progressed(core, incoming.body, message);
+            return Ok(Reply::empty(202, admitted));
+        }
         (Target::Session(Act::RootsChanged(session)), _) => {
             core.upstreams.tell_session(core, session.id.serial, ROOTS_CHANGED);
             return Ok(Reply::empty(202, admitted));
@@ -76,6 +88,15 @@ pub async fn run(
             return Err(Refusal::Internal("an ended session was given a target"));
         }
     };
+    let name =
+        || adopted.snapshot.rules().upstreams.get(item.upstream).map_or("?", |u| u.name.as_str()).to_owned();
+    let gone = || UpstreamFault::Unreachable("no longer configured".to_owned());
+    let upstream =
+        adopted.upstream(item.upstream).ok_or_else(|| Refusal::Upstream { name: name(), fault: gone() })?;
+    record.asks(upstream.clone());
+    if let (Some(session), Some(id)) = (&call.session, message.id) {
+        record.under_way = Some(UnderWay::begin(session, id.of(incoming.body)));
+    }
     let order = Order {
         body: incoming.body,
         message,
@@ -87,13 +108,8 @@ pub async fn run(
         },
         whom: Whom::of(caller.digest, call.session.as_ref()),
         client_fd: incoming.client,
+        under_way: record.under_way.as_ref(),
     };
-    let name =
-        || adopted.snapshot.rules().upstreams.get(item.upstream).map_or("?", |u| u.name.as_str()).to_owned();
-    let gone = || UpstreamFault::Unreachable("no longer configured".to_owned());
-    let upstream =
-        adopted.upstream(item.upstream).ok_or_else(|| Refusal::Upstream { name: name(), fault: gone() })?;
-    record.asks(upstream.clone());
     if call.revision.is_modern() && message.request_state.is_some() {
         match suspend::ticket(core, incoming, message) {
             Some(ticket) => {
@@ -108,9 +124,12 @@ pub async fn run(
             None => {}
         }
     }
-    let mut reply = upstream::call(core, &upstream, &order, admitted)
-        .await
-        .map_err(|fault| Refusal::Upstream { name: name(), fault })?;
+    let called = pin!(upstream::call(core, &upstream, &order, admitted));
+    let called = match &record.under_way {
+        Some(call) => call.run(called).await.unwrap_or(Err(UpstreamFault::Cancelled)),
+        None => called.await,
+    };
+    let mut reply = called.map_err(|fault| Refusal::Upstream { name: name(), fault })?;
     let (adopted, server) = (adopted.clone(), place.server);
     reply.about(Subject { adopted, server, kind: item.kind, index: item.index, principal: caller.digest });
     Ok(reply)

@@ -23,6 +23,7 @@ use crate::core::{Adopted, Core};
 use crate::figures::labels::{Layer, MethodClass, Outcome};
 use crate::io::moment;
 use crate::session::Session;
+use crate::session::calls::UnderWay;
 use crate::upstream::{Reply, Upstream, UpstreamFault};
 
 /// Parts of an exchange's time, in order.
@@ -57,6 +58,8 @@ pub struct Record {
     pub modern: bool,
     /// The session that the request belongs to.
     pub session: Option<Rc<Session>>,
+    /// A call of that session, on its way to an upstream or answered by it: its client may cancel it.
+    pub under_way: Option<UnderWay>,
     began_ns: u64,
     marked_ns: u64,
     phases: [u64; PHASES.len()],
@@ -87,6 +90,7 @@ impl Record {
             token: None,
             modern: false,
             session: None,
+            under_way: None,
             began_ns: now_ns,
             marked_ns: now_ns,
             phases: [0; PHASES.len()],

@@ -57,6 +57,10 @@ pub enum Act {
     End(Rc<Session>),
     /// 202: the client's response to a server's question.
     Answer(Rc<Session>),
+    /// 202: the client does not want the answer to a call of its own.
+    Cancel(Rc<Session>),
+    /// 202: how far the client is with what a server asked of it.
+    Progress(Rc<Session>),
     /// 202: the client's roots changed; servers that were told of them may ask again.
     RootsChanged(Rc<Session>),
     /// 202: a notification that concerns nobody behind us.
@@ -79,11 +83,16 @@ pub fn run(
     match (message.kind, &call.session) {
         (MessageKind::Request, _) => {}
         (MessageKind::Response, Some(session)) => return Ok(Target::Session(Act::Answer(session.clone()))),
-        (MessageKind::Notification, Some(session))
-            if message.method == Method::NotifyRootsListChanged
-                && session.declared.has(Declared::ROOTS_CHANGED) =>
-        {
-            return Ok(Target::Session(Act::RootsChanged(session.clone())));
+        (MessageKind::Notification, Some(session)) => {
+            let session = session.clone();
+            return Ok(Target::Session(match message.method {
+                Method::NotifyCancelled => Act::Cancel(session),
+                Method::NotifyProgress => Act::Progress(session),
+                Method::NotifyRootsListChanged if session.declared.has(Declared::ROOTS_CHANGED) => {
+                    Act::RootsChanged(session)
+                }
+                _ => Act::Absorb,
+            }));
         }
         _ => return Ok(Target::Session(Act::Absorb)),
     }

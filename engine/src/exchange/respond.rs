@@ -5,6 +5,7 @@
 //! else opens an event stream. Bytes are rendered once, with the client's own id spliced in, whether
 //! the client's socket is here or on another worker ([`Sink`]).
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use strait_protocol::http1::{Method as Verb, write};
@@ -22,6 +23,7 @@ use crate::io::buffer::Buf;
 use crate::io::mailbox::ReplyTx;
 use crate::io::runtime;
 use crate::io::tcp::Stream;
+use crate::session::calls::Cancelled;
 use crate::upstream::dialect::Client;
 use crate::upstream::{Event, Reply, UpstreamFault};
 
@@ -86,8 +88,7 @@ pub async fn run(
     if reply.is_empty() {
         return empty(core, reply.empty_status(), close, sink, record).await;
     }
-    let method = reply.method();
-    let first = match next(core, &mut reply, &client(incoming, record, method)).await {
+    let first = match wanted(core, incoming, &mut reply, record).await {
         Ok(event) => event,
         Err(fault) => {
             let refusal = Refusal::Upstream { name: reply.upstream_name(), fault };
@@ -119,6 +120,25 @@ pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Re
             Direction::Drop => {}
         }
     }
+}
+
+/// The next event, for as long as the client wants one.
+async fn wanted(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    reply: &mut Reply,
+    record: &Record,
+) -> Result<Event, UpstreamFault> {
+    let client = client(incoming, record, reply.method());
+    let Some(call) = &record.under_way else { return next(core, reply, &client).await };
+    let event = {
+        let event = pin!(next(core, reply, &client));
+        call.run(event).await
+    };
+    event.unwrap_or_else(|Cancelled| {
+        reply.cancel(core, UpstreamFault::Cancelled.giving_up());
+        Err(UpstreamFault::Cancelled)
+    })
 }
 
 fn client<'a>(incoming: &Incoming<'a>, record: &'a Record, method: Method) -> Client<'a> {
@@ -185,7 +205,6 @@ impl Answer<'_, '_, '_> {
 
     /// Messages as server-sent events, each leaving as soon as it is there.
     async fn events(&mut self, mut reply: Reply, first: Event) -> Next {
-        let method = reply.method();
         self.record.status(200);
         let chunked = !self.incoming.head.http10;
         let close = self.close || !chunked;
@@ -210,8 +229,16 @@ impl Answer<'_, '_, '_> {
                 return self.leave(reply);
             }
             out = Buf::new();
-            event = match next(self.core, &mut reply, &client(self.incoming, self.record, method)).await {
+            event = match wanted(self.core, self.incoming, &mut reply, self.record).await {
                 Ok(event) => event,
+                Err(fault @ UpstreamFault::Cancelled) => {
+                    self.record.broke(&fault);
+                    if chunked {
+                        write::last_chunk(out.vec());
+                    }
+                    self.close = close;
+                    return self.finish(out).await;
+                }
                 Err(fault) => Event::Ready { bytes: self.mishap(reply.upstream_name(), fault), last: true },
             };
             self.record.waited(&reply);
@@ -220,7 +247,6 @@ impl Answer<'_, '_, '_> {
 
     /// One message too large for a buffer, as it arrives.
     async fn fragments(&mut self, mut reply: Reply, first: Event) -> Next {
-        let method = reply.method();
         self.record.status(200);
         let mut out = Buf::new();
         let head = write::reply(out.vec(), 200).header("Content-Type", b"application/json");
@@ -249,7 +275,7 @@ impl Answer<'_, '_, '_> {
                 return self.leave(reply);
             }
             out = Buf::new();
-            event = match next(self.core, &mut reply, &client(self.incoming, self.record, method)).await {
+            event = match wanted(self.core, self.incoming, &mut reply, self.record).await {
                 Ok(event) => event,
                 Err(fault) => {
                     // Too late for an error: an answer cut short is the only honest signal left.
@@ -294,12 +320,17 @@ impl Answer<'_, '_, '_> {
     }
 
     /// Nobody reads on. Before 2026-07-28 that cancels nothing, so the upstream is let finish, to its deadline.
-    fn leave(&self, mut reply: Reply) -> Next {
-        if !self.record.modern && reply.is_http() {
+    fn leave(&mut self, mut reply: Reply) -> Next {
+        if let Some(call) = self.record.under_way.take().filter(|_| reply.is_http()) {
             let core = self.core.clone();
             runtime::spawn_guarded("answer that nobody reads", async move {
                 let client = Client { method: reply.method(), ..Client::nobody() };
-                while reply.next(&core, &client).await.is_ok_and(|event| !event.is_last()) {}
+                let read =
+                    async { while reply.next(&core, &client).await.is_ok_and(|event| !event.is_last()) {} };
+                let read = call.run(pin!(read)).await;
+                if read == Err(Cancelled) {
+                    reply.cancel(&core, UpstreamFault::Cancelled.giving_up());
+                }
             });
         }
         Next::Close
@@ -330,6 +361,20 @@ async fn empty(core: &Rc<Core>, status: u16, close: bool, sink: &mut Sink<'_>, r
     Next::after(sink.send(core, out).await, close)
 }
 
+/// The answer to a call that its client has cancelled: it gets none. Its request must end, so this is a stream of
+/// events that has none.
+async fn nothing(core: &Rc<Core>, incoming: &Incoming<'_>, sink: &mut Sink<'_>, record: &mut Record) -> Next {
+    record.status(200);
+    let chunked = !incoming.head.http10;
+    let close = !incoming.head.keep_alive || core.draining.get() || !chunked;
+    let Some(mut out) = event_stream(None, chunked, close) else { return Next::Close };
+    if chunked {
+        write::last_chunk(out.vec());
+    }
+    record.sent(out.len());
+    Next::after(sink.send(core, out).await, close)
+}
+
 /// Says no, and remembers it.
 pub async fn refuse(
     core: &Rc<Core>,
@@ -339,6 +384,9 @@ pub async fn refuse(
     record: &mut Record,
 ) -> Next {
     record.refused(core, refusal);
+    if let Refusal::Upstream { fault: UpstreamFault::Cancelled, .. } = refusal {
+        return nothing(core, incoming, sink, record).await;
+    }
     record.status(refusal.status(record.modern));
     let id = record.id.map(|id| id.of(incoming.body));
     let close = !incoming.head.keep_alive || core.draining.get() || refusal.ends_connection();

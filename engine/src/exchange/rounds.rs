@@ -128,6 +128,7 @@ async fn again(core: &Rc<Core>, reply: &mut Reply) -> Result<(), UpstreamFault> 
         head: reply.annotated(),
         whom: Whom::of(rounds.session.id.principal, Some(&rounds.session)),
         client_fd: None,
+        under_way: None,
     };
     let answer = upstream::call(core, &upstream, &order, InFlight::uncounted()).await?;
     reply.go_on_with(answer);

@@ -3,9 +3,9 @@
 
 use std::rc::Rc;
 
-use strait_protocol::decimal;
-use strait_protocol::jsonrpc::{Envelope, Message, Splices};
+use strait_protocol::jsonrpc::{Envelope, Members, Message, Splices};
 use strait_protocol::mcp::{LogLevel, Method, codes};
+use strait_protocol::{Span, decimal};
 
 use super::Session;
 use super::questions::{Asker, Question, RoundAnswer};
@@ -30,10 +30,15 @@ impl Session {
             return None;
         }
         let deadline_ms = core.clock.coarse_ms() + core.deadlines.question_ms;
-        let asker = Asker::Server { responder: responder.clone(), id: id.of(message).into() };
+        // Two servers may use the same token: towards the client it is the question's number, which is ours.
+        let token = progress_token(message, envelope);
+        let said = token.map(|token| token.of(message).into());
+        let asker = Asker::Server { responder: responder.clone(), id: id.of(message).into(), token: said };
         let ours = self.questions.put(Question { deadline_ms, asker }).ok()?;
         let mut splices = Splices::new();
-        splices.replace_with(id, |out| decimal::append(out, ours)).ok()?;
+        for span in [Some(id), token].into_iter().flatten() {
+            splices.replace_with(span, |out| decimal::append(out, ours)).ok()?;
+        }
         let mut out = Buf::with_capacity(message.len() + 20);
         splices.write(message, out.vec()).ok()?;
         Some(out)
@@ -64,13 +69,26 @@ impl Session {
             (None, None) => return,
         };
         match question.map(|question| question.asker) {
-            Some(Asker::Server { responder, id }) => responder.answer(core, &id, outcome),
+            Some(Asker::Server { responder, id, .. }) => responder.answer(core, &id, outcome),
             Some(Asker::Round { answers, key }) => {
                 let outcome = Some(outcome.map(<[u8]>::to_vec).map_err(<[u8]>::to_vec));
                 let _ = answers.push(RoundAnswer { key, outcome });
             }
             None => {}
         }
+    }
+
+    /// How far the client is with a question: told to the server that asked, under its own token.
+    pub fn progressed(&self, core: &Rc<Core>, body: &[u8], message: &Message) {
+        let Some(reported) = message.reported_token else { return };
+        let Some(number) = decimal::parse(reported.of(body)) else { return };
+        self.questions.look(number, |question| {
+            let Asker::Server { responder, token: Some(token), .. } = &question.asker else { return };
+            let (mut splices, mut out) = (Splices::new(), Buf::with_capacity(body.len() + token.len()));
+            if splices.replace(reported, token).is_ok() && splices.write(body, out.vec()).is_ok() {
+                responder.progress(core, out);
+            }
+        });
     }
 
     /// What `logging/setLevel` said: kept for servers of 2026-07-28, which are told with each call, and told now to the
@@ -120,10 +138,16 @@ impl Session {
     }
 }
 
+/// The token under which a server wants to hear of progress, as written.
+fn progress_token(message: &[u8], envelope: &Envelope) -> Option<Span> {
+    let member = |object: Span, key: &str| Members::find(message, object, key).ok().flatten();
+    member(member(envelope.params?, "_meta")?, "progressToken")
+}
+
 /// Nobody will answer this question.
 pub fn give_up(core: &Rc<Core>, question: Question) {
     match question.asker {
-        Asker::Server { responder, id } => {
+        Asker::Server { responder, id, .. } => {
             responder.refuse(core, &id, codes::INTERNAL_ERROR, "client did not answer");
         }
         Asker::Round { answers, key } => {

@@ -2,9 +2,11 @@
 //!
 //! The id says everything a worker needs to send a request to the right place: it is sealed and holds
 //! the owning worker, the endpoint, the principal and the negotiated revision. The owner keeps what changes:
-//! a [`Session`], with what the client said of itself, its streams ([`outlet`]) and what it was asked ([`questions`]).
+//! a [`Session`], with what the client said of itself, its streams ([`outlet`]), what it was asked ([`questions`]) and what it
+//! asked for ([`calls`]).
 
 mod asking;
+pub mod calls;
 pub mod outlet;
 pub mod questions;
 mod seal;
@@ -18,6 +20,7 @@ use strait_protocol::mcp::{Declared, LogLevel, Revision};
 
 use crate::core::Core;
 use crate::limits::{SESSION_IDLE_MS_MAX, SESSIONS_PER_CORE_MAX};
+use calls::Calls;
 use outlet::Outlet;
 use questions::{Question, Questions};
 pub use seal::Seal;
@@ -52,6 +55,7 @@ pub struct Session {
     /// The stream of what belongs to no call: the client's GET, or all of HTTP+SSE.
     pub standing: Rc<Outlet>,
     pub questions: Questions,
+    pub calls: Calls,
     used_ms: Cell<u64>,
 }
 
@@ -70,9 +74,9 @@ impl Session {
         now_ms.saturating_sub(self.used_ms.get())
     }
 
-    /// A client that reads the session's stream uses it.
+    /// A client that reads the session's stream, or waits for an answer, uses it.
     fn is_idle(&self, now_ms: u64) -> bool {
-        if self.standing.is_read() {
+        if self.standing.is_read() || !self.calls.is_empty() {
             self.used_ms.set(now_ms);
         }
         self.idle_ms(now_ms) > SESSION_IDLE_MS_MAX
@@ -111,6 +115,7 @@ impl Sessions {
             log_level: Cell::new(None),
             standing: Outlet::new(0),
             questions: Questions::new(self.soonest_ms.clone()),
+            calls: Calls::default(),
             used_ms: Cell::new(now_ms),
         });
         self.live.insert(id.serial, session.clone());

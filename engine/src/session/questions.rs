@@ -20,8 +20,9 @@ pub struct Question {
 
 /// Who waits for an answer.
 pub enum Asker {
-    /// A legacy server: it gets a JSON-RPC response under its own id, as written.
-    Server { responder: Responder, id: Box<[u8]> },
+    /// A legacy server: it gets a JSON-RPC response under its own id, as written, and hears of progress under its own
+    /// token, if it gave one.
+    Server { responder: Responder, id: Box<[u8]>, token: Option<Box<[u8]>> },
     /// A modern server's `input_required`: the entry `key` (as written, with its quotes) of a round.
     Round { answers: Rc<Queue<RoundAnswer>>, key: Box<[u8]> },
 }
@@ -61,6 +62,13 @@ impl Questions {
 
     pub fn take(&self, id: u64) -> Option<Question> {
         self.waiting.borrow_mut().remove(&id)
+    }
+
+    /// Does something with a question that was not answered yet.
+    pub fn look(&self, id: u64, look: impl FnOnce(&Question)) {
+        if let Some(question) = self.waiting.borrow().get(&id) {
+            look(question);
+        }
     }
 
     /// Those whose time is over; the first deadline of the others is remembered.

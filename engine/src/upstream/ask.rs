@@ -49,6 +49,7 @@ pub async fn ask(
         head: None,
         whom,
         client_fd: None,
+        under_way: None,
     };
     let mut reply = super::call(core, upstream, &order, InFlight::uncounted()).await?;
     let client = Client { id: b"1", token: None, modern: false, method, session: None, body: b"" };

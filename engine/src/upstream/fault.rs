@@ -47,6 +47,8 @@ pub enum UpstreamFault {
     Unanswered,
     /// The client went away; nobody reads this.
     ClientGone,
+    /// The client said that it does not want the answer any more.
+    Cancelled,
 }
 
 impl UpstreamFault {
@@ -73,13 +75,16 @@ impl UpstreamFault {
             Input(_) => "upstream_input",
             Unanswered => "client_unanswered",
             ClientGone => "client_gone",
+            Cancelled => "cancelled",
         }
     }
 
     /// What kind of ending it makes of the exchange.
     pub fn outcome(&self) -> Outcome {
         match self {
-            UpstreamFault::ClientGone | UpstreamFault::Unanswered => Outcome::ClientGone,
+            UpstreamFault::ClientGone | UpstreamFault::Cancelled | UpstreamFault::Unanswered => {
+                Outcome::ClientGone
+            }
             UpstreamFault::NoRoom => Outcome::Overloaded,
             _ => Outcome::UpstreamFault,
         }
@@ -97,7 +102,7 @@ impl UpstreamFault {
             NotMcp(_) | WrongId | TooLarge { .. } | Handshake(_) | Input(_) => Layer::Mcp,
             Spawn(_) | Exited(_) => Layer::Process,
             Busy { .. } => Layer::Busy,
-            NoRoom | Unanswered | ClientGone => return None,
+            NoRoom | Unanswered | ClientGone | Cancelled => return None,
         })
     }
 
@@ -105,6 +110,7 @@ impl UpstreamFault {
     pub fn giving_up(&self) -> &'static str {
         match self {
             UpstreamFault::ClientGone => "the client went away",
+            UpstreamFault::Cancelled => "cancelled by the client",
             _ => "no answer in time",
         }
     }
@@ -112,7 +118,10 @@ impl UpstreamFault {
     /// Whether the same call may succeed later without anyone mending anything.
     pub fn is_retryable(&self) -> bool {
         use UpstreamFault::*;
-        !matches!(self, NotMcp(_) | WrongId | TooLarge { .. } | Http(_) | Spawn(_) | Input(_) | ClientGone)
+        !matches!(
+            self,
+            NotMcp(_) | WrongId | TooLarge { .. } | Http(_) | Spawn(_) | Input(_) | ClientGone | Cancelled
+        )
     }
 }
 
@@ -141,6 +150,7 @@ impl fmt::Display for UpstreamFault {
             Input(why) => write!(f, "wants input that it cannot have: {why}"),
             Unanswered => write!(f, "wants input, and the client did not give it in time"),
             ClientGone => write!(f, "the client went away"),
+            Cancelled => write!(f, "cancelled by the client"),
         }
     }
 }

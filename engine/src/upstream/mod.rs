@@ -41,6 +41,7 @@ use crate::edition::{Edition, Timeouts, UpstreamId, Wiring};
 use crate::figures::upstreams::{Place, UpstreamFigures};
 use crate::handle::Reach;
 use crate::io::signal::Signal;
+use crate::session::calls::UnderWay;
 use crate::session::{Introduction, Session};
 use crate::worker::Parcel;
 pub use fault::UpstreamFault;
@@ -62,6 +63,8 @@ pub struct Order<'a> {
     pub whom: Whom,
     /// The client's socket, when it is on this worker: a client that goes away ends the call.
     pub client_fd: Option<RawFd>,
+    /// A call of a session, which its client may cancel before there is a reply.
+    pub under_way: Option<&'a UnderWay>,
 }
 
 /// Where `Mcp-Param-*` headers come from.
@@ -167,6 +170,7 @@ impl Kept {
             head: None,
             whom: self.whom.clone(),
             client_fd: None,
+            under_way: None,
         }
     }
 }

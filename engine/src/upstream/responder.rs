@@ -33,6 +33,14 @@ impl Responder {
         }
     }
 
+    /// Passes on how far the client is with its answer.
+    pub fn progress(&self, core: &Rc<Core>, notification: Buf) {
+        match self {
+            Responder::Http { upstream, session } => session.progress(core, upstream, notification),
+            Responder::Child(_) | Responder::Elsewhere(_) => self.send(core, notification),
+        }
+    }
+
     /// Answers with the client's `result` or `error`, as written. `id` is the server's own, as written.
     pub fn answer(&self, core: &Rc<Core>, id: &[u8], outcome: Result<&[u8], &[u8]>) {
         let (key, value) = match outcome {

@@ -90,6 +90,7 @@ impl On {
             head: None,
             whom: Whom::of(NOBODY, None),
             client_fd: None,
+            under_way: None,
         };
         let mut reply = super::call(&self.core, &self.upstream, &order, InFlight::uncounted()).await?;
         let method = Method::SubscriptionsListen;

@@ -14,6 +14,7 @@ use super::{ask_era, session};
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
 use crate::io::clock::Waited;
+use crate::session::calls::UnderWay;
 use crate::upstream::dialect::{self, Channel};
 use crate::upstream::reply::Source;
 use crate::upstream::{Era, Order, Upstream, UpstreamFault, handshake};
@@ -141,7 +142,9 @@ async fn once(
         term: if attended.is_some() { Term::Until(u64::MAX) } else { Term::Call },
         ..Request::new(upstream, order.message.method, era)
     };
+    let unanswered = Unanswered { core, upstream, order, session: session.as_ref(), id };
     let sent = request.send(core, endpoints, replica, body).await;
+    drop(unanswered);
     if let (
         Err(fault @ (UpstreamFault::ClientGone | UpstreamFault::FirstByteTimeout { .. })),
         Some(session),
@@ -156,6 +159,26 @@ async fn once(
         session.channel.settings.note(order);
     }
     Ok(Some(reply))
+}
+
+/// A call whose answer has not begun. The client may cancel it: then nobody waits for the head any more, and a legacy
+/// server, which would go on, is told. A modern one learns it from its connection's end.
+struct Unanswered<'a> {
+    core: &'a Rc<Core>,
+    upstream: &'a Rc<Upstream>,
+    order: &'a Order<'a>,
+    session: Option<&'a Rc<session::Session>>,
+    id: i64,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session
+            && self.order.under_way.is_some_and(UnderWay::is_cancelled)
+        {
+            session.cancel(self.core, self.upstream, self.id, UpstreamFault::Cancelled.giving_up());
+        }
+    }
 }
 
 /// Room for what splices add: a synthesised `_meta` is under 300 bytes.

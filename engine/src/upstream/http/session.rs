@@ -161,13 +161,23 @@ impl Session {
     /// Answers a request of the server's own. A server that asks without end must not make this gateway call it
     /// without end.
     pub fn respond(self: &Rc<Self>, core: &Rc<Core>, upstream: &Rc<Upstream>, response: Buf) {
-        if self.answering.get() >= ANSWERS_MAX {
+        self.follow_up(core, upstream, response, ANSWERS_MAX);
+    }
+
+    /// Says how far the answer to a request of the server's own is. A client that says so without end must not keep its
+    /// answers from leaving.
+    pub fn progress(self: &Rc<Self>, core: &Rc<Core>, upstream: &Rc<Upstream>, notification: Buf) {
+        self.follow_up(core, upstream, notification, ANSWERS_MAX / 2);
+    }
+
+    fn follow_up(self: &Rc<Self>, core: &Rc<Core>, upstream: &Rc<Upstream>, message: Buf, most: u32) {
+        if self.answering.get() >= most {
             return;
         }
         self.answering.set(self.answering.get() + 1);
         let (core, upstream, session) = (core.clone(), InUse::new(upstream), self.clone());
         runtime::spawn_guarded("answer to an upstream's request", async move {
-            session.deliver(&core, &upstream, Verb::Post, &response).await;
+            session.deliver(&core, &upstream, Verb::Post, &message).await;
             session.answering.set(session.answering.get() - 1);
         });
     }

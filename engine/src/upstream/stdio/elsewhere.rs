@@ -193,6 +193,7 @@ async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault>
         head: None,
         whom: parcel.whom.clone(),
         client_fd: None,
+        under_way: None,
     };
     let upstream = InUse::new(&core.upstreams.open(&parcel.upstream));
     if !matches!(&**upstream.reach.borrow(), Reach::Stdio { .. }) {
