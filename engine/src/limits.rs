@@ -153,6 +153,15 @@ pub const SUSPENDED_EVENTS_MAX: usize = 16;
 /// Questions that come within this of the first are put together.
 pub const ASKS_WINDOW_MS: u64 = 10;
 
+/// An upstream's own id of a task, which the client's id of it holds.
+pub const TASK_ID_BYTES_MAX: usize = 512;
+/// Tasks of one session that its client may list and is told of, about 500 bytes each; the oldest give way.
+pub const TASKS_PER_SESSION_MAX: usize = 128;
+/// Pages of upstreams that one `tasks/list` asks for until it has something to tell.
+pub const TASK_PAGES_MAX: usize = 16;
+/// How long `tasks/result` may wait for its task to end.
+pub const TASK_RESULT_MS_MAX: u64 = 30 * 60 * 1_000;
+
 /// Views kept per core; the cache starts over beyond it.
 pub const VIEWS_PER_CORE_MAX: usize = 1_024;
 /// Items and bytes of one page of a list.

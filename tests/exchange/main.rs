@@ -17,5 +17,6 @@ mod smuggling;
 mod stdio;
 mod streams;
 mod suspend;
+mod tasks;
 mod transparent;
 mod upstream_faults;

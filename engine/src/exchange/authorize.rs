@@ -12,6 +12,7 @@ use super::identify::Caller;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::resolve::{Item, Target, unknown};
+use super::tasks;
 use crate::core::{Adopted, Core};
 
 /// Proof that policy allows the exchange. Only [`run`] makes one.
@@ -34,20 +35,27 @@ pub fn run(
             return Ok(Permit(()));
         }
         Target::Upstream(item) => item,
+        // It is allowed to whom the call that began it is.
+        Target::Task(held) => &held.item,
     };
     let mut scratch = core.scratch.borrow_mut();
     let name = match &call.asked {
         Asked::Message(message) => match message.method.names() {
             Names::Uri => message.uri,
             Names::Reference => message.reference_name.or(message.reference_uri),
-            Names::Nothing | Names::Name | Names::Task => message.name,
+            Names::Task => message.task_id,
+            Names::Nothing | Names::Name => message.name,
         },
         Asked::EndSession(_) => None,
     };
     let name = name.map_or(&b""[..], |name| name.read(incoming.body, &mut scratch.text));
     let verdict = decide(adopted, item, caller, name);
     record.verdict(verdict);
-    if verdict.is_permit() { Ok(Permit(())) } else { Err(unknown(item.kind, name, record.modern)) }
+    match target {
+        _ if verdict.is_permit() => Ok(Permit(())),
+        Target::Task(_) => Err(tasks::unknown(name)),
+        _ => Err(unknown(item.kind, name, record.modern)),
+    }
 }
 
 fn decide(adopted: &Adopted, item: &Item, caller: &Caller, name: &[u8]) -> Verdict {

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 
+use strait_protocol::mcp::Method;
 use strait_table::Kind;
 
 use super::approve::Clearance;
@@ -14,8 +15,9 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::resolve::{Act, Local, Target};
 use super::screen::Screened;
-use super::{Incoming, hand_over, suspend};
+use super::{Incoming, hand_over, suspend, tasks};
 use crate::core::{Adopted, Core};
+use crate::limits::TASK_RESULT_MS_MAX;
 use crate::session::calls::UnderWay;
 use crate::upstream::reply::Subject;
 use crate::upstream::{self, Era, Order, Repeated, Reply, UpstreamFault, Whom};
@@ -39,6 +41,11 @@ pub async fn run(
     let admitted = clearance.into_place();
     let (item, message) = match (target, &call.asked) {
         (Target::Upstream(item), Asked::Message(message)) => (item, message),
+        (Target::Task(held), Asked::Message(message)) => (&held.item, message),
+        (Target::Local { answer: Local::Tasks, view }, _) => {
+            let page = tasks::list::list(core, adopted, incoming, place, caller, call, view).await?;
+            return Ok(Reply::ready(page, None, admitted));
+        }
         (Target::Local { answer, view }, Asked::Message(message)) => {
             let asking = Asking { core, adopted, incoming, place, call, message, view };
             let body = local::answer(&asking, *answer)?;
@@ -100,11 +107,17 @@ pub async fn run(
     let order = Order {
         body: incoming.body,
         message,
-        bare: bare(adopted, place.server, item.kind, item.index),
+        bare: match target {
+            Target::Task(held) => Some(&held.id.bare),
+            _ => bare(adopted, place.server, item.kind, item.index),
+        },
         client: call.revision,
         head: match call.revision.is_modern() {
             true => Some(Repeated::Said(incoming.head, incoming.bytes)),
-            false => annotated(adopted, place.server, item.kind, item.index),
+            false if message.method == Method::ToolsCall => {
+                annotated(adopted, place.server, item.kind, item.index)
+            }
+            false => None,
         },
         whom: Whom::of(caller.digest, call.session.as_ref()),
         client_fd: incoming.client,
@@ -130,6 +143,9 @@ pub async fn run(
         None => called.await,
     };
     let mut reply = called.map_err(|fault| Refusal::Upstream { name: name(), fault })?;
+    if message.method == Method::TasksResult {
+        reply.extend_deadline(core.clock.coarse_ms() + TASK_RESULT_MS_MAX);
+    }
     let (adopted, server) = (adopted.clone(), place.server);
     reply.about(Subject { adopted, server, kind: item.kind, index: item.index, principal: caller.digest });
     Ok(reply)

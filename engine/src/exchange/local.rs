@@ -22,10 +22,8 @@ use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX};
 
-/// Whether clients are told of changed resources, sent log messages of their own level, and served tasks. What is not
-/// served must not be declared.
+/// Whether clients are told of changed resources. What is not served must not be declared.
 const SERVES_SUBSCRIBE: bool = false;
-const SERVES_TASKS: bool = false;
 
 /// The facts an answer is made of.
 pub struct Asking<'a> {
@@ -50,6 +48,7 @@ pub fn answer(asking: &Asking<'_>, local: Local) -> Result<Buf, Refusal> {
         Local::Initialize => initialize(asking, out),
         Local::Discover => discover(asking, out),
         Local::List(kind) => list(asking, kind, out)?,
+        Local::Tasks => {}
         Local::Completion => out.extend_from_slice(b"\"completion\":{\"values\":[]},"),
     }
     if asking.call.revision.is_modern() {
@@ -111,7 +110,10 @@ fn capabilities(asking: &Asking<'_>, out: &mut Vec<u8>) {
         object("logging", &[]);
     }
     // Older hosts know the extension `ui` as well.
-    let tasks = can.tasks && SERVES_TASKS && asking.call.revision.is_modern();
+    if can.core_tasks && asking.call.revision == Revision::V2025_11_25 {
+        out.extend_from_slice(br#""tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}},"#);
+    }
+    let tasks = can.tasks && asking.call.revision.is_modern();
     extensions(&[(meta::EXTENSION_TASKS, tasks), (meta::EXTENSION_UI, can.ui)], out);
     close(out);
 }
@@ -183,7 +185,9 @@ fn keeping(asking: &Asking<'_>, local: Local) -> Option<(u64, bool)> {
             let shelf = server.shelf(kind);
             (&shelf.upstreams, shelf.public, Some(kind))
         }
-        Local::Initialize | Local::Ping | Local::SetLevel(_) | Local::Completion => return None,
+        Local::Initialize | Local::Ping | Local::SetLevel(_) | Local::Tasks | Local::Completion => {
+            return None;
+        }
     };
     let until = |upstream: usize| {
         let fresh_until = asking.adopted.fresh_until(upstream);

@@ -41,6 +41,7 @@ pub mod rounds;
 pub mod screen;
 pub mod stream;
 pub mod suspend;
+pub mod tasks;
 mod ticket;
 
 use std::net::IpAddr;

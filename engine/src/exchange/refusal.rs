@@ -59,6 +59,13 @@ pub enum Refusal {
         uri: String,
         modern: bool,
     },
+    UnknownTask {
+        id: String,
+    },
+    /// The client did not declare the extension of 2026-07-28 that it uses.
+    Undeclared {
+        extension: &'static str,
+    },
     BadCursor,
     Overloaded(&'static str),
     Draining,
@@ -98,6 +105,8 @@ impl Refusal {
             UnknownTool { .. } => "unknown_tool",
             UnknownPrompt { .. } => "unknown_prompt",
             UnknownResource { .. } => "unknown_resource",
+            UnknownTask { .. } => "unknown_task",
+            Undeclared { .. } => "undeclared",
             BadCursor => "bad_cursor",
             Overloaded(_) => "overloaded",
             Draining => "draining",
@@ -135,7 +144,9 @@ impl Refusal {
             Params(_) if modern => 400,
             UnknownMethod { .. } if modern => 404,
             Params(_) | UnknownMethod { .. } => 200,
-            UnknownTool { .. } | UnknownPrompt { .. } | UnknownResource { .. } | BadCursor => 200,
+            Undeclared { .. } => 400,
+            UnknownTool { .. } | UnknownPrompt { .. } | UnknownResource { .. } => 200,
+            UnknownTask { .. } | BadCursor => 200,
             Upstream { .. } | Internal(_) => 200,
         }
     }
@@ -147,7 +158,9 @@ impl Refusal {
             HeaderMismatch(_) => codes::HEADER_MISMATCH,
             Unsupported { .. } => codes::UNSUPPORTED_PROTOCOL_VERSION,
             UnknownMethod { .. } => codes::METHOD_NOT_FOUND,
-            Params(_) | UnknownTool { .. } | UnknownPrompt { .. } | BadCursor => codes::INVALID_PARAMS,
+            Undeclared { .. } => codes::MISSING_CLIENT_CAPABILITY,
+            Params(_) | UnknownTool { .. } | UnknownPrompt { .. } => codes::INVALID_PARAMS,
+            UnknownTask { .. } | BadCursor => codes::INVALID_PARAMS,
             UnknownResource { modern: true, .. } => codes::INVALID_PARAMS,
             UnknownResource { modern: false, .. } => codes::RESOURCE_NOT_FOUND_LEGACY,
             Upstream { .. } | Internal(_) | Overloaded(_) | Draining => codes::INTERNAL_ERROR,
@@ -190,6 +203,10 @@ impl Refusal {
             UnknownTool { name } => format!("Unknown tool: {name}").into(),
             UnknownPrompt { name } => format!("Unknown prompt: {name}").into(),
             UnknownResource { uri, .. } => format!("Resource not found: {uri}").into(),
+            UnknownTask { id } => format!("Task not found: {id}").into(),
+            Undeclared { extension } => {
+                format!("request: its client capabilities must declare the extension {extension}").into()
+            }
             BadCursor => "Invalid cursor: the list has changed or the cursor is not ours; start again".into(),
             Overloaded(what) => format!("gateway: overloaded: {what}; retry later").into(),
             Draining => "gateway: shutting down; retry on another connection".into(),
@@ -224,6 +241,9 @@ impl Refusal {
                 strait_protocol::jsonrpc::append_string(&mut data, uri.as_bytes());
                 data.push(b'}');
                 Some(data)
+            }
+            Undeclared { extension } => {
+                Some(format!(r#"{{"requiredCapabilities":{{"extensions":{{"{extension}":{{}}}}}}}}"#).into())
             }
             Overloaded(_) | Draining => Some(
                 format!(r#"{{"reason":"{}","retryAfter":{}}}"#, self.label(), crate::limits::RETRY_AFTER_S)

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use strait_protocol::jsonrpc::{Kind as MessageKind, Text};
-use strait_protocol::mcp::{Declared, LogLevel, Method};
+use strait_protocol::mcp::{Declared, LogLevel, Method, meta};
 use strait_table::{Kind, View};
 
 use super::Incoming;
@@ -13,6 +13,7 @@ use super::identify::Caller;
 use super::listen::{self, Wanted};
 use super::record::Record;
 use super::refusal::Refusal;
+use super::tasks::{self, Held};
 use crate::core::{Adopted, Core};
 use crate::session::Session;
 
@@ -25,6 +26,8 @@ pub enum Target {
     },
     /// An act on the caller's session, or a message that asks for no answer.
     Session(Act),
+    /// A task that an upstream works on.
+    Task(Held),
     /// An answer that stands open.
     Listen(Wanted),
 }
@@ -49,6 +52,8 @@ pub enum Local {
     /// `logging/setLevel`: stored, and told to servers.
     SetLevel(LogLevel),
     List(Kind),
+    /// What the upstreams of the server list for this client.
+    Tasks,
     /// No values: the upstream of what is being completed cannot complete.
     Completion,
 }
@@ -116,6 +121,14 @@ pub fn run(
         Method::PromptsList if can.prompts => Local::List(Kind::Prompt),
         Method::ResourcesList if can.resources => Local::List(Kind::Resource),
         Method::ResourcesTemplatesList if can.resources => Local::List(Kind::Template),
+        Method::TasksList if can.core_tasks => Local::Tasks,
+        method if tasks::is_about_one(method) && (can.tasks || can.core_tasks) => {
+            if !tasks::declares(incoming, message, call.revision.is_modern()) {
+                return Err(Refusal::Undeclared { extension: meta::EXTENSION_TASKS });
+            }
+            let held = tasks::find(core, adopted, incoming, place, caller, message, record)?;
+            return Ok(Target::Task(held));
+        }
         Method::ToolsCall => return search.named(Kind::Tool, message.name, record),
         Method::PromptsGet => return search.named(Kind::Prompt, message.name, record),
         Method::ResourcesRead => return search.resource(message.uri, record),

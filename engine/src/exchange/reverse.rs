@@ -9,7 +9,7 @@ use std::rc::Rc;
 use strait_protocol::jsonrpc::{Kind, Members, ResultType};
 use strait_protocol::mcp::{LogLevel, Method};
 
-use super::{rounds, suspend};
+use super::{rounds, suspend, tasks};
 use crate::core::Core;
 use crate::upstream::dialect::Client;
 use crate::upstream::{Era, Event, Reply, UpstreamFault, decline};
@@ -27,6 +27,7 @@ pub fn run(
     client: &Client<'_>,
     event: Event,
 ) -> Result<Direction, UpstreamFault> {
+    let Some(event) = tasks::reworded(core, reply, client, event)? else { return Ok(Direction::Drop) };
     let Event::Message { envelope, .. } = &event else { return Ok(Direction::Deliver(event)) };
     let down = !client.modern && reply.era() == Some(Era::Modern);
     Ok(match envelope.kind() {
@@ -36,6 +37,7 @@ pub fn run(
             Some(Method::NotifyProgress) if down && !progresses(reply, &event) => Direction::Drop,
             Some(Method::NotifyMessage) if is_too_quiet(core, reply, client, &event) => Direction::Drop,
             Some(Method::NotifyProgress | Method::NotifyMessage) => Direction::Deliver(event),
+            Some(Method::NotifyTasksStatus) if reply.tasks.is_some() => Direction::Deliver(event),
             _ => Direction::Drop,
         },
         Some(Kind::Request) => ask(core, reply, client, &event),

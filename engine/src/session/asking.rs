@@ -10,6 +10,7 @@ use strait_protocol::{Span, decimal};
 use super::Session;
 use super::questions::{Asker, Question, RoundAnswer};
 use crate::core::{Adopted, Core};
+use crate::exchange::tasks;
 use crate::io::buffer::Buf;
 use crate::io::runtime;
 use crate::upstream::ask::ask;
@@ -130,11 +131,13 @@ impl Session {
     }
 
     /// A notification that belongs to no call.
-    pub fn hear(&self, _core: &Rc<Core>, _upstream: &Rc<Upstream>, message: &[u8], envelope: &Envelope) {
+    pub fn hear(&self, _core: &Rc<Core>, upstream: &Rc<Upstream>, message: &[u8], envelope: &Envelope) {
         if !self.wants(message, envelope) {
             return;
         }
-        self.standing.push(message);
+        if let Some(message) = tasks::heard(self, upstream, message, envelope) {
+            self.standing.push(&message);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod calls;
 pub mod outlet;
 pub mod questions;
 mod seal;
+pub mod tasks;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use calls::Calls;
 use outlet::Outlet;
 use questions::{Question, Questions};
 pub use seal::Seal;
+use tasks::Tasks;
 
 /// What an id says when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +58,7 @@ pub struct Session {
     pub standing: Rc<Outlet>,
     pub questions: Questions,
     pub calls: Calls,
+    pub tasks: Tasks,
     used_ms: Cell<u64>,
 }
 
@@ -116,6 +119,7 @@ impl Sessions {
             standing: Outlet::new(0),
             questions: Questions::new(self.soonest_ms.clone()),
             calls: Calls::default(),
+            tasks: Tasks::default(),
             used_ms: Cell::new(now_ms),
         });
         self.live.insert(id.serial, session.clone());

@@ -61,6 +61,9 @@ pub fn request(
         UpstreamFault::NotMcp(format!("the call cannot be edited for it ({})", fault.label()))
     };
     plan_request(splices, order, channel, id).map_err(unfit)?;
+    if let Some(task) = order.message.task.filter(|_| !begins_tasks(order, era)) {
+        splices.omit(order.body, [Some(task), None, None, None]).map_err(unfit)?;
+    }
     if era == Era::Modern && !order.client.is_modern() {
         add_meta(splices, order, capabilities).map_err(unfit)?;
     }
@@ -87,6 +90,11 @@ fn plan_request(
     Ok(())
 }
 
+/// Whether both sides know `params.task`; who does not must not see it.
+fn begins_tasks(order: &Order<'_>, era: Era) -> bool {
+    era == Era::Legacy && order.client == Revision::V2025_11_25
+}
+
 fn append_id(out: &mut Vec<u8>, id: i64) {
     decimal::append(out, id.unsigned_abs());
 }
@@ -96,7 +104,8 @@ fn named(order: &Order<'_>) -> Option<Span> {
         Names::Name => order.message.name,
         Names::Uri => order.message.uri,
         Names::Reference => order.message.reference_name.or(order.message.reference_uri),
-        Names::Nothing | Names::Task => None,
+        Names::Task => order.message.task_id,
+        Names::Nothing => None,
     };
     text.map(|text| text.raw)
 }

@@ -13,6 +13,7 @@ use crate::core::{Adopted, Core, InFlight};
 use crate::exchange::forward;
 use crate::exchange::rounds::Rounds;
 use crate::exchange::suspend::Parked;
+use crate::exchange::tasks;
 use crate::io::buffer::Buf;
 
 /// One event of a reply.
@@ -57,6 +58,8 @@ pub struct Reply {
     subject: Option<Subject>,
     /// The input that the upstream wants of a client of the older revisions.
     pub rounds: Option<Box<Rounds>>,
+    /// For a call that concerns tasks.
+    pub tasks: Option<Box<tasks::Answers>>,
     /// The last progress that the client was told of.
     progress: f64,
     /// Not for the upstream that answers now.
@@ -121,6 +124,7 @@ impl Reply {
             empty_status: None,
             subject: None,
             rounds: None,
+            tasks: tasks::Answers::of(order),
             progress: f64::NEG_INFINITY,
             waited_elsewhere_ns: 0,
             _admitted: admitted,
@@ -137,6 +141,7 @@ impl Reply {
             empty_status: None,
             subject: None,
             rounds: None,
+            tasks: None,
             progress: f64::NEG_INFINITY,
             waited_elsewhere_ns: 0,
             _admitted: admitted,
@@ -153,6 +158,7 @@ impl Reply {
             empty_status: Some(status),
             subject: None,
             rounds: None,
+            tasks: None,
             progress: f64::NEG_INFINITY,
             waited_elsewhere_ns: 0,
             _admitted: admitted,

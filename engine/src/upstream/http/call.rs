@@ -14,6 +14,7 @@ use super::{ask_era, session};
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
 use crate::io::clock::Waited;
+use crate::limits::TASK_RESULT_MS_MAX;
 use crate::session::calls::UnderWay;
 use crate::upstream::dialect::{self, Channel};
 use crate::upstream::reply::Source;
@@ -138,8 +139,13 @@ async fn once(
         // Before 2026-07-28 a client that leaves has not cancelled: its call runs on to its own deadline.
         client_fd: order.client_fd.filter(|_| order.client.is_modern()),
         grip: attended.map(|attended| &attended.grip),
-        // Whoever waits for an attended call keeps its deadlines.
-        term: if attended.is_some() { Term::Until(u64::MAX) } else { Term::Call },
+        term: match order.message.method {
+            // Whoever waits for an attended call keeps its deadlines.
+            _ if attended.is_some() => Term::Until(u64::MAX),
+            // Answered when the task has ended.
+            Method::TasksResult => Term::Until(core.clock.coarse_ms() + TASK_RESULT_MS_MAX),
+            _ => Term::Call,
+        },
         ..Request::new(upstream, order.message.method, era)
     };
     let unanswered = Unanswered { core, upstream, order, session: session.as_ref(), id };

@@ -1,0 +1,81 @@
+//! Tasks: calls whose results are fetched later. In 2025-11-25 they are part of the protocol (`params.task`,
+//! `tasks/get|result|list|cancel`), in 2026-07-28 an extension (`resultType: "task"`, `tasks/get|update|cancel`).
+//!
+//! Between peers of one era they pass as they are but for their ids: the client sees an [`id::TaskId`] of ours,
+//! which says where the task is and whose. A request about it is found by that id alone ([`find`]), is allowed to whom
+//! its tool is allowed, and goes on under the upstream's own id; what the upstream answers comes back under the
+//! client's ([`reworded`]).
+
+pub mod id;
+pub mod list;
+mod reword;
+
+use strait_protocol::jsonrpc::Message;
+use strait_protocol::mcp::{Declared, Method};
+use strait_table::Kind;
+
+use super::Incoming;
+use super::arrive::Place;
+use super::identify::Caller;
+use super::record::Record;
+use super::refusal::Refusal;
+use super::resolve::Item;
+use crate::core::{Adopted, Core};
+use crate::edition::digest;
+use id::TaskId;
+pub use reword::{Answers, heard, reworded};
+use std::rc::Rc;
+
+/// A task that a request is about.
+pub struct Held {
+    /// The tool whose call it is.
+    pub item: Item,
+    pub id: TaskId,
+}
+
+/// Whether a client of 2026-07-28 has declared the extension in this request; an older one needs not.
+pub fn declares(incoming: &Incoming<'_>, message: &Message, modern: bool) -> bool {
+    let said = message.client_capabilities.map(|said| Declared::read(incoming.body, said));
+    !modern || said.is_some_and(|declared| declared.has(Declared::TASKS))
+}
+
+/// Finds the task that a request names, if it is this caller's, here, and its tool is still what it was.
+pub fn find(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    incoming: &Incoming<'_>,
+    place: &Place,
+    caller: &Caller,
+    message: &Message,
+    record: &mut Record,
+) -> Result<Held, Refusal> {
+    let named = message.task_id.ok_or(Refusal::Params("`params.taskId` is missing"))?;
+    let mut text = Vec::new();
+    let text = named.read(incoming.body, &mut text);
+    let unknown = || unknown(text);
+    let id = TaskId::open(&core.seal, text).ok_or_else(unknown)?;
+    if id.principal != caller.digest || Some(id.server) != adopted.server_digest(place.server) {
+        return Err(unknown());
+    }
+    let shelf = adopted.shelf(place.server, Kind::Tool).ok_or(Refusal::NoSuchPath)?;
+    let index = shelf.find(&id.tool).ok_or_else(unknown)?;
+    let upstream = shelf.items.get(index).ok_or_else(unknown)?.upstream.to_native();
+    let rules = adopted.snapshot.rules().upstreams.get(usize::from(upstream)).ok_or_else(unknown)?;
+    if digest(&rules.name) != id.upstream {
+        return Err(unknown());
+    }
+    record.item(Kind::Tool, index, upstream);
+    let view = adopted.view(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
+    let item = Item { kind: Kind::Tool, index, upstream: upstream.into(), view, covered: false };
+    Ok(Held { item, id })
+}
+
+/// The same answer for what does not exist, is another's, or may not be looked at any more.
+pub fn unknown(text: &[u8]) -> Refusal {
+    Refusal::UnknownTask { id: String::from_utf8_lossy(text).chars().take(64).collect() }
+}
+
+/// Whether a request is about one task.
+pub fn is_about_one(method: Method) -> bool {
+    matches!(method, Method::TasksGet | Method::TasksResult | Method::TasksCancel | Method::TasksUpdate)
+}
