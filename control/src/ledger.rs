@@ -7,7 +7,7 @@
 //! way while tables were swapped finds its upstream, or nobody.
 
 use strait_engine::UpstreamId;
-use strait_table::catalog::{Catalog, FreshUntil, Known, Lists};
+use strait_table::catalog::{Announced, Catalog, FreshUntil, Known, Lists};
 use tokio::time::Instant;
 
 use crate::limits::BIND_TOGETHER;
@@ -35,7 +35,8 @@ pub enum Change {
     Nothing,
     /// Only what is told of the upstream.
     Standing,
-    /// Only until when its lists may be kept, and perhaps what is told of it.
+    /// Only until when its lists may be kept, or how often it announced that they changed, and perhaps what is told of
+    /// it.
     Freshness,
     /// What it offers: to be bound again.
     Catalog,
@@ -63,7 +64,12 @@ impl Ledger {
             if let Some(namesake) = self.standings.iter().position(|standing| standing.name == *name) {
                 let last = self.catalog.upstreams[namesake].clone();
                 let known = if last.known == Known::Not { Known::Not } else { Known::Stale };
-                next.catalog.upstreams[index] = Lists { known, fresh_until: FreshUntil::default(), ..last };
+                next.catalog.upstreams[index] = Lists {
+                    known,
+                    fresh_until: FreshUntil::default(),
+                    announced: Announced::default(),
+                    ..last
+                };
             }
         }
         next
@@ -85,7 +91,8 @@ impl Ledger {
             Ok(offered) => {
                 let offered = Lists { known: Known::Fresh, ..offered };
                 let last = std::mem::replace(lists, offered);
-                match (same(lists, &last), lists.fresh_until == last.fresh_until) {
+                let is_as_fresh = lists.fresh_until == last.fresh_until && lists.announced == last.announced;
+                match (same(lists, &last), is_as_fresh) {
                     (false, _) => Change::Catalog,
                     (true, false) => Change::Freshness,
                     (true, true) => otherwise,
@@ -128,6 +135,7 @@ fn same(a: &Lists, b: &Lists) -> bool {
         capabilities,
         scopes,
         fresh_until: _,
+        announced: _,
     } = a;
     *known == b.known
         && *tools == b.tools
@@ -226,6 +234,9 @@ mod tests {
         let kept = FreshUntil { tools: 7, ..FreshUntil::default() };
         let later = offers(&["t"]).map(|lists| Lists { fresh_until: kept, ..lists });
         check(0, later, Change::Freshness, Known::Fresh);
+        let announced = Announced { tools: 1, ..Announced::default() };
+        let again = offers(&["t"]).map(|lists| Lists { fresh_until: kept, announced, ..lists });
+        check(0, again, Change::Freshness, Known::Fresh);
         check(0, Err("gone".into()), Change::Catalog, Known::Stale);
         check(0, Err("still gone".into()), Change::Standing, Known::Stale);
         check(0, offers(&["t"]), Change::Catalog, Known::Fresh);

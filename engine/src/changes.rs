@@ -1,20 +1,24 @@
 //! What changed in the lists that a client sees.
 //!
 //! There is one source of change, a new edition, and one question: does this client see another list than before? Both
-//! lists need not be kept for that: a listener keeps an [`Outline`], a number per list. Outlines belong to views, which are
+//! lists need not be kept for that: a listener, be it a session or a listen, keeps an [`Outline`], a number per list. Outlines belong to views, which are
 //! interned per server and set of roles, so a thousand listeners with the same roles cost one comparison of numbers
 //! each; the items are looked at once per view and edition, by the task of [`keep`], never by an exchange that waits.
 
+use std::cell::Cell;
 use std::hash::Hasher;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use strait_protocol::mcp::Method;
+use strait_table::catalog::Announced;
 use strait_table::{Kind, Snapshot, View};
 
-use crate::core::Core;
+use crate::core::{Adopted, Core};
 use crate::fold::FoldHasher;
 use crate::io::runtime;
 use crate::limits::CHANGES_PER_TURN;
+use crate::session::Session;
 
 /// A list that clients are told of when it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,20 @@ impl List {
         }
     }
 
+    /// The list that this notification tells of.
+    pub fn of(method: Method) -> Option<List> {
+        List::ALL.into_iter().find(|list| list.method() == method)
+    }
+
+    /// How often its change was announced.
+    const fn announced(self, announced: &Announced) -> u64 {
+        match self {
+            List::Tools => announced.tools,
+            List::Prompts => announced.prompts,
+            List::Resources => announced.resources,
+        }
+    }
+
     const fn kinds(self) -> &'static [Kind] {
         match self {
             List::Tools => &[Kind::Tool],
@@ -74,17 +92,56 @@ impl ListSet {
     pub fn iter(self) -> impl Iterator<Item = List> {
         List::ALL.into_iter().filter(move |list| self.contains(*list))
     }
+
+    pub fn or(self, other: ListSet) -> ListSet {
+        ListSet(self.0 | other.0)
+    }
+
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Other bits are none of its.
+    pub const fn of_bits(bits: u8) -> ListSet {
+        ListSet(bits & ListSet::EVERY.0)
+    }
+
+    /// One more for each of these lists.
+    pub fn count(self, announced: &mut Announced) {
+        let one = |list| u64::from(self.contains(list));
+        announced.tools += one(List::Tools);
+        announced.prompts += one(List::Prompts);
+        announced.resources += one(List::Resources);
+    }
+}
+
+impl From<List> for ListSet {
+    fn from(list: List) -> ListSet {
+        let mut set = ListSet::default();
+        set.insert(list);
+        set
+    }
 }
 
 /// What a view shows, as a number per list: two lists that differ have the same one by accident once in 2^64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outline([u64; List::ALL.len()]);
+pub struct Outline {
+    lists: [u64; List::ALL.len()],
+    /// Of lists that are an upstream's own ([`transparent`]): how often it announced a change.
+    announced: [Option<NonZeroU64>; List::ALL.len()],
+}
 
 impl Outline {
-    /// `prints` are those of the snapshot's fragments.
-    pub fn of(snapshot: &Snapshot, server: usize, view: &View, prints: &[u64]) -> Outline {
+    /// `prints` are those of the snapshot's fragments, `announced` what its upstreams said of their lists.
+    pub fn of(
+        snapshot: &Snapshot,
+        server: usize,
+        view: &View,
+        prints: &[u64],
+        announced: &[Announced],
+    ) -> Outline {
         let shelf = |kind| snapshot.bound().servers.get(server).map(|server| server.shelf(kind));
-        Outline(List::ALL.map(|list| {
+        let lists = List::ALL.map(|list| {
             let mut hasher = FoldHasher::default();
             for kind in list.kinds() {
                 let Some(shelf) = shelf(*kind) else { continue };
@@ -95,19 +152,70 @@ impl Outline {
                 }
             }
             hasher.finish()
-        }))
+        });
+        let announced = List::ALL.map(|list| {
+            let upstream = transparent(snapshot, server, view, list)?;
+            NonZeroU64::new(list.announced(announced.get(upstream)?) + 1)
+        });
+        Outline { lists, announced }
     }
 
-    /// The lists that differ.
+    /// The lists that differ, or were announced to.
     pub fn differing(self, other: Outline) -> ListSet {
         let mut lists = ListSet::default();
-        for (list, (one, two)) in List::ALL.into_iter().zip(self.0.iter().zip(other.0)) {
-            if *one != two {
+        let numbers = self.lists.iter().zip(other.lists);
+        let announced = self.announced.iter().zip(other.announced);
+        for ((list, (one, two)), (said, before)) in List::ALL.into_iter().zip(numbers).zip(announced) {
+            let is_announced = said.zip(before).is_some_and(|(said, before)| said != before);
+            if *one != two || is_announced {
                 lists.insert(list);
             }
         }
         lists
     }
+}
+
+/// What a listener saw when it was last told, and under which edition that was.
+pub struct Sight {
+    seen: Cell<Outline>,
+    serial: Cell<u64>,
+}
+
+impl Sight {
+    pub fn new(adopted: &Adopted, seen: Outline) -> Sight {
+        Sight { seen: Cell::new(seen), serial: Cell::new(adopted.serial) }
+    }
+
+    /// Whether there is an edition that it has not looked at; from now on it has.
+    pub fn is_due(&self, adopted: &Adopted) -> bool {
+        self.serial.replace(adopted.serial) != adopted.serial
+    }
+
+    /// What differs from what was seen before.
+    pub fn look(&self, now: Outline) -> ListSet {
+        now.differing(self.seen.replace(now))
+    }
+}
+
+/// The upstream whose list this one is, whole and under its own names: whoever sees it is told all that the upstream
+/// announces, as on a direct connection, even where nothing differs.
+fn transparent(snapshot: &Snapshot, server: usize, view: &View, list: List) -> Option<usize> {
+    let bound = snapshot.bound().servers.get(server)?;
+    let [upstream] = bound.upstreams.as_slice() else { return None };
+    let upstream = usize::from(upstream.to_native());
+    let rules = snapshot.rules().servers.get(server)?;
+    let patterns = match list {
+        List::Tools => &rules.tools,
+        List::Prompts => &rules.prompts,
+        List::Resources => &rules.resources,
+    };
+    let all_of_it = format!("{}.*", snapshot.rules().upstreams.get(upstream)?.name.as_str());
+    let is_whole = patterns.iter().any(|pattern| pattern.glob == "*" || pattern.glob == all_of_it.as_str());
+    let is_bare = list.kinds().iter().all(|kind| {
+        let items = &bound.shelf(*kind).items;
+        view.kind(*kind).visible_count() == items.len() && items.iter().all(|item| item.exposed == item.bare)
+    });
+    (is_whole && is_bare).then_some(upstream)
 }
 
 /// A number for every fragment: about 8 bytes of it a nanosecond, once per edition that has listeners.
@@ -126,12 +234,24 @@ pub fn prints(snapshot: &Snapshot) -> Box<[u64]> {
 pub async fn keep(core: Rc<Core>) {
     loop {
         core.changed.wait().await;
-        for (told, listen) in core.listens.all().into_iter().enumerate() {
-            if told > 0 && told % CHANGES_PER_TURN == 0 {
-                runtime::yield_turn().await;
-            }
+        let mut told = 0;
+        for listen in core.listens.all() {
+            pace(&mut told).await;
             listen.look_again(&core);
         }
+        let sessions: Vec<Rc<Session>> = core.sessions.borrow().all().cloned().collect();
+        for session in sessions {
+            pace(&mut told).await;
+            session.look_again(&core);
+        }
+    }
+}
+
+/// Lets others have their turn after each batch.
+async fn pace(told: &mut usize) {
+    *told += 1;
+    if told.is_multiple_of(CHANGES_PER_TURN) {
+        runtime::yield_turn().await;
     }
 }
 
@@ -141,9 +261,16 @@ mod tests {
 
     #[test]
     fn lists_differ_one_by_one() {
-        let (one, two) = (Outline([1, 2, 3]), Outline([1, 5, 3]));
+        let outline =
+            |lists, announced: [u64; 3]| Outline { lists, announced: announced.map(NonZeroU64::new) };
+        let (one, two) = (outline([1, 2, 3], [1, 0, 1]), outline([1, 5, 3], [1, 1, 2]));
         let differing: Vec<List> = one.differing(two).iter().collect();
-        assert_eq!(differing, [List::Prompts]);
+        assert_eq!(differing, [List::Prompts, List::Resources]);
+        // A list that came to be another's, or its own, says nothing by that.
+        assert_eq!(
+            outline([1, 2, 3], [1, 0, 1]).differing(outline([1, 2, 3], [0, 4, 1])),
+            ListSet::default()
+        );
         assert_eq!(one.differing(one), ListSet::default());
         assert_eq!(ListSet::EVERY.iter().count(), List::ALL.len());
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use strait_policy::RoleSet;
 use strait_protocol::jsonrpc::{Decoder, Splices};
 use strait_table::bound::ArchivedShelf;
-use strait_table::catalog::FreshUntil;
+use strait_table::catalog::{Announced, FreshUntil};
 use strait_table::{Kind, Snapshot, View};
 use tokio::sync::mpsc;
 
@@ -96,6 +96,7 @@ pub struct Adopted {
     upstreams: Rc<[Weak<Upstream>]>,
     servers: Arc<[u64]>,
     fresh_until: Arc<[FreshUntil]>,
+    announced: Arc<[Announced]>,
     /// The generation's 12 hex digits.
     pub generation: [u8; 12],
     /// The edition's: what was decided under another serial is decided again.
@@ -104,6 +105,8 @@ pub struct Adopted {
     views: RefCell<HashMap<(u16, RoleSet), Rc<View>, Fold>>,
     outlines: RefCell<HashMap<(u16, RoleSet), Outline, Fold>>,
     prints: OnceCell<Box<[u64]>>,
+    /// By digest.
+    principals: OnceCell<HashMap<u64, u32, Fold>>,
 }
 
 impl Adopted {
@@ -112,19 +115,21 @@ impl Adopted {
         let known = RefCell::new(vec![None; keys.principals.len()]);
         let generation = snapshot.generation().short();
         let (servers, fresh_until) = (edition.servers.clone(), edition.fresh_until.clone());
-        let serial = edition.serial;
+        let (serial, announced) = (edition.serial, edition.announced.clone());
         Rc::new(Adopted {
             snapshot,
             keys,
             upstreams,
             servers,
             fresh_until,
+            announced,
             generation,
             serial,
             known,
             views: RefCell::default(),
             outlines: RefCell::default(),
             prints: OnceCell::new(),
+            principals: OnceCell::new(),
         })
     }
 
@@ -145,6 +150,16 @@ impl Adopted {
             // A number nobody was given: no roles, and a digest no session is bound to.
             _ => Known { roles: RoleSet::default(), digest: u64::MAX },
         }
+    }
+
+    /// The roles of the principal that has this digest, if there is one still.
+    pub fn roles_of(&self, digest: u64) -> Option<RoleSet> {
+        let principals = self.principals.get_or_init(|| {
+            (0..self.keys.principals.len() as u32)
+                .map(|principal| (self.known(principal).digest, principal))
+                .collect()
+        });
+        principals.get(&digest).map(|principal| self.known(*principal).roles)
     }
 
     /// What sessions of a server are bound to.
@@ -190,7 +205,7 @@ impl Adopted {
         }
         let view = self.view(server, roles)?;
         let prints = self.prints.get_or_init(|| changes::prints(&self.snapshot));
-        let outline = Outline::of(&self.snapshot, server, &view, prints);
+        let outline = Outline::of(&self.snapshot, server, &view, prints, &self.announced);
         let mut outlines = self.outlines.borrow_mut();
         if outlines.len() >= VIEWS_PER_CORE_MAX {
             outlines.clear();

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use strait_table::Snapshot;
-use strait_table::catalog::{Catalog, FreshUntil};
+use strait_table::catalog::{Announced, Catalog, FreshUntil};
 use strait_table::rules::{ArchivedEra, ArchivedPer, ArchivedTransport, ArchivedUpstream};
 
 use crate::figures::upstreams::{Book, Place};
@@ -34,6 +34,8 @@ pub struct Edition {
     wirings: Arc<[Arc<Wiring>]>,
     /// The same: until when what it listed may be kept.
     pub(crate) fresh_until: Arc<[FreshUntil]>,
+    /// The same: how often it announced changes.
+    pub(crate) announced: Arc<[Announced]>,
     /// The id that the next new upstream gets.
     next_id: u32,
     pub(crate) book: Book,
@@ -88,7 +90,10 @@ impl Edition {
     /// Another table, in which upstreams that stayed what they were keep their ids.
     pub fn succeed(&self, snapshot: Arc<Snapshot>, facts: Facts) -> Edition {
         let known = self.wirings.iter().map(|wiring| (wiring.content.name.as_str(), wiring)).collect();
-        Edition::build(self.serial + 1, snapshot, facts, &known, self.next_id, self.book.clone())
+        let next = Edition::build(self.serial + 1, snapshot, facts, &known, self.next_id, self.book.clone());
+        let before = |id| self.index_of(id).and_then(|index| self.announced.get(index).copied());
+        let announced = next.ids().map(|id| before(id).unwrap_or_default()).collect();
+        Edition { announced, ..next }
     }
 
     fn build(
@@ -113,7 +118,18 @@ impl Edition {
         let wirings = wirings.collect();
         let servers = snapshot.rules().servers.iter().map(|server| digest(&server.name)).collect();
         let fresh_until = snapshot.rules().upstreams.iter().map(|_| FreshUntil::default()).collect();
-        Edition { serial, snapshot, keys: facts.keys, servers, wirings, fresh_until, next_id, book }
+        let announced = snapshot.rules().upstreams.iter().map(|_| Announced::default()).collect();
+        Edition {
+            serial,
+            snapshot,
+            keys: facts.keys,
+            servers,
+            wirings,
+            fresh_until,
+            announced,
+            next_id,
+            book,
+        }
     }
 
     /// The same rules, bound to this catalog.
@@ -125,6 +141,7 @@ impl Edition {
             servers: self.servers.clone(),
             wirings: self.wirings.clone(),
             fresh_until: catalog.upstreams.iter().map(|lists| lists.fresh_until).collect(),
+            announced: catalog.upstreams.iter().map(|lists| lists.announced).collect(),
             next_id: self.next_id,
             book: self.book.clone(),
         }
@@ -158,6 +175,7 @@ impl Edition {
             servers: self.servers.clone(),
             wirings,
             fresh_until: self.fresh_until.clone(),
+            announced: self.announced.clone(),
             next_id: self.next_id,
             book: self.book.clone(),
         }

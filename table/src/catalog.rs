@@ -21,6 +21,16 @@ pub struct Lists {
     pub capabilities: Capabilities,
     pub scopes: Scopes,
     pub fresh_until: FreshUntil,
+    pub announced: Announced,
+}
+
+/// How often an upstream has said that a list of it changed, whether it did or not. Not part of what is bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Announced {
+    pub tools: u64,
+    pub prompts: u64,
+    /// With templates.
+    pub resources: u64,
 }
 
 /// Which answers an upstream lets be shared between principals (`cacheScope: public`).

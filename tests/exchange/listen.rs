@@ -43,7 +43,7 @@ fn listen(key: &str, id: i64, notifications: Value) -> Vec<u8> {
 }
 
 /// A client whose listen was acknowledged, and with what.
-fn listening(gateway: &Gateway, key: &str, notifications: Value) -> (Client, Value) {
+pub fn listening(gateway: &Gateway, key: &str, notifications: Value) -> (Client, Value) {
     let mut client = Client::connect(gateway.address);
     client.send(listen(key, 7, notifications));
     let head = client.stream_head();
@@ -56,7 +56,7 @@ fn listening(gateway: &Gateway, key: &str, notifications: Value) -> (Client, Val
 }
 
 /// The next message, which must be a notification of this listen.
-fn told(client: &mut Client) -> String {
+pub fn told(client: &mut Client) -> String {
     let event = client.event().expect("an event");
     assert_eq!(event.id, None, "nobody can come back for it");
     assert_eq!(event.message["params"]["_meta"], json!({SUBSCRIPTION: 7}), "{}", event.message);
@@ -64,7 +64,7 @@ fn told(client: &mut Client) -> String {
 }
 
 /// The end that a server gives a listen when it wants no more of it.
-fn assert_ends(client: &mut Client) {
+pub fn assert_ends(client: &mut Client) {
     let last = client.event().expect("the response").message;
     let result = json!({"resultType": "complete", "_meta": {SUBSCRIPTION: 7}});
     assert_eq!(last, json!({"jsonrpc": "2.0", "id": 7, "result": result}));
@@ -72,7 +72,7 @@ fn assert_ends(client: &mut Client) {
 }
 
 /// What the upstream offers anyway, and these tools and prompts.
-fn lists(tools: &[&str], prompts: &[&str]) -> Vec<Lists> {
+pub fn lists(tools: &[&str], prompts: &[&str]) -> Vec<Lists> {
     let definition = |value: &Value| Definition {
         name: value["name"].as_str().expect("a name").to_owned(),
         json: value.to_string(),

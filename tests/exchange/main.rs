@@ -4,6 +4,7 @@ mod basics;
 mod bodies;
 mod cancel;
 mod catalog;
+mod changes;
 mod common;
 mod drain;
 mod edge;

@@ -29,7 +29,7 @@ for line in sys.stdin:
     elif method == "tools/call":
         for _ in range(message["params"]["arguments"].get("tell", 0)):
             told += 1
-            say({"method": "notifications/resources/updated", "params": {"uri": "x:" + str(told)}})
+            say({"method": "notifications/message", "params": {"level": "info", "data": told}})
         answer({"content": []})
     else:
         say({"id": message["id"], "error": {"code": -32601, "message": "Method not found"}})
@@ -73,8 +73,8 @@ fn event(client: &mut Client) -> (String, Value) {
     (line("id: ").unwrap_or_default(), message.unwrap_or(Value::Null))
 }
 
-fn updated(number: usize) -> Value {
-    json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": format!("x:{number}")}})
+fn message(number: usize) -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": number}})
 }
 
 fn tell(client: &mut Client, session: &str, count: usize) {
@@ -93,15 +93,15 @@ fn what_belongs_to_no_call_comes_on_the_sessions_stream() {
         // What was said before anybody listened waits.
         tell(&mut client, &session, 2);
         let mut first = open(&gateway, &session, None);
-        assert_eq!(event(&mut first), ("0-1".into(), updated(1)));
-        assert_eq!(event(&mut first), ("0-2".into(), updated(2)));
+        assert_eq!(event(&mut first), ("0-1".into(), message(1)));
+        assert_eq!(event(&mut first), ("0-2".into(), message(2)));
         tell(&mut client, &session, 1);
-        assert_eq!(event(&mut first), ("0-3".into(), updated(3)));
+        assert_eq!(event(&mut first), ("0-3".into(), message(3)));
         // A newer stream takes over; the older one ends.
         let mut second = open(&gateway, &session, None);
         first.until_unread(b"0\r\n\r\n");
         tell(&mut client, &session, 1);
-        assert_eq!(event(&mut second), ("0-4".into(), updated(4)));
+        assert_eq!(event(&mut second), ("0-4".into(), message(4)));
         drop(second);
         let standing = || gateway.handle().figures().iter().map(|worker| worker.standing.get()).sum::<u64>();
         wait_for("the stream's client to be missed", || standing() == 0);
@@ -109,7 +109,7 @@ fn what_belongs_to_no_call_comes_on_the_sessions_stream() {
         tell(&mut client, &session, 1);
         let mut resumed = open(&gateway, &session, Some("0-2"));
         for number in 3..=5 {
-            assert_eq!(event(&mut resumed), (format!("0-{number}"), updated(number)));
+            assert_eq!(event(&mut resumed), (format!("0-{number}"), message(number)));
         }
         // What was never given, and what is not ours, begins where the session is.
         let unknown = ["0-99", "7-1", "x", "-", "0-", "99999999999-1", "0-99999999999999999999"];
@@ -117,7 +117,7 @@ fn what_belongs_to_no_call_comes_on_the_sessions_stream() {
             let mut fresh = open(&gateway, &session, Some(unknown));
             resumed.until_unread(b"0\r\n\r\n");
             tell(&mut client, &session, 1);
-            assert_eq!(event(&mut fresh), (format!("0-{number}"), updated(number)), "{unknown}");
+            assert_eq!(event(&mut fresh), (format!("0-{number}"), message(number)), "{unknown}");
             resumed = fresh;
         }
         // Its end is the stream's.
@@ -141,7 +141,7 @@ fn a_stream_of_2025_11_25_is_primed_and_a_drain_ends_it() {
     let primed = String::from_utf8(stream.until_unread(b"\n\n")).expect("UTF-8");
     assert!(primed.ends_with("id: 0-0\nretry: 1000\ndata:\n\n"), "{primed}");
     tell(&mut client, &session, 1);
-    assert_eq!(event(&mut stream), ("0-1".into(), updated(1)));
+    assert_eq!(event(&mut stream), ("0-1".into(), message(1)));
     gateway.drain();
     stream.until_unread(b"0\r\n\r\n");
     stream.assert_closed();
@@ -181,7 +181,7 @@ fn a_stream_ends_before_it_says_more_to_a_key_that_was_revoked() {
     let session = initialize(&mut client, KEY, "2025-06-18");
     let mut stream = open(&gateway, &session, None);
     tell(&mut client, &session, 1);
-    assert_eq!(event(&mut stream), ("0-1".into(), updated(1)));
+    assert_eq!(event(&mut stream), ("0-1".into(), message(1)));
     // The same principal has another key now: its session goes on, the stream of the old key does not.
     gateway.rekey(vec![("key-new", "ann", &["full"])]);
     let params = json!({"name": "echo", "arguments": {"tell": 1}});

@@ -22,7 +22,7 @@ use super::record::{self, Record};
 use super::refusal::Refusal;
 use super::respond::{self, Next, Sink};
 use super::{Ending, Incoming};
-use crate::changes::{List, ListSet, Outline};
+use crate::changes::{List, ListSet, Sight};
 use crate::connection::standing::{Framing, Standing, Tally, Tenant};
 use crate::core::{Adopted, Core, InFlight, StandingPlace};
 use crate::fold::Fold;
@@ -46,10 +46,8 @@ pub struct Listen {
     credential: Credential,
     lists: ListSet,
     outlet: Rc<Outlet>,
-    /// What its caller saw when it was last told.
-    seen: Cell<Outline>,
-    /// The edition that it was last allowed under.
-    allowed: Cell<u64>,
+    /// What its caller saw when it was last told, which was when it was last allowed.
+    sight: Sight,
     opened_ns: u64,
     /// The part of its access lines that says who listens.
     who: RefCell<Box<[u8]>>,
@@ -152,8 +150,7 @@ pub fn open(
         credential,
         lists: wanted.lists,
         outlet: Outlet::passing(),
-        seen: Cell::new(seen),
-        allowed: Cell::new(adopted.serial),
+        sight: Sight::new(adopted, seen),
         opened_ns: incoming.arrived_ns,
         who: RefCell::default(),
     });
@@ -197,16 +194,15 @@ impl Listen {
     /// Compares what its caller sees with what it saw, and tells the difference; ends when nobody may listen any more.
     pub fn look_again(&self, core: &Rc<Core>) {
         let adopted = core.adopted();
-        if self.allowed.get() == adopted.serial || self.outlet.is_closed() {
+        if self.outlet.is_closed() || !self.sight.is_due(&adopted) {
             return;
         }
-        self.allowed.set(adopted.serial);
         let now = adopted.server_of(self.server).and_then(|server| {
             let caller = identify::again(&adopted, server, self.credential)?;
             adopted.outline(server, caller.roles)
         });
         let Some(now) = now else { return self.end() };
-        for list in now.differing(self.seen.replace(now)).iter().filter(|list| self.lists.contains(*list)) {
+        for list in self.sight.look(now).iter().filter(|list| self.lists.contains(*list)) {
             self.push(list.method(), b"");
         }
     }

@@ -93,8 +93,8 @@ fn capabilities(asking: &Asking<'_>, out: &mut Vec<u8>) {
         }
         close(out);
     };
-    // Whoever listens is told; the older revisions have no stream yet to be told on.
-    let list_changed = ("listChanged", asking.call.revision.is_modern());
+    // Whoever listens is told, on a listen or on the stream of its session.
+    let list_changed = ("listChanged", true);
     for (name, has) in [("tools", can.tools), ("prompts", can.prompts)] {
         if has {
             object(name, &[list_changed]);

@@ -130,13 +130,44 @@ impl Session {
             .is_none_or(|level| level >= least)
     }
 
-    /// A notification that belongs to no call.
+    /// A notification that belongs to no call, from a conversation that is this session's alone. What its client's
+    /// revision does not know, and what it did not ask for, is not passed on; lists and resources it is told of by
+    /// whoever compares them ([`Session::look_again`]) or subscribed to them.
     pub fn hear(&self, _core: &Rc<Core>, upstream: &Rc<Upstream>, message: &[u8], envelope: &Envelope) {
-        if !self.wants(message, envelope) {
+        let concerns = match envelope.method_known {
+            Some(Method::NotifyMessage) => self.wants(message, envelope),
+            Some(Method::NotifyElicitationComplete | Method::NotifyTasksStatus) => true,
+            _ => false,
+        };
+        let is_known = envelope.method_known.is_some_and(|method| method.is_known_in(self.id.revision));
+        if concerns
+            && is_known
+            && let Some(message) = tasks::heard(self, upstream, message, envelope)
+        {
+            self.standing.push(&message);
+        }
+    }
+
+    /// Compares what its client sees with what it saw, and tells of the lists that differ. What nobody has taken yet is
+    /// not said twice.
+    pub fn look_again(&self, core: &Rc<Core>) {
+        let adopted = core.adopted();
+        if !self.sight.is_due(&adopted) {
             return;
         }
-        if let Some(message) = tasks::heard(self, upstream, message, envelope) {
-            self.standing.push(&message);
+        let server = adopted.server_of(self.id.server);
+        let roles = adopted.roles_of(self.id.principal);
+        let Some(now) = server.zip(roles).and_then(|(server, roles)| adopted.outline(server, roles)) else {
+            return;
+        };
+        for list in self.sight.look(now).iter() {
+            let mut told = self.told.get();
+            let Some(last) = told.get_mut(list as usize) else { continue };
+            if !self.standing.has_waiting(*last) {
+                let message = format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, list.method().as_str());
+                *last = self.standing.push(message.as_bytes()).unwrap_or_default();
+                self.told.set(told);
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use strait_protocol::mcp::{Declared, LogLevel, Revision};
 
+use crate::changes::{List, Sight};
 use crate::core::Core;
 use crate::limits::{SESSION_IDLE_MS_MAX, SESSIONS_PER_CORE_MAX};
 use calls::Calls;
@@ -56,6 +57,10 @@ pub struct Session {
     pub log_level: Cell<Option<LogLevel>>,
     /// The stream of what belongs to no call: the client's GET, or all of HTTP+SSE.
     pub standing: Rc<Outlet>,
+    /// What its client saw of the lists when it was last told.
+    sight: Sight,
+    /// The number, on [`Session::standing`], of the last message that told of each list.
+    told: Cell<[u64; List::ALL.len()]>,
     pub questions: Questions,
     pub calls: Calls,
     pub tasks: Tasks,
@@ -106,6 +111,7 @@ impl Sessions {
         id: SessionId,
         declared: Declared,
         introduction: Introduction,
+        sight: Sight,
         now_ms: u64,
     ) -> Option<Rc<Session>> {
         if self.live.len() >= SESSIONS_PER_CORE_MAX {
@@ -117,6 +123,8 @@ impl Sessions {
             introduction: Arc::new(introduction),
             log_level: Cell::new(None),
             standing: Outlet::new(0),
+            sight,
+            told: Cell::default(),
             questions: Questions::new(self.soonest_ms.clone()),
             calls: Calls::default(),
             tasks: Tasks::default(),

@@ -143,6 +143,11 @@ impl Outlet {
         number <= self.last() && !matches!(self.after(number), Some(Found::Lost))
     }
 
+    /// Whether this message is here and nobody has taken it.
+    pub fn has_waiting(&self, number: u64) -> bool {
+        number > self.taken.get() && number >= self.ring.borrow().first
+    }
+
     /// The message `number` was read.
     fn was_read(&self, number: u64) {
         self.taken.set(self.taken.get().max(number));
@@ -247,6 +252,7 @@ mod tests {
         assert_eq!(outlet.push(b"b"), Some(2));
         let mut first = outlet.read(0);
         assert_eq!(now(&mut first), message(1, b"a"));
+        assert_eq!([0, 1, 2].map(|number| outlet.has_waiting(number)), [false, false, true]);
         let mut second = outlet.read(1);
         assert_eq!(now(&mut first), Some(Found::Superseded));
         drop(first);
@@ -275,5 +281,6 @@ mod tests {
         let large = vec![b'y'; OUTLET_BYTES_MAX];
         outlet.push(&large);
         assert_eq!(outlet.held_bytes(), large.len());
+        assert!(!outlet.has_waiting(OUTLET_EVENTS_MAX as u64 + 2));
     }
 }

@@ -15,6 +15,7 @@ use strait_protocol::mcp::Method;
 use super::responder::{Responder, decline};
 use super::settings::Settings;
 use super::{Event, Upstream, UpstreamFault};
+use crate::changes::List;
 use crate::core::Core;
 use crate::io::buffer::Buf;
 use crate::io::signal::{Queue, Signal};
@@ -167,11 +168,7 @@ impl Channel {
                     pending.offer(event(message, envelope, false));
                 }
             }
-            Some(
-                Method::NotifyToolsListChanged
-                | Method::NotifyPromptsListChanged
-                | Method::NotifyResourcesListChanged,
-            ) => upstream.lists_changed(core),
+            Some(method) if let Some(list) = List::of(method) => upstream.lists_changed(core, list.into()),
             _ => self.tell_ears(core, upstream, message, envelope),
         }
     }

@@ -10,11 +10,12 @@ use strait_protocol::jsonrpc::{Elements, Members, unescape};
 use strait_protocol::mcp::{Method, codes};
 use strait_table::Kind;
 use strait_table::bound::Capabilities;
-use strait_table::catalog::{Definition, FreshUntil, Known, Lists, Scopes};
+use strait_table::catalog::{Announced, Definition, FreshUntil, Known, Lists, Scopes};
 
 use super::ask::ask;
 use super::handshake::{self, Freshness};
 use super::{Era, Upstream, UpstreamFault, Whom, subscribe};
+use crate::changes::ListSet;
 use crate::core::Core;
 use crate::handle::Event;
 use crate::io::runtime;
@@ -33,8 +34,10 @@ pub fn is_asker(core: &Core, upstream: &Upstream) -> bool {
 /// Keeps control told of what an upstream offers, until no edition names it any more.
 pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
     let mut wait_ms = RELIST_FAILED_MS.0;
+    // Announced, and not reported since; and how often each was reported.
+    let (mut news, mut announced) = (ListSet::default(), Announced::default());
     loop {
-        upstream.takes_up_news();
+        news = news.or(upstream.takes_up_news());
         let outcome = tokio::select! {
             outcome = lists(&core, &upstream) => outcome,
             () = upstream.retired.wait() => return,
@@ -52,8 +55,9 @@ pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
         };
         if outcome.is_ok() {
             subscribe::hear(&core, &upstream);
+            std::mem::take(&mut news).count(&mut announced);
         }
-        let outcome = outcome.map_err(|fault| fault.to_string());
+        let outcome = outcome.map(|lists| Lists { announced, ..lists }).map_err(|fault| fault.to_string());
         let report = Event::Learned { upstream: upstream.id, outcome };
         if core.events.send(report).await.is_err() {
             return;
@@ -111,6 +115,7 @@ async fn lists(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<Lists, Upstre
         templates: templates.definitions,
         instructions: said.instructions,
         capabilities: said.capabilities.unwrap_or_default(),
+        announced: Announced::default(),
     })
 }
 

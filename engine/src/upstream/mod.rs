@@ -29,13 +29,14 @@ use std::ops::Deref;
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use strait_protocol::http1::RequestHead;
 use strait_protocol::jsonrpc::Message;
 use strait_protocol::mcp::{Declared, LogLevel, Revision};
 use strait_table::bound::ArchivedMirrored;
 
+use crate::changes::ListSet;
 use crate::core::{Core, InFlight};
 use crate::edition::{Edition, Timeouts, UpstreamId, Wiring};
 use crate::figures::upstreams::{Place, UpstreamFigures};
@@ -186,9 +187,13 @@ pub enum Era {
 #[derive(Debug, Default)]
 pub struct SharedEra {
     era: AtomicU8,
-    /// The worker that asks for its lists was told that they changed, and has not begun to.
-    lists_changed: AtomicBool,
+    /// What the worker that asks for its lists was told and has not taken up: [`NEWS`], and the lists that the server
+    /// announced as changed.
+    news: AtomicU8,
 }
+
+/// Lists changed, or may have.
+const NEWS: u8 = 1 << 7;
 
 /// A legacy server that is reached over HTTP+SSE.
 const SSE: u8 = 3;
@@ -305,24 +310,26 @@ impl Upstream {
     }
 
     /// Its lists changed, or may have: the worker that asks for them asks again. Many sessions on many workers hear
-    /// of the same change; one parcel tells of it until that worker takes it up.
-    pub fn lists_changed(&self, core: &Core) {
+    /// of the same change; one parcel tells of it until that worker takes it up. `announced`: what the server itself
+    /// said.
+    pub fn lists_changed(&self, core: &Core, announced: ListSet) {
+        let before = self.era.news.fetch_or(announced.bits() | NEWS, Ordering::Relaxed);
         if learn::is_asker(core, self) {
             return self.relist.set();
         }
         self.owes_news.set(false);
-        if !self.era.lists_changed.swap(true, Ordering::Relaxed) {
+        if before & NEWS == 0 {
             let asker = core.owner_of(self.id.0.into());
             if core.post.send(asker, Parcel::ListsChanged(self.wiring())).is_err() {
-                self.era.lists_changed.store(false, Ordering::Relaxed);
+                self.era.news.fetch_and(!NEWS, Ordering::Relaxed);
                 self.owes_news.set(true);
             }
         }
     }
 
-    /// What is heard of its lists from now on is news.
-    pub fn takes_up_news(&self) {
-        self.era.lists_changed.store(false, Ordering::Relaxed);
+    /// What is heard of its lists from now on is news. Gives the lists that were announced before.
+    pub fn takes_up_news(&self) -> ListSet {
+        ListSet::of_bits(self.era.news.swap(0, Ordering::Relaxed))
     }
 
     /// Where this worker counts what it does with it.
@@ -451,7 +458,7 @@ impl Upstreams {
             http::sweep(core, upstream);
             upstream.stdio.sweep(core);
             if upstream.owes_news.get() {
-                upstream.lists_changed(core);
+                upstream.lists_changed(core, ListSet::default());
             }
             let stays = upstream.is_current.get() || upstream.calls.get() > 0;
             if !stays {

@@ -108,10 +108,12 @@ impl On {
                 // What was said while nobody listened is not known.
                 Some(Method::NotifySubscriptionsAcknowledged) if self.was_open => self.upstream.relist.set(),
                 Some(Method::NotifySubscriptionsAcknowledged) => self.was_open = true,
-                Some(method) if List::ALL.iter().any(|list| list.method() == method) => {
-                    self.upstream.relist.set();
+                Some(method) => {
+                    if let Some(list) = List::of(method) {
+                        self.upstream.lists_changed(&self.core, list.into());
+                    }
                 }
-                _ => {}
+                None => {}
             }
         }
     }

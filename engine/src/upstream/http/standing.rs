@@ -14,6 +14,7 @@ use super::reply::{HttpReply, scan};
 use super::request::{Request, Term, Verb};
 use super::resume;
 use super::session::Session;
+use crate::changes::ListSet;
 use crate::core::Core;
 use crate::handle::Reach;
 use crate::io::runtime;
@@ -117,7 +118,7 @@ impl Standing {
         };
         if mark.was_open && !resumes {
             // What came in between was missed.
-            upstream.lists_changed(core);
+            upstream.lists_changed(core, ListSet::default());
         }
         mark.was_open = true;
         hear(core, upstream, session, &mut stream).await;

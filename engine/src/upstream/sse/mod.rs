@@ -19,6 +19,7 @@ use super::http::session::{Opened, Session, Whose};
 use super::http::standing;
 use super::waiting::{Missed, Waiting};
 use super::{Era, Event, Upstream, UpstreamFault, handshake};
+use crate::changes::ListSet;
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
 use crate::io::runtime;
@@ -81,7 +82,7 @@ impl End {
         standing::hear(&core, &self.upstream, &self.session, &mut stream).await;
         if self.session.is_live() && self.session.whose.affinity == super::Affinity::NOBODY {
             // Nobody hears it until the lists are learnt again.
-            self.upstream.lists_changed(&core);
+            self.upstream.lists_changed(&core, ListSet::default());
         }
     }
 }
