@@ -126,6 +126,11 @@ pub const SESSION_IDLE_MS_MAX: u64 = 60 * 60 * 1_000;
 /// Messages and bytes that a stream towards a client keeps for a reader that comes back; the oldest give way.
 pub const OUTLET_EVENTS_MAX: usize = 256;
 pub const OUTLET_BYTES_MAX: usize = 256 * 1024;
+/// Messages of one HTTP+SSE client that are being answered at once, each with at most its answer; a further one is
+/// refused with 503.
+pub const WIRE_MESSAGES_MAX: usize = 128;
+/// The largest answer that one is sent: its stream has one event per answer, which is put together first.
+pub const WIRE_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What a client is asked to wait before it comes back to an event stream whose connection ended.
 pub const STREAM_RETRY_MS: u64 = 1_000;
 /// Questions of servers that one client has not answered yet; further ones are declined.

@@ -8,6 +8,7 @@ mod changes;
 mod common;
 mod drain;
 mod edge;
+mod http_sse;
 mod legacy;
 mod listen;
 mod overload;

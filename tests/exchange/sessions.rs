@@ -27,7 +27,7 @@ fn say(session: &str, message: &Value) -> Vec<u8> {
 }
 
 /// A legacy server that asks under the id `q`, waits for the answer, and says in its result what it was.
-fn asking() -> Scripted {
+pub fn asking() -> Scripted {
     let (answered, heard) = (Gate::default(), std::sync::Arc::new(std::sync::Mutex::new(Value::Null)));
     let (opens, hears) = (answered.clone(), heard.clone());
     let rest = scripted::legacy(move |request| {

@@ -192,6 +192,7 @@ async fn answer(core: &Rc<Core>, connection: &mut Connection, request: &Request,
         peer: connection.peer,
         client: Some(connection.stream.fd()),
         left: None,
+        wire: None,
         arrived_ns: core.clock.now_ns(),
     };
     exchange::run(core, &incoming, Sink::Stream(&mut connection.stream)).await

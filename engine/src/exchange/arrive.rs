@@ -1,7 +1,8 @@
 //! Where a request arrived: listener, Host, Origin, path and HTTP method. Nothing here needs to know
 //! who asks, and nobody who fails it learns more than that.
 
-use strait_protocol::http1::{ContentType, Method};
+use strait_protocol::Span;
+use strait_protocol::http1::{ContentType, Method, RequestHead};
 use strait_table::rules::ArchivedListener;
 
 use super::Incoming;
@@ -14,6 +15,8 @@ use crate::core::Adopted;
 pub struct Place {
     pub server: usize,
     pub verb: Verb,
+    /// The id of the session that the request is said to belong to, in its head.
+    pub session: Option<Span>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +26,16 @@ pub enum Verb {
     Stream,
     /// Ends a session.
     Delete,
+    /// GET of an HTTP+SSE client: opens its stream.
+    Wire,
+    /// A message of an HTTP+SSE client, answered on its stream.
+    Say,
 }
+
+/// Below the path of a server, HTTP+SSE clients are served.
+const SSE: &[u8] = b"/sse";
+/// The parameter of the URL that they send messages to.
+pub const SESSION: &[u8] = b"session=";
 
 pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> Result<Place, Refusal> {
     let head = incoming.head;
@@ -38,7 +50,9 @@ pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> R
         }
     }
     let path = head.path.of(incoming.bytes);
-    let server = adopted.snapshot.server_at(path).ok_or(Refusal::NoSuchPath)?;
+    let Some(server) = adopted.snapshot.server_at(path) else {
+        return below(incoming, adopted, path, record);
+    };
     record.server(server);
     let claims_modern = head
         .protocol_version
@@ -68,7 +82,47 @@ pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> R
             return Err(Refusal::NotAcceptable { expected: "application/json and text/event-stream" });
         }
     }
-    Ok(Place { server, verb })
+    Ok(Place { server, verb, session: head.session_id })
+}
+
+/// What is no server's own path may be its path for HTTP+SSE clients.
+fn below(
+    incoming: &Incoming<'_>,
+    adopted: &Adopted,
+    path: &[u8],
+    record: &mut Record,
+) -> Result<Place, Refusal> {
+    let head = incoming.head;
+    let server = path.strip_suffix(SSE).and_then(|path| adopted.snapshot.server_at(path));
+    let server = server.ok_or(Refusal::NoSuchPath)?;
+    record.server(server);
+    match head.method {
+        Method::Get if head.accept.event_stream || head.accept.any || head.accept.absent => {
+            Ok(Place { server, verb: Verb::Wire, session: None })
+        }
+        Method::Get => Err(Refusal::NotAcceptable { expected: "text/event-stream" }),
+        // A client of a newer revision that tries Streamable HTTP here learns that it is something else.
+        Method::Post => {
+            let session = session_in_query(head, incoming.bytes).ok_or(Refusal::Method { allow: "GET" })?;
+            if head.content_type != ContentType::Json {
+                return Err(Refusal::MediaType);
+            }
+            Ok(Place { server, verb: Verb::Say, session: Some(session) })
+        }
+        _ => Err(Refusal::Method { allow: "GET" }),
+    }
+}
+
+fn session_in_query(head: &RequestHead, bytes: &[u8]) -> Option<Span> {
+    let mut at = head.query.start as usize;
+    for parameter in head.query.of(bytes).split(|byte| *byte == b'&') {
+        let end = at + parameter.len();
+        if parameter.starts_with(SESSION) {
+            return Some(Span::between(at + SESSION.len(), end));
+        }
+        at = end + 1;
+    }
+    None
 }
 
 /// Compares without the port and without case; `[::1]:80` has brackets.

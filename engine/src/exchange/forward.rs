@@ -53,15 +53,9 @@ pub async fn run(
                 session.set_log_level(core, adopted, place.server, caller.digest, *level);
             }
             let session = match answer {
-                Local::Initialize => Some(hand_over::begin_session(
-                    core,
-                    adopted,
-                    incoming,
-                    place,
-                    caller,
-                    call.revision,
-                    message,
-                )?),
+                Local::Initialize => {
+                    hand_over::begin_session(core, adopted, incoming, place, caller, call.revision, message)?
+                }
                 _ => None,
             };
             return Ok(Reply::ready(body, session, admitted));

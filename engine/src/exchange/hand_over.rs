@@ -14,7 +14,7 @@ use strait_protocol::http1::RequestHead;
 use strait_protocol::jsonrpc::Message;
 use strait_protocol::mcp::{Declared, Revision};
 
-use super::arrive::Place;
+use super::arrive::{Place, Verb};
 use super::identify::Caller;
 use super::refusal::Refusal;
 use super::respond::{Next, Sink};
@@ -26,13 +26,17 @@ use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyTx, reply};
 use crate::io::runtime;
 use crate::io::signal::Signal;
-use crate::session::{Introduction, Seal, Session, SessionId};
+use crate::session::outlet::Outlet;
+use crate::session::wire::Wire;
+use crate::session::{Carriage, Introduction, Seal, Session, SessionId};
 use crate::worker::Parcel;
 
 /// Who must tell the story.
 pub enum Owner {
     /// This worker, with the session if there is one.
     Here(Option<Rc<Session>>),
+    /// This worker, for an HTTP+SSE client; with its session, once it has begun.
+    Wire(Rc<Wire>, Option<Rc<Session>>),
     Worker(usize),
 }
 
@@ -63,7 +67,8 @@ pub fn owner(
 ) -> Result<Owner, Refusal> {
     let head = incoming.head;
     let modern = head.protocol_version.is_some_and(|v| Revision::claims_modern(v.of(incoming.bytes)));
-    let Some(text) = head.session_id.filter(|_| !modern) else {
+    let carriage = if place.verb == Verb::Say { Carriage::Url } else { Carriage::Header };
+    let Some(text) = place.session.filter(|_| !modern || carriage == Carriage::Url) else {
         return Ok(if core.force_wrong_worker && core.id == 0 && core.workers > 1 && !modern {
             // A handshake: the session it begins will belong to whoever answers it.
             Owner::Worker(core.owner_of(core.clock.now_ns()))
@@ -71,18 +76,24 @@ pub fn owner(
             Owner::Here(None)
         });
     };
-    let id = core.seal.open(text.of(incoming.bytes)).ok_or(Refusal::SessionUnknown)?;
+    let id = core.seal.open(carriage, text.of(incoming.bytes)).ok_or(Refusal::SessionUnknown)?;
     if Some(id.server) != adopted.server_digest(place.server) || id.principal != caller.digest {
         return Err(Refusal::SessionUnknown);
     }
     if usize::from(id.worker) != core.id {
         return Ok(Owner::Worker(usize::from(id.worker)));
     }
-    let session = core.sessions.borrow().touch(id.serial, core.clock.coarse_ms());
+    let sessions = core.sessions.borrow();
+    let session = sessions.touch(id.serial, core.clock.coarse_ms());
+    if carriage == Carriage::Url {
+        let wire = sessions.wire(id.serial).ok_or(Refusal::SessionUnknown)?;
+        return Ok(Owner::Wire(wire.clone(), session));
+    }
     Ok(Owner::Here(Some(session.ok_or(Refusal::SessionUnknown)?)))
 }
 
-/// The id of a new session that this worker owns. `message` is the client's `initialize`.
+/// Begins a session that this worker owns, and gives its id, unless it has none but that of its stream. `message` is
+/// the client's `initialize`.
 pub fn begin_session(
     core: &Rc<Core>,
     adopted: &Adopted,
@@ -91,9 +102,15 @@ pub fn begin_session(
     caller: &Caller,
     revision: Revision,
     message: &Message,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Option<Vec<u8>>, Refusal> {
     let internal = |_| Refusal::Internal("no random numbers for a session id");
-    let serial = Seal::serial().map_err(internal)?;
+    let (serial, standing) = match incoming.wire {
+        Some(wire) if core.sessions.borrow().find(wire.serial).is_some() => {
+            return Err(Refusal::Invalid("this session was initialized already"));
+        }
+        Some(wire) => (wire.serial, wire.outlet.clone()),
+        None => (Seal::serial().map_err(internal)?, Outlet::new(0)),
+    };
     let id = SessionId {
         worker: core.id as u16,
         server: adopted.server_digest(place.server).ok_or(Refusal::NoSuchPath)?,
@@ -106,11 +123,15 @@ pub fn begin_session(
     let introduction = Introduction { client_info: said(message.initialize_info).into() };
     let seen = adopted.outline(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
     let (sight, now_ms) = (Sight::new(adopted, seen), core.clock.coarse_ms());
-    let begun = core.sessions.borrow_mut().begin(id, declared.within(revision), introduction, sight, now_ms);
+    let declared = declared.within(revision);
+    let begun = core.sessions.borrow_mut().begin(id, declared, introduction, sight, standing, now_ms);
     begun.ok_or(Refusal::Overloaded("too many sessions"))?;
+    if incoming.wire.is_some() {
+        return Ok(None);
+    }
     let mut text = Vec::new();
-    core.seal.seal(&id, &mut text).map_err(internal)?;
-    Ok(text)
+    core.seal.seal(&id, Carriage::Header, &mut text).map_err(internal)?;
+    Ok(Some(text))
 }
 
 /// Hands a request over and relays its answer.
@@ -187,6 +208,7 @@ pub async fn receive(core: Rc<Core>, parcel: Box<Parcelled>) {
         peer: parcel.peer,
         client: None,
         left: Some(left.clone()),
+        wire: None,
         arrived_ns: parcel.arrived_ns,
     };
     let ending = {

@@ -4,6 +4,8 @@
 //! An API key is never stored or compared as text: its keyed blake3 digest is looked up, so that
 //! neither a timing nor a memory dump tells anything about keys nobody presented.
 
+use std::cell::Cell;
+
 use strait_policy::RoleSet;
 
 use super::Incoming;
@@ -44,6 +46,41 @@ pub struct Credential(Option<[u8; 32]>);
 /// The credential that [`run`] accepted.
 pub fn credential(incoming: &Incoming<'_>, adopted: &Adopted, server: usize) -> Option<Credential> {
     principal(incoming, adopted, server).map(|(_, credential)| credential)
+}
+
+/// Whom an answer that stands open is for: asked again before each event that follows a change.
+pub struct Listener {
+    /// Digests of the server and the principal.
+    server: u64,
+    principal: u64,
+    credential: Credential,
+    /// The edition that allowed it last.
+    allowed: Cell<u64>,
+}
+
+impl Listener {
+    /// The caller of this request, which [`run`] accepted.
+    pub fn of(
+        incoming: &Incoming<'_>,
+        adopted: &Adopted,
+        server: usize,
+        caller: &Caller,
+    ) -> Result<Listener, Refusal> {
+        let credential = credential(incoming, adopted, server).ok_or(Refusal::Unauthenticated)?;
+        let digest = adopted.server_digest(server).ok_or(Refusal::NoSuchPath)?;
+        let (principal, allowed) = (caller.digest, Cell::new(adopted.serial));
+        Ok(Listener { server: digest, principal, credential, allowed })
+    }
+
+    /// Whether it may still hear what is said.
+    pub fn is_welcome(&self, adopted: &Adopted) -> bool {
+        if self.allowed.replace(adopted.serial) == adopted.serial {
+            return true;
+        }
+        let server = adopted.server_of(self.server);
+        let caller = server.and_then(|server| again(adopted, server, self.credential));
+        caller.is_some_and(|caller| caller.digest == self.principal)
+    }
 }
 
 /// Who has this credential now; `None` when the server does not accept it any more.

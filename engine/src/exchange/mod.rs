@@ -17,6 +17,7 @@
 //! | [`forward`] | a [`crate::upstream::Reply`]: a stream of events |
 //! | [`listen`] | instead of the last two, for `subscriptions/listen`: an answer that stands open |
 //! | [`stream`] | for GET, after [`identify`]: the session's stream, which stands open |
+//! | [`http_sse`] | for HTTP+SSE clients: their stream, and messages that are answered on it from [`decode`] on |
 //! | [`respond`] | bytes to the client, each event through [`reverse`] or [`screen::reply`] first |
 //! | [`record`] | one access line |
 
@@ -27,6 +28,7 @@ pub mod cursor;
 pub mod decode;
 pub mod forward;
 pub mod hand_over;
+pub mod http_sse;
 pub mod identify;
 pub mod listen;
 pub mod local;
@@ -54,8 +56,11 @@ use crate::connection::standing::Standing;
 use crate::core::{Adopted, Core};
 use crate::io::signal::Signal;
 use crate::io::tcp::Stream;
+use crate::session::wire::Wire;
 use crate::upstream::Reply;
-use arrive::Verb;
+use arrive::{Place, Verb};
+use decode::Call;
+use identify::Caller;
 use listen::Opening;
 use record::{Phase, Record};
 use refusal::Refusal;
@@ -74,6 +79,8 @@ pub struct Incoming<'a> {
     pub client: Option<RawFd>,
     /// Raised when a client whose socket is on another worker has gone.
     pub left: Option<Rc<Signal>>,
+    /// The stream on which it is answered, for an HTTP+SSE client.
+    pub wire: Option<&'a Wire>,
     /// When all of it was here, on the clock that all workers share.
     pub arrived_ns: u64,
 }
@@ -90,6 +97,10 @@ pub enum Outcome {
     Listen(Opening),
     /// So does a session's own stream.
     Stream(stream::Opening),
+    /// And that of an HTTP+SSE client.
+    Wire(http_sse::Opening),
+    /// The answer goes there; this request was only taken up.
+    Said(Box<http_sse::Said>),
 }
 
 /// What the connection does after a story.
@@ -117,6 +128,8 @@ pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -
             listen::run(core, &adopted, incoming, opening, &mut sink, &mut record).await
         }
         Ok(Outcome::Stream(opening)) => stream::run(core, incoming, opening, &mut sink, &mut record).await,
+        Ok(Outcome::Wire(opening)) => http_sse::begin(core, incoming, opening, &mut sink, &mut record).await,
+        Ok(Outcome::Said(said)) => return http_sse::take_up(core, incoming, said, record, &mut sink).await,
         Err(refusal) => respond::refuse(core, incoming, &refusal, &mut sink, &mut record).await.into(),
     };
     record.write(core, &adopted, incoming);
@@ -143,29 +156,49 @@ async fn story(
     record.mark(core, Phase::Identify);
     let session = match hand_over::owner(core, adopted, incoming, &place, &caller)? {
         hand_over::Owner::Here(Some(session)) if place.verb == Verb::Stream => {
-            return stream::open(core, adopted, incoming, &place, &session, record).map(Outcome::Stream);
+            return stream::open(core, adopted, incoming, &place, &caller, &session, record)
+                .map(Outcome::Stream);
+        }
+        hand_over::Owner::Here(_) if place.verb == Verb::Wire => {
+            return http_sse::open(core, adopted, incoming, &place, &caller, record).map(Outcome::Wire);
         }
         hand_over::Owner::Here(session) => session,
+        hand_over::Owner::Wire(wire, session) => {
+            return http_sse::said(core, adopted, incoming, place, caller, &wire, session, record);
+        }
         hand_over::Owner::Worker(worker) => return Ok(Outcome::HandOver { worker }),
     };
     let call = decode::run(core, incoming, session, record)?;
     if let Some(worker) = suspend::elsewhere(core, incoming, &call) {
         return Ok(Outcome::HandOver { worker });
     }
+    carry_out(core, adopted, incoming, &place, &caller, call, record).await
+}
+
+/// The story from a decoded call on.
+async fn carry_out(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    incoming: &Incoming<'_>,
+    place: &Place,
+    caller: &Caller,
+    call: Call,
+    record: &mut Record,
+) -> Result<Outcome, Refusal> {
     record.mark(core, Phase::Decode);
-    let target = resolve::run(core, adopted, incoming, &place, &caller, &call, record)?;
-    let permit = authorize::run(core, adopted, incoming, &caller, &call, &target, record)?;
-    mirror::run(core, adopted, incoming, &place, &call, &target)?;
+    let target = resolve::run(core, adopted, incoming, place, caller, &call, record)?;
+    let permit = authorize::run(core, adopted, incoming, caller, &call, &target, record)?;
+    mirror::run(core, adopted, incoming, place, &call, &target)?;
     let admission = meter::run(core, permit)?;
     let call = screen::call(call);
     let clearance = approve::run(admission);
     record.mark(core, Phase::Policy);
     if let Target::Listen(wanted) = target {
         let call = call.call();
-        return listen::open(core, adopted, incoming, &place, &caller, call, wanted, clearance)
+        return listen::open(core, adopted, incoming, place, caller, call, wanted, clearance)
             .map(Outcome::Listen);
     }
     let reply =
-        forward::run(core, adopted, incoming, &place, &caller, &call, &target, clearance, record).await?;
+        forward::run(core, adopted, incoming, place, caller, &call, &target, clearance, record).await?;
     Ok(Outcome::Reply(reply))
 }

@@ -123,7 +123,7 @@ pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Re
 }
 
 /// The next event, for as long as the client wants one.
-async fn wanted(
+pub async fn wanted(
     core: &Rc<Core>,
     incoming: &Incoming<'_>,
     reply: &mut Reply,
@@ -141,7 +141,8 @@ async fn wanted(
     })
 }
 
-fn client<'a>(incoming: &Incoming<'a>, record: &'a Record, method: Method) -> Client<'a> {
+/// What the client of an exchange is, for whoever edits what it is sent.
+pub fn client<'a>(incoming: &Incoming<'a>, record: &'a Record, method: Method) -> Client<'a> {
     Client {
         id: record.id.map_or(&b"null"[..], |id| id.of(incoming.body)),
         token: record.token.map(|token| token.of(incoming.body)),
@@ -348,7 +349,13 @@ impl Answer<'_, '_, '_> {
 }
 
 /// A status without a body: 202, 204.
-async fn empty(core: &Rc<Core>, status: u16, close: bool, sink: &mut Sink<'_>, record: &mut Record) -> Next {
+pub async fn empty(
+    core: &Rc<Core>,
+    status: u16,
+    close: bool,
+    sink: &mut Sink<'_>,
+    record: &mut Record,
+) -> Next {
     record.status(status);
     let mut out = Buf::new();
     let head = write::reply(out.vec(), status);

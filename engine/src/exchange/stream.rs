@@ -3,14 +3,13 @@
 //! The exchange ends with the head; what follows stands open ([`crate::connection::standing`]). Events have ids, so a client
 //! whose connection broke goes on behind the last one it has, as far back as the outlet's ring goes.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use strait_protocol::mcp::Revision;
 use strait_protocol::{decimal, sse};
 
 use super::arrive::Place;
-use super::identify::{self, Credential};
+use super::identify::{Caller, Listener};
 use super::record::{self, Record};
 use super::refusal::Refusal;
 use super::respond::{self, Next, Sink};
@@ -33,12 +32,7 @@ pub struct Opening {
 
 /// Who reads a session's stream.
 struct SessionStream {
-    /// Digests of the server and the principal that the session is bound to.
-    server: u64,
-    principal: u64,
-    credential: Credential,
-    /// The edition that allowed it last.
-    allowed: Cell<u64>,
+    listener: Listener,
     opened_ns: u64,
     who: Box<[u8]>,
 }
@@ -49,6 +43,7 @@ pub fn open(
     adopted: &Adopted,
     incoming: &Incoming<'_>,
     place: &Place,
+    caller: &Caller,
     session: &Session,
     record: &mut Record,
 ) -> Result<Opening, Refusal> {
@@ -56,15 +51,12 @@ pub fn open(
         return Err(Refusal::Draining);
     }
     record.opens_stream();
-    let credential = identify::credential(incoming, adopted, place.server).ok_or(Refusal::Unauthenticated)?;
+    let listener = Listener::of(incoming, adopted, place.server, caller)?;
     let standing = core.stand().map_err(Refusal::Overloaded)?;
     let resumed = incoming.head.last_event_id.and_then(|id| resumed(session, id.of(incoming.bytes)));
     let after = resumed.unwrap_or_else(|| session.standing.taken());
     let tenant = SessionStream {
-        server: session.id.server,
-        principal: session.id.principal,
-        credential,
-        allowed: Cell::new(adopted.serial),
+        listener,
         opened_ns: incoming.arrived_ns,
         who: record.who(adopted, usize::from(incoming.listener)),
     };
@@ -94,17 +86,35 @@ pub async fn run(
     sink: &mut Sink<'_>,
     record: &mut Record,
 ) -> Ending {
+    let mut first = Vec::new();
+    // Older clients would read the empty event as a message.
+    if opening.revision >= Revision::V2025_11_25 && !opening.is_resumed {
+        let mut id = Vec::new();
+        standing::append_id(&mut id, opening.reader.stream(), opening.after);
+        sse::append_retry(&mut first, Some(&id), Some(STREAM_RETRY_MS));
+    }
+    let stand = |framing| Standing::of(opening.reader, framing, opening.tenant, opening.place);
+    begin(core, incoming, &first, true, stand, sink, record).await
+}
+
+/// The head of a stream and its `first` bytes; what follows stands open.
+pub async fn begin(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    first: &[u8],
+    ids: bool,
+    stand: impl FnOnce(Framing) -> Standing,
+    sink: &mut Sink<'_>,
+    record: &mut Record,
+) -> Ending {
     let chunked = !incoming.head.http10;
-    let framing = Framing { chunked, close: !incoming.head.keep_alive || !chunked, ids: true };
+    let framing = Framing { chunked, close: !incoming.head.keep_alive || !chunked, ids };
+    let standing = stand(framing);
     let Some(mut out) = respond::event_stream(None, chunked, framing.close) else {
         return Next::Close.into();
     };
-    // Older clients would read the empty event as a message.
-    if opening.revision >= Revision::V2025_11_25 && !opening.is_resumed {
-        let (mut id, mut priming) = (Vec::new(), Vec::new());
-        standing::append_id(&mut id, opening.reader.stream(), opening.after);
-        sse::append_retry(&mut priming, Some(&id), Some(STREAM_RETRY_MS));
-        framing.append(&priming, out.vec());
+    if !first.is_empty() {
+        framing.append(first, out.vec());
     }
     record.status(200);
     record.sent(out.len());
@@ -112,19 +122,12 @@ pub async fn run(
         record.left();
         return Next::Close.into();
     }
-    Ending::Stand(Box::new(Standing::of(opening.reader, framing, opening.tenant, opening.place)))
+    Ending::Stand(Box::new(standing))
 }
 
 impl Tenant for SessionStream {
     fn is_welcome(&self, core: &Rc<Core>) -> bool {
-        let adopted = core.adopted();
-        if self.allowed.replace(adopted.serial) == adopted.serial {
-            return true;
-        }
-        let caller = adopted
-            .server_of(self.server)
-            .and_then(|server| identify::again(&adopted, server, self.credential));
-        caller.is_some_and(|caller| caller.digest == self.principal)
+        self.listener.is_welcome(&core.adopted())
     }
 
     fn dismiss(&self, _core: &Rc<Core>) -> bool {

@@ -48,15 +48,24 @@ impl Calls {
         self.len() == 0
     }
 
+    /// Cancels what its client cannot be told of any more.
+    pub fn cancel_all(&self) {
+        self.slots.borrow_mut().iter_mut().filter(|slot| slot.key.is_some()).for_each(Slot::cancel);
+    }
+
     /// Cancels the call with this id, as written; one that is not under way is ignored, as its answer may have crossed
     /// the cancellation.
     pub fn cancel(&self, id: &[u8]) {
         let key = key(id);
-        for slot in self.slots.borrow_mut().iter_mut().filter(|slot| slot.key == Some(key)) {
-            slot.is_cancelled = true;
-            if let Some(waker) = slot.waker.take() {
-                waker.wake();
-            }
+        self.slots.borrow_mut().iter_mut().filter(|slot| slot.key == Some(key)).for_each(Slot::cancel);
+    }
+}
+
+impl Slot {
+    fn cancel(&mut self) {
+        self.is_cancelled = true;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod outlet;
 pub mod questions;
 mod seal;
 pub mod tasks;
+pub mod wire;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -25,8 +26,9 @@ use crate::limits::{SESSION_IDLE_MS_MAX, SESSIONS_PER_CORE_MAX};
 use calls::Calls;
 use outlet::Outlet;
 use questions::{Question, Questions};
-pub use seal::Seal;
+pub use seal::{Carriage, Seal};
 use tasks::Tasks;
+use wire::Wire;
 
 /// What an id says when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,24 +96,27 @@ impl Session {
 /// Sessions that this worker owns.
 pub struct Sessions {
     live: HashMap<u128, Rc<Session>>,
+    /// Event streams of HTTP+SSE clients that are open, by the serial of the session that is, or will be, theirs.
+    wires: HashMap<u128, Rc<Wire>>,
     /// No question of any session is overdue before this.
     soonest_ms: Rc<Cell<u64>>,
 }
 
 impl Default for Sessions {
     fn default() -> Sessions {
-        Sessions { live: HashMap::new(), soonest_ms: Rc::new(Cell::new(u64::MAX)) }
+        Sessions { live: HashMap::new(), wires: HashMap::new(), soonest_ms: Rc::new(Cell::new(u64::MAX)) }
     }
 }
 
 impl Sessions {
-    /// Begins a session; `None` when the core has its fill.
+    /// Begins a session whose own stream is `standing`; `None` when the core has its fill.
     pub fn begin(
         &mut self,
         id: SessionId,
         declared: Declared,
         introduction: Introduction,
         sight: Sight,
+        standing: Rc<Outlet>,
         now_ms: u64,
     ) -> Option<Rc<Session>> {
         if self.live.len() >= SESSIONS_PER_CORE_MAX {
@@ -122,7 +127,7 @@ impl Sessions {
             declared,
             introduction: Arc::new(introduction),
             log_level: Cell::new(None),
-            standing: Outlet::new(0),
+            standing,
             sight,
             told: Cell::default(),
             questions: Questions::new(self.soonest_ms.clone()),
@@ -139,6 +144,19 @@ impl Sessions {
         let session = self.live.get(&serial).filter(|session| !session.is_idle(now_ms))?;
         session.used_ms.set(now_ms);
         Some(session.clone())
+    }
+
+    /// Keeps the stream of an HTTP+SSE client, until [`Sessions::unplug`].
+    pub fn plug(&mut self, wire: Rc<Wire>) {
+        self.wires.insert(wire.serial, wire);
+    }
+
+    pub fn wire(&self, serial: u128) -> Option<&Rc<Wire>> {
+        self.wires.get(&serial)
+    }
+
+    pub fn unplug(&mut self, serial: u128) {
+        self.wires.remove(&serial);
     }
 
     pub fn find(&self, serial: u128) -> Option<&Rc<Session>> {

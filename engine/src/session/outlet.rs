@@ -8,9 +8,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::ops::Deref;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use tokio::sync::Notify;
+
+use crate::io::buffer::{BUFFER_BYTES, Buf};
 use crate::io::signal::Signal;
 use crate::limits::{OUTLET_BYTES_MAX, OUTLET_EVENTS_MAX};
 
@@ -23,27 +28,73 @@ pub struct Outlet {
     /// Counts readers: only the newest goes on.
     readers: Cell<u32>,
     is_read: Cell<bool>,
-    /// What was read stays for a reader that comes back.
-    is_resumable: bool,
+    keeps: Keeps,
+    /// Raised when there may be room again, or the stream is over.
+    made_room: Notify,
+    /// Something found no room, and its reader was not told.
+    has_lost: Cell<bool>,
     /// The last message that any reader took.
     taken: Cell<u64>,
 }
 
+/// What becomes of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeps {
+    /// What was read stays for a reader that comes back; the oldest give way.
+    Read,
+    /// Only what was not read; the oldest give way.
+    Unread,
+    /// Only what was not read, and nothing gives way: whoever has more to say waits, or does not say it.
+    All,
+}
+
 #[derive(Default)]
 struct Ring {
-    messages: VecDeque<Rc<[u8]>>,
+    messages: VecDeque<Rc<Message>>,
     /// The number of the first message in the ring.
     first: u64,
     bytes: usize,
     is_closed: bool,
 }
 
+/// A message, rendered. A large one stays in the buffer that it came in, which the core's cap on bytes counts.
+#[derive(Debug)]
+pub enum Message {
+    Small(Box<[u8]>),
+    Large(Buf),
+}
+
+impl Message {
+    fn of(buf: Buf) -> Message {
+        if buf.len() <= BUFFER_BYTES { Message::Small(Box::from(&*buf)) } else { Message::Large(buf) }
+    }
+}
+
+impl Deref for Message {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Message::Small(bytes) => bytes,
+            Message::Large(buf) => buf,
+        }
+    }
+}
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Message) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Message {}
+
 /// What a reader finds.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
     Message {
         number: u64,
-        bytes: Rc<[u8]>,
+        bytes: Rc<Message>,
     },
     /// Messages that this reader has not seen have fallen out of the ring.
     Lost,
@@ -63,28 +114,61 @@ pub struct Reader {
 
 impl Outlet {
     pub fn new(stream: u32) -> Rc<Outlet> {
-        Outlet::build(stream, true)
+        Outlet::build(stream, Keeps::Read)
     }
 
     /// One that keeps a message only until it is read: nobody can come back for it.
     pub fn passing() -> Rc<Outlet> {
-        Outlet::build(0, false)
+        Outlet::build(0, Keeps::Unread)
     }
 
-    fn build(stream: u32, is_resumable: bool) -> Rc<Outlet> {
+    /// One that loses nothing of what was put in: it carries answers.
+    pub fn lossless() -> Rc<Outlet> {
+        Outlet::build(0, Keeps::All)
+    }
+
+    fn build(stream: u32, keeps: Keeps) -> Rc<Outlet> {
         let ring = RefCell::new(Ring { first: 1, ..Ring::default() });
         let (changed, readers, is_read) = (Signal::new(), Cell::new(0), Cell::new(false));
-        Rc::new(Outlet { stream, ring, changed, readers, is_read, is_resumable, taken: Cell::new(0) })
+        let (made_room, has_lost, taken) = (Notify::new(), Cell::new(false), Cell::new(0));
+        Rc::new(Outlet { stream, ring, changed, readers, is_read, keeps, made_room, has_lost, taken })
     }
 
-    /// Appends a message and gives its number; `None` when the stream is over. The oldest give way.
+    /// Appends a message and gives its number; `None` when the stream is over, or has no room and loses nothing for it.
     pub fn push(&self, message: &[u8]) -> Option<u64> {
+        if self.keeps == Keeps::All && !self.has_room(message.len()) {
+            self.has_lost.set(true);
+            return None;
+        }
+        self.append(Message::Small(message.into()))
+    }
+
+    /// Appends a message once there is room for it; `false` when the stream is over. One that is larger than the room
+    /// there is in all has it alone.
+    pub async fn send(&self, message: Buf) -> bool {
+        loop {
+            let mut made_room = pin!(self.made_room.notified());
+            made_room.as_mut().enable();
+            if self.is_closed() || self.has_room(message.len()) {
+                return self.append(Message::of(message)).is_some();
+            }
+            made_room.await;
+        }
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        let ring = self.ring.borrow();
+        ring.messages.is_empty()
+            || ring.messages.len() < OUTLET_EVENTS_MAX && ring.bytes + bytes <= OUTLET_BYTES_MAX
+    }
+
+    fn append(&self, message: Message) -> Option<u64> {
         let mut ring = self.ring.borrow_mut();
         if ring.is_closed {
             return None;
         }
         ring.bytes += message.len();
-        ring.messages.push_back(Rc::from(message));
+        ring.messages.push_back(Rc::new(message));
         while ring.messages.len() > OUTLET_EVENTS_MAX
             || (ring.bytes > OUTLET_BYTES_MAX && ring.messages.len() > 1)
         {
@@ -102,6 +186,7 @@ impl Outlet {
     pub fn close(&self) {
         self.ring.borrow_mut().is_closed = true;
         self.changed.set();
+        self.made_room.notify_waiters();
     }
 
     pub fn is_closed(&self) -> bool {
@@ -151,7 +236,7 @@ impl Outlet {
     /// The message `number` was read.
     fn was_read(&self, number: u64) {
         self.taken.set(self.taken.get().max(number));
-        if self.is_resumable {
+        if self.keeps == Keeps::Read {
             return;
         }
         let mut ring = self.ring.borrow_mut();
@@ -164,6 +249,8 @@ impl Outlet {
             // An idle stream keeps nothing for messages to come.
             ring.messages = VecDeque::new();
         }
+        drop(ring);
+        self.made_room.notify_waiters();
     }
 
     fn after(&self, number: u64) -> Option<Found> {
@@ -206,6 +293,9 @@ impl Reader {
             self.at = *number;
             self.outlet.was_read(*number);
         }
+        if found.is_none() && self.outlet.has_lost.take() {
+            return Some(Found::Lost);
+        }
         found
     }
 
@@ -242,7 +332,7 @@ mod tests {
     }
 
     fn message(number: u64, bytes: &[u8]) -> Option<Found> {
-        Some(Found::Message { number, bytes: Rc::from(bytes) })
+        Some(Found::Message { number, bytes: Rc::new(Message::Small(bytes.into())) })
     }
 
     #[test]
@@ -266,6 +356,35 @@ mod tests {
         assert_eq!(now(&mut second), Some(Found::End));
         drop(second);
         assert!(!outlet.is_read());
+    }
+
+    #[test]
+    fn a_lossless_stream_takes_no_more_than_it_has_room_for() {
+        let outlet = Outlet::lossless();
+        let mut reader = outlet.read(0);
+        let large = vec![b'y'; OUTLET_BYTES_MAX + 1];
+        assert_eq!(outlet.push(&large), Some(1), "alone, whatever its size");
+        assert_eq!(outlet.push(b"notification"), None);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let answer = || {
+            let mut answer = Buf::new();
+            answer.extend_from_slice(b"answer");
+            answer
+        };
+        let mut waiting = std::pin::pin!(outlet.send(answer()));
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        assert_eq!(now(&mut reader), message(1, &large));
+        assert_eq!(outlet.held_bytes(), 0);
+        assert_eq!(waiting.as_mut().poll(&mut context), std::task::Poll::Ready(true));
+        assert_eq!(now(&mut reader), message(2, b"answer"));
+        assert_eq!(now(&mut reader), Some(Found::Lost), "the notification");
+        reader.skip_lost();
+        assert_eq!(now(&mut reader), None, "told once");
+        outlet.push(&large);
+        let mut too_late = std::pin::pin!(outlet.send(answer()));
+        assert!(too_late.as_mut().poll(&mut context).is_pending());
+        outlet.close();
+        assert_eq!(too_late.as_mut().poll(&mut context), std::task::Poll::Ready(false));
     }
 
     #[test]

@@ -20,6 +20,24 @@ pub const ID_CHARS_MAX: usize = (SEALED * 4).div_ceil(3);
 
 const _: () = assert!(ID_CHARS_MAX <= 128);
 
+/// What a session id is carried by. One is of no use as the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carriage {
+    /// The header `Mcp-Session-Id` of Streamable HTTP.
+    Header,
+    /// The URL that an HTTP+SSE client is told to send its messages to.
+    Url,
+}
+
+impl Carriage {
+    fn purpose(self) -> &'static [u8] {
+        match self {
+            Carriage::Header => b"",
+            Carriage::Url => b"url",
+        }
+    }
+}
+
 /// The key of all session ids of this process. `Clone` shares the key with every worker.
 #[derive(Clone)]
 pub struct Seal {
@@ -50,7 +68,7 @@ impl Seal {
     }
 
     /// The id as text, appended to `out`.
-    pub fn seal(&self, id: &SessionId, out: &mut Vec<u8>) -> std::io::Result<()> {
+    pub fn seal(&self, id: &SessionId, carriage: Carriage, out: &mut Vec<u8>) -> std::io::Result<()> {
         let mut sealed = [0; SEALED];
         random::fill(&mut sealed[..NONCE])?;
         let nonce = *Nonce::from_slice(&sealed[..NONCE]);
@@ -62,7 +80,7 @@ impl Seal {
         plain[19..35].copy_from_slice(&id.serial.to_le_bytes());
         let tag = self
             .cipher
-            .encrypt_in_place_detached(&nonce, b"", plain)
+            .encrypt_in_place_detached(&nonce, carriage.purpose(), plain)
             .map_err(|_| std::io::Error::other("sealing a session id failed"))?;
         sealed[NONCE + PLAIN..].copy_from_slice(&tag);
         let mut text = [0; ID_CHARS_MAX];
@@ -95,7 +113,7 @@ impl Seal {
     }
 
     /// What an id says; `None` for anything that this process did not seal.
-    pub fn open(&self, text: &[u8]) -> Option<SessionId> {
+    pub fn open(&self, carriage: Carriage, text: &[u8]) -> Option<SessionId> {
         let mut sealed = [0; SEALED];
         if text.len() != ID_CHARS_MAX || BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut sealed) != Ok(SEALED)
         {
@@ -104,7 +122,12 @@ impl Seal {
         let (nonce, rest) = sealed.split_at_mut(NONCE);
         let (plain, tag) = rest.split_at_mut(PLAIN);
         self.cipher
-            .decrypt_in_place_detached(Nonce::from_slice(nonce), b"", plain, Tag::from_slice(tag))
+            .decrypt_in_place_detached(
+                Nonce::from_slice(nonce),
+                carriage.purpose(),
+                plain,
+                Tag::from_slice(tag),
+            )
             .ok()?;
         Some(SessionId {
             worker: u16::from_le_bytes([plain[0], plain[1]]),
@@ -134,24 +157,25 @@ mod tests {
     fn an_id_opens_to_what_was_sealed_and_only_under_its_key() {
         let (seal, other) = (Seal::random().unwrap(), Seal::random().unwrap());
         let mut text = Vec::new();
-        seal.seal(&id(), &mut text).unwrap();
+        seal.seal(&id(), Carriage::Header, &mut text).unwrap();
         assert_eq!(text.len(), ID_CHARS_MAX);
         assert!(text.iter().all(|byte| (0x21..=0x7e).contains(byte)));
-        assert_eq!(seal.open(&text), Some(id()));
-        assert_eq!(other.open(&text), None);
+        assert_eq!(seal.open(Carriage::Header, &text), Some(id()));
+        assert_eq!(other.open(Carriage::Header, &text), None);
+        assert_eq!(seal.open(Carriage::Url, &text), None, "no URL");
     }
 
     #[test]
     fn a_changed_id_does_not_open() {
         let seal = Seal::random().unwrap();
         let mut text = Vec::new();
-        seal.seal(&id(), &mut text).unwrap();
+        seal.seal(&id(), Carriage::Header, &mut text).unwrap();
         for at in 0..text.len() {
             let mut changed = text.clone();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(seal.open(&changed), None, "changed at {at}");
+            assert_eq!(seal.open(Carriage::Header, &changed), None, "changed at {at}");
         }
-        assert_eq!(seal.open(&text[1..]), None);
-        assert_eq!(seal.open(b""), None);
+        assert_eq!(seal.open(Carriage::Header, &text[1..]), None);
+        assert_eq!(seal.open(Carriage::Header, b""), None);
     }
 }

@@ -1,0 +1,312 @@
+//! HTTP+SSE clients, of 2024-11-05: `GET <server>/sse` opens one event stream, and every message that the client POSTs
+//! is answered on it.
+//!
+//! The first event names the URL for POSTs, which carries a sealed token: it is of use to this principal at this server,
+//! for as long as the stream is open. A POST is answered 202 as soon as it could be read; then its story goes on in a task
+//! of its own, on the worker that owns the stream, with every message of the reply pushed into the stream's outlet. An
+//! answer waits there for a slow reader, with its place among the exchanges under way and among the messages of its
+//! client ([`Wire`]). Whatever refuses a request that has an id is told on the stream as well: clients do not look at what
+//! a POST is answered.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use strait_protocol::http1::RequestHead;
+use strait_protocol::mcp::Revision;
+
+use super::arrive::{Place, SESSION};
+use super::decode::{self, Call};
+use super::identify::{Caller, Listener};
+use super::record::{self, Record};
+use super::refusal::Refusal;
+use super::respond::{self, Sink};
+use super::{Ending, Incoming, Outcome, carry_out, stream};
+use crate::connection::standing::{Standing, Tally, Tenant};
+use crate::core::{Adopted, Core, StandingPlace};
+use crate::io::buffer::Buf;
+use crate::io::runtime;
+use crate::limits::WIRE_ANSWER_BYTES_MAX;
+use crate::session::outlet::Outlet;
+use crate::session::wire::{UnderWay, Wire};
+use crate::session::{Carriage, Seal, Session, SessionId};
+use crate::upstream::{Event, Reply, UpstreamFault};
+
+/// A stream that was allowed and is about to begin.
+pub struct Opening {
+    tenant: Rc<WireStream>,
+    /// The event that names the URL.
+    first: Vec<u8>,
+    place: StandingPlace,
+}
+
+/// Who reads a wire.
+struct WireStream {
+    wire: Rc<Wire>,
+    listener: Listener,
+    opened_ns: u64,
+    who: Box<[u8]>,
+}
+
+/// A message that was taken up.
+pub struct Said {
+    head: RequestHead,
+    /// The head's bytes and the body.
+    bytes: Vec<u8>,
+    listener: u16,
+    peer: IpAddr,
+    arrived_ns: u64,
+    adopted: Rc<Adopted>,
+    place: Place,
+    caller: Caller,
+    decoded: Result<Call, Refusal>,
+    under_way: UnderWay,
+}
+
+pub fn open(
+    core: &Rc<Core>,
+    adopted: &Adopted,
+    incoming: &Incoming<'_>,
+    place: &Place,
+    caller: &Caller,
+    record: &mut Record,
+) -> Result<Opening, Refusal> {
+    if core.draining.get() {
+        return Err(Refusal::Draining);
+    }
+    record.opens_stream();
+    let listener = Listener::of(incoming, adopted, place.server, caller)?;
+    let standing = core.stand().map_err(Refusal::Overloaded)?;
+    let internal = |_| Refusal::Internal("no random numbers for a session id");
+    let id = SessionId {
+        worker: core.id as u16,
+        server: adopted.server_digest(place.server).ok_or(Refusal::NoSuchPath)?,
+        // The handshake inside may settle on a newer one.
+        revision: Revision::V2024_11_05,
+        principal: caller.digest,
+        serial: Seal::serial().map_err(internal)?,
+    };
+    let mut first = b"event: endpoint\ndata: ".to_vec();
+    first.extend_from_slice(incoming.head.path.of(incoming.bytes));
+    first.push(b'?');
+    first.extend_from_slice(SESSION);
+    core.seal.seal(&id, Carriage::Url, &mut first).map_err(internal)?;
+    first.extend_from_slice(b"\n\n");
+    let wire = Wire::new(id.serial);
+    core.sessions.borrow_mut().plug(wire.clone());
+    let who = record.who(adopted, usize::from(incoming.listener));
+    let tenant = Rc::new(WireStream { wire, listener, opened_ns: incoming.arrived_ns, who });
+    Ok(Opening { tenant, first, place: standing })
+}
+
+/// Sends the head and the first event; from then on the connection stands.
+pub async fn begin(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    opening: Opening,
+    sink: &mut Sink<'_>,
+    record: &mut Record,
+) -> Ending {
+    let Opening { tenant, first, place } = opening;
+    let reader = tenant.wire.outlet.read(0);
+    let stand = |framing| Standing::of(reader, framing, tenant, place);
+    stream::begin(core, incoming, &first, false, stand, sink, record).await
+}
+
+impl Tenant for WireStream {
+    fn is_welcome(&self, core: &Rc<Core>) -> bool {
+        self.listener.is_welcome(&core.adopted())
+    }
+
+    /// What was asked is still answered.
+    fn dismiss(&self, _core: &Rc<Core>) -> bool {
+        self.wire.end();
+        true
+    }
+
+    /// Notifications only: its client lists again when it is told of the next change.
+    fn lost(&self, _core: &Rc<Core>) {}
+
+    fn ended(&self, core: &Rc<Core>, tally: &Tally) {
+        self.wire.outlet.close();
+        let mut sessions = core.sessions.borrow_mut();
+        sessions.unplug(self.wire.serial);
+        let session = sessions.take(self.wire.serial);
+        drop(sessions);
+        if let Some(session) = session {
+            session.calls.cancel_all();
+            session.end(core);
+        }
+        record::stream_ended(core, &self.who, self.opened_ns, tally);
+    }
+}
+
+/// Reads a message. What has no id to be answered under is refused as the answer of the POST.
+#[allow(clippy::too_many_arguments)] // the facts of every stage before meet here
+pub fn said(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    incoming: &Incoming<'_>,
+    place: Place,
+    caller: Caller,
+    wire: &Rc<Wire>,
+    session: Option<Rc<Session>>,
+    record: &mut Record,
+) -> Result<Outcome, Refusal> {
+    let too_many = Refusal::Overloaded("too many messages of this session at once");
+    let under_way = wire.take_up().ok_or(too_many)?;
+    let decoded = match decode::run(core, incoming, session, record) {
+        Err(refusal) if record.id.is_none() => return Err(refusal),
+        Ok(_) if record.modern => Err(Refusal::Invalid("2026-07-28 is not spoken over HTTP+SSE")),
+        decoded => decoded,
+    };
+    record.modern = false;
+    Ok(Outcome::Said(Box::new(Said {
+        head: *incoming.head,
+        bytes: [incoming.bytes, incoming.body].concat(),
+        listener: incoming.listener,
+        peer: incoming.peer,
+        arrived_ns: incoming.arrived_ns,
+        adopted: adopted.clone(),
+        place,
+        caller,
+        decoded,
+        under_way,
+    })))
+}
+
+/// Answers the POST; the message is answered elsewhere.
+pub async fn take_up(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    said: Box<Said>,
+    mut record: Record,
+    sink: &mut Sink<'_>,
+) -> Ending {
+    let close = !incoming.head.keep_alive || core.draining.get();
+    let next = respond::empty(core, 202, close, sink, &mut record).await;
+    runtime::spawn_guarded("message of an HTTP+SSE client", carried_out(core.clone(), said, record));
+    next.into()
+}
+
+/// The rest of the story, and its record.
+async fn carried_out(core: Rc<Core>, said: Box<Said>, mut record: Record) {
+    let said = *said;
+    let (bytes, body) = said.bytes.split_at(said.head.head_bytes as usize);
+    let wire = said.under_way.wire();
+    let incoming = Incoming {
+        head: &said.head,
+        bytes,
+        body,
+        listener: said.listener,
+        peer: said.peer,
+        client: None,
+        left: None,
+        wire: Some(wire),
+        arrived_ns: said.arrived_ns,
+    };
+    let outcome = match said.decoded {
+        Ok(call) => {
+            carry_out(&core, &said.adopted, &incoming, &said.place, &said.caller, call, &mut record).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let told = match outcome {
+        Ok(Outcome::Reply(reply)) => tell(&core, &incoming, &wire.outlet, reply, &mut record).await,
+        Ok(_) => Err(Refusal::Internal("an HTTP+SSE client asked for what only newer ones know")),
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = told {
+        record.refused(&core, &refusal);
+        let mut error = Buf::new();
+        refusal.append_body(error.vec(), record.id.map(|id| id.of(body)), false);
+        // What the client has cancelled gets no answer.
+        let is_wanted = !matches!(refusal, Refusal::Upstream { fault: UpstreamFault::Cancelled, .. });
+        if is_wanted && record.id.is_some() && !say(&wire.outlet, error, &mut record).await {
+            record.left();
+        }
+    }
+    record.write(&core, &said.adopted, &incoming);
+}
+
+/// Every message of a reply, as it comes.
+async fn tell(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    outlet: &Rc<Outlet>,
+    mut reply: Reply,
+    record: &mut Record,
+) -> Result<(), Refusal> {
+    if reply.is_empty() {
+        return Ok(());
+    }
+    let mut has_begun = false;
+    let mut gathered = Buf::empty();
+    loop {
+        let event = respond::wanted(core, incoming, &mut reply, record).await;
+        let failed = |fault| Refusal::Upstream { name: reply.upstream_name(), fault };
+        let event = event.map_err(failed)?;
+        if has_begun {
+            record.waited(&reply);
+        } else {
+            record.answered(core, &reply);
+            has_begun = true;
+        }
+        let last = event.is_last();
+        if let Event::Fragment { bytes, .. } = &event {
+            gather(core, &mut gathered, bytes).map_err(failed)?;
+            if !last {
+                continue;
+            }
+        } else {
+            gathered = rendered(core, incoming, &reply, &event, record);
+        }
+        if last && reply.is_error(&event) {
+            record.errored();
+        }
+        drop(event);
+        if !say(outlet, std::mem::take(&mut gathered), record).await {
+            reply.cancel(core, "the client closed its stream");
+            record.left();
+            return Ok(());
+        }
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// As the client is to see it.
+fn rendered(core: &Rc<Core>, incoming: &Incoming<'_>, reply: &Reply, event: &Event, record: &Record) -> Buf {
+    let client = respond::client(incoming, record, reply.method());
+    let mut scratch = core.scratch.borrow_mut();
+    let mut out = Buf::with_capacity(reply.plan(event, &client, &mut scratch.splices));
+    if scratch.splices.write(event.bytes(), out.vec()).is_err() {
+        out.clear();
+        Refusal::Internal("an answer could not be edited").append_body(out.vec(), Some(client.id), false);
+    }
+    out
+}
+
+/// A piece of an answer that is one event on the stream.
+fn gather(core: &Core, gathered: &mut Buf, piece: &[u8]) -> Result<(), UpstreamFault> {
+    if gathered.len() + piece.len() > WIRE_ANSWER_BYTES_MAX {
+        return Err(UpstreamFault::TooLarge { limit: WIRE_ANSWER_BYTES_MAX });
+    }
+    if gathered.room() < piece.len() {
+        let more = (gathered.capacity() * 2).max(gathered.len() + piece.len());
+        if core.is_full_with(more) {
+            return Err(UpstreamFault::NoRoom);
+        }
+        let mut larger = Buf::with_capacity(more);
+        larger.extend_from_slice(gathered);
+        *gathered = larger;
+    }
+    gathered.extend_from_slice(piece);
+    Ok(())
+}
+
+/// Puts a message on the stream once there is room; `false` when the stream is over.
+async fn say(outlet: &Outlet, message: Buf, record: &mut Record) -> bool {
+    record.sent(message.len());
+    outlet.send(message).await
+}
