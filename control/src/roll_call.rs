@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use strait_engine::handle::Rolls;
 use strait_engine::roll::SessionLine;
 use strait_engine::{Edition, Era, Roll, digest};
-use strait_protocol::mcp::Declared;
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits::ROLL_WITHIN;
@@ -86,26 +85,12 @@ fn session(worker: usize, line: &SessionLine, names: &Names) -> Value {
         "server": names.server(line.server),
         "principal": names.principal(line.principal),
         "revision": line.revision.as_str(),
-        "declared": declared(line.declared),
+        "declared": line.declared.words(),
         "log_level": line.log_level.map(|level| level.as_str()),
         "idle_ms": line.idle_ms,
         "questions": line.questions,
         "listening": line.is_listening,
     })
-}
-
-fn declared(declared: Declared) -> Vec<&'static str> {
-    let words = [
-        (Declared::SAMPLING, "sampling"),
-        (Declared::SAMPLING_TOOLS, "sampling.tools"),
-        (Declared::SAMPLING_CONTEXT, "sampling.context"),
-        (Declared::ELICITATION_FORM, "elicitation.form"),
-        (Declared::ELICITATION_URL, "elicitation.url"),
-        (Declared::ROOTS, "roots"),
-        (Declared::ROOTS_CHANGED, "roots.listChanged"),
-        (Declared::TASKS, "tasks"),
-    ];
-    words.into_iter().filter(|(bit, _)| declared.has(*bit)).map(|(_, word)| word).collect()
 }
 
 /// Every worker has its own connections with an upstream: counts are summed.

@@ -151,6 +151,8 @@ pub const SUSPENDED_MAX: usize = 4_096;
 /// How long a client may take to bring it, and how long such a call may take in all.
 pub const SUSPENDED_MS_MAX: u64 = 5 * 60 * 1_000;
 pub const SUSPENDED_CALL_MS_MAX: u64 = 30 * 60 * 1_000;
+/// What a ticket keeps of a call that is to be made again: a message and ids of pages.
+pub const REPLAY_BYTES_MAX: usize = 4 * 1024;
 /// Questions of a server that one answer carries; further ones are declined.
 pub const SUSPENDED_ASKS_MAX: usize = 16;
 /// Messages of a server that wait for a client to come back.
@@ -206,6 +208,7 @@ pub struct Deadlines {
     pub idle_ms: u64,
     pub idle_pressed_ms: u64,
     pub question_ms: u64,
+    pub suspended_ms: u64,
 }
 
 impl Default for Deadlines {
@@ -218,6 +221,7 @@ impl Default for Deadlines {
             idle_ms: IDLE_MS_MAX,
             idle_pressed_ms: IDLE_PRESSED_MS_MAX,
             question_ms: QUESTION_MS_MAX,
+            suspended_ms: SUSPENDED_MS_MAX,
         }
     }
 }

@@ -24,6 +24,7 @@ const DEADLINES: Deadlines = Deadlines {
     idle_ms: 600_000,
     idle_pressed_ms: 5_000,
     question_ms: 5_000,
+    suspended_ms: 5_000,
 };
 
 /// Between two bytes.

@@ -15,7 +15,7 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::resolve::{Act, Local, Target};
 use super::screen::Screened;
-use super::{Incoming, hand_over, suspend, tasks};
+use super::{Incoming, hand_over, replay, suspend, tasks, ticket};
 use crate::core::{Adopted, Core};
 use crate::limits::TASK_RESULT_MS_MAX;
 use crate::session::calls::UnderWay;
@@ -122,7 +122,12 @@ pub async fn run(
             Some(ticket) => {
                 let server = adopted.server_digest(place.server);
                 suspend::verify(core, incoming, message, &ticket, caller.digest, server)?;
-                return suspend::resume(core, incoming, message, &ticket, admitted);
+                if ticket.kind == ticket::Kind::Suspended {
+                    return suspend::resume(core, incoming, message, &ticket, admitted);
+                }
+                if let Some(body) = replay::judge(incoming, message, &ticket, &upstream.name)? {
+                    return Ok(Reply::ready(body, None, admitted));
+                }
             }
             None if upstream.known_era() == Some(Era::Legacy) => {
                 return Err(Refusal::Params("`requestState` is not one that this gateway gave"));

@@ -21,6 +21,7 @@ use super::{Incoming, cursor};
 use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX};
+use crate::upstream::dialect::{OUR_INFO, append_server};
 
 /// Whether clients are told of changed resources. What is not served must not be declared.
 const SERVES_SUBSCRIBE: bool = false;
@@ -67,7 +68,7 @@ fn initialize(asking: &Asking<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\",");
     capabilities(asking, out);
     out.extend_from_slice(b"\"serverInfo\":");
-    server_info(out);
+    out.extend_from_slice(OUR_INFO.as_bytes());
     out.push(b',');
     instructions(asking, out);
 }
@@ -154,12 +155,6 @@ fn instructions(asking: &Asking<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn server_info(out: &mut Vec<u8>) {
-    out.extend_from_slice(
-        concat!("{\"name\":\"strait\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}").as_bytes(),
-    );
-}
-
 fn modern_members(asking: &Asking<'_>, local: Local, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"resultType\":\"complete\",");
     if let Some((ttl_ms, public)) = keeping(asking, local) {
@@ -170,8 +165,8 @@ fn modern_members(asking: &Asking<'_>, local: Local, out: &mut Vec<u8>) {
         append_string(out, scope.as_bytes());
         out.push(b',');
     }
-    out.extend_from_slice(b"\"_meta\":{\"io.modelcontextprotocol/serverInfo\":");
-    server_info(out);
+    out.extend_from_slice(b"\"_meta\":{");
+    append_server(out);
     out.extend_from_slice(b"},");
 }
 

@@ -36,6 +36,7 @@ pub mod meter;
 pub mod mirror;
 pub mod record;
 pub mod refusal;
+pub mod replay;
 pub mod resolve;
 pub mod respond;
 pub mod reverse;

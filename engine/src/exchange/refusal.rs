@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use strait_protocol::http1::HeadFault;
 use strait_protocol::jsonrpc::{DecodeFault, ErrorId, append_error};
-use strait_protocol::mcp::codes;
+use strait_protocol::mcp::{Revision, codes};
 
 use crate::figures::labels::Outcome;
 use crate::upstream::UpstreamFault;
@@ -142,6 +142,7 @@ impl Refusal {
             Unauthenticated => 401,
             Overloaded(_) | Draining => 503,
             Params(_) if modern => 400,
+            Upstream { fault: UpstreamFault::Undeclared(_), .. } if modern => 400,
             UnknownMethod { .. } if modern => 404,
             Params(_) | UnknownMethod { .. } => 200,
             Undeclared { .. } => 400,
@@ -163,6 +164,7 @@ impl Refusal {
             UnknownTask { .. } | BadCursor => codes::INVALID_PARAMS,
             UnknownResource { modern: true, .. } => codes::INVALID_PARAMS,
             UnknownResource { modern: false, .. } => codes::RESOURCE_NOT_FOUND_LEGACY,
+            Upstream { fault: UpstreamFault::Undeclared(_), .. } => codes::MISSING_CLIENT_CAPABILITY,
             Upstream { .. } | Internal(_) | Overloaded(_) | Draining => codes::INTERNAL_ERROR,
             SessionUnknown => -32001,
             _ => codes::INVALID_REQUEST,
@@ -249,6 +251,12 @@ impl Refusal {
                 format!(r#"{{"reason":"{}","retryAfter":{}}}"#, self.label(), crate::limits::RETRY_AFTER_S)
                     .into(),
             ),
+            Upstream { fault: UpstreamFault::Undeclared(needed), .. } => {
+                let mut data = br#"{"requiredCapabilities":"#.to_vec();
+                needed.append(Revision::V2026_07_28, &mut data);
+                data.push(b'}');
+                Some(data)
+            }
             Upstream { fault, .. } => Some(
                 format!(
                     r#"{{"reason":"{}","layer":"upstream","retryable":{}}}"#,

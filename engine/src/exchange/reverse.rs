@@ -7,11 +7,12 @@
 use std::rc::Rc;
 
 use strait_protocol::jsonrpc::{Kind, Members, ResultType};
-use strait_protocol::mcp::{LogLevel, Method};
+use strait_protocol::mcp::{LogLevel, Method, codes};
 
-use super::{rounds, suspend, tasks};
+use super::{replay, rounds, suspend, tasks};
 use crate::core::Core;
 use crate::upstream::dialect::Client;
+use crate::upstream::errors::is_about_us;
 use crate::upstream::{Era, Event, Reply, UpstreamFault, decline};
 
 /// What becomes of an event.
@@ -31,6 +32,7 @@ pub fn run(
     let Event::Message { envelope, .. } = &event else { return Ok(Direction::Deliver(event)) };
     let down = !client.modern && reply.era() == Some(Era::Modern);
     Ok(match envelope.kind() {
+        Some(Kind::Response) if envelope.has_error => return failed(core, reply, client, event),
         Some(Kind::Response) if down => return ended(core, reply, client, event),
         Some(Kind::Response) => Direction::Deliver(event),
         Some(Kind::Notification) => match envelope.method_known {
@@ -43,6 +45,24 @@ pub fn run(
         Some(Kind::Request) => ask(core, reply, client, &event),
         None => Direction::Drop,
     })
+}
+
+/// An error of a server. Some say more to this gateway than to a client.
+fn failed(
+    core: &Rc<Core>,
+    reply: &Reply,
+    client: &Client<'_>,
+    event: Event,
+) -> Result<Direction, UpstreamFault> {
+    let Event::Message { envelope, .. } = &event else { return Ok(Direction::Deliver(event)) };
+    match (reply.era(), envelope.error_code) {
+        (Some(Era::Modern), Some(code)) if is_about_us(code) => Err(UpstreamFault::Misunderstood { code }),
+        (Some(Era::Legacy), Some(codes::URL_ELICITATION_REQUIRED_LEGACY)) if client.modern => {
+            let bytes = replay::ask(core, reply, client, event.bytes(), envelope)?;
+            Ok(Direction::Deliver(Event::Ready { bytes, last: true }))
+        }
+        _ => Ok(Direction::Deliver(event)),
+    }
 }
 
 /// A modern server's result, for a client that knows only complete ones.

@@ -30,10 +30,9 @@ use crate::io::signal::{Queue, Signal};
 use crate::io::watch::{Cause, Watch};
 use crate::limits::{
     ASKS_WINDOW_MS, SUSPENDED_ASKS_MAX, SUSPENDED_CALL_MS_MAX, SUSPENDED_EVENTS_MAX, SUSPENDED_MAX,
-    SUSPENDED_MS_MAX,
 };
 use crate::session::Seal;
-use crate::upstream::dialect::Client;
+use crate::upstream::dialect::{self, Client};
 use crate::upstream::reply::Subject;
 use crate::upstream::{Event, Reply, Responder, Upstream, UpstreamFault, decline};
 
@@ -88,11 +87,15 @@ pub struct Parked {
 
 /// Whether this client declared, in this request, that it can answer this.
 pub fn permits(core: &Rc<Core>, client: &Client<'_>, event: &Event, envelope: &Envelope) -> bool {
-    let decoded = core.decoder.borrow_mut().decode(client.body);
-    let declared = decoded.ok().and_then(|message| message.client_capabilities);
-    let declared = declared.map_or(Declared::NOTHING, |said| Declared::read(client.body, said));
     let method = envelope.method_known.unwrap_or(Method::Unknown);
-    declared.permits(method, event.bytes(), envelope.params)
+    declared(core, client.body).permits(method, event.bytes(), envelope.params)
+}
+
+/// What a modern client's request declares.
+pub fn declared(core: &Rc<Core>, body: &[u8]) -> Declared {
+    let decoded = core.decoder.borrow_mut().decode(body);
+    let declared = decoded.ok().and_then(|message| message.client_capabilities);
+    declared.map_or(Declared::NOTHING, |said| Declared::read(body, said))
 }
 
 /// Takes a server's question up. `false` when it cannot be.
@@ -120,7 +123,7 @@ pub fn ask(
 }
 
 /// A URL elicitation has no id in 2026-07-28.
-fn without_id(params: &[u8]) -> Box<[u8]> {
+pub fn without_id(params: &[u8]) -> Box<[u8]> {
     let id = Members::find(params, Span::between(0, params.len()), "elicitationId").ok().flatten();
     let (mut splices, mut out) = (Splices::new(), Vec::with_capacity(params.len()));
     if splices.omit(params, [id, None, None, None]).is_ok() && splices.write(params, &mut out).is_ok() {
@@ -232,12 +235,12 @@ impl Suspended {
             serial,
             principal: self.subject.principal,
             server: self.subject.server_digest(),
-            expires_unix_ms: core.clock.coarse_unix_ms() + SUSPENDED_MS_MAX,
+            expires_unix_ms: core.clock.coarse_unix_ms() + core.deadlines.suspended_ms,
             call: self.call,
             rest: Vec::new(),
         };
         let state = ticket.seal(&core.seal).map_err(|_| "sealing a requestState failed")?;
-        self.expires_ms.set(core.clock.coarse_ms() + SUSPENDED_MS_MAX);
+        self.expires_ms.set(core.clock.coarse_ms() + core.deadlines.suspended_ms);
         let asks = self.asks.borrow();
         let entries = asks.iter().map(|ask| (ask.key.as_str(), ask.method, &ask.params[..]));
         let answer = input_required(id, entries, &state);
@@ -274,9 +277,11 @@ pub fn input_required<'a>(
         }
         out.extend_from_slice(b"}");
     }
-    for part in [&b"},\"requestState\":\""[..], state, b"\"}}"] {
+    for part in [&b"},\"requestState\":\""[..], state, b"\",\"_meta\":{"] {
         out.extend_from_slice(part);
     }
+    dialect::append_server(out.vec());
+    out.extend_from_slice(b"}}}");
     out
 }
 

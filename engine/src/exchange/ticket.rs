@@ -5,8 +5,7 @@
 //! read it nor make one; every worker can open it. States that upstreams made themselves pass by untouched: ours begin
 //! with [`PREFIX`].
 
-use strait_protocol::Span;
-use strait_protocol::jsonrpc::Message;
+use strait_protocol::jsonrpc::{Message, tight};
 
 use crate::session::Seal;
 
@@ -98,26 +97,10 @@ pub fn call(body: &[u8], message: &Message) -> u64 {
         }
     }
     hasher.update(&[0]);
-    tight(message.arguments.map_or(&b""[..], |arguments: Span| arguments.of(body)), &mut hasher);
+    tight(message.arguments.map_or(&b""[..], |arguments| arguments.of(body)), |piece| {
+        hasher.update(piece);
+    });
     hasher.finalize().as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
-/// JSON without the white space between its tokens.
-fn tight(json: &[u8], hasher: &mut blake3::Hasher) {
-    let (mut in_string, mut escaped, mut from) = (false, false, 0);
-    for (at, byte) in json.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b' ' | b'\t' | b'\n' | b'\r' if !in_string => {
-                hasher.update(json.get(from..at).unwrap_or_default());
-                from = at + 1;
-            }
-            _ => {}
-        }
-    }
-    hasher.update(json.get(from..).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use strait_protocol::Span;
 use strait_protocol::decimal;
-use strait_protocol::jsonrpc::{Envelope, SpliceFault, Splices, append_string};
-use strait_protocol::mcp::meta::Meta;
+use strait_protocol::jsonrpc::{Envelope, Members, Open, SpliceFault, Splices, append_string};
+use strait_protocol::mcp::meta::{self, Meta};
 use strait_protocol::mcp::{Method, Names, Revision};
 
-use super::{Era, Order, UpstreamFault};
+use super::{Era, Order, UpstreamFault, content, errors};
 use crate::core::{Core, Scratch};
 use crate::io::buffer::Buf;
 use crate::session::Session;
@@ -35,6 +35,13 @@ impl Client<'_> {
     pub fn nobody() -> Client<'static> {
         Client { id: b"null", token: None, modern: false, method: Method::Unknown, session: None, body: b"" }
     }
+}
+
+/// The member of a result's `_meta` that says who serves it.
+pub fn append_server(out: &mut Vec<u8>) {
+    append_string(out, meta::SERVER_INFO.as_bytes());
+    out.push(b':');
+    out.extend_from_slice(OUR_INFO.as_bytes());
 }
 
 /// Whether other calls share the channel, so that tokens must be told apart.
@@ -61,8 +68,14 @@ pub fn request(
         UpstreamFault::NotMcp(format!("the call cannot be edited for it ({})", fault.label()))
     };
     plan_request(splices, order, channel, id).map_err(unfit)?;
-    if let Some(task) = order.message.task.filter(|_| !begins_tasks(order, era)) {
-        splices.omit(order.body, [Some(task), None, None, None]).map_err(unfit)?;
+    let message = order.message;
+    let task = message.task.filter(|_| !begins_tasks(order, era));
+    // What answers this gateway's own `input_required` is no part of the call.
+    let answers = era == Era::Legacy && order.client.is_modern();
+    let responses = message.input_responses.filter(|_| answers);
+    let state = message.request_state.filter(|_| answers).map(|state| state.raw);
+    if task.is_some() || responses.is_some() || state.is_some() {
+        splices.omit(order.body, [task, responses, state, None]).map_err(unfit)?;
     }
     if era == Era::Modern && !order.client.is_modern() {
         add_meta(splices, order, capabilities).map_err(unfit)?;
@@ -118,7 +131,7 @@ fn add_meta(splices: &mut Splices, order: &Order<'_>, capabilities: &mut Vec<u8>
     let introduction = order.whom.introduction.as_ref().map(|introduction| &*introduction.client_info);
     let meta = Meta {
         client_capabilities: capabilities,
-        client_info: introduction.filter(|said| !said.is_empty()).or(Some(CLIENT_INFO.as_bytes())),
+        client_info: introduction.filter(|said| !said.is_empty()).or(Some(OUR_INFO.as_bytes())),
         log_level: order.whom.log_level.map(|level| level.as_str().as_bytes()),
         ..our_meta()
     };
@@ -154,16 +167,15 @@ pub fn our_meta() -> Meta<'static> {
     Meta {
         protocol_version: Revision::V2026_07_28.as_str(),
         client_capabilities: b"{}",
-        client_info: Some(CLIENT_INFO.as_bytes()),
+        client_info: Some(OUR_INFO.as_bytes()),
         log_level: None,
         progress_token: None,
         traceparent: None,
     }
 }
 
-/// How this gateway introduces itself to upstreams.
-pub const CLIENT_INFO: &str =
-    concat!("{\"name\":\"strait\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
+/// How this gateway introduces itself, to clients and to upstreams.
+pub const OUR_INFO: &str = concat!("{\"name\":\"strait\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
 
 /// Plans the id of an error that came without one: a server that could not read the request cannot echo
 /// it, but the client must know which of its calls failed.
@@ -186,20 +198,49 @@ pub fn answer(splices: &mut Splices, bytes: &[u8], envelope: &Envelope, client: 
     if let (Some(span), Some(token)) = (envelope.progress_token, client.token) {
         let _ = splices.replace(span, token);
     }
-    if client.session.is_some() && !legacy {
-        let newer = [envelope.result_type_span, envelope.ttl_span, envelope.cache_scope_span, None];
-        let _ = splices.omit(bytes, newer);
+    if envelope.has_error {
+        return errors::answer(splices, bytes, envelope, client, legacy);
+    }
+    if let Some(session) = client.session {
+        let unfit = content::fit(splices, bytes, envelope, client.method, session.id.revision, legacy);
+        if !legacy {
+            let newer = [envelope.result_type_span, envelope.ttl_span, envelope.cache_scope_span, unfit];
+            let _ = splices.omit(bytes, newer);
+        }
     }
     if client.modern
         && legacy
         && let Some(open) = envelope.result_open
     {
-        let _ = splices.replace_with(Span { start: open.after, len: 0 }, |out| {
-            out.extend_from_slice(b"\"resultType\":\"complete\"");
-            if client.method == Method::ResourcesRead {
-                out.extend_from_slice(b",\"ttlMs\":0,\"cacheScope\":\"private\"");
-            }
-            if !open.empty {
+        complete(splices, bytes, envelope, client, open);
+    }
+}
+
+/// What a result of 2026-07-28 says beside. A result that arrives in pieces may have a `_meta` further on: then who
+/// serves it is not said.
+fn complete(splices: &mut Splices, bytes: &[u8], envelope: &Envelope, client: &Client<'_>, open: Open) {
+    let said = envelope.result_meta.map(|said| (said, said.of(bytes)));
+    let _ = splices.replace_with(Span { start: open.after, len: 0 }, |out| {
+        out.extend_from_slice(b"\"resultType\":\"complete\"");
+        if client.method == Method::ResourcesRead {
+            out.extend_from_slice(b",\"ttlMs\":0,\"cacheScope\":\"private\"");
+        }
+        if said.is_none() && envelope.end.is_some() {
+            out.extend_from_slice(b",\"_meta\":{");
+            append_server(out);
+            out.push(b'}');
+        }
+        if !open.empty {
+            out.push(b',');
+        }
+    });
+    if let Some((place, said)) = said
+        && said.starts_with(b"{")
+        && matches!(Members::find(bytes, place, meta::SERVER_INFO), Ok(None))
+    {
+        let _ = splices.replace_with(Span { start: place.start + 1, len: 0 }, |out| {
+            append_server(out);
+            if Members::of(bytes, place).next().is_some() {
                 out.push(b',');
             }
         });

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use strait_protocol::mcp::Declared;
+
 use crate::figures::labels::{Layer, Outcome};
 
 /// Why an upstream did not answer a call as it should.
@@ -41,8 +43,14 @@ pub enum UpstreamFault {
     Exited(String),
     /// This core holds too many bytes already to gather more of the answer.
     NoRoom,
+    /// It does not understand what this gateway wrote, and says so with this code.
+    Misunderstood {
+        code: i64,
+    },
     /// It wants input that cannot be given.
     Input(String),
+    /// It wants input of a kind that this client did not declare.
+    Undeclared(Declared),
     /// It wants input, and the client did not give it in time.
     Unanswered,
     /// The client went away; nobody reads this.
@@ -72,7 +80,9 @@ impl UpstreamFault {
             Spawn(_) => "upstream_spawn",
             Exited(_) => "upstream_exited",
             NoRoom => "overloaded",
+            Misunderstood { .. } => "upstream_misunderstood",
             Input(_) => "upstream_input",
+            Undeclared(_) => "capability_undeclared",
             Unanswered => "client_unanswered",
             ClientGone => "client_gone",
             Cancelled => "cancelled",
@@ -86,6 +96,7 @@ impl UpstreamFault {
                 Outcome::ClientGone
             }
             UpstreamFault::NoRoom => Outcome::Overloaded,
+            UpstreamFault::Undeclared(_) => Outcome::Refused,
             _ => Outcome::UpstreamFault,
         }
     }
@@ -99,10 +110,12 @@ impl UpstreamFault {
             Send(_) | Closed { .. } => Layer::Transport,
             FirstByteTimeout { .. } | CallTimeout { .. } => Layer::Timeout,
             Http(_) | Status { .. } => Layer::Http,
-            NotMcp(_) | WrongId | TooLarge { .. } | Handshake(_) | Input(_) => Layer::Mcp,
+            NotMcp(_) | WrongId | TooLarge { .. } | Handshake(_) | Misunderstood { .. } | Input(_) => {
+                Layer::Mcp
+            }
             Spawn(_) | Exited(_) => Layer::Process,
             Busy { .. } => Layer::Busy,
-            NoRoom | Unanswered | ClientGone | Cancelled => return None,
+            NoRoom | Unanswered | Undeclared(_) | ClientGone | Cancelled => return None,
         })
     }
 
@@ -120,7 +133,16 @@ impl UpstreamFault {
         use UpstreamFault::*;
         !matches!(
             self,
-            NotMcp(_) | WrongId | TooLarge { .. } | Http(_) | Spawn(_) | Input(_) | ClientGone | Cancelled
+            NotMcp(_)
+                | WrongId
+                | TooLarge { .. }
+                | Http(_)
+                | Spawn(_)
+                | Misunderstood { .. }
+                | Input(_)
+                | Undeclared(_)
+                | ClientGone
+                | Cancelled
         )
     }
 }
@@ -147,7 +169,11 @@ impl fmt::Display for UpstreamFault {
             Spawn(why) => f.write_str(why),
             Exited(how) => write!(f, "its process ended ({how}) before answering"),
             NoRoom => write!(f, "the gateway has no room for its answer: too many bytes on their way"),
+            Misunderstood { code } => write!(f, "does not understand what this gateway wrote (error {code})"),
             Input(why) => write!(f, "wants input that it cannot have: {why}"),
+            Undeclared(what) => {
+                write!(f, "needs {} of its client, which did not declare it", what.words().join(" and "))
+            }
             Unanswered => write!(f, "wants input, and the client did not give it in time"),
             ClientGone => write!(f, "the client went away"),
             Cancelled => write!(f, "cancelled by the client"),

@@ -6,7 +6,7 @@ use strait_protocol::mcp::{Declared, Method, Revision, codes, meta};
 use strait_protocol::{Span, decimal};
 use strait_table::bound::Capabilities;
 
-use super::dialect::{CLIENT_INFO, our_meta};
+use super::dialect::{OUR_INFO, our_meta};
 use super::{Era, UpstreamFault};
 
 /// The notification that ends a legacy handshake.
@@ -21,7 +21,7 @@ pub fn initialize(id: i64, declared: Declared) -> Vec<u8> {
     )
     .into_bytes();
     declared.append(revision, &mut out);
-    out.extend_from_slice(format!(r#","clientInfo":{CLIENT_INFO}}}}}"#).as_bytes());
+    out.extend_from_slice(format!(r#","clientInfo":{OUR_INFO}}}}}"#).as_bytes());
     out
 }
 

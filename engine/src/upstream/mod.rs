@@ -10,7 +10,9 @@
 
 pub mod ask;
 pub mod channel;
+mod content;
 pub mod dialect;
+pub mod errors;
 mod fault;
 mod handshake;
 pub mod http;

@@ -375,6 +375,14 @@ impl Reply {
             {
                 envelope.error_code.map_or(200, codes::modern_status)
             }
+            // A legacy server says on 200 that it does not have the method.
+            (Event::Message { envelope, .. }, _)
+                if modern
+                    && self.era() == Some(Era::Legacy)
+                    && envelope.error_code == Some(codes::METHOD_NOT_FOUND) =>
+            {
+                codes::modern_status(codes::METHOD_NOT_FOUND)
+            }
             _ => 200,
         }
     }

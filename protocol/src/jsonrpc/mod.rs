@@ -35,4 +35,4 @@ pub use message::{Kind, Message, Text};
 pub use omit::OMITTED_MAX;
 pub use scanner::Scanner;
 pub use splice::{SpliceFault, Splices};
-pub use text::{append_string, unescape};
+pub use text::{append_string, tight, unescape};

@@ -41,6 +41,24 @@ pub(crate) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
+/// JSON without the white space between its tokens, piece by piece.
+pub fn tight(json: &[u8], mut piece: impl FnMut(&[u8])) {
+    let (mut in_string, mut escaped, mut from) = (false, false, 0);
+    for (at, byte) in json.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            byte if !in_string && is_blank(*byte) => {
+                piece(json.get(from..at).unwrap_or_default());
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    piece(json.get(from..).unwrap_or_default());
+}
+
 /// Appends `text` as a JSON string with its quotes. `text` should be UTF-8; control characters are escaped.
 pub fn append_string(out: &mut Vec<u8>, text: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";

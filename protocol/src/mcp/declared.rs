@@ -46,6 +46,21 @@ impl Declared {
         Declared(self.0 & !other.0)
     }
 
+    /// What it declares, in the words of the capabilities object.
+    pub fn words(self) -> Vec<&'static str> {
+        let words = [
+            (Declared::SAMPLING, "sampling"),
+            (Declared::SAMPLING_TOOLS, "sampling.tools"),
+            (Declared::SAMPLING_CONTEXT, "sampling.context"),
+            (Declared::ELICITATION_FORM, "elicitation.form"),
+            (Declared::ELICITATION_URL, "elicitation.url"),
+            (Declared::ROOTS, "roots"),
+            (Declared::ROOTS_CHANGED, "roots.listChanged"),
+            (Declared::TASKS, "tasks"),
+        ];
+        words.into_iter().filter(|(bit, _)| self.has(*bit)).map(|(_, word)| word).collect()
+    }
+
     /// Whether a server has anything to ask of this client.
     pub const fn can_be_asked(self) -> bool {
         const ASKED: u16 = Declared::SAMPLING.0

@@ -14,6 +14,7 @@ use crate::io::buffer::Buf;
 use crate::limits::REPLY_WINDOW_BYTES;
 use crate::upstream::UpstreamFault;
 use crate::upstream::dialect::{self, Client};
+use crate::upstream::errors::is_about_us;
 
 /// More than an id of ours can be long.
 const HOLD_BYTES: usize = 64;
@@ -55,6 +56,9 @@ impl Large {
         let envelope = *self.scanner.envelope();
         if envelope.id.is_some() && envelope.id_value != id.map_or(IdValue::Absent, IdValue::Integer) {
             return Err(UpstreamFault::WrongId);
+        }
+        if let Some(code) = envelope.error_code.filter(|code| !legacy && is_about_us(*code)) {
+            return Err(UpstreamFault::Misunderstood { code });
         }
         let mut leaving = self.held.len() - HOLD_BYTES;
         // A place to edit that the cut would split stays whole; a cut before it may split one that reaches into it.
@@ -105,6 +109,9 @@ impl Large {
             result_type_span: envelope.result_type_span.and_then(within),
             ttl_span: envelope.ttl_span.and_then(within),
             cache_scope_span: envelope.cache_scope_span.and_then(within),
+            has_error: envelope.has_error,
+            error_code: envelope.error_code,
+            error_code_span: envelope.error_code_span.and_then(within),
             ..Envelope::default()
         };
         here.result_open =
@@ -135,5 +142,5 @@ fn edited(envelope: &Envelope) -> impl Iterator<Item = Span> {
         Some(Span::between(start as usize, value?.end() as usize + 1))
     };
     let members = [envelope.result_type_span, envelope.ttl_span, envelope.cache_scope_span].map(member);
-    [envelope.id, open].into_iter().chain(members).flatten()
+    [envelope.id, envelope.error_code_span, open].into_iter().chain(members).flatten()
 }
