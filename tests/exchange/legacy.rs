@@ -157,3 +157,18 @@ fn a_legacy_client_that_leaves_cancels_nothing() {
         assert_lives(&gateway);
     }
 }
+
+#[test]
+fn a_server_that_answers_the_probe_with_nothing_is_an_older_one() {
+    let rest = scripted::legacy(|request| json_reply(&echoed(request)));
+    let upstream = Scripted::start(move |request| match method(request) {
+        "server/discover" => json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {}})),
+        _ => rest(request),
+    });
+    let gateway = Gateway::start(Setup::new(config(&format!("  up: {{ http: \"{}\" }}", upstream.url()))));
+    let answer = Client::connect(gateway.address).roundtrip(call(1, json!({"n": 1})));
+    assert_eq!(answer.json()["result"]["content"][0]["text"], "{\"n\":1}", "{}", text(&answer));
+    assert!(!upstream.arrived("initialize").is_empty(), "it was greeted as older servers are");
+    let call = upstream.arrived("tools/call").pop().unwrap();
+    assert_eq!(call.header("Mcp-Method"), None, "and called as they are");
+}

@@ -49,13 +49,16 @@ pub fn discover(id: i64) -> Vec<u8> {
     out
 }
 
-/// What an answer to `server/discover` says of the server. An error that only a modern server makes
-/// means modern; any other means that it does not know the question.
-pub fn era(envelope: &Envelope, status: u16) -> Era {
+/// What an answer to `server/discover` says of the server. The answer of a modern server names the versions
+/// that it speaks; some older ones answer whatever they do not know with `{}`. An error that only a modern
+/// server makes means modern; any other means that it does not know the question.
+pub fn era(message: &[u8], envelope: &Envelope, status: u16) -> Era {
+    let versions = |result| Members::find(message, result, "supportedVersions").ok().flatten();
+    let discovered = envelope.result.and_then(versions).is_some_and(|it| it.of(message).starts_with(b"["));
     let modern_error = envelope.error_code.is_some_and(|code| {
         codes::is_modern_only(code) || (status == 404 && code == codes::METHOD_NOT_FOUND)
     });
-    if envelope.has_result || modern_error { Era::Modern } else { Era::Legacy }
+    if discovered || modern_error { Era::Modern } else { Era::Legacy }
 }
 
 /// The version a server chose in its answer to `initialize`.

@@ -216,7 +216,7 @@ pub async fn probe(
                 return Ok(match reply.whole(core).await {
                     Ok(answer) => {
                         upstream.said.replace(handshake::said(answer.bytes(), &answer.envelope));
-                        handshake::era(&answer.envelope, status)
+                        handshake::era(answer.bytes(), &answer.envelope, status)
                     }
                     Err(_) => Era::Legacy,
                 });

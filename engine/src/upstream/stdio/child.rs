@@ -202,7 +202,7 @@ async fn greet(child: &Rc<Child>, declared: Declared) -> Result<(), UpstreamFaul
     if child.upstream.fixed_era != Some(Era::Legacy) {
         let id = child.upstream.next_id();
         let (bytes, envelope) = answered(child, id, Buf::from(handshake::discover(id).as_slice())).await?;
-        let era = handshake::era(&envelope, 200);
+        let era = handshake::era(&bytes, &envelope, 200);
         if era == Era::Modern || child.upstream.fixed_era.is_some() {
             child.era.set(Era::Modern);
             child.upstream.said.replace(handshake::said(&bytes, &envelope));
