@@ -4,8 +4,11 @@
 import json
 import os
 import select
+import signal
 import subprocess
 import time
+
+from processes import stop, wait_for
 
 
 class Stdio:
@@ -16,11 +19,15 @@ class Stdio:
                                       stderr=subprocess.DEVNULL)
         self.pending = b""
         self.last = 0
-        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "strait-peers", "version": "1"}}
-        self.ask("initialize", hello)
-        self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
     def __enter__(self):
+        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "strait-peers", "version": "1"}}
+        try:
+            self.ask("initialize", hello)
+            self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -28,8 +35,7 @@ class Stdio:
         try:
             self.child.wait(5)
         except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
+            stop(self.child, signal.SIGKILL)
         self.child.stdout.close()
 
     def ask(self, method: str, params: dict | None = None, patience: float = 30) -> dict:
@@ -61,12 +67,13 @@ def learn(command: list[str], env: dict[str, str], calls: list[tuple[str, dict]]
     with Stdio(command, env) as server:
         # server-everything registers one more tool when it has seen `initialized`: ask until two lists agree.
         tools: list[dict] = []
-        while True:
-            again = server.ask("tools/list")["result"]["tools"]
-            if again == tools:
-                break
-            tools = again
-            time.sleep(0.2)
+
+        def settled() -> bool:
+            nonlocal tools
+            before, tools = tools, server.ask("tools/list")["result"]["tools"]
+            return tools == before
+
+        wait_for("two lists of tools that agree", 30, settled)
         prompts = server.ask("prompts/list").get("result", {}).get("prompts", [])  # an error where there are none
         names = [prompt["name"] for prompt in prompts]
         return tools, names, [in_short(server.ask("tools/call", {"name": name, "arguments": args})) for name, args in calls]

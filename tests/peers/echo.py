@@ -12,13 +12,16 @@ import dataclasses
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 
-from run import CACHE, CLIENTS, HERE, NODE, NPM, ROOT, Client, Tally, expect, free_port, same, stop, wait_for
+import processes
+from processes import free_port, listens, stop, wait_for
+from run import CACHE, CLIENTS, HERE, NODE, NPM, ROOT, Client, Tally, expect, same
 
 TEXTS = ["", "plain", "Grüße, 海峡 \u2028 🌊 \"\\", "long " * 20_000]
 SERVERS = {"plain": ([], 4), "events": (["--events", "3:1ms"], 4), "pages": (["--tools", "1200"], 1200)}
@@ -34,7 +37,12 @@ class Started:
 
 def echo(strait: str, options: list[str]) -> Started:
     child = subprocess.Popen([strait, "echo", "--bind", "127.0.0.1:0", *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    return Started(child, child.stdout.readline().strip())
+    ready, _, _ = select.select([child.stdout], [], [], 30)
+    url = child.stdout.readline().strip() if ready else ""
+    if not url.startswith("http://"):
+        stop(child, signal.SIGKILL)
+        raise RuntimeError(f"strait echo said `{url}` within 30 s, not its address")
+    return Started(child, url)
 
 
 def gateway(strait: str, upstream: str, era: str, home: pathlib.Path) -> Started:
@@ -53,9 +61,13 @@ def gateway(strait: str, upstream: str, era: str, home: pathlib.Path) -> Started
 
     def opened():
         expect(child.poll() is None, f"strait ended:\n{(home / 'strait.log').read_text(errors='replace')[-1500:]}")
-        return subprocess.run(["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}"], capture_output=True).returncode == 0
+        return listens(port)
 
-    wait_for("the gateway's listener", 30, opened)
+    try:
+        wait_for("the gateway's listener", 30, opened)
+    except BaseException:
+        stop(child, signal.SIGKILL)
+        raise
     return Started(child, url)
 
 
@@ -63,9 +75,9 @@ def trial(client: Client, mode: str, url: str, tools: int) -> str:
     last = "echo" if tools == 1 else f"echo_{tools}"
     calls = [{"name": name, "args": {"text": text}} for name in ("echo", last) for text in TEXTS]
     plan = {"url": url, "key": "sk-nobody-asks", "mode": mode, "calls": calls + [{"name": "echo_0", "args": {}}], "prompts": [], "resources": []}
-    done = subprocess.run(client.command, input=json.dumps(plan).encode(), capture_output=True, timeout=120)
-    expect(done.returncode == 0, f"exit {done.returncode}: {done.stderr.decode(errors='replace')[-1500:]}")
-    facts = json.loads(done.stdout)
+    done = processes.run(client.command, 120, json.dumps(plan).encode())
+    expect(done.status == 0, f"exit {done.status}: {done.err[-1500:]}")
+    facts = json.loads(done.out)
     same(facts["protocol"], client.modes[mode], "revision")
     same([tool["name"] for tool in facts["tools"]], ["echo"] + [f"echo_{n}" for n in range(2, tools + 1)], "tools")
     same(facts["calls"][:-1], [{"failed": False, "text": call["args"]["text"]} for call in calls], "answers")
@@ -81,7 +93,7 @@ def main() -> int:
     for driver in (HERE / "clients").glob("*.mjs"):
         shutil.copy(driver, NPM)  # an ES module finds packages only beside itself
     os.environ["PATH"] = f"{NODE}:{os.environ['PATH']}"
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends what was started
+    processes.bound(15)
     tally = Tally()
     clients = [client for client in CLIENTS if client.asks_for_hidden and "read" in client.can]
     for kind, (arguments, tools) in SERVERS.items():

@@ -17,7 +17,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ import urllib.error
 import urllib.request
 
 import direct
+import processes
+from processes import free_port, listens, stop, wait_for
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -137,22 +138,6 @@ def same(seen: object, wanted: object, what: str):
         raise AssertionError(f"{what}: seen {json.dumps(seen)[:700]}, wanted {json.dumps(wanted)[:700]}")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(what: str, seconds: float, ready) -> object:
-    until = time.monotonic() + seconds
-    while True:
-        if found := ready():
-            return found
-        if time.monotonic() > until:
-            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.05)
-
-
 def stat(pid: int) -> tuple[str, int, int] | None:
     """State, parent and start time of a process."""
     try:
@@ -173,17 +158,6 @@ def descendants(root: int) -> dict[int, tuple[str, int, int]]:
 
 def still_there(before: dict[int, tuple[str, int, int]]) -> list[int]:
     return [pid for pid, was in before.items() if (now := stat(pid)) and now[2] == was[2]]
-
-
-def stop(child: subprocess.Popen, sign: int = signal.SIGTERM, seconds: float = 20) -> int:
-    if child.poll() is None:
-        child.send_signal(sign)
-    try:
-        return child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-        raise
 
 
 def post(url: str, key: str | None, method: str, params: dict) -> tuple[int, dict | str]:
@@ -228,8 +202,10 @@ def prepare(work: pathlib.Path):
     entity = {"type": "entity", "name": "Strait", "entityType": "word", "observations": ["a narrow way between two seas"]}
     (work / "memory.jsonl").write_text(json.dumps(entity) + "\n")
     git = ["git", "-C", str(work / "repo"), "-c", "user.name=Peers", "-c", "user.email=peers@localhost"]
-    subprocess.run(["git", "init", "--quiet", "--initial-branch=main", str(work / "repo")], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "first words"], check=True)
+    for command in (["git", "init", "--quiet", "--initial-branch=main", str(work / "repo")],
+                    [*git, "commit", "--quiet", "--allow-empty", "--message", "first words"]):
+        done = processes.run(command, 60)
+        expect(done.status == 0, f"{' '.join(command)}: {done.err}")
 
 
 def learn(work: pathlib.Path) -> Known:
@@ -265,12 +241,15 @@ def everything_over(transport: str, work: pathlib.Path) -> tuple[subprocess.Pope
         child = subprocess.Popen(["node", str(SERVERS / "server-everything/dist/index.js"), transport],
                                  env={**os.environ, "PORT": str(port)}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-    def listens():
+    def open_now():
         expect(child.poll() is None, "server-everything ended at once")
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
+        return listens(port)
 
-    wait_for(f"server-everything {transport}", 20, listens)
+    try:
+        wait_for(f"server-everything {transport}", 20, open_now)
+    except BaseException:
+        stop(child, signal.SIGKILL)
+        raise
     return child, port
 
 
@@ -298,10 +277,9 @@ class Running:
         self.process = subprocess.Popen(command, cwd=self.home, env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
     def run(self, *words: str) -> str:
-        done = subprocess.run([self.strait, *words], cwd=self.home, env=self.env, stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, timeout=60)
-        expect(done.returncode == 0, f"strait {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-        return done.stdout
+        done = processes.run([self.strait, *words], 60, cwd=self.home, env=self.env)
+        expect(done.status == 0, f"strait {' '.join(words)}: exit {done.status}\n{done.out}{done.err}")
+        return done.out
 
     def new_key(self, name: str) -> str:
         key = self.run("keys", "new", "keys.yaml", "--id", name, "--groups", name, "--quiet").splitlines()[-1]
@@ -312,7 +290,8 @@ class Running:
     def url(self, server: str) -> str:
         return f"http://127.0.0.1:{self.port}{'/solo/mcp' if server == 'solo' else '/mcp'}"
 
-    def ready(self):
+    def ready(self, tools: int):
+        """It opens after a while with what it has learned; here it is wanted with everything."""
         def answers():
             expect(self.process.poll() is None, f"strait ended with {self.process.returncode}:\n{self.tail()}")
             try:
@@ -321,18 +300,22 @@ class Running:
             except OSError:
                 return False
 
+        def complete():
+            status, answer = post(self.url("default"), self.keys["full"], "tools/list", {})
+            expect(status == 200, f"tools/list: {status} {answer}")
+            return len(answer["result"]["tools"]) == tools
+
         try:
-            wait_for("/readyz", 30, answers)
-        except TimeoutError:
-            raise TimeoutError(f"/readyz was not 200 within 30 s:\n{self.tail()}") from None
+            wait_for("/readyz with 200", 30, answers)
+            wait_for(f"a list of {tools} tools", 60, complete)
+        except TimeoutError as late:
+            raise TimeoutError(f"{late}:\n{self.tail()}") from None
 
     def tail(self) -> str:
         return (self.home / "strait.log").read_text(errors="replace")[-1500:]
 
     def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        stop(self.process, signal.SIGKILL)
         self.log.close()
 
     def access(self) -> list[dict]:
@@ -383,26 +366,16 @@ class Trial:
                 mine.append(({"name": name, "args": {}}, refused if self.client.asks_for_hidden else {"code": "tool_not_found"}, ()))
         return mine
 
-    def start(self, running: Running) -> subprocess.Popen:
+    def run(self, running: Running) -> str:
         plan = {"url": running.url(self.server), "key": running.keys[self.key], "mode": self.mode,
                 "calls": [sent for sent, _, _ in self.calls()], "prompts": [], "resources": []}
         if self.reads():
             plan["prompts"] = [{"name": self.name(upstream, prompt), "args": args} for upstream, prompt, args, _ in PROMPTS]
             plan["resources"] = [uri for uri, _ in RESOURCES]
         env = {**os.environ, "HOME": str(self.work), "PEERS_NPM": str(NPM)}  # the Inspector writes into HOME
-        child = subprocess.Popen(self.client.command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        child.plan = json.dumps(plan).encode()
-        return child
-
-    def judge(self, child: subprocess.Popen) -> str:
-        try:
-            out, err = child.communicate(child.plan, timeout=180)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            out, err = child.communicate()
-            raise TimeoutError(f"no end after 180 s: {(out + err).decode(errors='replace')[-1500:]}") from None
-        expect(child.returncode == 0, f"exit {child.returncode}: {err.decode(errors='replace')[-1800:]}")
-        facts = json.loads(out)
+        done = processes.run(self.client.command, 180, json.dumps(plan).encode(), env=env)
+        expect(done.status == 0, f"exit {done.status}: {done.err[-1800:]}")
+        facts = json.loads(done.out)
         same(facts["protocol"], self.client.modes[self.mode], "revision")
         shown = self.shown()
         same(sorted(tool["name"] for tool in facts["tools"]), sorted(shown), "names of tools")
@@ -486,9 +459,9 @@ def figures_agree(running: Running):
     """An independent parser reads `/metrics`, and what it reads is what the access log tells."""
     def scrape() -> dict:
         url = f"http://127.0.0.1:{running.admin}/metrics"
-        done = subprocess.run([PYTHON, str(HERE / "clients/scrape.py"), url], capture_output=True, text=True, timeout=30)
-        expect(done.returncode == 0, f"the scrape does not parse: {done.stderr[-2000:]}")
-        return json.loads(done.stdout)
+        done = processes.run([PYTHON, str(HERE / "clients/scrape.py"), url], 30)
+        expect(done.status == 0, f"the scrape does not parse: {done.err[-2000:]}")
+        return json.loads(done.out)
 
     first = scrape()
     # Refusals that nobody's body was read for have no method in either.
@@ -510,6 +483,12 @@ def other_worker_owns(running: Running):
     """Forced, the first worker accepts every connection and the second owns every session."""
     by = {method: {line["worker"] for line in running.access() if line.get("method") == method} for method in ("initialize", "server/discover")}
     same({method: sorted(workers) for method, workers in by.items()}, {"initialize": [1], "server/discover": [0]}, "workers by method")
+
+
+def stdio_front(strait: str) -> str:
+    done = processes.run([PYTHON, str(HERE / "stdio_front.py"), strait], 300)
+    expect(done.status == 0, done.out + done.err[-1500:])
+    return f"{len(done.out.splitlines())} ways"
 
 
 def ends_cleanly(running: Running):
@@ -537,12 +516,12 @@ def try_gateway(tally: Tally, strait: str, gateway: Gateway, work: pathlib.Path,
 
     def start() -> Running:
         started.append(Running(strait, gateway, work, ports))
-        started[-1].ready()
+        started[-1].ready(sum(map(len, known.tools.values())))
         return started[-1]
 
     def all_at_once(running: Running):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda trial: trial.judge(trial.start(running)), at_once))
+            list(pool.map(lambda trial: trial.run(running), at_once))
         return f"{len(at_once)} clients"
 
     def check(what: str, done):
@@ -554,7 +533,7 @@ def try_gateway(tally: Tally, strait: str, gateway: Gateway, work: pathlib.Path,
         running = started[0]
         check("no key, no entry", lambda: strangers_are_refused(running))
         for trial in trials:
-            check(f"{trial.client.name} {trial.mode}, {trial.key} at {trial.server}", lambda: trial.judge(trial.start(running)))
+            check(f"{trial.client.name} {trial.mode}, {trial.key} at {trial.server}", lambda: trial.run(running))
         check("all clients at once", lambda: all_at_once(running))
         check("the access log tells of every call", lambda: access_log_tells_all(running, trials + at_once))
         check("/metrics parses and agrees with the access log", lambda: figures_agree(running))
@@ -573,7 +552,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--full", action="store_true", help="every client on every gateway, and more gateways")
     options.add_argument("--strait", default=str(ROOT / "target/release/strait"), help="the binary to try")
-    options.add_argument("--only", default="", help="only gateways whose name contains this")
+    options.add_argument("--only", default="", help="only gateways whose name contains this; `strait stdio` counts as one")
     options.add_argument("--keep", action="store_true", help="leave the work folder, with its logs")
     chosen = options.parse_args()
     expect((CACHE / "stamp").exists(), "tests/peers/install has not run")
@@ -582,8 +561,7 @@ def main() -> int:
 
     os.environ["PATH"] = f"{NODE}:{os.environ['PATH']}"  # one node for all, whatever the machine has
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends what was started
-
+    processes.bound(60 if chosen.full else 25)
     tally = Tally()
     work = pathlib.Path(tempfile.mkdtemp(prefix="strait-peers-"))
     prepare(work)
@@ -595,6 +573,8 @@ def main() -> int:
         for gateway in FULL_GATEWAYS if chosen.full else GATEWAYS:
             if chosen.only in gateway.name:
                 try_gateway(tally, os.path.abspath(chosen.strait), gateway, work, known, ports)
+        if chosen.only in "strait stdio":
+            tally.check("strait stdio: mcp (Python) starts it, with a config and with a URL", lambda: stdio_front(os.path.abspath(chosen.strait)))
     finally:
         for server, _ in servers.values():
             stop(server)

@@ -1,10 +1,9 @@
-"""`strait stdio CONFIG` and `strait stdio URL` under the official Python client (`mcp` 2.x), in both eras. By hand:
-`.cache/py-clients/bin/python stdio_front.py [STRAIT]` in this folder, after `./install`. It prints a line per trial and
-ends with 1 when one is wrong."""
+"""`strait stdio CONFIG` and `strait stdio URL` under the official Python client (`mcp` 2.x), in both eras. `run.py` runs it;
+by hand: `.cache/py-clients/bin/python stdio_front.py [STRAIT]` in this folder, after `./install`. It prints a line per trial
+and ends with 1 when one is wrong."""
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,17 +12,13 @@ from pathlib import Path
 
 from mcp import Client, MCPError, StdioServerParameters
 
+from processes import free_port, stop, wait_for
+
 ROOT = Path(__file__).resolve().parents[2]
 STRAIT = sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "target" / "debug" / "strait")
 PROTOCOLS = {"auto": "2026-07-28", "legacy": "2025-11-25"}
 TOOLS = 7
 CALLS_AT_ONCE = 50
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
 
 
 def expect(found, expected, what: str) -> None:
@@ -57,17 +52,12 @@ async def trial(arguments: list[str], mode: str, key: str) -> None:
             raise AssertionError("a hidden tool was called")
 
 
-def wait_open(admin: int) -> None:
-    for _ in range(200):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=1) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            pass
-        # Between looks: readiness has no event that a client could wait for.
-        subprocess.run(["sleep", "0.05"], check=True)
-    raise AssertionError("the gateway did not open")
+def opened(admin: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{admin}/readyz", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 def main() -> int:
@@ -80,20 +70,19 @@ def main() -> int:
         with open(Path(work) / "log", "w") as log:
             gateway = subprocess.Popen([STRAIT, "up", config, "--state", Path(work) / "state"], stdout=log, stderr=log)
         try:
-            wait_open(admin)
+            wait_for("the gateway", 30, lambda: opened(admin))
             key = (Path(work) / "state" / "keys" / "local.you.key").read_text().strip()
             ways = {"CONFIG": ([str(config)], ""), "URL": ([f"http://127.0.0.1:{port}/mcp"], key)}
             for way, (arguments, key) in ways.items():
                 for mode in PROTOCOLS:
                     try:
-                        asyncio.run(trial(arguments, mode, key))
+                        asyncio.run(asyncio.wait_for(trial(arguments, mode, key), 60))
                         print(f"ok     strait stdio {way}, {mode}")
                     except Exception as error:
                         wrong += 1
                         print(f"WRONG  strait stdio {way}, {mode}: {error!r}")
         finally:
-            gateway.terminate()
-            gateway.wait()
+            stop(gateway)
     return 1 if wrong else 0
 
 

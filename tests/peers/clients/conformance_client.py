@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 
@@ -68,7 +69,8 @@ def main():
     strait, mode, upstream = sys.argv[1:]
     if strait == "none":
         return asyncio.run(everything(upstream, mode))
-    with tempfile.TemporaryDirectory(prefix="strait-client-leg-") as home:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that Strait ends when the suite has lost its patience
+    with tempfile.TemporaryDirectory(prefix="client-leg-", dir=os.getcwd()) as home:
         with start_strait(strait, upstream, pathlib.Path(home)) as running:
             try:
                 asyncio.run(everything(running.url, mode))

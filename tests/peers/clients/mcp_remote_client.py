@@ -15,8 +15,11 @@ program = os.path.join(os.environ["PEERS_NPM"], "node_modules/mcp-remote/dist/cl
 with tempfile.TemporaryFile("w+") as said_to:
     child = subprocess.Popen(["node", program, plan["url"], "--allow-http", "--header", f"Authorization: Bearer {plan['key']}"],
                              stdin=subprocess.PIPE, stdout=said_to, stderr=subprocess.STDOUT)
-    child.wait()
-    child.stdin.close()
+    try:
+        child.wait(60)
+    finally:
+        child.kill()
+        child.stdin.close()
     said_to.seek(0)
     said = said_to.read()
 if child.returncode != 0 or "Exiting OK" not in said:
