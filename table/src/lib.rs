@@ -21,6 +21,7 @@ mod mapping;
 pub mod names;
 pub mod rules;
 pub mod snapshot;
+pub mod uris;
 pub mod view;
 
 pub use bind::bind;

@@ -24,3 +24,4 @@ mod suspend;
 mod tasks;
 mod transparent;
 mod upstream_faults;
+mod uris;

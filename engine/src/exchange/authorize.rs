@@ -64,6 +64,7 @@ fn decide(adopted: &Adopted, item: &Item, caller: &Caller, name: &[u8]) -> Verdi
         return verdict;
     }
     // A template's URIs are open-ended: each is decided on itself.
+    let name = item.own_uri.as_ref().map_or(name, |own| own.as_bytes());
     match std::str::from_utf8(name) {
         Ok(uri) => adopted.snapshot.decide_uri(item.upstream, uri, &caller.roles),
         Err(_) => Verdict::Deny(None),

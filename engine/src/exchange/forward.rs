@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use strait_protocol::mcp::Method;
-use strait_table::Kind;
 
 use super::approve::Clearance;
 use super::arrive::Place;
@@ -98,19 +97,26 @@ pub async fn run(
     if let (Some(session), Some(id)) = (&call.session, message.id) {
         record.under_way = Some(UnderWay::begin(session, id.of(incoming.body)));
     }
+    let subject = Subject {
+        adopted: adopted.clone(),
+        server: place.server,
+        kind: item.kind,
+        index: item.index,
+        covered: item.covered,
+        own_uri: item.own_uri.clone(),
+        principal: caller.digest,
+    };
     let order = Order {
         body: incoming.body,
         message,
         bare: match target {
             Target::Task(held) => Some(&held.id.bare),
-            _ => bare(adopted, place.server, item.kind, item.index),
+            _ => subject.bare(),
         },
         client: call.revision,
         head: match call.revision.is_modern() {
             true => Some(Repeated::Said(incoming.head, incoming.bytes)),
-            false if message.method == Method::ToolsCall => {
-                annotated(adopted, place.server, item.kind, item.index)
-            }
+            false if message.method == Method::ToolsCall => subject.annotated(),
             false => None,
         },
         whom: Whom::of(caller.digest, call.session.as_ref()),
@@ -145,22 +151,6 @@ pub async fn run(
     if message.method == Method::TasksResult {
         reply.extend_deadline(core.clock.coarse_ms() + TASK_RESULT_MS_MAX);
     }
-    let (adopted, server) = (adopted.clone(), place.server);
-    reply.about(Subject { adopted, server, kind: item.kind, index: item.index, principal: caller.digest });
+    reply.about(subject.clone());
     Ok(reply)
-}
-
-/// What its upstream calls an item that is shown under another name; `None`: as the client said it, byte for byte.
-pub fn bare(adopted: &Adopted, server: usize, kind: Kind, index: usize) -> Option<&[u8]> {
-    // A template's item is named by the URI that was asked for.
-    let shelf = adopted.shelf(server, kind).filter(|_| kind != Kind::Template)?;
-    let item = shelf.items.get(index)?;
-    (item.bare != item.exposed).then_some(item.bare.as_bytes())
-}
-
-/// The arguments that a tool wants repeated in headers, if any.
-pub fn annotated(adopted: &Adopted, server: usize, kind: Kind, index: usize) -> Option<Repeated<'_>> {
-    let shelf = adopted.shelf(server, kind).filter(|_| kind == Kind::Tool)?;
-    let mirrored = &shelf.items.get(index)?.mirrored;
-    (!mirrored.is_empty()).then(|| Repeated::Annotated(mirrored.as_slice()))
 }

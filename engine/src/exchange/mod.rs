@@ -46,6 +46,7 @@ pub mod stream;
 pub mod suspend;
 pub mod tasks;
 mod ticket;
+pub mod uris;
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;

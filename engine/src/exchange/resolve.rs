@@ -14,6 +14,7 @@ use super::listen::{self, Wanted};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::tasks::{self, Held};
+use super::uris;
 use crate::core::{Adopted, Core};
 use crate::session::Session;
 
@@ -41,6 +42,8 @@ pub struct Item {
     pub view: Rc<View>,
     /// Found by a URI that the template covers: whether it may be used is decided on that URI.
     pub covered: bool,
+    /// What its upstream calls a URI, where the client was shown another.
+    pub own_uri: Option<Rc<str>>,
 }
 
 /// Answered here, from the snapshot.
@@ -181,7 +184,7 @@ impl Search<'_> {
         let mut scratch = self.core.scratch.borrow_mut();
         let name = name.read(self.incoming.body, &mut scratch.text);
         let index = self.find(kind, name).ok_or_else(|| unknown(kind, name, false))?;
-        self.item(kind, index, false, record)
+        self.item(kind, index, false, None, record)
     }
 
     /// A resource by its exact URI, else by the first template that covers it.
@@ -189,11 +192,9 @@ impl Search<'_> {
         let uri = uri.ok_or(Refusal::Params("`params.uri` is missing"))?;
         let mut scratch = self.core.scratch.borrow_mut();
         let uri = uri.read(self.incoming.body, &mut scratch.text);
-        if let Some(index) = self.find(Kind::Resource, uri) {
-            return self.item(Kind::Resource, index, false, record);
-        }
-        let index = self.covers(uri).ok_or_else(|| unknown(Kind::Resource, uri, record.modern))?;
-        self.item(Kind::Template, index, true, record)
+        let served = uris::served(self.adopted, self.place.server, uri);
+        let served = served.ok_or_else(|| unknown(Kind::Resource, uri, record.modern))?;
+        self.item(served.kind, served.index, served.kind == Kind::Template, served.own, record)
     }
 
     /// What a completion is for: a template by its own text, or a resource.
@@ -201,7 +202,7 @@ impl Search<'_> {
         let mut scratch = self.core.scratch.borrow_mut();
         let text = uri.read(self.incoming.body, &mut scratch.text);
         if let Some(index) = self.find(Kind::Template, text) {
-            return self.item(Kind::Template, index, false, record);
+            return self.item(Kind::Template, index, false, None, record);
         }
         drop(scratch);
         self.resource(Some(uri), record)
@@ -211,18 +212,20 @@ impl Search<'_> {
         self.adopted.shelf(self.place.server, kind)?.find(name)
     }
 
-    fn covers(&self, uri: &[u8]) -> Option<usize> {
-        let uri = std::str::from_utf8(uri).ok()?;
-        let templates = &self.adopted.shelf(self.place.server, Kind::Template)?.items;
-        templates.iter().position(|item| strait_policy::glob::matches(&item.glob, uri))
-    }
-
-    fn item(self, kind: Kind, index: usize, covered: bool, record: &mut Record) -> Result<Target, Refusal> {
+    fn item(
+        self,
+        kind: Kind,
+        index: usize,
+        covered: bool,
+        own_uri: Option<Rc<str>>,
+        record: &mut Record,
+    ) -> Result<Target, Refusal> {
         let shelf = self.adopted.shelf(self.place.server, kind).ok_or(Refusal::NoSuchPath)?;
         let item = shelf.items.get(index).ok_or(Refusal::NoSuchPath)?;
         let upstream = item.upstream.to_native();
         record.item(kind, index, upstream);
-        Ok(Target::Upstream(Item { kind, index, upstream: usize::from(upstream), view: self.view, covered }))
+        let upstream = usize::from(upstream);
+        Ok(Target::Upstream(Item { kind, index, upstream, view: self.view, covered, own_uri }))
     }
 }
 

@@ -17,7 +17,7 @@ use super::hand_over::Relayed;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::reverse::{self, Direction};
-use super::{Incoming, rounds, screen};
+use super::{Incoming, rounds, screen, uris};
 use crate::core::Core;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::ReplyTx;
@@ -114,7 +114,8 @@ pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Re
         {
             return Ok(screen::reply(event));
         }
-        let event = reply.next(core, client).await?;
+        let mut event = reply.next(core, client).await?;
+        uris::run(reply, &mut event);
         match reverse::run(core, reply, client, event)? {
             Direction::Deliver(event) => return Ok(screen::reply(event)),
             Direction::Drop => {}

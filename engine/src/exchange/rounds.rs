@@ -25,6 +25,7 @@ use crate::limits::{QUESTIONS_MAX, ROUND_BACKOFF_MS, ROUNDS_MAX, ROUNDS_MS_MAX};
 use crate::session::questions::{Asker, Question, RoundAnswer};
 use crate::session::{Seal, Session};
 use crate::upstream::dialect::Client;
+use crate::upstream::reply::Subject;
 use crate::upstream::{self, Event, Order, Reply, UpstreamFault, Whom};
 
 /// The rounds of one call.
@@ -123,9 +124,9 @@ async fn again(core: &Rc<Core>, reply: &mut Reply) -> Result<(), UpstreamFault> 
     let order = Order {
         body: &body,
         message: &message,
-        bare: reply.bare(),
+        bare: reply.subject().and_then(Subject::bare),
         client: rounds.session.id.revision,
-        head: reply.annotated(),
+        head: reply.subject().and_then(Subject::annotated),
         whom: Whom::of(rounds.session.id.principal, Some(&rounds.session)),
         client_fd: None,
         under_way: None,

@@ -6,11 +6,11 @@ use strait_protocol::jsonrpc::{Envelope, Splices};
 use strait_protocol::mcp::{Method, codes};
 
 use strait_table::Kind;
+use strait_table::bound::ArchivedItem;
 
 use super::dialect::{self, Client};
 use super::{Era, InUse, Order, Repeated, Responder, Upstream, UpstreamFault, http, stdio};
 use crate::core::{Adopted, Core, InFlight};
-use crate::exchange::forward;
 use crate::exchange::rounds::Rounds;
 use crate::exchange::suspend::Parked;
 use crate::exchange::tasks;
@@ -75,6 +75,10 @@ pub struct Subject {
     pub server: usize,
     pub kind: Kind,
     pub index: usize,
+    /// The client named it by a URI that the template covers.
+    pub covered: bool,
+    /// What its upstream calls that URI, where the client was shown another.
+    pub own_uri: Option<Rc<str>>,
     /// Digest of the caller.
     pub principal: u64,
 }
@@ -83,6 +87,24 @@ impl Subject {
     /// What is bound to its server says so by this.
     pub fn server_digest(&self) -> u64 {
         self.adopted.server_digest(self.server).unwrap_or(u64::MAX)
+    }
+
+    fn item(&self) -> Option<&ArchivedItem> {
+        self.adopted.shelf(self.server, self.kind)?.items.get(self.index)
+    }
+
+    /// What its upstream calls it; `None`: as the client said it, byte for byte.
+    pub fn bare(&self) -> Option<&[u8]> {
+        if self.covered {
+            return self.own_uri.as_deref().map(str::as_bytes);
+        }
+        self.item().filter(|item| item.is_renamed()).map(|item| item.bare.as_bytes())
+    }
+
+    /// The arguments that a tool wants repeated in headers, if any.
+    pub fn annotated(&self) -> Option<Repeated<'_>> {
+        let mirrored = &self.item().filter(|_| self.kind == Kind::Tool)?.mirrored;
+        (!mirrored.is_empty()).then(|| Repeated::Annotated(mirrored.as_slice()))
     }
 }
 
@@ -206,18 +228,6 @@ impl Reply {
     /// Remembers which item the call is for.
     pub fn about(&mut self, subject: Subject) {
         self.subject = Some(subject);
-    }
-
-    /// What the upstream calls the item.
-    pub fn bare(&self) -> Option<&[u8]> {
-        let subject = self.subject.as_ref()?;
-        forward::bare(&subject.adopted, subject.server, subject.kind, subject.index)
-    }
-
-    /// The arguments that the item wants repeated in headers.
-    pub fn annotated(&self) -> Option<Repeated<'_>> {
-        let subject = self.subject.as_ref()?;
-        forward::annotated(&subject.adopted, subject.server, subject.kind, subject.index)
     }
 
     pub fn upstream(&self) -> Option<Rc<Upstream>> {

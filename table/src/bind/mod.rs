@@ -6,7 +6,7 @@
 
 mod mirrored;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use strait_policy::glob;
@@ -19,6 +19,7 @@ use crate::names::Names;
 use crate::rules::{
     ArchivedNaming, ArchivedPattern, ArchivedPatternKind, ArchivedRules, ArchivedServer, ArchivedTransport,
 };
+use crate::uris;
 
 /// Bytes of a name that an upstream may list; longer ones are left out.
 pub const NAME_BYTES_MAX: usize = 1_024;
@@ -45,6 +46,7 @@ pub fn bind(rules: &ArchivedRules, catalog: &Catalog) -> (Bound, Vec<BindFinding
         bound: Bound::default(),
         interned: HashMap::new(),
         judged: HashMap::new(),
+        moved: HashMap::new(),
         findings: Vec::new(),
     };
     let upstreams = 0..rules.upstreams.len();
@@ -64,6 +66,8 @@ struct Binder<'r> {
     interned: HashMap<String, u32>,
     /// By upstream, kind and place in its list.
     judged: HashMap<(usize, Kind, usize), Rc<Judged>>,
+    /// Of the server at hand: resources by upstream and URI, shown under other URIs.
+    moved: HashMap<(usize, String), String>,
     findings: Vec<BindFinding>,
 }
 
@@ -87,11 +91,19 @@ impl Binder<'_> {
             ArchivedNaming::Prefix => true,
             ArchivedNaming::Bare => false,
         };
+        // Tools speak of resources by their URIs.
+        self.moved.clear();
+        let resources = self.shelf(server, Kind::Resource, &members, prefixed);
+        let templates = self.shelf(server, Kind::Template, &members, prefixed);
+        let renamed = [&resources, &templates].into_iter().flat_map(|shelf| &shelf.items);
+        let renamed = renamed.filter(|item| item.exposed != item.bare).map(|item| item.upstream);
+        let renamed_uris: BTreeSet<u16> = renamed.collect();
         let mut bound = BoundServer {
             tools: self.shelf(server, Kind::Tool, &members, prefixed),
             prompts: self.shelf(server, Kind::Prompt, &members, prefixed),
-            resources: self.shelf(server, Kind::Resource, &members, prefixed),
-            templates: self.shelf(server, Kind::Template, &members, prefixed),
+            resources,
+            templates,
+            renamed_uris: renamed_uris.into_iter().collect(),
             instructions: server.instructions.as_str().to_owned(),
             public: is_open(server),
             upstreams: members.iter().map(|upstream| *upstream as u16).collect(),
@@ -192,6 +204,11 @@ impl Binder<'_> {
                     Kind::Tool | Kind::Prompt if prefixed => {
                         format!("{upstream_name}{SEPARATOR}{}", definition.name)
                     }
+                    Kind::Resource | Kind::Template
+                        if is_others(kind, &definition.name, upstream, &taken, &items) =>
+                    {
+                        uris::renamed(upstream_name, kind, &definition.name)
+                    }
                     _ => definition.name.clone(),
                 };
                 let judged = self.judge(upstream, kind, place, definition, &full);
@@ -199,7 +216,7 @@ impl Binder<'_> {
                     (Err(reason), _) => Err(reason),
                     (Ok(_), Some(by)) if *by == upstream => Err("its upstream lists it twice"),
                     (Ok(_), Some(_)) => Err("another upstream exposes this name already"),
-                    (Ok(name), None) => self.fragment(definition, name, kind, &exposed),
+                    (Ok(name), None) => self.fragment(definition, name, kind, upstream, &exposed),
                 };
                 let fragment = match fragment {
                     Ok(fragment) => fragment,
@@ -214,6 +231,9 @@ impl Binder<'_> {
                     }
                 };
                 taken.insert(exposed.clone(), upstream);
+                if kind == Kind::Resource && exposed != definition.name {
+                    self.moved.insert((upstream, definition.name.clone()), exposed.clone());
+                }
                 items.push(Item {
                     bare: definition.name.clone(),
                     upstream: upstream as u16,
@@ -221,11 +241,7 @@ impl Binder<'_> {
                     modern_fragment: fragment,
                     mirrored: judged.mirrored.clone(),
                     rules: judged.rules.clone(),
-                    glob: if kind == Kind::Template {
-                        template_glob(&definition.name)
-                    } else {
-                        String::new()
-                    },
+                    glob: if kind == Kind::Template { uris::template_glob(&exposed) } else { String::new() },
                     exposed,
                 });
             }
@@ -284,20 +300,27 @@ impl Binder<'_> {
             .collect()
     }
 
-    /// The definition with its exposed name, everything else byte for byte.
+    /// The definition with its exposed name, and URIs as they are shown; everything else byte for byte.
     fn fragment(
         &mut self,
         definition: &Definition,
         name: Span,
         kind: Kind,
+        upstream: usize,
         exposed: &str,
     ) -> Result<u32, &'static str> {
-        let json = match kind {
-            Kind::Tool | Kind::Prompt if exposed != definition.name => {
-                renamed(definition.json.as_bytes(), name, exposed).ok_or(AMBIGUOUS)?
-            }
-            _ => definition.json.clone(),
-        };
+        let mut edits = Vec::new();
+        if exposed != definition.name {
+            edits.push((name, exposed.to_owned()));
+        }
+        if kind == Kind::Tool && !self.moved.is_empty() {
+            edits.extend(
+                surface(definition.json.as_bytes())
+                    .into_iter()
+                    .filter_map(|(place, uri)| Some((place, self.moved.get(&(upstream, uri))?.clone()))),
+            );
+        }
+        let json = edited(&definition.json, edits).ok_or(AMBIGUOUS)?;
         if let Some(known) = self.interned.get(&json) {
             return Ok(*known);
         }
@@ -306,6 +329,34 @@ impl Binder<'_> {
         self.interned.insert(json, index);
         Ok(index)
     }
+}
+
+/// Whether a URI is another upstream's already; a template's, whether it may make such a URI.
+fn is_others(kind: Kind, uri: &str, upstream: usize, taken: &HashMap<String, usize>, items: &[Item]) -> bool {
+    if taken.get(uri).is_some_and(|by| *by != upstream) {
+        return true;
+    }
+    let glob = uris::template_glob(uri);
+    kind == Kind::Template
+        && items
+            .iter()
+            .any(|item| usize::from(item.upstream) != upstream && uris::may_overlap(&item.glob, &glob))
+}
+
+/// Where a tool says which resource shows it (`_meta.ui.resourceUri`, and the older `_meta["ui/resourceUri"]`), and what.
+fn surface(json: &[u8]) -> Vec<(Span, String)> {
+    let find = |object: Span, key: &str| Members::find(json, object, key).ok().flatten();
+    let Some(meta) = find(Span::between(0, json.len()), "_meta") else { return Vec::new() };
+    let places = [find(meta, "ui").and_then(|ui| find(ui, "resourceUri")), find(meta, "ui/resourceUri")];
+    let texts = places.into_iter().flatten().filter_map(|place| Some((place, string(json, place)?)));
+    texts.collect()
+}
+
+/// What a string says.
+fn string(json: &[u8], place: Span) -> Option<String> {
+    let text = Member { key: place, value: place };
+    (json.get(place.start as usize) == Some(&b'"'))
+        .then(|| String::from_utf8(text.key_text(json).into_owned()).ok())?
 }
 
 /// Whoever asks is nobody in particular, so everyone sees the same.
@@ -397,38 +448,24 @@ fn the_name(definition: &Definition, kind: Kind) -> Result<Span, &'static str> {
         }
     }
     let value = found.ok_or(AMBIGUOUS)?;
-    // A key is a string; this reads the value as one.
-    let text = Member { key: value, value };
-    if json.get(value.start as usize) == Some(&b'"') && text.key_text(json) == definition.name.as_bytes() {
-        Ok(value)
-    } else {
-        Err(AMBIGUOUS)
-    }
+    if string(json, value).as_deref() == Some(&definition.name) { Ok(value) } else { Err(AMBIGUOUS) }
 }
 
-fn renamed(json: &[u8], value: Span, exposed: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(json.len() + exposed.len());
-    out.extend_from_slice(json.get(..value.start as usize)?);
-    append_string(&mut out, exposed.as_bytes());
-    out.extend_from_slice(json.get(value.end() as usize..)?);
+/// The text with strings in the places of others.
+fn edited(json: &str, mut edits: Vec<(Span, String)>) -> Option<String> {
+    edits.sort_unstable_by_key(|(place, _)| place.start);
+    let mut out = Vec::with_capacity(json.len() + edits.iter().map(|(_, text)| text.len()).sum::<usize>());
+    let mut kept = 0;
+    for (place, text) in edits {
+        out.extend_from_slice(json.as_bytes().get(kept..place.start as usize)?);
+        append_string(&mut out, text.as_bytes());
+        kept = place.end() as usize;
+    }
+    out.extend_from_slice(json.as_bytes().get(kept..)?);
     String::from_utf8(out).ok()
 }
 
 fn printable(name: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     name.chars().take(128).map(escape).collect()
-}
-
-/// `file:///{path}` speaks of `file:///*`: each expression may stand for anything, which can only make
-/// a deny reach further; what a URI may do is decided on the URI itself.
-fn template_glob(template: &str) -> String {
-    let mut glob = String::new();
-    let mut rest = template;
-    while let Some((literal, tail)) = rest.split_once('{') {
-        glob.push_str(literal);
-        glob.push('*');
-        rest = tail.split_once('}').map_or("", |(_, after)| after);
-    }
-    glob.push_str(rest);
-    glob
 }

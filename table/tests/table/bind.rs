@@ -183,6 +183,75 @@ fn two_upstreams_may_meet_at_one_prefixed_name() {
 }
 
 #[test]
+fn of_two_upstreams_with_one_uri_the_second_s_is_shown_under_its_name() {
+    let app = |name: &str, meta: &str| Definition {
+        name: name.into(),
+        json: format!(r#"{{ "_meta" : {meta},"name":"{name}"}}"#),
+    };
+    let ui = r#"{"ui":{"x":1, "resourceUri":"ui:\/\/a/b"},"ui/resourceUri":"ui://a/b"}"#;
+    let own = r#"{"ui":{"resourceUri":"ui://own"}}"#;
+    let lists = |uris: &[&str], templates: &[&str]| Lists {
+        known: Known::Fresh,
+        tools: vec![app("t", ui), app("own", own)],
+        resources: uris.iter().map(|uri| resource(uri)).collect(),
+        templates: templates.iter().map(|uri| template(uri)).collect(),
+        ..Lists::default()
+    };
+    let git = lists(&["note://a", "ui://a/b"], &["file:///{path}", "git://{x}"]);
+    let crm = lists(
+        &["note://a", "ui://a/b", "note://b", "note://a", "file:///z"],
+        &["file:///{+path}", "file:///b/{x}", "crm://{x}"],
+    );
+    let rules = rules();
+    let catalog = Catalog { upstreams: vec![git, crm] };
+    let (bound, findings) = bound(&rules, &catalog);
+    let server = &bound.servers[0];
+    assert_eq!(
+        names(&server.resources),
+        ["note://a", "ui://a/b", "mcp+crm://note%3A%2F%2Fa", "ui://crm/a/b", "note://b", "file:///z"]
+    );
+    assert_eq!(
+        names(&server.templates),
+        [
+            "file:///{path}",
+            "git://{x}",
+            "mcp+crm://file%3A%2F%2F%2F{+path}",
+            "mcp+crm://file%3A%2F%2F%2Fb%2F{x}",
+            "crm://{x}"
+        ]
+    );
+    assert_eq!(server.renamed_uris, [1]);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].reason, "its upstream lists it twice");
+    let fragment = |item: &strait_table::bound::Item| bound.fragments[item.fragment as usize].as_str();
+    assert_eq!(fragment(&server.resources.items[2]), r#"{"uri":"mcp+crm://note%3A%2F%2Fa","name":"r"}"#);
+    assert_eq!(server.templates.items[2].glob, "mcp+crm://file%3A%2F%2F%2F*");
+    // A tool is shown with the resource that is its own.
+    assert_eq!(fragment(&server.tools.items[0]), format!(r#"{{ "_meta" : {ui},"name":"git__t"}}"#));
+    let moved = r#"{"ui":{"x":1, "resourceUri":"ui://crm/a/b"},"ui/resourceUri":"ui://crm/a/b"}"#;
+    assert_eq!(fragment(&server.tools.items[2]), format!(r#"{{ "_meta" : {moved},"name":"crm__t"}}"#));
+    assert_eq!(fragment(&server.tools.items[3]), format!(r#"{{ "_meta" : {own},"name":"crm__own"}}"#));
+    // There and back.
+    let snapshot = of_rules(&rules).unwrap().with_bound(&bound).unwrap();
+    let server = &snapshot.bound().servers[0];
+    for (uri, shown) in [
+        ("note://a", Some("mcp+crm://note%3A%2F%2Fa")),
+        ("ui://a/b", Some("ui://crm/a/b")),
+        ("note://b", None),
+        ("file:///z", None),
+        ("file:///a%20b/c", Some("mcp+crm://file%3A%2F%2F%2Fa%20b/c")),
+        ("crm://1", None),
+        ("other://a", None),
+    ] {
+        assert_eq!(server.shown_uri(1, "crm", uri).as_deref(), shown, "{uri}");
+        assert_eq!(server.shown_uri(0, "git", uri), None, "{uri}");
+    }
+    let template = &server.templates.items[2];
+    assert_eq!(template.covered_uri("mcp+crm://file%3A%2F%2F%2Fa%20b/c").as_deref(), Some("file:///a%20b/c"));
+    assert_eq!(server.templates.items[0].covered_uri("file:///a"), None);
+}
+
+#[test]
 fn a_rename_changes_the_name_and_no_other_byte() {
     #[track_caller]
     fn check(name: &str, json: &str, expected: Result<&str, &'static str>) {

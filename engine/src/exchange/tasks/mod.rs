@@ -66,7 +66,8 @@ pub fn find(
     }
     record.item(Kind::Tool, index, upstream);
     let view = adopted.view(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
-    let item = Item { kind: Kind::Tool, index, upstream: upstream.into(), view, covered: false };
+    let item =
+        Item { kind: Kind::Tool, index, upstream: upstream.into(), view, covered: false, own_uri: None };
     Ok(Held { item, id })
 }
 
