@@ -33,6 +33,7 @@ mod roll_call;
 pub mod sample;
 mod secret;
 pub mod serve;
+mod sessions;
 pub mod source;
 mod state;
 pub mod status;

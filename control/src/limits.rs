@@ -10,6 +10,10 @@ pub const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// start all of them answer within a few milliseconds, and each binding costs a pass over all rules.
 pub const BIND_TOGETHER: Duration = Duration::from_millis(50);
 
+/// The key that clients' sessions are sealed with is replaced by the first start after this: 2^32 ids in 30 days are over
+/// 1,600 a second.
+pub const SESSION_KEY_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// Exchanges in flight get this long to end when the process is told to stop.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 

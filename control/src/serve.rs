@@ -23,9 +23,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::failure::{Code, Failure};
 use crate::keys::Keys;
 use crate::limits::{DRAIN_GRACE, DRAIN_WITHIN};
-use crate::load::{Loader, Refused, Start};
+use crate::load::{Loader, Refused, Start, kept};
 use crate::private::Private;
 use crate::reach::{Found, Plan, Scout};
+use crate::sessions::Sessions;
 use crate::source::Opened;
 use crate::state::{State, read_secret};
 use crate::watch::Marks;
@@ -62,6 +63,8 @@ struct Prepared {
     sources: Vec<PathBuf>,
     marks: Marks,
     fallen_back: Option<Refused>,
+    /// Where it is written down which clients' sessions are over.
+    sessions: Option<Sessions>,
     options: Options,
     banner: bool,
     /// Hears the first listener's address when the gateway is open.
@@ -168,6 +171,18 @@ fn prepare(
     let (keys, plans) = loader.assemble(&snapshot)?;
     marks.wrote(&keys.written);
     let workers = setup.workers.unwrap_or_else(cores);
+    // The one client of a private gateway lives no longer than it.
+    let (sessions, ids) = match loader.private {
+        Some(_) => (None, None),
+        None => {
+            let opened = Sessions::open(&loader.state, &kept::name(&loader.file));
+            let (sessions, ids) = opened.map_err(|error| {
+                let path = loader.state.root().display();
+                Failure::new(Code::Unfit, format!("cannot keep the key of sessions in `{path}`: {error}"))
+            })?;
+            (Some(sessions), Some(ids))
+        }
+    };
     // What that is too little for, the engine tells.
     files::raise();
     let options = Options {
@@ -177,6 +192,7 @@ fn prepare(
         busy_poll: setup.busy_poll,
         force_wrong_worker: setup.force_wrong_worker,
         deadlines: Deadlines::default(),
+        sessions: ids,
     };
     Ok(Prepared {
         snapshot,
@@ -189,6 +205,7 @@ fn prepare(
         sources,
         marks,
         fallen_back,
+        sessions,
         options,
         banner: setup.banner,
         opened,

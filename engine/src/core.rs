@@ -33,7 +33,7 @@ use crate::io::tcp::Stop;
 use crate::io::watch::Watches;
 use crate::limits::{Deadlines, REPLIES_KEPT_MAX, STANDING_EIGHTHS, VIEWS_PER_CORE_MAX};
 use crate::pooled::Pool;
-use crate::session::{Seal, Sessions};
+use crate::session::{Past, Seal, Sessions};
 use crate::upstream::http::Reading;
 use crate::upstream::{Upstream, Upstreams};
 use crate::worker::Parcel;
@@ -64,6 +64,8 @@ pub struct Core {
     pub decoder: RefCell<Decoder>,
     pub scratch: RefCell<Scratch>,
     pub sessions: RefCell<Sessions>,
+    /// Sessions of earlier processes.
+    pub past: Past,
     pub listens: Listens,
     pub seal: Seal,
     pub suspended: Suspensions,
@@ -232,6 +234,7 @@ pub struct Parts {
     pub edition: Arc<Edition>,
     pub figures: Arc<WorkerFigures>,
     pub seal: Seal,
+    pub past: Past,
     pub post: Post<Parcel>,
     pub events: mpsc::Sender<Event>,
     pub spawner: Spawner,
@@ -266,6 +269,7 @@ impl Core {
             scratch: RefCell::default(),
             sessions: RefCell::default(),
             listens: Listens::default(),
+            past: parts.past,
             seal: parts.seal,
             suspended: Suspensions::default(),
             upstreams,

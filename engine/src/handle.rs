@@ -22,6 +22,7 @@ use crate::io::driver::{Driver, DriverChoice};
 use crate::io::runtime::Thread;
 use crate::limits::Deadlines;
 use crate::roll::Roll;
+use crate::session::Kept;
 use tokio::sync::mpsc;
 
 /// How to start.
@@ -38,6 +39,8 @@ pub struct Options {
     pub force_wrong_worker: bool,
     /// For tests, which cannot wait as long as the product does.
     pub deadlines: Deadlines,
+    /// What lets clients' sessions outlive the process; `None`: they end with it.
+    pub sessions: Option<Kept>,
 }
 
 /// Everything workers need that is not in the table.
@@ -134,6 +137,8 @@ pub enum Event {
     /// A worker has begun to serve from an edition; [`WorkerFigures::edition`] says the same and is never lost.
     /// `pause_ns`: for how long it did nothing else.
     Adopted { worker: usize, pause_ns: u64 },
+    /// A client's session is over: told only when sessions are kept.
+    SessionEnded { serial: u128, begun_unix_ms: u64 },
     /// Something an operator should read.
     Notice { level: Level, text: String },
     /// The worker ended; `Err` when it was not asked to.

@@ -43,5 +43,6 @@ pub use handle::{Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Leve
 pub use io::driver::{Driver, DriverChoice};
 pub use limits::Deadlines;
 pub use roll::Roll;
+pub use session::Kept;
 pub use start::{StartError, start};
 pub use upstream::Era;

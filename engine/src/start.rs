@@ -18,7 +18,7 @@ use crate::io::spawn::Spawner;
 use crate::io::tcp::Bound;
 use crate::io::{mailbox, runtime, tcp, vigil};
 use crate::limits::{BUSY_POLL_MAX, EVENTS_MAX};
-use crate::session::Seal;
+use crate::session::{Past, Seal};
 use crate::worker;
 
 /// Why the engine did not start.
@@ -85,7 +85,11 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
         let _ = child_lines.try_send(Event::ChildLog { upstream: UpstreamId(line.tag), line: line.line });
     })
     .map_err(|error| StartError::Thread { error })?;
-    let seal = Seal::random().map_err(|error| StartError::Random { error })?;
+    let kept = options.sessions.map(Arc::new);
+    let seal = match &kept {
+        Some(kept) => Seal::of(&kept.key),
+        None => Seal::random().map_err(|error| StartError::Random { error })?,
+    };
     let cores = driver::cores();
     let room = Room::look();
     let configured = Caps::configured(rules);
@@ -107,7 +111,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
         let figures = Arc::new(WorkerFigures::default());
         handle.commands.push(commands);
         handle.figures.push(figures.clone());
-        let (edition, seal) = (edition.clone(), seal.clone());
+        let (edition, seal, past) = (edition.clone(), seal.clone(), Past::new(kept.clone()));
         let (spawner, chosen, reports) = (spawner.clone(), chosen.clone(), events.clone());
         let (force_wrong_worker, deadlines) = (options.force_wrong_worker, options.deadlines);
         let busy_poll = options.busy_poll.min(BUSY_POLL_MAX);
@@ -124,6 +128,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
                 edition,
                 figures,
                 seal,
+                past,
                 post,
                 events,
                 spawner,

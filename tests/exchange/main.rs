@@ -10,6 +10,7 @@ mod conversion;
 mod drain;
 mod edge;
 mod http_sse;
+mod kept;
 mod legacy;
 mod listen;
 mod overload;

@@ -7,5 +7,6 @@ mod keys;
 mod load;
 mod process;
 mod refusals;
+mod sessions;
 mod soak;
 mod swaps;

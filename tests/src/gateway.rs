@@ -1,12 +1,12 @@
 //! A gateway in this process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use strait_engine::{Deadlines, DriverChoice, Edition, Event, Handle, Options};
+use strait_engine::{Deadlines, DriverChoice, Edition, Event, Handle, Kept, Options};
 use strait_table::bind;
 use strait_table::catalog::{Catalog, Lists};
 
@@ -25,6 +25,8 @@ pub struct Setup {
     pub driver: DriverChoice,
     pub force_wrong_worker: bool,
     pub deadlines: Deadlines,
+    /// What a gateway before it has left.
+    pub sessions: Option<Kept>,
     /// Keys as `(key, principal, groups)`, for every identity of the config.
     pub keys: Vec<Key>,
 }
@@ -37,6 +39,7 @@ impl Setup {
             driver: driver_from_environment(),
             force_wrong_worker: false,
             deadlines: Deadlines::default(),
+            sessions: None,
             keys: vec![("key-full", "ann", &["full"]), ("key-small", "sam", &["small"])],
         }
     }
@@ -67,6 +70,8 @@ struct State {
     learned: HashMap<usize, Result<(), String>>,
     notices: Vec<String>,
     child_lines: Vec<String>,
+    /// Serials of sessions that are over.
+    ended: HashSet<u128>,
     /// The last one that workers were given.
     edition: Option<Arc<Edition>>,
     stopped: usize,
@@ -97,6 +102,7 @@ impl Gateway {
             base: folder.clone(),
             force_wrong_worker: setup.force_wrong_worker,
             deadlines: setup.deadlines,
+            sessions: setup.sessions,
         };
         let (handle, events) = strait_engine::start(options, edition.clone()).expect("start the engine");
         let handle = Arc::new(handle);
@@ -131,6 +137,11 @@ impl Gateway {
 
     pub fn child_lines(&self) -> Vec<String> {
         self.state.lock().unwrap().child_lines.clone()
+    }
+
+    /// Sessions that are over, as far as the gateway has told.
+    pub fn ended_sessions(&self) -> HashSet<u128> {
+        self.state.lock().unwrap().ended.clone()
     }
 
     /// From now on the upstreams offer these lists, whatever they told.
@@ -209,6 +220,9 @@ fn bind_lists(
             }
             Event::Adopted { .. } => {}
             Event::Notice { text, .. } => state.lock().unwrap().notices.push(text),
+            Event::SessionEnded { serial, .. } => {
+                state.lock().unwrap().ended.insert(serial);
+            }
             Event::ChildLog { line, .. } => state.lock().unwrap().child_lines.push(line),
             Event::Stopped { worker, outcome } => {
                 outcome.unwrap_or_else(|error| panic!("worker {worker} ended: {error}"));

@@ -12,12 +12,17 @@ use crate::state::{State, file_name, write_private};
 
 /// Where the table of `file` is kept in the state folder `root`.
 pub fn path(root: &Path, file: &Path) -> PathBuf {
+    root.join("kept").join(format!("{}.table", name(file)))
+}
+
+/// What is kept for the gateway of `file` bears this name.
+pub fn name(file: &Path) -> String {
     // The path as named, not where links lead: a release that is switched by a link stays the same file.
     let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let hash = blake3::hash(whole.as_os_str().as_encoded_bytes()).to_hex();
     let name = whole.file_name().unwrap_or_default().to_string_lossy();
     let short: String = file_name(&name).chars().take(100).collect();
-    root.join("kept").join(format!("{}-{short}.table", &hash[..16]))
+    format!("{}-{short}", &hash[..16])
 }
 
 /// A process that was killed while it wrote left a file that nobody will finish.

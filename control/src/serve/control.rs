@@ -22,6 +22,7 @@ use crate::limits::*;
 use crate::load::Loader;
 use crate::reach::{self, Found, Plan};
 use crate::roll_call::RollCall;
+use crate::sessions::Sessions;
 use crate::{admin, log};
 
 pub(super) struct Control {
@@ -36,6 +37,7 @@ pub(super) struct Control {
     pub board: Arc<Board>,
     pub loader: Arc<Loader>,
     pub reload: Reload,
+    sessions: Option<Sessions>,
     /// Where the admin endpoints are, if they are anywhere.
     admin: Option<String>,
     banner: bool,
@@ -118,6 +120,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         reaches,
         board,
         loader: prepared.loader,
+        sessions: prepared.sessions,
         reload,
         admin,
         banner: prepared.banner,
@@ -198,6 +201,11 @@ impl Control {
             Event::Learned { upstream, outcome } => self.learned(upstream, outcome),
             Event::ChildLog { upstream, line } => log::of_child(self.name(upstream), &line),
             Event::Adopted { pause_ns, .. } => self.adopted(pause_ns),
+            Event::SessionEnded { serial, begun_unix_ms } => {
+                if let Some(sessions) = &mut self.sessions {
+                    sessions.ended(serial, begun_unix_ms);
+                }
+            }
             Event::Notice { level, text } => log::at(level, &text),
             Event::Stopped { worker, outcome } => {
                 self.running -= 1;

@@ -80,16 +80,37 @@ pub fn owner(
     if Some(id.server) != adopted.server_digest(place.server) || id.principal != caller.digest {
         return Err(Refusal::SessionUnknown);
     }
-    if usize::from(id.worker) != core.id {
-        return Ok(Owner::Worker(usize::from(id.worker)));
+    // The process that made it may have had more workers.
+    let owner = usize::from(id.worker) % core.workers;
+    if owner != core.id {
+        return Ok(Owner::Worker(owner));
     }
-    let sessions = core.sessions.borrow();
-    let session = sessions.touch(id.serial, core.clock.coarse_ms());
+    let now_ms = core.clock.coarse_ms();
+    let session = core.sessions.borrow().touch(id.serial, now_ms);
     if carriage == Carriage::Url {
-        let wire = sessions.wire(id.serial).ok_or(Refusal::SessionUnknown)?;
-        return Ok(Owner::Wire(wire.clone(), session));
+        let wire = core.sessions.borrow().wire(id.serial).cloned().ok_or(Refusal::SessionUnknown)?;
+        return Ok(Owner::Wire(wire, session));
     }
+    let session = session.or_else(|| taken_up(core, adopted, place, caller, id));
     Ok(Owner::Here(Some(session.ok_or(Refusal::SessionUnknown)?)))
+}
+
+/// A session of an earlier process, whose client has come back. What it said of itself besides what it can be asked,
+/// and the level of logging that it wanted, are not known any more.
+fn taken_up(
+    core: &Rc<Core>,
+    adopted: &Adopted,
+    place: &Place,
+    caller: &Caller,
+    id: SessionId,
+) -> Option<Rc<Session>> {
+    let mut sessions = core.sessions.borrow_mut();
+    if sessions.find(id.serial).is_some() || !core.past.may_go_on(&id, core.clock.coarse_unix_ms()) {
+        return None;
+    }
+    let sight = Sight::new(adopted, adopted.outline(place.server, caller.roles)?);
+    let (introduction, now_ms) = (Introduction::default(), core.clock.coarse_ms());
+    sessions.begin(id, introduction, sight, Outlet::new(0), now_ms)
 }
 
 /// Begins a session that this worker owns, and gives its id, unless it has none but that of its stream. `message` is
@@ -104,6 +125,8 @@ pub fn begin_session(
     message: &Message,
 ) -> Result<Option<Vec<u8>>, Refusal> {
     let internal = |_| Refusal::Internal("no random numbers for a session id");
+    let said = |span: Option<Span>| span.map(|span| span.of(incoming.body)).unwrap_or_default();
+    let declared = message.capabilities.map(|said| Declared::read(incoming.body, said)).unwrap_or_default();
     let (serial, standing) = match incoming.wire {
         Some(wire) if core.sessions.borrow().find(wire.serial).is_some() => {
             return Err(Refusal::Invalid("this session was initialized already"));
@@ -117,14 +140,14 @@ pub fn begin_session(
         revision,
         principal: caller.digest,
         serial,
+        declared: declared.within(revision),
+        // One of HTTP+SSE ends with its stream: no later process takes it up.
+        begun_unix_ms: if incoming.wire.is_some() { 0 } else { core.clock.coarse_unix_ms() },
     };
-    let said = |span: Option<Span>| span.map(|span| span.of(incoming.body)).unwrap_or_default();
-    let declared = message.capabilities.map(|said| Declared::read(incoming.body, said)).unwrap_or_default();
     let introduction = Introduction { client_info: said(message.initialize_info).into() };
     let seen = adopted.outline(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
     let (sight, now_ms) = (Sight::new(adopted, seen), core.clock.coarse_ms());
-    let declared = declared.within(revision);
-    let begun = core.sessions.borrow_mut().begin(id, declared, introduction, sight, standing, now_ms);
+    let begun = core.sessions.borrow_mut().begin(id, introduction, sight, standing, now_ms);
     begun.ok_or(Refusal::Overloaded("too many sessions"))?;
     if incoming.wire.is_some() {
         return Ok(None);

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use strait_protocol::http1::RequestHead;
-use strait_protocol::mcp::Revision;
+use strait_protocol::mcp::{Declared, Revision};
 
 use super::arrive::{Place, SESSION};
 use super::decode::{self, Call};
@@ -84,6 +84,8 @@ pub fn open(
         revision: Revision::V2024_11_05,
         principal: caller.digest,
         serial: Seal::serial().map_err(internal)?,
+        declared: Declared::NOTHING,
+        begun_unix_ms: core.clock.coarse_unix_ms(),
     };
     let mut first = b"event: endpoint\ndata: ".to_vec();
     first.extend_from_slice(incoming.head.path.of(incoming.bytes));

@@ -7,6 +7,7 @@
 
 mod asking;
 pub mod calls;
+mod kept;
 pub mod outlet;
 pub mod questions;
 mod seal;
@@ -24,6 +25,7 @@ use crate::changes::{List, Sight};
 use crate::core::Core;
 use crate::limits::{SESSION_IDLE_MS_MAX, SESSIONS_PER_CORE_MAX};
 use calls::Calls;
+pub use kept::{Kept, Past};
 use outlet::Outlet;
 use questions::{Question, Questions};
 pub use seal::{Carriage, Seal};
@@ -41,6 +43,9 @@ pub struct SessionId {
     pub principal: u64,
     /// What tells sessions apart.
     pub serial: u128,
+    /// What its client may be asked.
+    pub declared: Declared,
+    pub begun_unix_ms: u64,
 }
 
 /// How a legacy client introduced itself, for servers of the other era and other workers.
@@ -77,6 +82,7 @@ impl Session {
             asking::give_up(core, question);
         }
         core.upstreams.end_session(core, self.id.serial);
+        core.past.end(core, &self.id);
     }
 
     /// Since its client last asked for something.
@@ -113,7 +119,6 @@ impl Sessions {
     pub fn begin(
         &mut self,
         id: SessionId,
-        declared: Declared,
         introduction: Introduction,
         sight: Sight,
         standing: Rc<Outlet>,
@@ -124,7 +129,7 @@ impl Sessions {
         }
         let session = Rc::new(Session {
             id,
-            declared,
+            declared: id.declared,
             introduction: Arc::new(introduction),
             log_level: Cell::new(None),
             standing,

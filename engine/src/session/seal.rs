@@ -1,21 +1,22 @@
-//! Sealing of session ids: ChaCha20-Poly1305 under a key of this process, no key derivation per
-//! request. A client can neither read an id nor make one; every worker can open it.
+//! Sealing of session ids: ChaCha20-Poly1305 under the key of this gateway, no key derivation per
+//! request. Nonces are chosen at random, which is sound for 2^32 seals under one key: whoever keeps the key from one
+//! process to the next replaces it in time. A client can neither read an id nor make one; every worker can open it.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
-use strait_protocol::mcp::Revision;
+use strait_protocol::mcp::{Declared, Revision};
 
 use super::SessionId;
 use crate::io::random;
 
 const NONCE: usize = 12;
 const TAG: usize = 16;
-/// worker 2, server 8, revision 1, principal 8, serial 16
-const PLAIN: usize = 35;
+/// worker 2, server 8, revision 1, principal 8, serial 16, declared 2, begun 8
+const PLAIN: usize = 45;
 const SEALED: usize = NONCE + PLAIN + TAG;
-/// Visible characters of an id: 84. The limit other parts may rely on is 128.
+/// Visible characters of an id: 98. The limit other parts may rely on is 128.
 pub const ID_CHARS_MAX: usize = (SEALED * 4).div_ceil(3);
 
 const _: () = assert!(ID_CHARS_MAX <= 128);
@@ -38,7 +39,7 @@ impl Carriage {
     }
 }
 
-/// The key of all session ids of this process. `Clone` shares the key with every worker.
+/// The key of all session ids. `Clone` shares the key with every worker.
 #[derive(Clone)]
 pub struct Seal {
     cipher: ChaCha20Poly1305,
@@ -51,8 +52,13 @@ impl Seal {
     pub fn random() -> std::io::Result<Seal> {
         let mut key = [0; 32];
         random::fill(&mut key)?;
-        let code_key = blake3::derive_key("strait 2026-11 codes over cursors", &key);
-        Ok(Seal { cipher: ChaCha20Poly1305::new(Key::from_slice(&key)), code_key })
+        Ok(Seal::of(&key))
+    }
+
+    /// Under a key that is kept.
+    pub fn of(key: &[u8; 32]) -> Seal {
+        let code_key = blake3::derive_key("strait 2026-11 codes over cursors", key);
+        Seal { cipher: ChaCha20Poly1305::new(Key::from_slice(key)), code_key }
     }
 
     /// A keyed hash, for a code over what is told to a client and comes back.
@@ -78,6 +84,8 @@ impl Seal {
         plain[10] = id.revision as u8;
         plain[11..19].copy_from_slice(&id.principal.to_le_bytes());
         plain[19..35].copy_from_slice(&id.serial.to_le_bytes());
+        plain[35..37].copy_from_slice(&id.declared.bits().to_le_bytes());
+        plain[37..45].copy_from_slice(&id.begun_unix_ms.to_le_bytes());
         let tag = self
             .cipher
             .encrypt_in_place_detached(&nonce, carriage.purpose(), plain)
@@ -112,7 +120,7 @@ impl Seal {
         opened.ok().map(|()| plain)
     }
 
-    /// What an id says; `None` for anything that this process did not seal.
+    /// What an id says; `None` for anything that was not sealed under this key.
     pub fn open(&self, carriage: Carriage, text: &[u8]) -> Option<SessionId> {
         let mut sealed = [0; SEALED];
         if text.len() != ID_CHARS_MAX || BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut sealed) != Ok(SEALED)
@@ -135,6 +143,8 @@ impl Seal {
             revision: Revision::from_index(plain[10])?,
             principal: u64::from_le_bytes(*plain[11..].first_chunk()?),
             serial: u128::from_le_bytes(*plain[19..].first_chunk()?),
+            declared: Declared::from_bits(u16::from_le_bytes([plain[35], plain[36]])),
+            begun_unix_ms: u64::from_le_bytes(*plain[37..].first_chunk()?),
         })
     }
 }
@@ -150,6 +160,8 @@ mod tests {
             revision: Revision::V2025_06_18,
             principal: u64::MAX - 5,
             serial: 1 << 100,
+            declared: Declared::SAMPLING.and(Declared::ROOTS),
+            begun_unix_ms: 1_790_000_000_000,
         }
     }
 

@@ -147,6 +147,7 @@ async fn tick(core: Rc<Core>) {
             core.upstreams.sweep(&core);
             dismiss_idle(&core);
             session::give_up_overdue(&core);
+            core.past.pay(&core);
             suspend::end_overdue(&core);
             if ticks.is_multiple_of(SESSION_SWEEP_TICKS) {
                 session::end_idle(&core);

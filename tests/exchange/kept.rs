@@ -1,0 +1,152 @@
+//! Sessions of older clients that outlive the gateway: its successor has the same key and knows which of them are over.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+use strait_engine::Kept;
+use strait_tests::client::{initialize_as, legacy, post};
+use strait_tests::gateway::wait_for;
+use strait_tests::scripted::{self, Arrived, echoed, event, event_stream, json_reply, method};
+use strait_tests::{Answer, Client, Gateway, Scripted, Setup, Step};
+
+use crate::common::{KEY, assert_lives, config, text};
+
+/// A legacy server that asks under the id `q` before it answers, and takes the answer.
+fn upstream() -> Scripted {
+    let rest = scripted::legacy(|request| match request.argument("case") {
+        "ask" => {
+            let question = json!({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": {
+                "messages": [], "maxTokens": 1}});
+            let last = [event(&echoed(request)), b"0\r\n\r\n".to_vec()].concat();
+            vec![Step::Send([event_stream(), event(&question), last].concat())]
+        }
+        _ => json_reply(&echoed(request)),
+    });
+    Scripted::start(move |request: &Arrived| match method(request) {
+        "" => vec![Step::Send(scripted::ACCEPTED.to_vec())],
+        _ => rest(request),
+    })
+}
+
+fn kept(key: u8, ended: HashSet<u128>) -> Option<Kept> {
+    Some(Kept { key: [key; 32], ended })
+}
+
+fn start(upstream: &Scripted, setup: impl FnOnce(String) -> Setup) -> Gateway {
+    Gateway::start(setup(config(&format!("  up: {{ http: \"{}\" }}", upstream.url()))))
+}
+
+fn list(gateway: &Gateway, key: &str, session: &str) -> Answer {
+    Client::connect(gateway.address).roundtrip(legacy(key, session, 1, "tools/list", json!({})))
+}
+
+fn delete(gateway: &Gateway, session: &str) -> u16 {
+    let request = format!(
+        "DELETE /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\nMcp-Session-Id: {session}\r\n\r\n"
+    );
+    Client::connect(gateway.address).roundtrip(request).status
+}
+
+#[test]
+fn a_client_goes_on_with_its_session_after_a_restart() {
+    for (force_wrong_worker, workers) in [(false, 2), (false, 1), (false, 3), (true, 2)] {
+        println!("wrong worker {force_wrong_worker}, then {workers} workers");
+        let upstream = upstream();
+        let first = start(&upstream, |config| Setup {
+            sessions: kept(1, HashSet::new()),
+            force_wrong_worker,
+            ..Setup::new(config)
+        });
+        let mut client = Client::connect(first.address);
+        let sessions: Vec<String> =
+            (0..4).map(|_| initialize_as(&mut client, KEY, "2025-06-18", json!({"sampling": {}}))).collect();
+        assert_eq!(list(&first, KEY, &sessions[0]).status, 200);
+        drop(first);
+        let second = start(&upstream, |config| Setup {
+            sessions: kept(1, HashSet::new()),
+            force_wrong_worker,
+            workers,
+            ..Setup::new(config)
+        });
+        for session in &sessions {
+            let listed = list(&second, KEY, session);
+            assert_eq!(listed.status, 200, "{}", text(&listed));
+            let before = upstream.arrived("initialize").len();
+            let params = json!({"name": "echo", "arguments": {"case": "ask"}});
+            let mut client = Client::connect(second.address);
+            let answer = client.roundtrip(legacy(KEY, session, 7, "tools/call", params));
+            let methods: Vec<Value> = answer.messages().iter().map(|m| m["method"].clone()).collect();
+            assert_eq!(methods, [json!("sampling/createMessage"), Value::Null], "{}", text(&answer));
+            // The server has a new session, for what the client declared long ago.
+            let opened = upstream.arrived("initialize");
+            assert_eq!(opened.len(), before + 1);
+            assert_eq!(opened[before].body["params"]["capabilities"], json!({"sampling": {}}));
+        }
+        // The revision is the one that was negotiated.
+        let wrong = [
+            ("Authorization", "Bearer key-full"),
+            ("Mcp-Session-Id", &sessions[0]),
+            ("MCP-Protocol-Version", "2025-11-25"),
+        ];
+        let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
+        assert_eq!(Client::connect(second.address).roundtrip(post(&wrong, ping.as_bytes())).status, 400);
+        assert_eq!(list(&second, "key-small", &sessions[0]).status, 404, "somebody else's");
+        assert_lives(&second);
+    }
+}
+
+#[test]
+fn a_session_that_ended_stays_dead() {
+    for force_wrong_worker in [false, true] {
+        let upstream = upstream();
+        let begin = |ended| {
+            start(&upstream, |config| Setup {
+                sessions: kept(1, ended),
+                force_wrong_worker,
+                ..Setup::new(config)
+            })
+        };
+        let first = begin(HashSet::new());
+        let mut client = Client::connect(first.address);
+        let [ended, later, alive] =
+            std::array::from_fn(|_| initialize_as(&mut client, KEY, "2025-06-18", json!({})));
+        assert_eq!(delete(&first, &ended), 204);
+        assert_eq!(list(&first, KEY, &ended).status, 404);
+        wait_for("its end to be told", || first.ended_sessions().len() == 1);
+        let remembered = first.ended_sessions();
+        drop(first);
+        let second = begin(remembered.clone());
+        assert_eq!(list(&second, KEY, &ended).status, 404, "ended before");
+        assert_eq!(list(&second, KEY, &later).status, 200);
+        assert_eq!(delete(&second, &later), 204);
+        assert_eq!(list(&second, KEY, &later).status, 404, "ended now");
+        assert_eq!(delete(&second, &later), 404);
+        let mut client = Client::connect(second.address);
+        let young = initialize_as(&mut client, KEY, "2025-06-18", json!({}));
+        assert_eq!(delete(&second, &young), 204);
+        assert_eq!(list(&second, KEY, &young).status, 404);
+        wait_for("their ends to be told", || second.ended_sessions().len() == 2);
+        let remembered: HashSet<u128> = remembered.union(&second.ended_sessions()).copied().collect();
+        drop(second);
+        let third = begin(remembered);
+        for dead in [&ended, &later, &young] {
+            assert_eq!(list(&third, KEY, dead).status, 404);
+        }
+        assert_eq!(list(&third, KEY, &alive).status, 200, "after two restarts");
+        assert_lives(&third);
+    }
+}
+
+#[test]
+fn a_gateway_with_another_key_or_none_knows_no_session_of_before() {
+    let upstream = upstream();
+    let first = start(&upstream, |config| Setup { sessions: kept(1, HashSet::new()), ..Setup::new(config) });
+    let mut client = Client::connect(first.address);
+    let session = initialize_as(&mut client, KEY, "2025-06-18", json!({}));
+    drop(first);
+    for sessions in [kept(2, HashSet::new()), None] {
+        let other = start(&upstream, |config| Setup { sessions, ..Setup::new(config) });
+        let unknown = list(&other, KEY, &session);
+        assert_eq!((unknown.status, unknown.json()["error"]["code"].as_i64()), (404, Some(-32001)));
+    }
+}
