@@ -35,7 +35,7 @@ use crate::limits::{Deadlines, REPLIES_KEPT_MAX, STANDING_EIGHTHS, VIEWS_PER_COR
 use crate::pooled::Pool;
 use crate::session::{Past, Seal, Sessions};
 use crate::upstream::http::Reading;
-use crate::upstream::{Upstream, Upstreams};
+use crate::upstream::{Ids, Upstream, Upstreams};
 use crate::worker::Parcel;
 
 /// One worker's state.
@@ -244,7 +244,7 @@ pub struct Parts {
 impl Core {
     pub fn new(parts: Parts) -> Rc<Core> {
         let caps = Caps::configured(parts.edition.snapshot.rules()).within(&parts.room, parts.workers);
-        let upstreams = Upstreams::default();
+        let upstreams = Upstreams::new(Ids::of(parts.id, parts.workers));
         let adopted = Adopted::new(&parts.edition, upstreams.adopt(&parts.edition));
         parts.figures.serves(&parts.edition);
         Rc::new(Core {

@@ -161,6 +161,27 @@ fn a_client_that_fails_to_sample_ends_its_call_with_its_own_error() {
 }
 
 #[test]
+fn an_answer_too_large_to_hold_comes_behind_a_question_as_one_event() {
+    let mut peers = start(false, "2025-11-25", all(), |request| {
+        if request.body["params"]["requestState"] == "one" {
+            let content = json!([{"type": "text", "text": "p".repeat(200_000)}]);
+            return json_reply(&result(request, json!({"resultType": "complete", "content": content})));
+        }
+        json_reply(&wants(request, json!({"a": {"method": "roots/list"}}), "one"))
+    });
+    // Without chunks, so that the client finds the ends of events.
+    let params = json!({"name": "echo", "arguments": {}});
+    let request = String::from_utf8(legacy(KEY, &peers.session, 7, "tools/call", params)).unwrap();
+    peers.client.send(request.replacen("HTTP/1.1", "HTTP/1.0", 1));
+    let question = peers.client.next_event();
+    assert_eq!(question["method"], "roots/list");
+    peers.answer(&question, json!({"result": {"roots": []}}));
+    let last = peers.client.next_event();
+    assert_eq!(last["id"], 7);
+    assert_eq!(last["result"]["content"][0]["text"].as_str().map(str::len), Some(200_000));
+}
+
+#[test]
 fn what_the_client_did_not_declare_is_not_asked() {
     for (version, capabilities) in [("2025-11-25", json!({"roots": {}})), ("2024-11-05", all())] {
         let mut peers = start(false, version, capabilities, |request| {

@@ -212,9 +212,13 @@ impl Answer<'_, '_, '_> {
         let close = self.close || !chunked;
         let Some(mut out) = event_stream(reply.session_id(), chunked, close) else { return Next::Close };
         let mut event = first;
+        let mut in_pieces = false;
         loop {
             let last = event.is_last();
-            if self.append_event(&reply, &event, chunked, out.vec()).is_err() {
+            if let Event::Fragment { bytes, .. } = &event {
+                self.append_piece(bytes, !in_pieces, last, chunked, out.vec());
+                in_pieces = true;
+            } else if self.append_event(&reply, &event, chunked, out.vec()).is_err() {
                 return Next::Close;
             }
             if last && chunked {
@@ -233,6 +237,10 @@ impl Answer<'_, '_, '_> {
             out = Buf::new();
             event = match wanted(self.core, self.incoming, &mut reply, self.record).await {
                 Ok(event) => event,
+                Err(fault) if in_pieces => {
+                    self.record.broke(&fault);
+                    return Next::Close;
+                }
                 Err(fault @ UpstreamFault::Cancelled) => {
                     self.record.broke(&fault);
                     if chunked {
@@ -319,6 +327,18 @@ impl Answer<'_, '_, '_> {
             out.extend_from_slice(&scratch.other);
         }
         Ok(())
+    }
+
+    /// Of a message too large to hold, behind others on the same stream.
+    fn append_piece(&self, piece: &[u8], is_first: bool, is_last: bool, chunked: bool, out: &mut Vec<u8>) {
+        let mut scratch = self.core.scratch.borrow_mut();
+        scratch.other.clear();
+        sse::append_piece(&mut scratch.other, piece, is_first, is_last);
+        if chunked {
+            write::chunk(out, &scratch.other);
+        } else {
+            out.extend_from_slice(&scratch.other);
+        }
     }
 
     /// Nobody reads on. Before 2026-07-28 that cancels nothing, so the upstream is let finish, to its deadline.

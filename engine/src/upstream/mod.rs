@@ -16,6 +16,7 @@ pub mod errors;
 mod fault;
 mod handshake;
 pub mod http;
+mod ids;
 pub mod learn;
 pub mod reply;
 mod responder;
@@ -49,6 +50,7 @@ use crate::session::{Introduction, Session};
 use crate::worker::Parcel;
 pub use fault::UpstreamFault;
 use handshake::Said;
+pub use ids::Ids;
 pub use reply::{Event, Reply};
 pub use responder::{Responder, decline};
 
@@ -260,11 +262,11 @@ pub struct Upstream {
     /// Whether its lists are being kept.
     pub is_kept: Cell<bool>,
     calls: Cell<usize>,
-    next_id: Cell<i64>,
+    ids: Ids,
 }
 
 impl Upstream {
-    fn open(wiring: &Arc<Wiring>) -> Rc<Upstream> {
+    fn open(wiring: &Arc<Wiring>, ids: Ids) -> Rc<Upstream> {
         let content = &wiring.content;
         Rc::new(Upstream {
             id: wiring.id,
@@ -287,15 +289,13 @@ impl Upstream {
             is_current: Cell::new(false),
             is_kept: Cell::new(false),
             calls: Cell::new(0),
-            next_id: Cell::new(1),
+            ids,
         })
     }
 
-    /// An id no other request of this worker to this upstream has.
+    /// An id no other request to this upstream has.
     pub fn next_id(&self) -> i64 {
-        let id = self.next_id.get();
-        self.next_id.set(id + 1);
-        id
+        self.ids.next()
     }
 
     pub fn known_era(&self) -> Option<Era> {
@@ -381,8 +381,8 @@ impl Drop for InUse {
 }
 
 /// All upstreams of one worker: those of its edition, and those that older calls are still on.
-#[derive(Default)]
 pub struct Upstreams {
+    ids: Ids,
     open: RefCell<HashMap<UpstreamId, Rc<Upstream>>>,
     /// The wirings of the edition in use, and its upstreams in the table's order.
     current: RefCell<Option<Current>>,
@@ -394,6 +394,10 @@ struct Current {
 }
 
 impl Upstreams {
+    pub fn new(ids: Ids) -> Upstreams {
+        Upstreams { ids, open: RefCell::default(), current: RefCell::default() }
+    }
+
     /// Takes up the upstreams of an edition, in its table's order. Those that it does not name are let go
     /// by [`Upstreams::sweep`] when their last call has ended.
     pub fn adopt(&self, edition: &Edition) -> Rc<[Weak<Upstream>]> {
@@ -422,7 +426,7 @@ impl Upstreams {
 
     /// The upstream, opened if this worker has not met it: another worker may be an edition ahead.
     pub fn open(&self, wiring: &Arc<Wiring>) -> Rc<Upstream> {
-        self.open.borrow_mut().entry(wiring.id).or_insert_with(|| Upstream::open(wiring)).clone()
+        self.open.borrow_mut().entry(wiring.id).or_insert_with(|| Upstream::open(wiring, self.ids.clone())).clone()
     }
 
     pub fn all(&self) -> Vec<Rc<Upstream>> {

@@ -6,4 +6,4 @@ mod tests;
 mod write;
 
 pub use reader::{Event, EventKind, Reader, SseFault, Step};
-pub use write::{append_comment, append_event, append_retry};
+pub use write::{append_comment, append_event, append_piece, append_retry};

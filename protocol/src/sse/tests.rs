@@ -32,6 +32,20 @@ fn check(stream: &str, events: &[(EventKind, &str)], id: &str, retry: Option<u64
 }
 
 #[test]
+fn what_is_written_in_pieces_is_read_as_one_event() {
+    let data = b"{\"a\":\n[1,\r\n2]\r}";
+    for cut in 0..=data.len() {
+        let mut out = Vec::new();
+        append_piece(&mut out, &data[..cut], true, false);
+        append_piece(&mut out, &data[cut..], false, true);
+        let (events, ..) = hear(&[&out]);
+        let spaced = |text: &[u8]| String::from_utf8_lossy(text).replace(['\r', '\n'], " ");
+        assert_eq!(events.len(), 1, "cut at {cut}");
+        assert_eq!(spaced(events[0].1.as_bytes()), spaced(data), "cut at {cut}");
+    }
+}
+
+#[test]
 fn streams_are_read_as_the_standard_says() {
     use EventKind::{Endpoint, Message, Other};
     check("data: a\n\n", &[(Message, "a")], "", None);

@@ -31,6 +31,25 @@ pub fn append_event(out: &mut Vec<u8>, id: Option<&[u8]>, data: &[u8]) {
     out.push(b'\n');
 }
 
+/// Appends a piece of a `message` event whose data comes in pieces, none of them empty but the last: a message too large
+/// to hold.
+pub fn append_piece(out: &mut Vec<u8>, data: &[u8], is_first: bool, is_last: bool) {
+    if is_first {
+        out.extend_from_slice(b"event: message\ndata: ");
+    }
+    let mut rest = data;
+    while let Some(end) = memchr2(b'\r', b'\n', rest) {
+        let (line, tail) = rest.split_at(end);
+        out.extend_from_slice(line);
+        out.extend_from_slice(b"\ndata: ");
+        rest = tail.get(1..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    if is_last {
+        out.extend_from_slice(b"\n\n");
+    }
+}
+
 /// Appends a keep-alive comment.
 pub fn append_comment(out: &mut Vec<u8>) {
     out.extend_from_slice(b":\r\n\r\n");
