@@ -19,6 +19,8 @@ pub struct Roll {
     pub worker: usize,
     pub sessions: Kind<SessionLine>,
     pub upstreams: Vec<UpstreamLine>,
+    #[cfg(feature = "simulation")]
+    pub held: Vec<(&'static str, usize)>,
 }
 
 /// As many as are told, and how many there are.
@@ -94,6 +96,30 @@ impl Roll {
             worker: core.id,
             sessions: Kind::of(sessions.all(), session),
             upstreams: upstreams.iter().map(line).collect(),
+            #[cfg(feature = "simulation")]
+            held: held(core),
         }
     }
+}
+
+/// Everything that this worker keeps for somebody, by name: a test looks whether it is given back.
+#[cfg(feature = "simulation")]
+fn held(core: &Core) -> Vec<(&'static str, usize)> {
+    let sessions = core.sessions.borrow();
+    let mut held = vec![
+        ("sessions", sessions.count()),
+        ("questions", sessions.all().map(|session| session.questions.len()).sum()),
+        ("suspended calls", core.suspended.count()),
+        ("listens", core.listens.count()),
+        ("answers that stand open", core.standing.get()),
+        ("calls under way", core.inflight.get()),
+        ("connections", core.connections.get()),
+        ("watches", core.watches.len()),
+    ];
+    for upstream in core.upstreams.all() {
+        held.push(("calls on upstreams", upstream.calls_under_way()));
+        held.push(("sessions with upstreams", upstream.http.session_count()));
+        held.extend(upstream.http.held());
+    }
+    held
 }

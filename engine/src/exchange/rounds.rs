@@ -195,7 +195,7 @@ impl Round {
         }
         let key: Box<[u8]> = key.of(message).into();
         let question = Question {
-            deadline_ms: core.clock.coarse_ms() + crate::limits::QUESTION_MS_MAX,
+            deadline_ms: core.clock.coarse_ms() + core.deadlines.question_ms,
             asker: Asker::Round { answers: self.answers.clone(), key: key.clone() },
         };
         let id =

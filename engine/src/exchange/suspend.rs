@@ -42,6 +42,12 @@ pub struct Suspensions {
     waiting: RefCell<HashMap<u128, Rc<Suspended>>>,
 }
 
+impl Suspensions {
+    pub fn count(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+}
+
 /// A call to a legacy server that may be asked about, apart from any connection of its client.
 pub struct Suspended {
     upstream: Rc<Upstream>,

@@ -426,7 +426,11 @@ impl Upstreams {
 
     /// The upstream, opened if this worker has not met it: another worker may be an edition ahead.
     pub fn open(&self, wiring: &Arc<Wiring>) -> Rc<Upstream> {
-        self.open.borrow_mut().entry(wiring.id).or_insert_with(|| Upstream::open(wiring, self.ids.clone())).clone()
+        self.open
+            .borrow_mut()
+            .entry(wiring.id)
+            .or_insert_with(|| Upstream::open(wiring, self.ids.clone()))
+            .clone()
     }
 
     pub fn all(&self) -> Vec<Rc<Upstream>> {

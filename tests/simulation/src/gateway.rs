@@ -1,6 +1,7 @@
 //! The gateway of a world: the real engine, and the few lines of control that bind lists.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -15,6 +16,9 @@ use strait_tests::edition::{Key, Ledger, facts};
 use crate::story::Story;
 
 pub const WORKERS: usize = 2;
+/// How long a client may take to answer a server's question, and to come back for a suspended call.
+pub const QUESTION_MS: u64 = 2_000;
+pub const SUSPENDED_MS: u64 = 6_000;
 /// Exchanges under way may take so long when the gateway ends.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 const KEYS: [Key; 2] = [("key-ann", "ann", &["all"]), ("key-sam", "sam", &["all"])];
@@ -24,9 +28,9 @@ strait: 1
 listeners: { main: { bind: "127.0.0.1:80" } }
 access_log: off
 upstreams:
-  one: { http: "http://10.1.0.1:80/mcp", timeout: { connect: 500ms, first_byte: 3s, call: 6s } }
-  two: { http: "http://10.1.0.2:80/mcp", timeout: { connect: 500ms, first_byte: 3s, call: 6s } }
-  three: { http: "http://10.1.0.3:80/mcp", timeout: { connect: 500ms, first_byte: 3s, call: 6s } }
+  one: { http: "http://10.1.0.1:80/mcp", timeout: { connect: 500ms, first_byte: 4s, call: 10s } }
+  two: { http: "http://10.1.0.2:80/mcp", timeout: { connect: 500ms, first_byte: 4s, call: 10s } }
+  three: { http: "http://10.1.0.3:80/mcp", timeout: { connect: 500ms, first_byte: 4s, call: 10s } }
 servers:
   all: { path: /mcp, auth: [keys], tools: ["*"] }
   single: { path: /one, auth: [keys], tools: ["one.*"] }
@@ -57,7 +61,11 @@ impl Gateway {
             busy_poll: Duration::ZERO,
             base: std::env::temp_dir(),
             force_wrong_worker,
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines {
+                question_ms: QUESTION_MS,
+                suspended_ms: SUSPENDED_MS,
+                ..Deadlines::default()
+            },
         };
         let (handle, mut events) = strait_engine::start(options, edition.clone()).expect("the engine starts");
         let upstreams = snapshot.rules().upstreams.len();
@@ -110,15 +118,17 @@ impl Gateway {
     }
 
     /// What it holds at the moment, by name; each must be back where it was once everybody has left.
-    pub fn held(&self) -> Vec<(&'static str, u64)> {
-        let sum = |of: fn(&strait_engine::WorkerFigures) -> u64| {
-            self.handle.figures().iter().map(|worker| of(worker)).sum::<u64>()
-        };
-        vec![
-            ("calls under way", sum(|worker| worker.inflight.get())),
-            ("connections", sum(|worker| worker.connections.get())),
-            ("bytes in buffers", strait_engine::io::buffer::held_bytes() as u64),
-        ]
+    pub async fn held(&self) -> BTreeMap<&'static str, u64> {
+        let mut held = BTreeMap::new();
+        let mut rolls = self.handle.rolls().call();
+        for _ in 0..WORKERS {
+            let Some(roll) = rolls.recv().await else { break };
+            for (what, count) in roll.held {
+                *held.entry(what).or_default() += count as u64;
+            }
+        }
+        held.insert("bytes in buffers", strait_engine::io::buffer::held_bytes() as u64);
+        held
     }
 }
 

@@ -61,7 +61,7 @@ fn tell(seed: u64) -> ExitCode {
 }
 
 fn written(sums: &Sums) -> String {
-    sums.map(|(what, count)| format!("{count} {what}")).join(", ")
+    sums.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Many worlds, on all cores.
@@ -84,7 +84,7 @@ fn sweep(from: u64, seeds: u64) -> ExitCode {
                     turns.fetch_add(outcome.turns, Ordering::Relaxed);
                     {
                         let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
-                        sums.iter_mut().zip(outcome.sums).for_each(|((_, sum), (_, count))| *sum += count);
+                        sums.iter_mut().zip(&outcome.sums).for_each(|((_, sum), (_, count))| *sum += count);
                     }
                     if !outcome.wrongs.is_empty() {
                         failed.lock().unwrap_or_else(PoisonError::into_inner).push((seed, outcome));

@@ -1,6 +1,7 @@
 //! One world from its beginning to its end: who is in it, what disturbs it, and what must be left.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use strait_engine::io::simulated::{self, Census, Report, Troop, World, say};
 
 use crate::client::Client;
 use crate::gateway::Gateway;
-use crate::story::{Story, Sums, Tally};
+use crate::story::{Story, Sums};
 use crate::upstream::{Kind, Upstream};
 
 /// A world that takes more turns goes in circles.
@@ -40,7 +41,7 @@ pub fn run(seed: u64, tells: bool) -> Outcome {
             trace: 0,
             turns: 0,
             lasted: Duration::ZERO,
-            sums: Tally::default().sums(),
+            sums: Sums::new(),
         },
     }
 }
@@ -48,7 +49,7 @@ pub fn run(seed: u64, tells: bool) -> Outcome {
 fn judged(report: Report<(Vec<String>, Sums)>) -> Outcome {
     let (mut wrongs, sums) = report.outcome.unwrap_or_else(|| {
         let why = if report.turns >= TURNS_MAX { "it goes in circles" } else { "nobody can go on" };
-        (vec![format!("the world did not end: {why}")], Tally::default().sums())
+        (vec![format!("the world did not end: {why}")], Sums::new())
     });
     wrongs.extend(report.panics.iter().map(|panic| format!("panic: {panic}")));
     Outcome { wrongs, trace: report.trace, turns: report.turns, lasted: report.lasted, sums }
@@ -56,7 +57,9 @@ fn judged(report: Report<(Vec<String>, Sums)>) -> Outcome {
 
 async fn story(seed: u64) -> (Vec<String>, Sums) {
     let mut chance = simulated::Chance::new(seed, "story");
-    let story = Rc::new(Story::new(seed, chance.percent(40)));
+    let is_calm = chance.percent(40);
+    let kinds = [(); 3].map(|()| Kind::draw(&mut chance));
+    let story = Rc::new(Story::new(seed, is_calm, kinds));
     network::set_climate(Climate {
         latency_ns: 5_000..*chance.of(&[50_000, 500_000, 4_000_000]),
         jitter_ns: 0..*chance.of(&[1, 1_000_000, 80_000_000]),
@@ -66,24 +69,19 @@ async fn story(seed: u64) -> (Vec<String>, Sums) {
     });
     let upstreams: Vec<Rc<Upstream>> = ["one", "two", "three"]
         .into_iter()
+        .zip(kinds)
         .enumerate()
-        .map(|(index, name)| {
-            let kind =
-                *chance.of(&[Kind::Modern, Kind::Modern, Kind::Legacy, Kind::Legacy, Kind::Sessionless]);
+        .map(|(index, (name, kind))| {
             Upstream::start(&story, name, SocketAddr::from(([10, 1, 0, index as u8 + 1], 80)), kind)
         })
         .collect();
     let force_wrong_worker = chance.percent(30);
     say(|| {
-        format!(
-            "calm: {}, wrong worker: {force_wrong_worker}, upstreams: {:?}",
-            story.is_calm,
-            upstreams.iter().map(|upstream| upstream.kind).collect::<Vec<_>>()
-        )
+        format!("calm: {}, wrong worker: {force_wrong_worker}, upstreams: {:?}", story.is_calm, story.kinds)
     });
     let gateway = Gateway::start(&story, force_wrong_worker).await;
     sleep(Duration::from_secs(1)).await;
-    let before = (gateway.held(), tasks_of_workers());
+    let before = (gateway.held().await, tasks_of_workers());
 
     let clients = chance.within(1..9) as usize;
     let left = Rc::new(Cell::new(0));
@@ -101,7 +99,7 @@ async fn story(seed: u64) -> (Vec<String>, Sums) {
     for upstream in &upstreams {
         network::set_door(upstream.address, Door::Open);
     }
-    aftermath(&story, &gateway, before).await;
+    aftermath(&story, &gateway, &upstreams, before).await;
     if !gateway.drain().await {
         story.wrong("the gateway does not end".to_owned());
     }
@@ -113,15 +111,16 @@ async fn story(seed: u64) -> (Vec<String>, Sums) {
 }
 
 /// Everybody has left: what the gateway held for them goes, at once or when its time has come.
-async fn aftermath(story: &Story, gateway: &Gateway, before: (Vec<(&'static str, u64)>, Census)) {
+async fn aftermath(story: &Story, gateway: &Gateway, upstreams: &[Rc<Upstream>], before: (Held, Census)) {
     // The longest that a call without a client may run: its own deadline.
     sleep(Duration::from_secs(15)).await;
     simulated::leap(ABSENCE);
-    // What was due meanwhile is done, lists are asked for again, and idle connections are swept.
-    sleep(Duration::from_secs(20)).await;
+    // What was due meanwhile is done, lists are asked for again, and idle sessions and connections are swept.
+    sleep(Duration::from_secs(65)).await;
     simulated::leap(Duration::from_secs(60));
     sleep(Duration::from_secs(5)).await;
-    for ((what, held), (_, held_before)) in gateway.held().into_iter().zip(before.0) {
+    for (what, held) in gateway.held().await {
+        let held_before = before.0.get(what).copied().unwrap_or(0);
         if held > held_before {
             story.wrong(format!(
                 "everybody has left, and there are {held} {what}; before there were {held_before}"
@@ -136,7 +135,15 @@ async fn aftermath(story: &Story, gateway: &Gateway, before: (Vec<(&'static str,
             ));
         }
     }
+    for upstream in upstreams.iter().filter(|_| story.is_calm) {
+        let left = upstream.sessions_of_clients();
+        if left > 0 {
+            story.wrong(format!("everybody has left, and {} has {left} sessions of theirs", upstream.name));
+        }
+    }
 }
+
+type Held = BTreeMap<&'static str, u64>;
 
 fn tasks_of_workers() -> Census {
     let mut census = simulated::tasks();

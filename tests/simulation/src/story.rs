@@ -1,18 +1,24 @@
 //! What a run has seen, and what of it must not be: shared by everybody in it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use strait_engine::io::simulated::{Chance, say};
+
+use crate::upstream::Kind;
 
 /// One run.
 pub struct Story {
     pub seed: u64,
     /// Nothing disturbs it from outside: everybody gets exactly what the deed of their call says.
     pub is_calm: bool,
+    /// What the upstreams are, in the order of the table.
+    pub kinds: [Kind; 3],
     wrongs: RefCell<Vec<String>>,
     /// How often each call was carried out by an upstream.
     done: RefCell<BTreeMap<String, u32>>,
+    /// Calls whose clients went away in the middle: what servers asked in them may stay without an answer.
+    gone: RefCell<BTreeSet<String>>,
     pub tally: Tally,
     /// Sessions that upstreams have lost: a call is carried to a new one, but only once.
     pub losses: Cell<u64>,
@@ -28,6 +34,11 @@ pub struct Tally {
     pub cut: Cell<u64>,
     pub left: Cell<u64>,
     pub notes: Cell<u64>,
+    /// Servers' questions that reached a client, or its call's next round.
+    pub questions: Cell<u64>,
+    /// Those that a client's answer reached the server of.
+    pub answered: Cell<u64>,
+    pub comebacks: Cell<u64>,
 }
 
 impl Tally {
@@ -40,25 +51,32 @@ impl Tally {
             ("cut off", &self.cut),
             ("left early", &self.left),
             ("notes", &self.notes),
+            ("questions", &self.questions),
+            ("answers to them", &self.answered),
+            ("comebacks", &self.comebacks),
         ]
+        .into_iter()
         .map(|(what, count)| (what, count.get()))
+        .collect()
     }
 }
 
 /// A tally as it can leave its world.
-pub type Sums = [(&'static str, u64); 7];
+pub type Sums = Vec<(&'static str, u64)>;
 
 pub fn count(of: &Cell<u64>) {
     of.set(of.get() + 1);
 }
 
 impl Story {
-    pub fn new(seed: u64, is_calm: bool) -> Story {
+    pub fn new(seed: u64, is_calm: bool, kinds: [Kind; 3]) -> Story {
         Story {
             seed,
             is_calm,
+            kinds,
             wrongs: RefCell::default(),
             done: RefCell::default(),
+            gone: RefCell::default(),
             tally: Tally::default(),
             losses: Cell::new(0),
         }
@@ -78,17 +96,26 @@ impl Story {
         self.wrongs.borrow().clone()
     }
 
-    /// An upstream carries out a call. A tool may have done something: it must not run twice.
-    pub fn carries_out(&self, marker: &str) {
+    /// An upstream carries out a call, or one leg of it. A tool may have done something: it must not run twice.
+    pub fn carries_out(&self, leg: &str) {
         let times = {
             let mut done = self.done.borrow_mut();
-            let times = done.entry(marker.to_owned()).or_default();
+            let times = done.entry(leg.to_owned()).or_default();
             *times += 1;
             *times
         };
         if times > 1 {
-            self.wrong(format!("call {marker} was carried out {times} times"));
+            self.wrong(format!("call {leg} was carried out {times} times"));
         }
+    }
+
+    /// The client of a call went away in the middle of it.
+    pub fn goes(&self, marker: &str) {
+        self.gone.borrow_mut().insert(marker.to_owned());
+    }
+
+    pub fn is_gone(&self, marker: &str) -> bool {
+        self.gone.borrow().contains(marker)
     }
 
     /// Looks for marks of others in what somebody received.

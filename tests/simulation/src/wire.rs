@@ -81,6 +81,11 @@ impl Wire {
         !self.is_over
     }
 
+    /// Waits until the other side has ended.
+    pub async fn ended(&mut self) {
+        while self.more().await {}
+    }
+
     /// Up to and with `end`.
     async fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
         loop {

@@ -60,6 +60,19 @@ impl State {
         self.sessions.borrow().len()
     }
 
+    /// What else it keeps, for a test that looks whether it is given back.
+    #[cfg(feature = "simulation")]
+    pub fn held(&self) -> [(&'static str, usize); 4] {
+        let pending = self.sessions.borrow().values().map(|session| session.channel.len()).sum();
+        let idle = self.pools.borrow().iter().map(pool::Pool::len).sum();
+        [
+            ("calls in upstreams' sessions", pending),
+            ("openings of upstreams' sessions", self.openings.borrow().len()),
+            ("streams of upstreams' sessions", self.streams.get()),
+            ("idle connections to upstreams", idle),
+        ]
+    }
+
     pub fn next_turn(&self, replicas: usize) -> usize {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));

@@ -24,6 +24,11 @@ struct Idle {
 }
 
 impl Pool {
+    #[cfg(feature = "simulation")]
+    pub fn len(&self) -> usize {
+        self.idle.len()
+    }
+
     fn take(&mut self, now_ms: u64) -> Option<Stream> {
         while let Some(Idle { stream, since_ms, is_suspect }) = self.idle.pop() {
             let idle_ms = now_ms.saturating_sub(since_ms);

@@ -1,0 +1,186 @@
+//! One request of a client, from its bytes to the end of its answer.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use strait_engine::io::runtime::timeout;
+use strait_engine::io::simulated::{Chance, say};
+
+use super::answering::Plan;
+use super::{Client, Heard, MODERN};
+use crate::deed::Deed;
+use crate::story::count;
+use crate::wire::{Pace, Wire};
+
+/// Nothing a client waits for may take longer: the deadlines of upstreams, a handshake and an attempt to mend before.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A request, and what may come back.
+pub struct Asked {
+    pub marker: String,
+    pub id: String,
+    pub token: Option<String>,
+    /// `None`: it is no call.
+    pub plan: Option<Rc<Plan>>,
+    pub slow: bool,
+    pub half_closed: bool,
+    /// What it brings back with it.
+    pub input: Option<Input>,
+}
+
+/// What a call is made again with.
+#[derive(Clone, Debug)]
+pub struct Input {
+    pub responses: Value,
+    pub state: String,
+}
+
+/// How a client treats an exchange.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    pub slow: bool,
+    pub half_closes: bool,
+    pub leaves_after_ms: Option<u64>,
+}
+
+impl Manner {
+    fn draw(chance: &mut Chance) -> Manner {
+        Manner {
+            slow: chance.percent(8),
+            half_closes: chance.percent(4),
+            leaves_after_ms: chance.percent(10).then(|| chance.magnitude(1..1_500)),
+        }
+    }
+}
+
+impl Client {
+    /// Asks one thing; the connection, if it can be used again.
+    pub(super) async fn ask(self: &Rc<Self>, wire: Wire, chance: &mut Chance) -> Option<Wire> {
+        let manner = Manner::draw(chance);
+        let number = self.next_request.replace(self.next_request.get() + 1);
+        let marker = format!("mk-{}-{}-{number}-x", self.principal, self.number);
+        let plan =
+            chance.percent(85).then(|| self.plan(&marker, Deed::draw(chance, !self.is_modern()), chance));
+        let mut asked = self.asked(marker, odd_id(chance, number), plan, manner.clone());
+        if asked.plan.is_some() && chance.percent(60) {
+            asked.token = Some(odd_id(chance, number + 500));
+        }
+        let (heard, wire) = self.exchange(wire, &asked, &manner, chance).await;
+        let heard = heard?;
+        match self.judge(&asked, &heard) {
+            Some(wanted) => self.come_back(wire, asked, wanted, chance).await,
+            None => wire,
+        }
+    }
+
+    pub(super) fn asked(&self, marker: String, id: String, plan: Option<Rc<Plan>>, manner: Manner) -> Asked {
+        let (slow, half_closed) = (manner.slow, manner.half_closes);
+        Asked { marker, id, token: None, plan, slow, half_closed, input: None }
+    }
+
+    /// Sends a request and hears its answer; nothing when it was left or could not be sent. The connection, if it can be
+    /// used again.
+    pub(super) async fn exchange(
+        self: &Rc<Self>,
+        mut wire: Wire,
+        asked: &Asked,
+        manner: &Manner,
+        chance: &mut Chance,
+    ) -> (Option<Heard>, Option<Wire>) {
+        wire.pace = if manner.slow { Pace::slow(chance) } else { Pace::prompt() };
+        let request = self.request(asked, self.principal);
+        let deed = asked.plan.as_ref().map(|plan| &plan.deed);
+        say(|| {
+            format!("client {} asks {} as {} ({deed:?}, {manner:?})", self.number, asked.marker, asked.id)
+        });
+        count(&self.story.tally.calls);
+        if manner.half_closes {
+            self.story.goes(&asked.marker);
+        }
+        if !wire.send(&request).await {
+            // A connection that was idle may be closed; in calm weather only by its own half-close.
+            self.excused(&format!("cannot send {}", asked.marker));
+            return (None, None);
+        }
+        if manner.half_closes {
+            let _ = wire.stream.shutdown_write();
+        }
+        if let Some(after_ms) = manner.leaves_after_ms {
+            let heard = timeout(Duration::from_millis(after_ms), self.hear(&mut wire)).await;
+            let Ok(heard) = heard else {
+                self.story.goes(&asked.marker);
+                count(&self.story.tally.left);
+                if chance.percent(50) {
+                    wire.stream.abandon();
+                }
+                return (None, None);
+            };
+            return (Some(heard), None);
+        }
+        let Ok(heard) = timeout(PATIENCE, self.hear(&mut wire)).await else {
+            self.story
+                .wrong(format!("client {}: {} has no end after {PATIENCE:?}", self.number, asked.marker));
+            return (None, None);
+        };
+        let usable = heard.complete && !manner.half_closes && !wire.is_over;
+        if usable && wire.has_unread() {
+            self.story
+                .wrong(format!("client {}: more came than the answer of {}", self.number, asked.marker));
+        }
+        (Some(heard), usable.then_some(wire))
+    }
+
+    /// The bytes of a request: a call, or a list.
+    pub(super) fn request(&self, asked: &Asked, principal: &str) -> Vec<u8> {
+        let mut params = match &asked.plan {
+            Some(plan) => {
+                let mut can: Vec<&str> = self
+                    .can
+                    .iter()
+                    .filter(|matter| self.may_be_asked(**matter))
+                    .filter_map(|m| m.capability())
+                    .collect();
+                can.sort_unstable();
+                json!({"name": plan.tool, "arguments": {"mk": asked.marker, "deed": plan.deed.to_json(), "can": can}})
+            }
+            None => json!({}),
+        };
+        let method = if asked.plan.is_some() { "tools/call" } else { "tools/list" };
+        if self.is_modern() {
+            params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
+            params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = self.capabilities();
+        }
+        if asked.token.is_some() {
+            params["_meta"]["progressToken"] = json!("@token");
+        }
+        if let Some(input) = &asked.input {
+            params["requestState"] = json!(input.state);
+            if input.responses.as_object().is_some_and(|responses| !responses.is_empty()) {
+                params["inputResponses"] = input.responses.clone();
+            }
+        }
+        let body = json!({"jsonrpc": "2.0", "id": "@id", "method": method, "params": params}).to_string();
+        // Ids and tokens are written as nobody would write them: they must come back so.
+        let body = body.replacen("\"@id\"", &asked.id, 1);
+        let body = body.replacen("\"@token\"", asked.token.as_deref().unwrap_or(""), 1);
+        let mut fields = vec![];
+        if self.is_modern() {
+            fields.extend([("MCP-Protocol-Version", MODERN), ("Mcp-Method", method)]);
+            fields.extend(asked.plan.iter().map(|plan| ("Mcp-Name", plan.tool)));
+        }
+        self.post_as(principal, &body, &fields)
+    }
+}
+
+/// A way of writing an id or a token that no program would choose.
+pub fn odd_id(chance: &mut Chance, number: u64) -> String {
+    match chance.within(0..7) {
+        0 => format!("{}", number + 9_007_199_254_740_993),
+        1 => format!("-{number}"),
+        2 => format!("\"n\\u00e9{number}\\/\""),
+        3 => format!("\"é{number} \\\" \\\\ \""),
+        4 => format!("\"{number}\""),
+        _ => number.to_string(),
+    }
+}
