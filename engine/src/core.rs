@@ -21,6 +21,7 @@ use crate::connection::Seat;
 use crate::edition::{Edition, digest};
 use crate::exchange::listen::Listens;
 use crate::exchange::suspend::Suspensions;
+use crate::exchange::tasks::older::OpenTasks;
 use crate::figures::WorkerFigures;
 use crate::fold::Fold;
 use crate::handle::{Event, KeyRing, Level};
@@ -69,6 +70,7 @@ pub struct Core {
     pub listens: Listens,
     pub seal: Seal,
     pub suspended: Suspensions,
+    pub open_tasks: OpenTasks,
     pub upstreams: Upstreams,
     /// Replies of HTTP upstreams that are being read.
     pub replies: Pool<Reading>,
@@ -272,6 +274,7 @@ impl Core {
             past: parts.past,
             seal: parts.seal,
             suspended: Suspensions::default(),
+            open_tasks: OpenTasks::default(),
             upstreams,
             replies: Pool::new(REPLIES_KEPT_MAX),
             post: parts.post,

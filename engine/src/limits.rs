@@ -171,7 +171,14 @@ pub const TASK_ID_BYTES_MAX: usize = 512;
 pub const TASKS_PER_SESSION_MAX: usize = 128;
 /// Pages of upstreams that one `tasks/list` asks for until it has something to tell.
 pub const TASK_PAGES_MAX: usize = 16;
-/// How long `tasks/result` may wait for its task to end.
+/// Tasks of older servers whose results a core waits for, because they want input of newer clients: a connection each.
+pub const OPEN_TASKS_MAX: usize = 1_024;
+/// How long an older server may take to say what it wants, or how its task ended, once it says that it does or has.
+pub const TASK_ASKS_MS_MAX: u64 = 1_000;
+/// How often a task is asked about on behalf of a client that knows none, when its server does not say; the longest
+/// that it may say.
+pub const TASK_POLL_MS: (u64, u64) = (500, 10_000);
+/// How long a task may take whose end somebody waits for: `tasks/result`, or a client that knows no tasks.
 pub const TASK_RESULT_MS_MAX: u64 = 30 * 60 * 1_000;
 
 /// Views kept per core; the cache starts over beyond it.

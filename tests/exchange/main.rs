@@ -23,6 +23,7 @@ mod stdio;
 mod streams;
 mod suspend;
 mod tasks;
+mod tasks_across;
 mod transparent;
 mod upstream_faults;
 mod uris;

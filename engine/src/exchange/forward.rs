@@ -94,6 +94,13 @@ pub async fn run(
     let upstream =
         adopted.upstream(item.upstream).ok_or_else(|| Refusal::Upstream { name: name(), fault: gone() })?;
     record.asks(upstream.clone());
+    if let Target::Task(held) = target
+        && call.revision.is_modern()
+        && upstream.known_era() == Some(Era::Legacy)
+    {
+        let answer = tasks::older::answer(core, &upstream, held, incoming, message).await?;
+        return Ok(Reply::ready(answer, None, admitted));
+    }
     if let (Some(session), Some(id)) = (&call.session, message.id) {
         record.under_way = Some(UnderWay::begin(session, id.of(incoming.body)));
     }
@@ -119,7 +126,10 @@ pub async fn run(
             false if message.method == Method::ToolsCall => subject.annotated(),
             false => None,
         },
-        whom: Whom::of(caller.digest, call.session.as_ref()),
+        whom: Whom {
+            needs_task: tasks::must_begin(adopted, place, item, call, message),
+            ..Whom::of(caller.digest, call.session.as_ref())
+        },
         client_fd: incoming.client,
         under_way: record.under_way.as_ref(),
     };

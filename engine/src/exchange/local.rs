@@ -114,7 +114,7 @@ fn capabilities(asking: &Asking<'_>, out: &mut Vec<u8>) {
     if can.core_tasks && asking.call.revision == Revision::V2025_11_25 {
         out.extend_from_slice(br#""tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}},"#);
     }
-    let tasks = can.tasks && asking.call.revision.is_modern();
+    let tasks = (can.tasks || can.core_tasks) && asking.call.revision.is_modern();
     extensions(&[(meta::EXTENSION_TASKS, tasks), (meta::EXTENSION_UI, can.ui)], out);
     close(out);
 }

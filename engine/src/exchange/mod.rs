@@ -171,7 +171,9 @@ async fn story(
         hand_over::Owner::Worker(worker) => return Ok(Outcome::HandOver { worker }),
     };
     let call = decode::run(core, incoming, session, record)?;
-    if let Some(worker) = suspend::elsewhere(core, incoming, &call) {
+    let elsewhere = suspend::elsewhere(core, incoming, &call)
+        .or_else(|| tasks::older::elsewhere(core, adopted, incoming, &place, &call));
+    if let Some(worker) = elsewhere {
         return Ok(Outcome::HandOver { worker });
     }
     carry_out(core, adopted, incoming, &place, &caller, call, record).await

@@ -17,7 +17,7 @@ use super::hand_over::Relayed;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::reverse::{self, Direction};
-use super::{Incoming, rounds, screen, uris};
+use super::{Incoming, rounds, screen, tasks, uris};
 use crate::core::Core;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::ReplyTx;
@@ -113,6 +113,15 @@ pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Re
             && let Some(event) = Box::pin(rounds::next(core, reply)).await?
         {
             return Ok(screen::reply(event));
+        }
+        if reply.tasks.as_ref().is_some_and(|tasks| tasks.has_work()) {
+            match Box::pin(tasks::work::next(core, reply, client)).await? {
+                Some(mut event) => {
+                    uris::run(reply, &mut event);
+                    return Ok(screen::reply(event));
+                }
+                None => continue,
+            }
         }
         let mut event = reply.next(core, client).await?;
         uris::run(reply, &mut event);

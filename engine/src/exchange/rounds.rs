@@ -17,6 +17,7 @@ use strait_protocol::decimal;
 use strait_protocol::jsonrpc::{Envelope, Members, Splices};
 use strait_protocol::mcp::{Method, Revision};
 
+use super::tasks;
 use crate::core::{Core, InFlight};
 use crate::io::buffer::Buf;
 use crate::io::runtime;
@@ -39,6 +40,8 @@ pub struct Rounds {
     deadline_ms: u64,
     /// The round under way; `None` while the upstream works.
     round: Option<Round>,
+    /// A task wants the input, which is given to it; the call is not made again.
+    for_task: bool,
 }
 
 /// What one `input_required` asks, and what has been answered.
@@ -79,6 +82,7 @@ pub fn begin(
             count: 0,
             deadline_ms: core.clock.coarse_ms() + ROUNDS_MS_MAX,
             round: None,
+            for_task: false,
         })
     });
     rounds.count += 1;
@@ -87,6 +91,20 @@ pub fn begin(
     }
     rounds.round = Some(Round::of(core, session, event.bytes(), envelope)?);
     reply.rounds = Some(rounds);
+    Ok(())
+}
+
+/// The same for the task that a call looks like to its client: `event` describes it.
+pub fn begin_for_task(
+    core: &Rc<Core>,
+    reply: &mut Reply,
+    client: &Client<'_>,
+    event: &Event,
+) -> Result<(), UpstreamFault> {
+    begin(core, reply, client, event)?;
+    if let Some(rounds) = reply.rounds.as_mut() {
+        rounds.for_task = true;
+    }
     Ok(())
 }
 
@@ -115,6 +133,13 @@ pub async fn next(core: &Rc<Core>, reply: &mut Reply) -> Result<Option<Event>, U
 /// Makes the call again, with the input it wants.
 async fn again(core: &Rc<Core>, reply: &mut Reply) -> Result<(), UpstreamFault> {
     let (Some(mut rounds), Some(upstream)) = (reply.rounds.take(), reply.upstream()) else { return Ok(()) };
+    if rounds.for_task {
+        let responses = rounds.round.as_mut().map(|round| std::mem::take(&mut round.responses));
+        rounds.finish();
+        tasks::work::give(core, reply, &responses.unwrap_or_default()).await?;
+        reply.rounds = Some(rounds);
+        return Ok(());
+    }
     let Some(body) = rounds.body_again(core) else {
         return Err(input("the client's call has no place for it"));
     };
@@ -127,7 +152,7 @@ async fn again(core: &Rc<Core>, reply: &mut Reply) -> Result<(), UpstreamFault> 
         bare: reply.subject().and_then(Subject::bare),
         client: rounds.session.id.revision,
         head: reply.subject().and_then(Subject::annotated),
-        whom: Whom::of(rounds.session.id.principal, Some(&rounds.session)),
+        whom: reply.declared_for(Whom::of(rounds.session.id.principal, Some(&rounds.session))),
         client_fd: None,
         under_way: None,
     };

@@ -77,6 +77,9 @@ pub fn request(
     if task.is_some() || responses.is_some() || state.is_some() {
         splices.omit(order.body, [task, responses, state, None]).map_err(unfit)?;
     }
+    if let Some(params) = order.message.params.filter(|_| order.whom.needs_task && era == Era::Legacy) {
+        splices.insert(params.start + 1, b"\"task\":{},").map_err(unfit)?;
+    }
     if era == Era::Modern && !order.client.is_modern() {
         add_meta(splices, order, capabilities).map_err(unfit)?;
     }

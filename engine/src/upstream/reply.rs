@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use strait_protocol::jsonrpc::{Envelope, Splices};
-use strait_protocol::mcp::{Method, codes};
+use strait_protocol::mcp::{Declared, Method, codes};
 
 use strait_table::Kind;
 use strait_table::bound::ArchivedItem;
 
 use super::dialect::{self, Client};
-use super::{Era, InUse, Order, Repeated, Responder, Upstream, UpstreamFault, http, stdio};
+use super::{Era, InUse, Order, Repeated, Responder, Upstream, UpstreamFault, Whom, http, stdio};
 use crate::core::{Adopted, Core, InFlight};
 use crate::exchange::rounds::Rounds;
 use crate::exchange::suspend::Parked;
@@ -134,6 +134,20 @@ impl Source {
             Source::Parked(parked) => parked.waited_ns(),
         }
     }
+
+    async fn next(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Event, UpstreamFault> {
+        match self {
+            Source::Local(body) => {
+                let bytes = body.take().ok_or(UpstreamFault::Closed { after_bytes: true })?;
+                Ok(Event::Ready { bytes, last: true })
+            }
+            Source::Http(reply) => reply.next(core, client).await,
+            Source::Attended(reply) => reply.next(core).await,
+            Source::Child(reply) => reply.next(core).await,
+            Source::Elsewhere(answers) => answers.next().await,
+            Source::Parked(parked) => parked.next(core, client).await,
+        }
+    }
 }
 
 impl Reply {
@@ -197,7 +211,10 @@ impl Reply {
     ) -> Reply {
         let source = Source::Parked(parked);
         let upstream = Some(InUse::new(upstream));
-        Reply { source, upstream, method, subject: Some(subject), ..Reply::empty(200, admitted) }.begun()
+        // It may have been a task.
+        let tasks = Some(Box::default());
+        Reply { source, upstream, method, tasks, subject: Some(subject), ..Reply::empty(200, admitted) }
+            .begun()
     }
 
     fn begun(mut self) -> Reply {
@@ -211,7 +228,10 @@ impl Reply {
         let source = std::mem::replace(&mut self.source, Source::Parked(parked));
         let upstream = self.upstream.as_deref().map(InUse::new);
         let (method, admitted) = (self.method, InFlight::uncounted());
-        Reply { source, upstream, method, ..Reply::empty(200, admitted) }.begun()
+        // Whoever reads on has what there is to be cancelled.
+        let tasks = self.tasks.take();
+        self.tasks = tasks.is_some().then(Box::default);
+        Reply { source, upstream, method, tasks, ..Reply::empty(200, admitted) }.begun()
     }
 
     pub fn parked(&mut self) -> Option<&mut Parked> {
@@ -228,6 +248,14 @@ impl Reply {
     /// Remembers which item the call is for.
     pub fn about(&mut self, subject: Subject) {
         self.subject = Some(subject);
+    }
+
+    /// With what was declared on the client's behalf since.
+    pub fn declared_for(&self, mut whom: Whom) -> Whom {
+        if self.tasks.as_ref().is_some_and(|tasks| tasks.is_declared) {
+            whom.declared = whom.declared.and(Declared::TASKS);
+        }
+        whom
     }
 
     pub fn upstream(&self) -> Option<Rc<Upstream>> {
@@ -342,17 +370,11 @@ impl Reply {
 
     /// The next event. After the last one there is none to wait for.
     pub async fn next(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Event, UpstreamFault> {
-        match &mut self.source {
-            Source::Local(body) => {
-                let bytes = body.take().ok_or(UpstreamFault::Closed { after_bytes: true })?;
-                Ok(Event::Ready { bytes, last: true })
-            }
-            Source::Http(reply) => reply.next(core, client).await,
-            Source::Attended(reply) => reply.next(core).await,
-            Source::Child(reply) => reply.next(core).await,
-            Source::Elsewhere(answers) => answers.next().await,
-            Source::Parked(parked) => parked.next(core, client).await,
+        let event = self.source.next(core, client).await?;
+        if let Some(tasks) = self.tasks.as_mut().filter(|_| event.is_last()) {
+            tasks.is_answered();
         }
+        Ok(event)
     }
 
     /// How long others let us wait so far.

@@ -16,7 +16,7 @@ use crate::changes;
 use crate::connection::{dismiss_idle, standing};
 use crate::core::{Core, Parts};
 use crate::edition::Wiring;
-use crate::exchange::{hand_over, suspend};
+use crate::exchange::{hand_over, suspend, tasks};
 use crate::handle::Command;
 use crate::io::mailbox::Inbox;
 use crate::io::runtime::{self, sleep};
@@ -149,6 +149,7 @@ async fn tick(core: Rc<Core>) {
             session::give_up_overdue(&core);
             core.past.pay(&core);
             suspend::end_overdue(&core);
+            tasks::older::end_overdue(&core);
             if ticks.is_multiple_of(SESSION_SWEEP_TICKS) {
                 session::end_idle(&core);
             }

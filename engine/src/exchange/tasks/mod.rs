@@ -8,20 +8,25 @@
 
 pub mod id;
 pub mod list;
+pub mod older;
 mod reword;
+pub mod work;
 
+use strait_protocol::Span;
 use strait_protocol::jsonrpc::Message;
-use strait_protocol::mcp::{Declared, Method};
+use strait_protocol::mcp::{Declared, Method, Revision};
 use strait_table::Kind;
 
 use super::Incoming;
 use super::arrive::Place;
+use super::decode::Call;
 use super::identify::Caller;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::resolve::Item;
 use crate::core::{Adopted, Core};
 use crate::edition::digest;
+use crate::upstream::dialect::Client;
 use id::TaskId;
 pub use reword::{Answers, heard, reworded};
 use std::rc::Rc;
@@ -37,6 +42,34 @@ pub struct Held {
 pub fn declares(incoming: &Incoming<'_>, message: &Message, modern: bool) -> bool {
     let said = message.client_capabilities.map(|said| Declared::read(incoming.body, said));
     !modern || said.is_some_and(|declared| declared.has(Declared::TASKS))
+}
+
+/// What a client declared, in its session or in this message.
+fn declared(core: &Rc<Core>, client: &Client<'_>) -> Declared {
+    if let Some(session) = client.session {
+        return session.declared;
+    }
+    let message = core.decoder.borrow_mut().decode(client.body).ok();
+    let said = message.and_then(|message| message.client_capabilities);
+    said.map_or(Declared::NOTHING, |said| Declared::read(client.body, said))
+}
+
+/// Whether a call's tool runs only as a task of 2025-11-25, and its client does not say so.
+pub fn must_begin(adopted: &Adopted, place: &Place, item: &Item, call: &Call, message: &Message) -> bool {
+    let begins = call.revision == Revision::V2025_11_25 && message.task.is_some();
+    let bound = adopted.snapshot.bound();
+    let has = bound.upstreams.get(item.upstream).is_some_and(|can| can.core_tasks);
+    if message.method != Method::ToolsCall || begins || !has {
+        return false;
+    }
+    let item = adopted.shelf(place.server, Kind::Tool).and_then(|shelf| shelf.items.get(item.index));
+    let definition = item.and_then(|item| bound.fragments.get(item.fragment.to_native() as usize));
+    definition.is_some_and(|definition| {
+        let bytes = definition.as_bytes();
+        let execution = reword::member(bytes, Some(Span::between(0, bytes.len())), "execution");
+        let support = reword::member(bytes, execution, "taskSupport");
+        support.is_some_and(|support| support.of(bytes) == b"\"required\"")
+    })
 }
 
 /// Finds the task that a request names, if it is this caller's, here, and its tool is still what it was.

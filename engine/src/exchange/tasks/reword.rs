@@ -4,15 +4,17 @@
 //! An id stands in few places: in the description of the task, which a result is or holds, and in the `_meta` of
 //! whatever belongs to a task. What belongs to a task that is not the client's does not say so to the client.
 
+use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use strait_protocol::Span;
 use strait_protocol::jsonrpc::{
     Envelope, Kind, Members, ResultType, Scanner, SpliceFault, Splices, append_string, unescape,
 };
-use strait_protocol::mcp::{Declared, Method, meta};
+use strait_protocol::mcp::{Declared, Method, codes, meta};
 
 use super::id::TaskId;
+use super::work::{self, Running, Work};
 use crate::core::Core;
 use crate::edition::digest;
 use crate::io::buffer::Buf;
@@ -26,13 +28,25 @@ use crate::upstream::{Event, Order, Reply, Upstream, UpstreamFault};
 pub struct Answers {
     /// Pieces of one too large to pass whole: an id may be anywhere in it.
     gathered: Option<Buf>,
+    /// The client's socket, when it is on this worker.
+    pub client_fd: Option<RawFd>,
+    /// The task, if there is one, was our idea.
+    pub is_ours: bool,
+    /// The extension was declared on behalf of the client.
+    pub is_declared: bool,
+    /// What is to be done before the next event.
+    pub work: Option<Work>,
+    /// The task that this call looks to its client like.
+    pub running: Option<Running>,
 }
 
 impl Answers {
     /// `None` for a call that concerns no task.
     pub fn of(order: &Order<'_>) -> Option<Box<Answers>> {
-        let concerns = order.message.task.is_some() || super::is_about_one(order.message.method);
-        concerns.then(Box::default)
+        let is_ours = order.whom.needs_task;
+        let concerns = is_ours || order.message.task.is_some() || super::is_about_one(order.message.method);
+        let answers = || Box::new(Answers { client_fd: order.client_fd, is_ours, ..Answers::default() });
+        concerns.then(answers)
     }
 }
 
@@ -43,12 +57,13 @@ pub fn reworded(
     client: &Client<'_>,
     event: Event,
 ) -> Result<Option<Event>, UpstreamFault> {
-    let begins =
-        matches!(&event, Event::Message { envelope, .. } if envelope.result_type == ResultType::Task);
+    let begins = matches!(&event, Event::Message { envelope, .. } if envelope.result_type == ResultType::Task
+        || envelope.error_code == Some(codes::MISSING_CLIENT_CAPABILITY));
     // A question of our own has no client.
     if (reply.tasks.is_none() && !begins) || client.body.is_empty() {
         return Ok(Some(event));
     }
+    let work::Taken::Not(event) = work::takes_up(core, reply, client, event)? else { return Ok(None) };
     let event = match (event, reply.tasks.as_mut()) {
         (Event::Fragment { bytes, last }, Some(answers)) => match answers.gather(bytes, last)? {
             Some(bytes) => Event::Ready { bytes, last },
@@ -118,11 +133,8 @@ fn plan(
             let shown = match known(&bare) {
                 Some(shown) => shown,
                 None if reply.method() == Method::ToolsCall => {
-                    let declared = match message.client_capabilities {
-                        Some(said) => Declared::read(client.body, said),
-                        None => client.session.map_or(Declared::NOTHING, |session| session.declared),
-                    };
-                    begun(core, reply, &upstream, declared, &bare, client.session)?
+                    let declared = super::declared(core, client);
+                    name(core, reply, &upstream, declared, &bare, client.session)?
                 }
                 None => return Err(UpstreamFault::NotMcp("it answers about another task".to_owned())),
             };
@@ -143,7 +155,7 @@ fn plan(
 }
 
 /// A new task: the id that its client gets.
-fn begun(
+pub fn name(
     core: &Rc<Core>,
     reply: &Reply,
     upstream: &Rc<Upstream>,
@@ -217,7 +229,7 @@ pub fn text_of(bytes: &[u8], place: Span) -> Result<Vec<u8>, UpstreamFault> {
     }
 }
 
-fn scan(bytes: &[u8]) -> Result<Envelope, UpstreamFault> {
+pub fn scan(bytes: &[u8]) -> Result<Envelope, UpstreamFault> {
     let mut scanner = Scanner::new();
     let scanned = scanner.feed(bytes).and_then(|()| scanner.finish());
     scanned.map_err(|fault| UpstreamFault::NotMcp(fault.message()))
