@@ -97,6 +97,7 @@ CALLS = [  # upstream, tool, arguments, what its answer must contain (it must al
     ("everything_http", "get-sum", {"a": 5, "b": 7}, "12"),
     ("everything_http", "echo", {"message": LONG}, LONG),
     ("everything_http", "trigger-long-running-operation", {"duration": 0.2, "steps": 2}, "completed"),
+    ("everything_sse", "echo", {"message": LONG}, LONG),
 ]
 PROMPTS = [("everything", "args-prompt", {"city": "Oslo"}, "What's weather in Oslo?"),
            ("everything_http", "args-prompt", {"city": "Lima"}, "What's weather in Lima?")]
@@ -217,6 +218,7 @@ def learn(work: pathlib.Path) -> Known:
         "memory": (["node", str(SERVERS / "server-memory/dist/index.js")], {"MEMORY_FILE_PATH": str(work / "memory.jsonl")}),
         "everything": (everything, {}),
         "everything_http": (everything, {}),
+        "everything_sse": (everything, {}),
         "fetch": ([str(CACHE / "py-servers/bin/mcp-server-fetch")], {}),
     }
     tools, prompts, answers = {}, [], [{}] * len(CALLS)
@@ -265,7 +267,7 @@ class Running:
         self.port, self.admin = free_port(), free_port()
         self.env = {**os.environ, "PEERS_CACHE": str(CACHE), "PEERS_WORK": str(work), "PEERS_PORT": str(self.port),
                     "PEERS_ADMIN_PORT": str(self.admin), "PEERS_EVERYTHING_PORT": str(ports["streamableHttp"]),
-                    "PEERS_HIDDEN": "not for children"}
+                    "PEERS_EVERYTHING_SSE_PORT": str(ports["sse"]), "PEERS_HIDDEN": "not for children"}
         shutil.copy(HERE / "gateway.yaml", self.home)
         self.keys = {name: self.new_key(name) for name in ("full", "small")}
         self.log = open(self.home / "strait.log", "ab")
@@ -567,7 +569,7 @@ def main() -> int:
     prepare(work)
     known = learn(work)
     print("      " + ", ".join(f"{upstream} {len(tools)}" for upstream, tools in known.tools.items()) + " tools by their own word", flush=True)
-    servers = {transport: everything_over(transport, work) for transport in ("streamableHttp",)}
+    servers = {transport: everything_over(transport, work) for transport in ("streamableHttp", "sse")}
     ports = {transport: port for transport, (_, port) in servers.items()}
     try:
         for gateway in FULL_GATEWAYS if chosen.full else GATEWAYS:
