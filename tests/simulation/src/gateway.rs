@@ -66,6 +66,7 @@ impl Gateway {
                 suspended_ms: SUSPENDED_MS,
                 ..Deadlines::default()
             },
+            sessions: None,
         };
         let (handle, mut events) = strait_engine::start(options, edition.clone()).expect("the engine starts");
         let upstreams = snapshot.rules().upstreams.len();
@@ -101,7 +102,7 @@ impl Gateway {
                 self.stopped.set(self.stopped.get() + 1);
             }
             Event::Notice { text, .. } => say(|| format!("notice: {text}")),
-            Event::Adopted { .. } | Event::ChildLog { .. } => {}
+            Event::Adopted { .. } | Event::ChildLog { .. } | Event::SessionEnded { .. } => {}
         }
     }
 
