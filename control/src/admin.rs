@@ -173,6 +173,10 @@ mod tests {
         assert_eq!((status, &body["ready"], &body["phase"]), (200, &true.into(), &"open".into()));
         assert_eq!(body["upstreams"][0]["state"], "unreachable");
         assert_eq!(body["upstreams"][0]["error"], "refused");
+        board.left_out(&(0..40).map(|n| format!("{n:02}")).collect());
+        let body: Value = serde_json::from_str(&get_from(&board, "/readyz", "localhost").1).unwrap();
+        assert_eq!((&body["left_out"]["count"], &body["left_out"]["first"][31]), (&40.into(), &"31".into()));
+        assert!(body["left_out"]["first"].get(32).is_none());
         board.phase(Phase::Draining);
         assert_eq!(get_from(&board, "/readyz", "localhost").0, 503);
     }

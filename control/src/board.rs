@@ -1,6 +1,7 @@
 //! What is shown of the running process: written by the control loop, read by the admin endpoints.
 //! Everything here is of the snapshot in use, never of a candidate.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use strait_table::Snapshot;
 use strait_table::catalog::{Known, Lists};
 
 use crate::ledger::{Ledger, Standing};
-use crate::limits::STALLED_AFTER;
+use crate::limits::{LEFT_OUT_SHOWN_MAX, STALLED_AFTER};
 use crate::metrics::{self, Reloads, Seen};
 use crate::roll_call::RollCall;
 use crate::watchdog::Watchdog;
@@ -28,6 +29,7 @@ struct Shown {
     catalog: String,
     driver: &'static str,
     upstreams: Vec<Value>,
+    left_out: Value,
     watchdog: Watchdog,
     book: Option<Book>,
     reload: Value,
@@ -81,6 +83,12 @@ impl Board {
 
     pub fn upstreams(&self, ledger: &Ledger) {
         self.shown().upstreams = ledger.iter().map(upstream).collect();
+    }
+
+    /// What upstreams offer and no list shows, and why: how many there are, and the first of them.
+    pub fn left_out(&self, told: &BTreeSet<String>) {
+        let first: Vec<&String> = told.iter().take(LEFT_OUT_SHOWN_MAX).collect();
+        self.shown().left_out = json!({ "count": told.len(), "first": first });
     }
 
     /// How the last reload went, and how many snapshots are in use.
@@ -137,6 +145,7 @@ impl Board {
             "reload": shown.reload,
             "snapshots": shown.snapshots,
             "upstreams": shown.upstreams,
+            "left_out": shown.left_out,
             "workers": workers,
         })
     }

@@ -127,6 +127,7 @@ impl Ledger {
 fn same(a: &Lists, b: &Lists) -> bool {
     let Lists {
         known,
+        older,
         tools,
         prompts,
         resources,
@@ -138,6 +139,7 @@ fn same(a: &Lists, b: &Lists) -> bool {
         announced: _,
     } = a;
     *known == b.known
+        && *older == b.older
         && *tools == b.tools
         && *prompts == b.prompts
         && *resources == b.resources

@@ -33,6 +33,9 @@ pub const STALL_TOLD_AFTER: Duration = Duration::from_secs(1);
 /// How often beats are looked at.
 pub const PULSE_EVERY: Duration = Duration::from_millis(250);
 
+/// Things left out of lists that `/readyz` names; how many there are it always says, and the log has all.
+pub const LEFT_OUT_SHOWN_MAX: usize = 32;
+
 /// How often watched files are looked at: a person who saved one hardly waits, and a look costs about 1 us.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A changed file is read when it has held still for this long.

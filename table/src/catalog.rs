@@ -13,6 +13,8 @@ pub struct Catalog {
 #[derive(Debug, Clone, Default)]
 pub struct Lists {
     pub known: Known,
+    /// It speaks a revision before 2026-07-28.
+    pub older: bool,
     pub tools: Vec<Definition>,
     pub prompts: Vec<Definition>,
     pub resources: Vec<Definition>,

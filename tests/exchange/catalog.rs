@@ -372,3 +372,29 @@ fn an_empty_cursor_of_an_upstream_is_one() {
     let listed = ask(&gateway, KEY, "prompts/list", json!({}));
     assert_eq!(listed["prompts"], json!([{"name": "a__first"}, {"name": "a__second"}]));
 }
+
+#[test]
+fn clients_are_shown_tools_as_their_revision_has_them() {
+    let offer = |legacy| Offer {
+        legacy,
+        capabilities: json!({"tools": {}}),
+        lists: json!({"tools/list": {"tools": [
+            {"name": "t", "execution": {"taskSupport": "optional"}, "outputSchema": {"type": "array"}}]}}),
+        ..Offer::default()
+    };
+    let (a, b) = (offer(false).start(), offer(true).start());
+    let gateway = start(&a, &b);
+    let (task, array) = (json!({"taskSupport": "optional"}), json!({"type": "array"}));
+    let newer = ask(&gateway, KEY, "tools/list", json!({}))["tools"].clone();
+    assert_eq!(
+        newer,
+        json!([{"name": "a__t", "execution": task, "outputSchema": array}, {"name": "b__t", "outputSchema": array}])
+    );
+    let mut client = Client::connect(gateway.address);
+    let session = initialize(&mut client, KEY, "2025-11-25");
+    let older = client.roundtrip(legacy(KEY, &session, 1, "tools/list", json!({}))).json();
+    assert_eq!(
+        older["result"]["tools"],
+        json!([{"name": "a__t", "execution": task}, {"name": "b__t", "execution": task, "outputSchema": array}])
+    );
+}

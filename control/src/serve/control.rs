@@ -1,7 +1,7 @@
 //! The control loop: what workers report goes into the ledger, a changed ledger becomes an edition, an
 //! edition goes back to the workers; and signals end it. `reload.rs` tells how another table comes in.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub(super) struct Control {
     /// Changed lists that are not bound yet.
     pub pending: Pending,
     /// What the last `bind` found, and so was told already. Not more: upstreams choose the names in it.
-    told: HashSet<String>,
+    told: BTreeSet<String>,
 }
 
 struct Signals {
@@ -127,7 +127,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         opened: Some(prepared.opened),
         phase: Phase::Starting,
         pending: Pending::default(),
-        told: HashSet::new(),
+        told: BTreeSet::new(),
     };
     control.begin(hung_up);
     control.keep(events, prepared.found, ears, &mut signals, open_by).await
@@ -259,6 +259,7 @@ impl Control {
 
     fn show_edition(&self) {
         self.board.snapshot(&self.edition.snapshot);
+        self.board.left_out(&self.told);
         self.board.roll_call(RollCall { rolls: self.handle.rolls(), edition: Arc::downgrade(&self.edition) });
     }
 

@@ -220,6 +220,7 @@ fn list(asking: &Asking<'_>, kind: Kind, out: &mut Vec<u8>) -> Result<(), Refusa
     );
     out.extend_from_slice(b"\":[");
     let page_begins = out.len();
+    let is_modern = asking.call.revision.is_modern();
     let fragments = &asking.adopted.snapshot.bound().fragments;
     let shelf = asking.adopted.shelf(asking.place.server, kind).ok_or(Refusal::NoSuchPath)?;
     let mut next = None;
@@ -228,8 +229,10 @@ fn list(asking: &Asking<'_>, kind: Kind, out: &mut Vec<u8>) -> Result<(), Refusa
             next = Some(index);
             break;
         }
-        let fragment =
-            shelf.items.get(index).and_then(|item| fragments.get(item.fragment.to_native() as usize));
+        let fragment = shelf.items.get(index).and_then(|item| {
+            let fragment = if is_modern { item.modern_fragment } else { item.fragment };
+            fragments.get(fragment.to_native() as usize)
+        });
         if let Some(fragment) = fragment {
             if shown > 0 {
                 out.push(b',');

@@ -95,6 +95,7 @@ async fn lists(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<Lists, Upstre
     let templates = list(Kind::Template).await?;
     Ok(Lists {
         known: Known::Fresh,
+        older: upstream.known_era() == Some(Era::Legacy),
         scopes: Scopes {
             tools: tools.public,
             prompts: prompts.public,

@@ -4,6 +4,7 @@
 //! whenever an upstream's lists change. Globs are matched here and nowhere else, so that a request on
 //! its way finds numbers only.
 
+mod fragment;
 mod mirrored;
 
 use std::collections::{BTreeSet, HashMap};
@@ -11,7 +12,7 @@ use std::rc::Rc;
 
 use strait_policy::glob;
 use strait_protocol::Span;
-use strait_protocol::jsonrpc::{Member, Members, append_string};
+use strait_protocol::jsonrpc::Members;
 
 use crate::bound::{Bound, BoundServer, Capabilities, Item, Kind, Mirrored, Section, Shelf};
 use crate::catalog::{Catalog, Definition, Known, Lists};
@@ -212,14 +213,14 @@ impl Binder<'_> {
                     _ => definition.name.clone(),
                 };
                 let judged = self.judge(upstream, kind, place, definition, &full);
-                let fragment = match (judged.name, taken.get(&exposed)) {
+                let fragments = match (judged.name, taken.get(&exposed)) {
                     (Err(reason), _) => Err(reason),
                     (Ok(_), Some(by)) if *by == upstream => Err("its upstream lists it twice"),
                     (Ok(_), Some(_)) => Err("another upstream exposes this name already"),
-                    (Ok(name), None) => self.fragment(definition, name, kind, upstream, &exposed),
+                    (Ok(name), None) => self.fragments(definition, name, kind, upstream, &exposed),
                 };
-                let fragment = match fragment {
-                    Ok(fragment) => fragment,
+                let (fragment, modern_fragment) = match fragments {
+                    Ok(fragments) => fragments,
                     Err(reason) => {
                         self.findings.push(BindFinding {
                             server: server.name.as_str().to_owned(),
@@ -238,7 +239,7 @@ impl Binder<'_> {
                     bare: definition.name.clone(),
                     upstream: upstream as u16,
                     fragment,
-                    modern_fragment: fragment,
+                    modern_fragment,
                     mirrored: judged.mirrored.clone(),
                     rules: judged.rules.clone(),
                     glob: if kind == Kind::Template { uris::template_glob(&exposed) } else { String::new() },
@@ -300,34 +301,38 @@ impl Binder<'_> {
             .collect()
     }
 
-    /// The definition with its exposed name, and URIs as they are shown; everything else byte for byte.
-    fn fragment(
+    /// What lists show of a definition, to clients of the older revisions and to those of 2026-07-28.
+    fn fragments(
         &mut self,
         definition: &Definition,
         name: Span,
         kind: Kind,
         upstream: usize,
         exposed: &str,
-    ) -> Result<u32, &'static str> {
+    ) -> Result<(u32, u32), &'static str> {
         let mut edits = Vec::new();
         if exposed != definition.name {
             edits.push((name, exposed.to_owned()));
         }
         if kind == Kind::Tool && !self.moved.is_empty() {
-            edits.extend(
-                surface(definition.json.as_bytes())
-                    .into_iter()
-                    .filter_map(|(place, uri)| Some((place, self.moved.get(&(upstream, uri))?.clone()))),
-            );
+            let moved = |uri| self.moved.get(&(upstream, uri)).cloned();
+            let surfaces = fragment::surfaces(definition.json.as_bytes()).into_iter();
+            edits.extend(surfaces.filter_map(|(place, uri)| Some((place, moved(uri)?))));
         }
-        let json = edited(&definition.json, edits).ok_or(AMBIGUOUS)?;
+        let of_older = self.catalog.upstreams.get(upstream).is_some_and(|lists| lists.older);
+        let fragments = fragment::rendered(&definition.json, edits, kind, of_older).ok_or(AMBIGUOUS)?;
+        let older = self.intern(fragments.older);
+        Ok((older, fragments.newer.map_or(older, |newer| self.intern(newer))))
+    }
+
+    fn intern(&mut self, json: String) -> u32 {
         if let Some(known) = self.interned.get(&json) {
-            return Ok(*known);
+            return *known;
         }
         let index = self.bound.fragments.len() as u32;
         self.bound.fragments.push(json.clone());
         self.interned.insert(json, index);
-        Ok(index)
+        index
     }
 }
 
@@ -341,22 +346,6 @@ fn is_others(kind: Kind, uri: &str, upstream: usize, taken: &HashMap<String, usi
         && items
             .iter()
             .any(|item| usize::from(item.upstream) != upstream && uris::may_overlap(&item.glob, &glob))
-}
-
-/// Where a tool says which resource shows it (`_meta.ui.resourceUri`, and the older `_meta["ui/resourceUri"]`), and what.
-fn surface(json: &[u8]) -> Vec<(Span, String)> {
-    let find = |object: Span, key: &str| Members::find(json, object, key).ok().flatten();
-    let Some(meta) = find(Span::between(0, json.len()), "_meta") else { return Vec::new() };
-    let places = [find(meta, "ui").and_then(|ui| find(ui, "resourceUri")), find(meta, "ui/resourceUri")];
-    let texts = places.into_iter().flatten().filter_map(|place| Some((place, string(json, place)?)));
-    texts.collect()
-}
-
-/// What a string says.
-fn string(json: &[u8], place: Span) -> Option<String> {
-    let text = Member { key: place, value: place };
-    (json.get(place.start as usize) == Some(&b'"'))
-        .then(|| String::from_utf8(text.key_text(json).into_owned()).ok())?
 }
 
 /// Whoever asks is nobody in particular, so everyone sees the same.
@@ -448,21 +437,11 @@ fn the_name(definition: &Definition, kind: Kind) -> Result<Span, &'static str> {
         }
     }
     let value = found.ok_or(AMBIGUOUS)?;
-    if string(json, value).as_deref() == Some(&definition.name) { Ok(value) } else { Err(AMBIGUOUS) }
-}
-
-/// The text with strings in the places of others.
-fn edited(json: &str, mut edits: Vec<(Span, String)>) -> Option<String> {
-    edits.sort_unstable_by_key(|(place, _)| place.start);
-    let mut out = Vec::with_capacity(json.len() + edits.iter().map(|(_, text)| text.len()).sum::<usize>());
-    let mut kept = 0;
-    for (place, text) in edits {
-        out.extend_from_slice(json.as_bytes().get(kept..place.start as usize)?);
-        append_string(&mut out, text.as_bytes());
-        kept = place.end() as usize;
+    if fragment::string(json, value).as_deref() == Some(&definition.name) {
+        Ok(value)
+    } else {
+        Err(AMBIGUOUS)
     }
-    out.extend_from_slice(json.as_bytes().get(kept..)?);
-    String::from_utf8(out).ok()
 }
 
 fn printable(name: &str) -> String {
