@@ -13,6 +13,7 @@ mod http_sse;
 mod kept;
 mod legacy;
 mod listen;
+mod older_servers;
 mod overload;
 mod parameters;
 mod replay;
