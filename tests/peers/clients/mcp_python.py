@@ -5,6 +5,7 @@ import json
 import sys
 
 from mcp import Client, MCPError
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
@@ -19,8 +20,12 @@ async def call(client: Client, name: str, args: dict) -> dict:
 
 async def facts(plan: dict) -> dict:
     http = create_mcp_http_client(headers={"Authorization": f"Bearer {plan['key']}"})
-    transport = streamable_http_client(plan["url"], http_client=http)
-    async with http, Client(transport, mode=plan["mode"], read_timeout_seconds=30) as client:
+    if plan["mode"] == "sse":  # HTTP+SSE of 2024-11-05, which newer revisions are spoken over as well
+        transport = sse_client(f"{plan['url']}/sse", headers={"Authorization": f"Bearer {plan['key']}"})
+    else:
+        transport = streamable_http_client(plan["url"], http_client=http)
+    mode = "legacy" if plan["mode"] == "sse" else plan["mode"]
+    async with http, Client(transport, mode=mode, read_timeout_seconds=30) as client:
         tools, cursor = [], None
         while True:
             page = await client.list_tools(cursor=cursor)

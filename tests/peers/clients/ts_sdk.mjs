@@ -1,15 +1,22 @@
 // The first TypeScript SDK, `@modelcontextprotocol/sdk` 1.x, which knows no era but the older one. A plan comes on stdin,
-// one JSON line of facts goes to stdout. It ends its session with DELETE, as its documentation asks.
+// one JSON line of facts goes to stdout. It ends its session with DELETE, as its documentation asks; over HTTP+SSE (mode
+// `sse`) the session ends with its stream.
 import { readFileSync } from 'node:fs';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { McpError } from '@modelcontextprotocol/sdk/types.js';
 
 const plan = JSON.parse(readFileSync(0, 'utf8'));
 const client = new Client({ name: 'strait-peers', version: '1' });
-const transport = new StreamableHTTPClientTransport(new URL(plan.url), {
-  requestInit: { headers: { Authorization: `Bearer ${plan.key}` } },
-});
+const overSse = plan.mode === 'sse';
+const options = { requestInit: { headers: { Authorization: `Bearer ${plan.key}` } } };
+const transport = overSse
+  ? new SSEClientTransport(new URL(`${plan.url}/sse`), options)
+  : new StreamableHTTPClientTransport(new URL(plan.url), options);
+let negotiated;
+const setProtocolVersion = transport.setProtocolVersion.bind(transport);
+transport.setProtocolVersion = (version) => setProtocolVersion((negotiated = version));
 await client.connect(transport);
 
 const tools = [];
@@ -31,12 +38,12 @@ for (const { name, args } of plan.calls) {
     calls.push({ code: error.code, message: error.message });
   }
 }
-const seen = { protocol: transport.protocolVersion, tools, calls, prompts: [], resources: [] };
+const seen = { protocol: negotiated, tools, calls, prompts: [], resources: [] };
 if (plan.prompts.length > 0) seen.prompt_names = (await client.listPrompts()).prompts.map((p) => p.name);
 for (const { name, args } of plan.prompts) {
   seen.prompts.push((await client.getPrompt({ name, arguments: args })).messages[0].content.text);
 }
 for (const uri of plan.resources) seen.resources.push((await client.readResource({ uri })).contents[0].text);
-await transport.terminateSession();
+if (!overSse) await transport.terminateSession();
 await client.close();
 console.log(JSON.stringify(seen));
