@@ -99,7 +99,8 @@ impl Ledger {
                 }
             }
             Err(_) if lists.known == Known::Fresh => {
-                lists.known = Known::Stale;
+                // What it once promised of them is no longer known to hold.
+                (lists.known, lists.fresh_until) = (Known::Stale, FreshUntil::default());
                 Change::Catalog
             }
             Err(_) => otherwise,
@@ -270,9 +271,15 @@ mod tests {
     #[test]
     fn a_lost_upstream_keeps_its_last_good_lists() {
         let mut ledger = ledger(&[(0, "a")]);
-        ledger.learned(UpstreamId(0), offers(&["t"]));
+        let kept = FreshUntil { tools: 7, ..FreshUntil::default() };
+        ledger.learned(UpstreamId(0), offers(&["t"]).map(|lists| Lists { fresh_until: kept, ..lists }));
         ledger.learned(UpstreamId(0), Err("gone".into()));
-        assert_eq!(ledger.catalog().upstreams[0].tools.len(), 1);
+        let lists = &ledger.catalog().upstreams[0];
+        assert_eq!(
+            (lists.tools.len(), lists.fresh_until),
+            (1, FreshUntil::default()),
+            "shown, and not to be kept"
+        );
         assert_eq!(ledger.standing(UpstreamId(0)).unwrap().error.as_deref(), Some("gone"));
     }
 }

@@ -11,6 +11,7 @@ mod drain;
 mod edge;
 mod http_sse;
 mod kept;
+mod learning;
 mod legacy;
 mod listen;
 mod older_servers;

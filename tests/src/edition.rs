@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use strait_engine::{Edition, Facts, HttpEndpoint, IdentityKeys, KeyRing, Reach, UpstreamId};
 use strait_policy::Principal;
-use strait_table::catalog::{Catalog, Known, Lists};
+use strait_table::catalog::{Catalog, FreshUntil, Known, Lists};
 use strait_table::rules::{ArchivedAuthMethod, ArchivedText, ArchivedTextPart, ArchivedTransport};
 use strait_table::{Snapshot, bind};
 
@@ -37,7 +37,9 @@ impl Ledger {
         let lists = &mut self.catalog.upstreams[upstream];
         match outcome {
             Ok(told) => *lists = told,
-            Err(_) if lists.known == Known::Fresh => lists.known = Known::Stale,
+            Err(_) if lists.known == Known::Fresh => {
+                (lists.known, lists.fresh_until) = (Known::Stale, FreshUntil::default());
+            }
             Err(_) => {}
         }
         let (bound, _) = bind(self.edition.snapshot.rules(), &self.catalog);
