@@ -216,6 +216,7 @@ fn worker(figures: &WorkerFigures) -> Value {
         "connections": figures.connections.get(),
         "inflight": figures.inflight.get(),
         "sessions": figures.sessions.get(),
+        "suspended": figures.suspended.get(),
         "listens": figures.listens.get(),
         "standing": figures.standing.get(),
     })

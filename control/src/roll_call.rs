@@ -6,7 +6,7 @@ use std::sync::Weak;
 
 use serde_json::{Value, json};
 use strait_engine::handle::Rolls;
-use strait_engine::roll::SessionLine;
+use strait_engine::roll::{ListenLine, SessionLine, SuspendedLine};
 use strait_engine::{Edition, Era, Roll, digest};
 use tokio::time::{Instant, timeout_at};
 
@@ -70,9 +70,19 @@ fn shown(rolls: &[Roll], silent: &[usize], names: &Names) -> Value {
         .iter()
         .flat_map(|roll| roll.sessions.told.iter().map(|line| session(roll.worker, line, names)))
         .collect();
-    let total: usize = rolls.iter().map(|roll| roll.sessions.total).sum();
+    let suspended: Vec<Value> = rolls
+        .iter()
+        .flat_map(|roll| roll.suspended.told.iter().map(|line| suspended(roll.worker, line, names)))
+        .collect();
+    let listens: Vec<Value> = rolls
+        .iter()
+        .flat_map(|roll| roll.listens.told.iter().map(|line| listen(roll.worker, line, names)))
+        .collect();
+    let total = |of: fn(&Roll) -> usize| rolls.iter().map(of).sum::<usize>();
     json!({
-        "sessions": { "total": total, "shown": sessions },
+        "sessions": { "total": total(|roll| roll.sessions.total), "shown": sessions },
+        "suspended": { "total": total(|roll| roll.suspended.total), "shown": suspended },
+        "listens": { "total": total(|roll| roll.listens.total), "shown": listens },
         "upstreams": upstreams(rolls),
         "silent_workers": silent,
     })
@@ -93,22 +103,46 @@ fn session(worker: usize, line: &SessionLine, names: &Names) -> Value {
     })
 }
 
+fn suspended(worker: usize, line: &SuspendedLine, names: &Names) -> Value {
+    json!({
+        "worker": worker,
+        "server": names.server(line.server),
+        "principal": names.principal(line.principal),
+        "upstream": line.upstream,
+        "method": line.method.as_str(),
+        "item": line.item,
+        "questions": line.questions,
+        "age_ms": line.age_ms,
+        "left_ms": line.left_ms,
+    })
+}
+
+fn listen(worker: usize, line: &ListenLine, names: &Names) -> Value {
+    json!({
+        "worker": worker,
+        "server": names.server(line.server),
+        "principal": line.principal.map_or(Value::Null, |principal| names.principal(principal)),
+        "filter": line.filter,
+        "age_ms": line.age_ms,
+    })
+}
+
 /// Every worker has its own connections with an upstream: counts are summed.
 fn upstreams(rolls: &[Roll]) -> Vec<Value> {
-    let mut by_name: BTreeMap<&str, (Option<Era>, usize, usize, usize)> = BTreeMap::new();
+    let mut by_name: BTreeMap<&str, (&str, usize, usize, usize)> = BTreeMap::new();
     for line in rolls.iter().flat_map(|roll| &roll.upstreams) {
-        let (era, calls, sessions, children) = by_name.entry(&line.name).or_default();
-        *era = era.or(line.era);
+        let (era, calls, sessions, children) = by_name.entry(&line.name).or_insert(("unknown", 0, 0, 0));
+        match line.era {
+            Some(Era::Modern) => *era = "modern",
+            Some(Era::Legacy) if line.is_sse => *era = "sse",
+            Some(Era::Legacy) => *era = "legacy",
+            None => {}
+        }
         *calls += line.calls;
         *sessions += line.sessions;
         *children += line.children;
     }
     let shown = by_name.into_iter().map(|(name, (era, calls, sessions, children))| {
-        let era = match era {
-            Some(Era::Modern) => "modern",
-            Some(Era::Legacy) => "legacy",
-            None => "unknown",
-        };
         json!({ "name": name, "era": era, "calls": calls, "sessions": sessions, "children": children })
     });
     shown.collect()

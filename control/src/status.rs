@@ -74,7 +74,6 @@ async fn get(address: &str, path: &str, token: &str) -> Result<Value, Failure> {
 /// For a person: what is served, then how upstreams are spoken to, then who is connected.
 pub fn text(status: &Value) -> String {
     let (gateway, open) = (&status["gateway"], &status["open"]);
-    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let mut out = format!(
         "strait {} is {}: generation {}, catalog {}, up {} s, driver {}\n",
         word(&gateway["version"]),
@@ -104,25 +103,83 @@ pub fn text(status: &Value) -> String {
             out.push_str(&format!("  {error}\n"));
         }
     }
-    let sessions = open["sessions"]["shown"].as_array().map(Vec::as_slice).unwrap_or_default();
-    out.push_str(&format!("\n{} sessions of older clients\n", open["sessions"]["total"]));
-    if !sessions.is_empty() {
-        out.push_str("WORKER  SERVER           PRINCIPAL        REVISION    IDLE S  QUESTIONS  LISTENS\n");
-    }
-    for session in sessions {
-        out.push_str(&format!(
-            "{:>6}  {:<16} {:<16} {:<10} {:>7}  {:>9}  {}\n",
-            session["worker"].to_string(),
-            word(&session["server"]),
-            word(&session["principal"]),
-            word(&session["revision"]),
-            session["idle_ms"].as_u64().unwrap_or_default() / 1_000,
-            session["questions"].to_string(),
-            if session["listening"] == true { "yes" } else { "no" },
-        ));
-    }
+    table(
+        &mut out,
+        &open["sessions"],
+        "sessions of older clients",
+        "WORKER  SERVER           PRINCIPAL        REVISION    IDLE S  QUESTIONS  LISTENS",
+        |session| {
+            format!(
+                "{:>6}  {:<16} {:<16} {:<10} {:>7}  {:>9}  {}",
+                session["worker"].to_string(),
+                word(&session["server"]),
+                word(&session["principal"]),
+                word(&session["revision"]),
+                seconds(&session["idle_ms"]),
+                session["questions"].to_string(),
+                if session["listening"] == true { "yes" } else { "no" },
+            )
+        },
+    );
+    table(
+        &mut out,
+        &open["suspended"],
+        "calls that wait for their clients' input",
+        "WORKER  SERVER           PRINCIPAL        UPSTREAM         ITEM                  AGE S  LEFT S  QUESTIONS",
+        |call| {
+            format!(
+                "{:>6}  {:<16} {:<16} {:<16} {:<20} {:>6} {:>7}  {:>9}",
+                call["worker"].to_string(),
+                word(&call["server"]),
+                word(&call["principal"]),
+                word(&call["upstream"]),
+                word(&call["item"]),
+                seconds(&call["age_ms"]),
+                seconds(&call["left_ms"]),
+                call["questions"].to_string(),
+            )
+        },
+    );
+    table(
+        &mut out,
+        &open["listens"],
+        "listens of clients",
+        "WORKER  SERVER           PRINCIPAL         AGE S  HEARS OF",
+        |listen| {
+            let filter = listen["filter"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            format!(
+                "{:>6}  {:<16} {:<16} {:>6}  {}",
+                listen["worker"].to_string(),
+                word(&listen["server"]),
+                word(&listen["principal"]),
+                seconds(&listen["age_ms"]),
+                filter.collect::<Vec<_>>().join(" "),
+            )
+        },
+    );
     for worker in open["silent_workers"].as_array().into_iter().flatten() {
         out.push_str(&format!("worker {worker} did not answer: what it has open is not shown\n"));
     }
     out
+}
+
+/// How many there are of a kind, then a line of each that is shown.
+fn table(out: &mut String, kind: &Value, what: &str, head: &str, line: impl Fn(&Value) -> String) {
+    out.push_str(&format!("\n{} {what}\n", kind["total"]));
+    let shown = kind["shown"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !shown.is_empty() {
+        out.push_str(&format!("{head}\n"));
+    }
+    for value in shown {
+        out.push_str(&line(value));
+        out.push('\n');
+    }
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
+}
+
+fn seconds(ms: &Value) -> u64 {
+    ms.as_u64().unwrap_or_default() / 1_000
 }

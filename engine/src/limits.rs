@@ -151,7 +151,7 @@ pub const ROUNDS_MS_MAX: u64 = 15 * 60 * 1_000;
 pub const ROUND_BACKOFF_MS: (u64, u64) = (25, 1_000);
 
 /// Calls of a core to legacy servers that wait for their clients to bring input, each with its connection or place at
-/// the child and at most 10 KiB; a further one is refused.
+/// the child and at most 10 KiB; a further one is refused. A cap on calls that is lower holds for these, too.
 pub const SUSPENDED_MAX: usize = 4_096;
 /// How long a client may take to bring it, and how long such a call may take in all.
 pub const SUSPENDED_MS_MAX: u64 = 5 * 60 * 1_000;

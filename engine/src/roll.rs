@@ -5,10 +5,12 @@
 
 use std::rc::Rc;
 
-use strait_protocol::mcp::{Declared, LogLevel, Revision};
+use strait_protocol::mcp::{Declared, LogLevel, Method, Revision};
 
 use crate::core::Core;
 use crate::edition::UpstreamId;
+use crate::exchange::listen::Listen;
+use crate::exchange::suspend::Suspended;
 use crate::limits::ROLL_LINES_MAX;
 use crate::session::Session;
 use crate::upstream::{Affinity, Era, Upstream};
@@ -18,6 +20,8 @@ use crate::upstream::{Affinity, Era, Upstream};
 pub struct Roll {
     pub worker: usize,
     pub sessions: Kind<SessionLine>,
+    pub suspended: Kind<SuspendedLine>,
+    pub listens: Kind<ListenLine>,
     pub upstreams: Vec<UpstreamLine>,
     #[cfg(feature = "simulation")]
     pub held: Vec<(&'static str, usize)>,
@@ -55,6 +59,36 @@ pub struct SessionLine {
     pub is_listening: bool,
 }
 
+/// A call that waits for its client to bring input. What it was called with is nobody's business.
+#[derive(Debug)]
+pub struct SuspendedLine {
+    /// Digest of the virtual server's name.
+    pub server: u64,
+    /// Digest of the principal's id.
+    pub principal: u64,
+    pub upstream: String,
+    pub method: Method,
+    /// What clients call it; for a resource of a template, the template.
+    pub item: String,
+    /// Questions that it has not been answered.
+    pub questions: usize,
+    /// Since the server first asked.
+    pub age_ms: u64,
+    /// Until it is given up.
+    pub left_ms: u64,
+}
+
+/// An open `subscriptions/listen`.
+#[derive(Debug)]
+pub struct ListenLine {
+    /// Digest of the virtual server's name.
+    pub server: u64,
+    /// Digest of the principal's id; `None` when the key is not known any more.
+    pub principal: Option<u64>,
+    pub filter: Vec<&'static str>,
+    pub age_ms: u64,
+}
+
 /// An upstream, as one worker knows it.
 #[derive(Debug)]
 pub struct UpstreamLine {
@@ -62,6 +96,8 @@ pub struct UpstreamLine {
     pub name: String,
     /// `None`: not asked yet.
     pub era: Option<Era>,
+    /// Reached over HTTP+SSE.
+    pub is_sse: bool,
     pub calls: usize,
     /// Sessions with a legacy HTTP server.
     pub sessions: usize,
@@ -88,6 +124,7 @@ impl Roll {
             id: upstream.id,
             name: upstream.name.clone(),
             era: upstream.known_era(),
+            is_sse: upstream.speaks_sse(),
             calls: upstream.calls_under_way(),
             sessions: upstream.http.session_count(),
             children: upstream.stdio.count(),
@@ -95,6 +132,8 @@ impl Roll {
         Roll {
             worker: core.id,
             sessions: Kind::of(sessions.all(), session),
+            suspended: Kind::of(core.suspended.all().iter(), |call| suspended(call, now_ms)),
+            listens: Kind::of(core.listens.all().iter(), |listen| listen_line(core, listen)),
             upstreams: upstreams.iter().map(line).collect(),
             #[cfg(feature = "simulation")]
             held: held(core),
@@ -122,4 +161,31 @@ fn held(core: &Core) -> Vec<(&'static str, usize)> {
         held.extend(upstream.http.held());
     }
     held
+}
+
+fn suspended(call: &Rc<Suspended>, now_ms: u64) -> SuspendedLine {
+    let subject = &call.subject;
+    let item = subject
+        .adopted
+        .shelf(subject.server, subject.kind)
+        .and_then(|shelf| shelf.items.get(subject.index).map(|item| item.exposed.as_str().to_owned()));
+    SuspendedLine {
+        server: subject.server_digest(),
+        principal: subject.principal,
+        upstream: call.upstream.name.clone(),
+        method: call.method,
+        item: item.unwrap_or_default(),
+        questions: call.questions(),
+        age_ms: now_ms.saturating_sub(call.since_ms),
+        left_ms: call.expires_ms.get().saturating_sub(now_ms),
+    }
+}
+
+fn listen_line(core: &Core, listen: &Rc<Listen>) -> ListenLine {
+    ListenLine {
+        server: listen.server,
+        principal: listen.principal(&core.adopted()),
+        filter: listen.filter(),
+        age_ms: core.clock.now_ns().saturating_sub(listen.opened_ns) / 1_000_000,
+    }
 }

@@ -2,7 +2,7 @@
 //! as `input_required`, and its next call is a new one.
 
 use serde_json::{Value, json};
-use strait_tests::client::{initialize_as, legacy, post};
+use strait_tests::client::{initialize_as, legacy, modern_as};
 use strait_tests::scripted::{Arrived, echoed, json_reply};
 use strait_tests::{Answer, Client, Gateway, Scripted, Setup};
 
@@ -34,19 +34,9 @@ fn wants(times: usize) -> Scripted {
 }
 
 fn call(gateway: &Gateway, key: &str, capabilities: Value, more: Value) -> Answer {
-    let mut params = json!({"name": "echo", "arguments": {"a": 1}, "_meta": {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": capabilities}});
+    let mut params = json!({"name": "echo", "arguments": {"a": 1}});
     params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
-    let bearer = format!("Bearer {key}");
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("MCP-Protocol-Version", "2026-07-28"),
-        ("Mcp-Method", "tools/call"),
-        ("Mcp-Name", "echo"),
-    ];
-    Client::connect(gateway.address).roundtrip(post(&headers, body.as_bytes()))
+    Client::connect(gateway.address).roundtrip(modern_as(key, 1, "tools/call", params, capabilities))
 }
 
 fn start(force_wrong_worker: bool, upstream: &Scripted) -> Gateway {

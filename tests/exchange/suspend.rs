@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use strait_tests::client::{modern, post};
+use strait_tests::client::{modern, modern_as};
 use strait_tests::gateway::wait_for;
 use strait_tests::scripted::{self, ACCEPTED, Arrived, Deed, event, event_stream, method};
 use strait_tests::{Answer, Client, Gate, Gateway, Scripted, Setup, Step};
@@ -12,32 +12,22 @@ use strait_tests::{Answer, Client, Gate, Gateway, Scripted, Setup, Step};
 use crate::common::{KEY, assert_lives, config};
 
 /// A call of `echo`, by a client that can be asked everything.
-fn call(key: &str, id: i64, more: Value) -> Vec<u8> {
+pub fn call(key: &str, id: i64, more: Value) -> Vec<u8> {
     call_as(key, id, more, json!({"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}))
 }
 
-fn call_as(key: &str, id: i64, more: Value, capabilities: Value) -> Vec<u8> {
-    let mut params = json!({"name": "echo", "arguments": {"a": 1}, "_meta": {
-        "progressToken": format!("t{id}"),
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": capabilities}});
+pub fn call_as(key: &str, id: i64, more: Value, capabilities: Value) -> Vec<u8> {
+    let mut params =
+        json!({"name": "echo", "arguments": {"a": 1}, "_meta": {"progressToken": format!("t{id}")}});
     params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let body = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string();
-    let bearer = format!("Bearer {key}");
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("MCP-Protocol-Version", "2026-07-28"),
-        ("Mcp-Method", "tools/call"),
-        ("Mcp-Name", "echo"),
-    ];
-    post(&headers, body.as_bytes())
+    modern_as(key, id, "tools/call", params, capabilities)
 }
 
 /// What the client of a legacy server answered it, by the server's ids.
-type Answers = Arc<Mutex<Vec<Value>>>;
+pub type Answers = Arc<Mutex<Vec<Value>>>;
 
 /// A server that asks `rounds` of questions in each call, and then says what it was told.
-fn asks(rounds: Vec<Vec<Value>>, answers: Answers) -> Scripted {
+pub fn asks(rounds: Vec<Vec<Value>>, answers: Answers) -> Scripted {
     let gates: Arc<Vec<Gate>> = Arc::new(rounds.iter().map(|_| Gate::default()).collect());
     let opened = gates.clone();
     let counts: Vec<usize> = rounds.iter().map(Vec::len).collect();
@@ -83,7 +73,7 @@ fn asks(rounds: Vec<Vec<Value>>, answers: Answers) -> Scripted {
     })
 }
 
-fn form(id: i64) -> Value {
+pub fn form(id: i64) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": {"message": "Name?",
         "requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}}}})
 }
@@ -93,20 +83,20 @@ fn url(id: &str) -> Value {
         "mode": "url", "elicitationId": "e-1", "message": "m", "url": "https://x/"}})
 }
 
-fn roots(id: i64) -> Value {
+pub fn roots(id: i64) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": "roots/list"})
 }
 
-fn start(force_wrong_worker: bool, upstream: &Scripted) -> Gateway {
+pub fn start(force_wrong_worker: bool, upstream: &Scripted) -> Gateway {
     let config = config(&format!("  up: {{ http: \"{}\" }}", upstream.url()));
     Gateway::start(Setup { force_wrong_worker, ..Setup::new(config) })
 }
 
-fn send(gateway: &Gateway, request: Vec<u8>) -> Answer {
+pub fn send(gateway: &Gateway, request: Vec<u8>) -> Answer {
     Client::connect(gateway.address).roundtrip(request)
 }
 
-fn last(answer: &Answer) -> Value {
+pub fn last(answer: &Answer) -> Value {
     answer.messages().last().expect("a message").clone()
 }
 

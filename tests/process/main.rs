@@ -5,6 +5,7 @@
 
 mod clock;
 mod overload;
+mod status;
 
 #[path = "../reload/process.rs"]
 #[allow(dead_code, reason = "all of it is used by tests/reload")]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strait_tests::Client;
-use strait_tests::client::post;
+pub use strait_tests::client::modern;
 use strait_tests::gateway::{scratch_folder, wait_for};
 
 /// A folder that is removed when the test has passed.
@@ -281,27 +281,6 @@ fn opened(log: &str) -> Option<(SocketAddr, SocketAddr)> {
     }
     let line = &log[log.find("\"open: generation")?..];
     Some((after(line, "http://")?, after(line, "admin http://")?))
-}
-
-/// A request of 2026-07-28 with or without a key.
-pub fn modern(key: &str, id: i64, method: &str, params: Value) -> Vec<u8> {
-    if key.is_empty() {
-        anonymous(id, method, params)
-    } else {
-        strait_tests::client::modern(key, id, method, params)
-    }
-}
-
-fn anonymous(id: i64, method: &str, mut params: Value) -> Vec<u8> {
-    let name = params.get("name").and_then(Value::as_str).map(str::to_owned);
-    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
-    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
-    let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
-    let mut headers = vec![("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", method)];
-    if let Some(name) = &name {
-        headers.push(("Mcp-Name", name));
-    }
-    post(&headers, body.as_bytes())
 }
 
 pub fn names(client: &mut Client, key: &str) -> Vec<String> {

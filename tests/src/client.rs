@@ -320,18 +320,22 @@ pub fn post_to(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A request of 2026-07-28 with its mirrored headers, under `key`.
-pub fn modern(key: &str, id: i64, method: &str, mut params: Value) -> Vec<u8> {
+/// A request of 2026-07-28 with its mirrored headers, under `key` unless that is empty.
+pub fn modern(key: &str, id: i64, method: &str, params: Value) -> Vec<u8> {
+    modern_as(key, id, method, params, json!({}))
+}
+
+/// As [`modern`], for a client that has these capabilities.
+pub fn modern_as(key: &str, id: i64, method: &str, mut params: Value, capabilities: Value) -> Vec<u8> {
     let name = params.get("name").or_else(|| params.get("uri")).and_then(Value::as_str).map(str::to_owned);
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
-    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
     let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
     let bearer = format!("Bearer {key}");
-    let mut headers = vec![
-        ("Authorization", bearer.as_str()),
-        ("MCP-Protocol-Version", "2026-07-28"),
-        ("Mcp-Method", method),
-    ];
+    let mut headers = vec![("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", method)];
+    if !key.is_empty() {
+        headers.push(("Authorization", bearer.as_str()));
+    }
     if let Some(name) = &name {
         headers.push(("Mcp-Name", name));
     }

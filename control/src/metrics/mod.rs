@@ -206,10 +206,11 @@ fn workers(out: &mut Exposition, workers: &[Worker]) {
             &w.busy_polls
         }),
     ];
-    let gauges: [Row<Gauge>; 7] = [
+    let gauges: [Row<Gauge>; 8] = [
         ("strait_connections", "Connections of clients that are open.", |w| &w.connections),
         ("strait_inflight_requests", "Requests under way.", |w| &w.inflight),
         ("strait_sessions", "Sessions of older revisions.", |w| &w.sessions),
+        ("strait_suspended_calls", "Calls that wait for their clients to bring input.", |w| &w.suspended),
         ("strait_listens", "Open listens of modern clients.", |w| &w.listens),
         ("strait_standing_streams", "Answers that stand open.", |w| &w.standing),
         ("strait_buffer_held_bytes", "Bytes of buffers in use.", |w| &w.held_bytes),

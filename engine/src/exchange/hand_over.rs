@@ -184,8 +184,8 @@ pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: 
         let refusal = Refusal::Overloaded("the worker that owns this session is too busy");
         return super::respond::refuse_plain(core, incoming, &refusal, sink).await.into();
     }
-    // The owner cannot see the client's socket. What it does for a client that has left goes on: all requests that
-    // are handed over are of revisions in which leaving does not cancel.
+    // The owner cannot see the client's socket. A session's request goes on when its client has left; the retry of a
+    // suspended call hears of it (`Incoming::left`).
     let gone = Rc::new(Signal::new());
     let _watch = incoming.client.map(|fd| core.watches.wake_at(u64::MAX, gone.clone()).also_client(fd));
     let mut begun = false;

@@ -42,13 +42,13 @@ pub struct Listen {
     /// Of the client's request, as written: it tags every message.
     id: Box<[u8]>,
     /// A digest of the virtual server's name.
-    server: u64,
+    pub server: u64,
     credential: Credential,
     lists: ListSet,
     outlet: Rc<Outlet>,
     /// What its caller saw when it was last told, which was when it was last allowed.
     sight: Sight,
-    opened_ns: u64,
+    pub opened_ns: u64,
     /// The part of its access lines that says who listens.
     who: RefCell<Box<[u8]>>,
 }
@@ -191,6 +191,16 @@ pub async fn run(
 }
 
 impl Listen {
+    /// A digest of whose it is, if that is still known.
+    pub fn principal(&self, adopted: &Adopted) -> Option<u64> {
+        Some(identify::again(adopted, adopted.server_of(self.server)?, self.credential)?.digest)
+    }
+
+    /// What it hears of.
+    pub fn filter(&self) -> Vec<&'static str> {
+        self.lists.iter().map(List::key).collect()
+    }
+
     /// Compares what its caller sees with what it saw, and tells the difference; ends when nobody may listen any more.
     pub fn look_again(&self, core: &Rc<Core>) {
         let adopted = core.adopted();

@@ -46,13 +46,19 @@ impl Suspensions {
     pub fn count(&self) -> usize {
         self.waiting.borrow().len()
     }
+
+    pub fn all(&self) -> Vec<Rc<Suspended>> {
+        self.waiting.borrow().values().cloned().collect()
+    }
 }
 
 /// A call to a legacy server that may be asked about, apart from any connection of its client.
 pub struct Suspended {
-    upstream: Rc<Upstream>,
-    subject: Subject,
-    method: Method,
+    pub upstream: Rc<Upstream>,
+    pub subject: Subject,
+    pub method: Method,
+    /// When the server first asked, on the coarse clock.
+    pub since_ms: u64,
     responder: Responder,
     /// Of method, name and arguments.
     call: u64,
@@ -62,7 +68,8 @@ pub struct Suspended {
     asks: RefCell<Vec<Ask>>,
     /// Counts questions: no key comes twice in a call.
     asked: Cell<u32>,
-    expires_ms: Cell<u64>,
+    /// On the coarse clock; while its client is here, never.
+    pub expires_ms: Cell<u64>,
     /// Raised when nobody waits for it any more.
     ended: Signal,
 }
@@ -147,6 +154,7 @@ fn park<'r>(core: &Rc<Core>, reply: &'r mut Reply, client: &Client<'_>) -> Optio
         let call = Rc::new(Suspended {
             subject,
             method: reply.method(),
+            since_ms: core.clock.coarse_ms(),
             responder,
             call: ticket::call(client.body, &message),
             events: Queue::new(SUSPENDED_EVENTS_MAX),
@@ -216,6 +224,11 @@ impl Suspended {
         }
     }
 
+    /// Questions that the client has not answered.
+    pub fn questions(&self) -> usize {
+        self.asks.borrow().len()
+    }
+
     /// Nobody will answer what the server asked.
     fn give_up(&self, core: &Rc<Core>) {
         for ask in self.asks.borrow_mut().drain(..) {
@@ -231,7 +244,7 @@ impl Suspended {
     /// Waits for the client to come back, and gives what it is told: the whole answer to its request.
     fn wait(self: &Rc<Self>, core: &Rc<Core>, id: &[u8]) -> Result<Buf, &'static str> {
         let mut waiting = core.suspended.waiting.borrow_mut();
-        if waiting.len() >= SUSPENDED_MAX {
+        if waiting.len() >= SUSPENDED_MAX.min(core.caps().calls) {
             return Err("too many calls wait for their clients' input");
         }
         let serial = Seal::serial().map_err(|_| "no random numbers for a requestState")?;

@@ -51,6 +51,8 @@ pub struct WorkerFigures {
     pub connections: Gauge,
     pub inflight: Gauge,
     pub sessions: Gauge,
+    /// Calls that wait for their clients to bring input.
+    pub suspended: Gauge,
     /// Open `subscriptions/listen`.
     pub listens: Gauge,
     /// Answers that stand open: listens, and streams of sessions.

@@ -2,7 +2,7 @@
 //! conversation, and what their answers mean.
 
 use strait_protocol::jsonrpc::{Envelope, Members, unescape};
-use strait_protocol::mcp::{Declared, Method, Revision, codes, meta};
+use strait_protocol::mcp::{Declared, LogLevel, Method, Revision, codes, meta};
 use strait_protocol::{Span, decimal};
 use strait_table::bound::Capabilities;
 
@@ -39,6 +39,11 @@ pub fn request(id: i64, method: Method, members: &[u8]) -> Vec<u8> {
     out.extend_from_slice(members);
     out.extend_from_slice(b"}}");
     out
+}
+
+/// How severe a log message must be to be told.
+pub fn set_level(id: i64, level: LogLevel) -> Vec<u8> {
+    request(id, Method::LoggingSetLevel, format!("\"level\":\"{}\"", level.as_str()).as_bytes())
 }
 
 pub fn discover(id: i64) -> Vec<u8> {

@@ -142,6 +142,14 @@ impl Order<'_> {
         }
     }
 
+    /// From which level on a modern client wants log messages of this call: a legacy server is told once for all calls of
+    /// its session, and what this call did not ask for is dropped on its way back.
+    pub fn wanted_level(&self, upstream: &Upstream) -> Option<LogLevel> {
+        let said = self.message.log_level.filter(|_| self.client.is_modern())?;
+        let logs = upstream.said.borrow().capabilities.as_ref().is_none_or(|can| can.logging);
+        LogLevel::parse(said.read(self.body, &mut Vec::new())).filter(|_| logs)
+    }
+
     pub fn affinity(&self) -> Affinity {
         let key =
             self.whom.session.map_or(self.whom.principal, |serial| serial as u64 ^ (serial >> 64) as u64);

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use strait_protocol::jsonrpc::append_string;
-use strait_protocol::mcp::Method;
+use strait_protocol::mcp::{LogLevel, Method};
 
 use super::Order;
 use crate::limits::SETTINGS_MAX;
@@ -47,6 +47,20 @@ impl Settings {
             }
             _ => {}
         }
+    }
+
+    /// Whether a call that wants messages from `level` on would miss some. The server counts as told from now on.
+    pub fn raise(&self, level: LogLevel) -> bool {
+        let set = self
+            .level
+            .borrow()
+            .as_deref()
+            .and_then(|set| LogLevel::parse(set.strip_prefix(b"\"")?.strip_suffix(b"\"")?));
+        let quieter = set.is_none_or(|set| level < set);
+        if quieter {
+            self.level.replace(Some(format!("\"{}\"", level.as_str()).into_bytes().into()));
+        }
+        quieter
     }
 
     /// What to ask a successor: methods, each with the members of its `params`.

@@ -167,6 +167,7 @@ fn publish(core: &Core) {
     figures.connections.set(core.connections.get() as u64);
     figures.inflight.set(core.inflight.get() as u64);
     figures.sessions.set(core.sessions.borrow().count() as u64);
+    figures.suspended.set(core.suspended.count() as u64);
     figures.listens.set(core.listens.count() as u64);
     figures.standing.set(core.standing.get() as u64);
     figures.held_bytes.set(crate::io::buffer::held_bytes() as u64);

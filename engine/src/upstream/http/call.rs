@@ -125,6 +125,9 @@ async fn once(
             None => {}
         }
     }
+    if let (Some(session), Some(level)) = (&session, order.wanted_level(upstream)) {
+        waited.on(session.raise_level(core, upstream, level)).await;
+    }
     let id = attended.map_or_else(|| upstream.next_id(), |attended| attended.pending.id);
     let mut body = Outgoing::with_room(order.body.len() + BODY_ROOM);
     let channel = if era == Era::Legacy { Channel::Shared } else { Channel::Own };

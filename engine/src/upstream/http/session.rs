@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use strait_protocol::mcp::{Method, Revision};
+use strait_protocol::mcp::{LogLevel, Method, Revision};
 use tokio::sync::Notify;
 
 use super::outgoing::Outgoing;
@@ -190,6 +190,13 @@ impl Session {
         let request = Request { verb, session, ..Request::new(upstream, Method::Unknown, Era::Legacy) };
         if let Ok(reply) = request.send(core, endpoints, self.replica, Outgoing::from(body)).await {
             settle(core, reply).await;
+        }
+    }
+
+    /// Has the server say more, if it says less than this.
+    pub async fn raise_level(self: &Rc<Self>, core: &Rc<Core>, upstream: &Rc<Upstream>, level: LogLevel) {
+        if self.channel.settings.raise(level) {
+            self.deliver(core, upstream, Verb::Post, &handshake::set_level(upstream.next_id(), level)).await;
         }
     }
 

@@ -31,7 +31,7 @@ use crate::limits::CHILD_BACKOFF_MS;
 use crate::upstream::channel::{Ear, Pending};
 use crate::upstream::dialect::{self, Channel};
 use crate::upstream::learn::NOBODY;
-use crate::upstream::{Affinity, Era, Event, Order, Responder, Upstream, UpstreamFault};
+use crate::upstream::{Affinity, Era, Event, Order, Responder, Upstream, UpstreamFault, handshake};
 use child::Child;
 
 /// Who shares a child.
@@ -293,6 +293,12 @@ pub async fn call(
     let id = upstream.next_id();
     let mut line = Buf::with_capacity(order.body.len() + 512);
     dialect::request(core, order, child.era(), Channel::Shared, id, &mut line)?;
+    child.channel.settings.note(order);
+    if let (Era::Legacy, Some(level)) = (child.era(), order.wanted_level(upstream))
+        && child.channel.settings.raise(level)
+    {
+        child.say(Buf::from(&handshake::set_level(upstream.next_id(), level)[..]));
+    }
     let pending = Pending {
         cancel_when_dropped: order.client.is_modern(),
         wants_progress: order.message.progress_token.is_some(),
