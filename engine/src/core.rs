@@ -34,6 +34,7 @@ use crate::io::tcp::Stop;
 use crate::io::watch::Watches;
 use crate::limits::{Deadlines, REPLIES_KEPT_MAX, STANDING_EIGHTHS, VIEWS_PER_CORE_MAX};
 use crate::pooled::Pool;
+use crate::session::streams::Over;
 use crate::session::{Past, Seal, Sessions};
 use crate::upstream::http::Reading;
 use crate::upstream::{Ids, Upstream, Upstreams};
@@ -67,6 +68,8 @@ pub struct Core {
     pub sessions: RefCell<Sessions>,
     /// Sessions of earlier processes.
     pub past: Past,
+    /// Answers that are over, and that clients may come back for.
+    pub over: Over,
     pub listens: Listens,
     pub seal: Seal,
     pub suspended: Suspensions,
@@ -272,6 +275,7 @@ impl Core {
             sessions: RefCell::default(),
             listens: Listens::default(),
             past: parts.past,
+            over: Over::default(),
             seal: parts.seal,
             suspended: Suspensions::default(),
             open_tasks: OpenTasks::default(),

@@ -136,6 +136,12 @@ pub const OUTLET_BYTES_MAX: usize = 256 * 1024;
 pub const WIRE_MESSAGES_MAX: usize = 128;
 /// The largest answer that one is sent: its stream has one event per answer, which is put together first.
 pub const WIRE_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Answers of one session that are event streams a client may come back for, and of all sessions of a core: each keeps at
+/// most what an outlet does. Further ones have no ids.
+pub const CALL_STREAMS_MAX: usize = 16;
+pub const CALL_STREAMS_PER_CORE_MAX: usize = 512;
+/// How long one is kept that is over.
+pub const CALL_STREAM_KEPT_MS: u64 = 30_000;
 /// What a client is asked to wait before it comes back to an event stream whose connection ended.
 pub const STREAM_RETRY_MS: u64 = 1_000;
 /// Questions of servers that one client has not answered yet; further ones are declined.

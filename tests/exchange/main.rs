@@ -19,6 +19,7 @@ mod older_servers;
 mod overload;
 mod parameters;
 mod replay;
+mod resume;
 mod rounds;
 mod sessions;
 mod smuggling;

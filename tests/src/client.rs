@@ -56,12 +56,12 @@ impl Answer {
         }
         let text = String::from_utf8(self.body.clone()).expect("UTF-8");
         let events = text.split("\n\n").filter(|event| !event.trim().is_empty());
-        events
-            .map(|event| {
-                let data: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-                serde_json::from_str(&data.join("\n")).expect("JSON in an event")
-            })
-            .collect()
+        let data = |event: &str| {
+            event.lines().filter_map(|line| line.strip_prefix("data: ")).collect::<Vec<_>>().join("\n")
+        };
+        // One without data only says where the stream is.
+        let data = events.map(data).filter(|data| !data.is_empty());
+        data.map(|data| serde_json::from_str(&data).expect("JSON in an event")).collect()
     }
 
     /// `error.code` and `error.message`.
@@ -249,9 +249,15 @@ impl Client {
 
     /// The next message of an event stream whose head was read.
     pub fn next_event(&mut self) -> Value {
-        let event = String::from_utf8(self.until_unread(b"\n\n")).expect("UTF-8");
-        let data: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-        serde_json::from_str(&data.join("\n")).unwrap_or_else(|error| panic!("{error} in {event:?}"))
+        loop {
+            let event = String::from_utf8(self.until_unread(b"\n\n")).expect("UTF-8");
+            let data: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+            // One without data only says where the stream is.
+            if !data.is_empty() {
+                let message = serde_json::from_str(&data.join("\n"));
+                return message.unwrap_or_else(|error| panic!("{error} in {event:?}"));
+            }
+        }
     }
 
     /// Waits until at least so many bytes have arrived; they are read later.

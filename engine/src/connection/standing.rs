@@ -91,6 +91,8 @@ pub struct Framing {
     pub close: bool,
     /// Events have ids, `stream-number`: the client may come back for what it missed.
     pub ids: bool,
+    /// It is the answer of a call and ends by itself: a drain waits for it, and so does what the client asks next.
+    pub answers: bool,
 }
 
 enum Source {
@@ -162,7 +164,7 @@ impl Standing {
     }
 
     fn dismiss(&self) -> bool {
-        self.tenant.as_ref().is_some_and(|tenant| tenant.dismiss(self.place.core()))
+        self.framing.answers || self.tenant.as_ref().is_some_and(|tenant| tenant.dismiss(self.place.core()))
     }
 
     fn lost(&self) {
@@ -255,7 +257,12 @@ async fn serve(core: &Rc<Core>, connection: &mut Connection, mut standing: Box<S
                 break Ending::Dismissed;
             }
         }
-        match wait(&connection.stream, &mut standing, &connection.seat.idle).await {
+        // What the client asks next waits in its socket.
+        let said = match is_over {
+            true => Woken::Said(standing.next().await),
+            false => wait(&connection.stream, &mut standing, &connection.seat.idle).await,
+        };
+        match said {
             Woken::Said(Said::Event(event)) => {
                 standing.tally.bytes += event.len() as u64;
                 if send(core, &mut connection.stream, event).await.is_err() {

@@ -110,7 +110,10 @@ fn taken_up(
     }
     let sight = Sight::new(adopted, adopted.outline(place.server, caller.roles)?);
     let (introduction, now_ms) = (Introduction::default(), core.clock.coarse_ms());
-    sessions.begin(id, introduction, sight, Outlet::new(0), now_ms)
+    let session = sessions.begin(id, introduction, sight, Outlet::new(0), now_ms)?;
+    // Seconds go on faster than a session gave numbers.
+    session.streams.begin_after((core.clock.coarse_unix_ms() / 1_000) as u32);
+    Some(session)
 }
 
 /// Begins a session that this worker owns, and gives its id, unless it has none but that of its stream. `message` is

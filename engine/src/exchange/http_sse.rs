@@ -20,16 +20,12 @@ use super::identify::{Caller, Listener};
 use super::record::{self, Record};
 use super::refusal::Refusal;
 use super::respond::{self, Sink};
-use super::{Ending, Incoming, Outcome, carry_out, stream};
+use super::{Ending, Incoming, Outcome, carry_out, stream, tell};
 use crate::connection::standing::{Standing, Tally, Tenant};
 use crate::core::{Adopted, Core, StandingPlace};
-use crate::io::buffer::Buf;
 use crate::io::runtime;
-use crate::limits::WIRE_ANSWER_BYTES_MAX;
-use crate::session::outlet::Outlet;
 use crate::session::wire::{UnderWay, Wire};
 use crate::session::{Carriage, Seal, Session, SessionId};
-use crate::upstream::{Event, Reply, UpstreamFault};
 
 /// A stream that was allowed and is about to begin.
 pub struct Opening {
@@ -212,103 +208,11 @@ async fn carried_out(core: Rc<Core>, said: Box<Said>, mut record: Record) {
         }
         Err(refusal) => Err(refusal),
     };
-    let told = match outcome {
-        Ok(Outcome::Reply(reply)) => tell(&core, &incoming, &wire.outlet, reply, &mut record).await,
+    let reply = match outcome {
+        Ok(Outcome::Reply(reply)) => Ok(reply),
         Ok(_) => Err(Refusal::Internal("an HTTP+SSE client asked for what only newer ones know")),
         Err(refusal) => Err(refusal),
     };
-    if let Err(refusal) = told {
-        record.refused(&core, &refusal);
-        let mut error = Buf::new();
-        refusal.append_body(error.vec(), record.id.map(|id| id.of(body)), false);
-        // What the client has cancelled gets no answer.
-        let is_wanted = !matches!(refusal, Refusal::Upstream { fault: UpstreamFault::Cancelled, .. });
-        if is_wanted && record.id.is_some() && !say(&wire.outlet, error, &mut record).await {
-            record.left();
-        }
-    }
+    tell::run(&core, &incoming, &wire.outlet, reply, None, &mut record).await;
     record.write(&core, &said.adopted, &incoming);
-}
-
-/// Every message of a reply, as it comes.
-async fn tell(
-    core: &Rc<Core>,
-    incoming: &Incoming<'_>,
-    outlet: &Rc<Outlet>,
-    mut reply: Reply,
-    record: &mut Record,
-) -> Result<(), Refusal> {
-    if reply.is_empty() {
-        return Ok(());
-    }
-    let mut has_begun = false;
-    let mut gathered = Buf::empty();
-    loop {
-        let event = respond::wanted(core, incoming, &mut reply, record).await;
-        let failed = |fault| Refusal::Upstream { name: reply.upstream_name(), fault };
-        let event = event.map_err(failed)?;
-        if has_begun {
-            record.waited(&reply);
-        } else {
-            record.answered(core, &reply);
-            has_begun = true;
-        }
-        let last = event.is_last();
-        if let Event::Fragment { bytes, .. } = &event {
-            gather(core, &mut gathered, bytes).map_err(failed)?;
-            if !last {
-                continue;
-            }
-        } else {
-            gathered = rendered(core, incoming, &reply, &event, record);
-        }
-        if last && reply.is_error(&event) {
-            record.errored();
-        }
-        drop(event);
-        if !say(outlet, std::mem::take(&mut gathered), record).await {
-            reply.cancel(core, "the client closed its stream");
-            record.left();
-            return Ok(());
-        }
-        if last {
-            return Ok(());
-        }
-    }
-}
-
-/// As the client is to see it.
-fn rendered(core: &Rc<Core>, incoming: &Incoming<'_>, reply: &Reply, event: &Event, record: &Record) -> Buf {
-    let client = respond::client(incoming, record, reply.method());
-    let mut scratch = core.scratch.borrow_mut();
-    let mut out = Buf::with_capacity(reply.plan(event, &client, &mut scratch.splices));
-    if scratch.splices.write(event.bytes(), out.vec()).is_err() {
-        out.clear();
-        Refusal::Internal("an answer could not be edited").append_body(out.vec(), Some(client.id), false);
-    }
-    out
-}
-
-/// A piece of an answer that is one event on the stream.
-fn gather(core: &Core, gathered: &mut Buf, piece: &[u8]) -> Result<(), UpstreamFault> {
-    if gathered.len() + piece.len() > WIRE_ANSWER_BYTES_MAX {
-        return Err(UpstreamFault::TooLarge { limit: WIRE_ANSWER_BYTES_MAX });
-    }
-    if gathered.room() < piece.len() {
-        let more = (gathered.capacity() * 2).max(gathered.len() + piece.len());
-        if core.is_full_with(more) {
-            return Err(UpstreamFault::NoRoom);
-        }
-        let mut larger = Buf::with_capacity(more);
-        larger.extend_from_slice(gathered);
-        *gathered = larger;
-    }
-    gathered.extend_from_slice(piece);
-    Ok(())
-}
-
-/// Puts a message on the stream once there is room; `false` when the stream is over.
-async fn say(outlet: &Outlet, message: Buf, record: &mut Record) -> bool {
-    record.sent(message.len());
-    outlet.send(message).await
 }

@@ -169,7 +169,8 @@ pub async fn run(
     record: &mut Record,
 ) -> Ending {
     let chunked = !incoming.head.http10;
-    let framing = Framing { chunked, close: !incoming.head.keep_alive || !chunked, ids: false };
+    let framing =
+        Framing { chunked, close: !incoming.head.keep_alive || !chunked, ids: false, answers: false };
     let listen = opening.listen.clone();
     listen.who.replace(record.who(adopted, usize::from(incoming.listener)));
     let standing = Standing::of(opening.reader, framing, listen.clone(), opening.place);

@@ -18,9 +18,11 @@
 //! | [`listen`] | instead of the last two, for `subscriptions/listen`: an answer that stands open |
 //! | [`stream`] | for GET, after [`identify`]: the session's stream, which stands open |
 //! | [`http_sse`] | for HTTP+SSE clients: their stream, and messages that are answered on it from [`decode`] on |
+//! | [`answer`] | in a session, for an answer of several messages: it goes on without its connection |
 //! | [`respond`] | bytes to the client, each event through [`reverse`] or [`screen::reply`] first |
 //! | [`record`] | one access line |
 
+pub mod answer;
 pub mod approve;
 pub mod arrive;
 pub mod authorize;
@@ -45,6 +47,7 @@ pub mod screen;
 pub mod stream;
 pub mod suspend;
 pub mod tasks;
+mod tell;
 mod ticket;
 pub mod uris;
 
@@ -67,7 +70,7 @@ use listen::Opening;
 use record::{Phase, Record};
 use refusal::Refusal;
 use resolve::Target;
-use respond::{Next, Sink};
+use respond::{Next, Responded, Sink};
 
 /// A request as it arrived, on whichever worker tells its story.
 pub struct Incoming<'a> {
@@ -124,7 +127,14 @@ pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -
     let mut record = Record::begin(incoming.arrived_ns);
     let outcome = story(core, &adopted, incoming, &mut record).await;
     let ending = match outcome {
-        Ok(Outcome::Reply(reply)) => respond::run(core, incoming, reply, &mut sink, &mut record).await.into(),
+        Ok(Outcome::Reply(reply)) => {
+            match respond::run(core, incoming, reply, &mut sink, &mut record).await {
+                Responded::Next(next) => next.into(),
+                Responded::Streams(opening) => {
+                    return answer::begin(core, &adopted, incoming, opening, &mut sink, record).await;
+                }
+            }
+        }
         Ok(Outcome::HandOver { worker }) => return hand_over::run(core, worker, incoming, &mut sink).await,
         Ok(Outcome::Listen(opening)) => {
             listen::run(core, &adopted, incoming, opening, &mut sink, &mut record).await

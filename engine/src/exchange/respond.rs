@@ -17,7 +17,7 @@ use super::hand_over::Relayed;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::reverse::{self, Direction};
-use super::{Incoming, rounds, screen, tasks, uris};
+use super::{Incoming, answer, rounds, screen, tasks, uris};
 use crate::core::Core;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::ReplyTx;
@@ -76,6 +76,19 @@ impl Sink<'_> {
     }
 }
 
+/// What became of a reply.
+pub enum Responded {
+    Next(Next),
+    /// It is a stream that goes on without this connection.
+    Streams(Box<answer::Opening>),
+}
+
+impl From<Next> for Responded {
+    fn from(next: Next) -> Responded {
+        Responded::Next(next)
+    }
+}
+
 /// Sends a reply, event by event.
 pub async fn run(
     core: &Rc<Core>,
@@ -83,27 +96,33 @@ pub async fn run(
     mut reply: Reply,
     sink: &mut Sink<'_>,
     record: &mut Record,
-) -> Next {
+) -> Responded {
     let close = !incoming.head.keep_alive || core.draining.get();
     if reply.is_empty() {
-        return empty(core, reply.empty_status(), close, sink, record).await;
+        return empty(core, reply.empty_status(), close, sink, record).await.into();
     }
     let first = match wanted(core, incoming, &mut reply, record).await {
         Ok(event) => event,
         Err(fault) => {
             let refusal = Refusal::Upstream { name: reply.upstream_name(), fault };
-            return refuse(core, incoming, &refusal, sink, record).await;
+            return refuse(core, incoming, &refusal, sink, record).await.into();
         }
     };
     record.answered(core, &reply);
+    if let Event::Message { last: false, .. } | Event::Ready { last: false, .. } = &first
+        && let Some(place) = answer::place(core, record)
+    {
+        return Responded::Streams(answer::Opening::new(place, reply, first));
+    }
     let mut answer = Answer { core, incoming, sink, record, close };
-    match &first {
+    let next = match &first {
         Event::Fragment { .. } => answer.fragments(reply, first).await,
         Event::Message { last: true, .. } | Event::Ready { last: true, .. } => {
             answer.json(&reply, &first).await
         }
         Event::Message { .. } | Event::Ready { .. } => answer.events(reply, first).await,
-    }
+    };
+    next.into()
 }
 
 /// The next event that the client is to see, screened.

@@ -1,4 +1,5 @@
-//! The event stream that a client of the older revisions opens with GET: what its session says that belongs to no call.
+//! The event stream that a client of the older revisions opens with GET: what its session says that belongs to no call,
+//! or the rest of a call's answer ([`super::answer`]) whose connection broke.
 //!
 //! The exchange ends with the head; what follows stands open ([`crate::connection::standing`]). Events have ids, so a client
 //! whose connection broke goes on behind the last one it has, as far back as the outlet's ring goes.
@@ -18,7 +19,7 @@ use crate::connection::standing::{self, Framing, Standing, Tally, Tenant};
 use crate::core::{Adopted, Core, StandingPlace};
 use crate::limits::STREAM_RETRY_MS;
 use crate::session::Session;
-use crate::session::outlet::Reader;
+use crate::session::outlet::{Outlet, Reader};
 
 /// A stream that was allowed and is about to begin.
 pub struct Opening {
@@ -27,6 +28,8 @@ pub struct Opening {
     revision: Revision,
     after: u64,
     is_resumed: bool,
+    /// It is the rest of a call's answer, not the session's own stream.
+    answers: bool,
     place: StandingPlace,
 }
 
@@ -54,7 +57,8 @@ pub fn open(
     let listener = Listener::of(incoming, adopted, place.server, caller)?;
     let standing = core.stand().map_err(Refusal::Overloaded)?;
     let resumed = incoming.head.last_event_id.and_then(|id| resumed(session, id.of(incoming.bytes)));
-    let after = resumed.unwrap_or_else(|| session.standing.taken());
+    let is_resumed = resumed.is_some();
+    let (outlet, after) = resumed.unwrap_or_else(|| (session.standing.clone(), session.standing.taken()));
     let tenant = SessionStream {
         listener,
         opened_ns: incoming.arrived_ns,
@@ -62,20 +66,25 @@ pub fn open(
     };
     Ok(Opening {
         tenant: Rc::new(tenant),
-        reader: session.standing.read(after),
+        answers: !Rc::ptr_eq(&outlet, &session.standing),
+        reader: outlet.read(after),
         revision: session.id.revision,
         after,
-        is_resumed: resumed.is_some(),
+        is_resumed,
         place: standing,
     })
 }
 
-/// What follows this event; `None` when it is none of this stream's, or fell out of its ring.
-fn resumed(session: &Session, id: &[u8]) -> Option<u64> {
+/// The stream that this event is of, and its number there; `None` when it is of none, or fell out of its ring.
+fn resumed(session: &Session, id: &[u8]) -> Option<(Rc<Outlet>, u64)> {
     let dash = id.iter().position(|byte| *byte == b'-')?;
     let stream = decimal::parse(id.get(..dash)?)?;
     let after = decimal::parse(id.get(dash + 1..)?)?;
-    (stream == u64::from(session.standing.stream) && session.standing.has_after(after)).then_some(after)
+    let outlet = match stream == u64::from(session.standing.stream) {
+        true => session.standing.clone(),
+        false => session.streams.find(stream)?,
+    };
+    outlet.has_after(after).then_some((outlet, after))
 }
 
 /// Sends the head; from then on the connection stands.
@@ -89,12 +98,19 @@ pub async fn run(
     let mut first = Vec::new();
     // Older clients would read the empty event as a message.
     if opening.revision >= Revision::V2025_11_25 && !opening.is_resumed {
-        let mut id = Vec::new();
-        standing::append_id(&mut id, opening.reader.stream(), opening.after);
-        sse::append_retry(&mut first, Some(&id), Some(STREAM_RETRY_MS));
+        append_priming(&mut first, opening.reader.stream(), opening.after);
     }
-    let stand = |framing| Standing::of(opening.reader, framing, opening.tenant, opening.place);
+    let answers = opening.answers;
+    let stand =
+        |framing| Standing::of(opening.reader, Framing { answers, ..framing }, opening.tenant, opening.place);
     begin(core, incoming, &first, true, stand, sink, record).await
+}
+
+/// Appends the event that says nothing but where a client may go on that loses its connection, and when.
+pub fn append_priming(out: &mut Vec<u8>, stream: u32, after: u64) {
+    let mut id = Vec::new();
+    standing::append_id(&mut id, stream, after);
+    sse::append_retry(out, Some(&id), Some(STREAM_RETRY_MS));
 }
 
 /// The head of a stream and its `first` bytes; what follows stands open.
@@ -108,7 +124,7 @@ pub async fn begin(
     record: &mut Record,
 ) -> Ending {
     let chunked = !incoming.head.http10;
-    let framing = Framing { chunked, close: !incoming.head.keep_alive || !chunked, ids };
+    let framing = Framing { chunked, close: !incoming.head.keep_alive || !chunked, ids, answers: false };
     let standing = stand(framing);
     let Some(mut out) = respond::event_stream(None, chunked, framing.close) else {
         return Next::Close.into();

@@ -11,6 +11,7 @@ mod kept;
 pub mod outlet;
 pub mod questions;
 mod seal;
+pub mod streams;
 pub mod tasks;
 pub mod wire;
 
@@ -29,6 +30,7 @@ pub use kept::{Kept, Past};
 use outlet::Outlet;
 use questions::{Question, Questions};
 pub use seal::{Carriage, Seal};
+use streams::Streams;
 use tasks::Tasks;
 use wire::Wire;
 
@@ -70,6 +72,8 @@ pub struct Session {
     told: Cell<[u64; List::ALL.len()]>,
     pub questions: Questions,
     pub calls: Calls,
+    /// Answers that a client may come back for.
+    pub streams: Streams,
     pub tasks: Tasks,
     used_ms: Cell<u64>,
 }
@@ -106,11 +110,18 @@ pub struct Sessions {
     wires: HashMap<u128, Rc<Wire>>,
     /// No question of any session is overdue before this.
     soonest_ms: Rc<Cell<u64>>,
+    /// How many answers all sessions keep.
+    streams: Rc<Cell<usize>>,
 }
 
 impl Default for Sessions {
     fn default() -> Sessions {
-        Sessions { live: HashMap::new(), wires: HashMap::new(), soonest_ms: Rc::new(Cell::new(u64::MAX)) }
+        Sessions {
+            live: HashMap::new(),
+            wires: HashMap::new(),
+            soonest_ms: Rc::new(Cell::new(u64::MAX)),
+            streams: Rc::default(),
+        }
     }
 }
 
@@ -137,6 +148,7 @@ impl Sessions {
             told: Cell::default(),
             questions: Questions::new(self.soonest_ms.clone()),
             calls: Calls::default(),
+            streams: Streams::new(self.streams.clone()),
             tasks: Tasks::default(),
             used_ms: Cell::new(now_ms),
         });

@@ -35,6 +35,8 @@ pub struct Outlet {
     has_lost: Cell<bool>,
     /// The last message that any reader took.
     taken: Cell<u64>,
+    /// The last one that the reader has, who may have begun before it.
+    reader_at: Cell<u64>,
 }
 
 /// What becomes of messages.
@@ -46,6 +48,10 @@ enum Keeps {
     Unread,
     /// Only what was not read, and nothing gives way: whoever has more to say waits, or does not say it.
     All,
+    /// What was read stays for a reader that comes back. What the reader has not read gives way to nothing: whoever has
+    /// more to say waits, as long as there is one. When there is none the oldest give way, so the answer, being the last,
+    /// is there for whoever comes.
+    Answer,
 }
 
 #[derive(Default)]
@@ -127,11 +133,28 @@ impl Outlet {
         Outlet::build(0, Keeps::All)
     }
 
+    /// The answer of a call: see [`Keeps::Answer`].
+    pub fn answer(stream: u32) -> Rc<Outlet> {
+        Outlet::build(stream, Keeps::Answer)
+    }
+
     fn build(stream: u32, keeps: Keeps) -> Rc<Outlet> {
         let ring = RefCell::new(Ring { first: 1, ..Ring::default() });
         let (changed, readers, is_read) = (Signal::new(), Cell::new(0), Cell::new(false));
-        let (made_room, has_lost, taken) = (Notify::new(), Cell::new(false), Cell::new(0));
-        Rc::new(Outlet { stream, ring, changed, readers, is_read, keeps, made_room, has_lost, taken })
+        let (made_room, has_lost) = (Notify::new(), Cell::new(false));
+        let (taken, reader_at) = (Cell::new(0), Cell::new(0));
+        Rc::new(Outlet {
+            stream,
+            ring,
+            changed,
+            readers,
+            is_read,
+            keeps,
+            made_room,
+            has_lost,
+            taken,
+            reader_at,
+        })
     }
 
     /// Appends a message and gives its number; `None` when the stream is over, or has no room and loses nothing for it.
@@ -158,6 +181,17 @@ impl Outlet {
 
     fn has_room(&self, bytes: usize) -> bool {
         let ring = self.ring.borrow();
+        if self.keeps == Keeps::Answer {
+            if !self.is_read.get() {
+                return true;
+            }
+            let read = usize::try_from((self.reader_at.get() + 1).saturating_sub(ring.first)).unwrap_or(0);
+            let (mut waiting, mut waiting_bytes) = (0, 0);
+            for message in ring.messages.iter().skip(read) {
+                (waiting, waiting_bytes) = (waiting + 1, waiting_bytes + message.len());
+            }
+            return waiting == 0 || waiting < OUTLET_EVENTS_MAX && waiting_bytes + bytes <= OUTLET_BYTES_MAX;
+        }
         ring.messages.is_empty()
             || ring.messages.len() < OUTLET_EVENTS_MAX && ring.bytes + bytes <= OUTLET_BYTES_MAX
     }
@@ -214,7 +248,9 @@ impl Outlet {
         let turn = self.readers.get().wrapping_add(1);
         self.readers.set(turn);
         self.is_read.set(true);
+        self.reader_at.set(after);
         self.changed.set();
+        self.made_room.notify_waiters();
         Reader { outlet: self.clone(), turn, at: after }
     }
 
@@ -236,8 +272,11 @@ impl Outlet {
     /// The message `number` was read.
     fn was_read(&self, number: u64) {
         self.taken.set(self.taken.get().max(number));
-        if self.keeps == Keeps::Read {
-            return;
+        self.reader_at.set(number);
+        match self.keeps {
+            Keeps::Read => return,
+            Keeps::Answer => return self.made_room.notify_waiters(),
+            Keeps::Unread | Keeps::All => {}
         }
         let mut ring = self.ring.borrow_mut();
         while ring.first <= number {
@@ -307,6 +346,7 @@ impl Reader {
     /// Goes on with what is in the ring, after [`Found::Lost`].
     pub fn skip_lost(&mut self) {
         self.at = self.outlet.ring.borrow().first - 1;
+        self.outlet.reader_at.set(self.at);
     }
 }
 
@@ -314,6 +354,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         if self.outlet.readers.get() == self.turn {
             self.outlet.is_read.set(false);
+            self.outlet.made_room.notify_waiters();
         }
     }
 }

@@ -148,6 +148,7 @@ async fn tick(core: Rc<Core>) {
             dismiss_idle(&core);
             session::give_up_overdue(&core);
             core.past.pay(&core);
+            core.over.sweep(core.clock.coarse_ms());
             suspend::end_overdue(&core);
             tasks::older::end_overdue(&core);
             if ticks.is_multiple_of(SESSION_SWEEP_TICKS) {

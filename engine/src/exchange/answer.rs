@@ -1,0 +1,137 @@
+//! The answer of a call of a session that is more than one message: an event stream apart from its connection.
+//!
+//! Before 2026-07-28 a client that leaves has not cancelled, and comes back with `Last-Event-ID` for what it missed. So a
+//! task of its own carries the call on and tells the answer into an outlet of the session ([`crate::session::streams`]);
+//! the connection only reads that, and stands ([`crate::connection::standing`]). A slow client slows its server, a client
+//! that is gone does not. A plain answer never comes here.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use strait_protocol::http1::RequestHead;
+use strait_protocol::mcp::Revision;
+
+use super::record::Record;
+use super::respond::Sink;
+use super::{Ending, Incoming, stream, tell};
+use crate::connection::standing::{Framing, Standing, Tally, Tenant};
+use crate::core::{Adopted, Core, StandingPlace};
+use crate::io::runtime;
+use crate::session::Session;
+use crate::session::outlet::Outlet;
+use crate::upstream::{Event, Reply};
+
+/// An answer that turned out to be a stream, and has a place.
+pub struct Opening {
+    session: Rc<Session>,
+    outlet: Rc<Outlet>,
+    place: StandingPlace,
+    reply: Reply,
+    first: Event,
+}
+
+/// A place for the answer of this call; `None` when it is none of a session, or there is none.
+pub fn place(core: &Rc<Core>, record: &Record) -> Option<(Rc<Session>, Rc<Outlet>, StandingPlace)> {
+    let session = record.session.clone().filter(|_| record.under_way.is_some())?;
+    let place = core.stand().ok()?;
+    let outlet = session.streams.begin()?;
+    Some((session, outlet, place))
+}
+
+impl Opening {
+    pub fn new(
+        (session, outlet, place): (Rc<Session>, Rc<Outlet>, StandingPlace),
+        reply: Reply,
+        first: Event,
+    ) -> Box<Opening> {
+        Box::new(Opening { session, outlet, place, reply, first })
+    }
+}
+
+/// Sends the head; from then on the connection stands, and the call goes on without it.
+pub async fn begin(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    incoming: &Incoming<'_>,
+    opening: Box<Opening>,
+    sink: &mut Sink<'_>,
+    mut record: Record,
+) -> Ending {
+    let Opening { session, outlet, place, mut reply, first } = *opening;
+    let mut priming = Vec::new();
+    // Older clients would read the empty event as a message.
+    if session.id.revision >= Revision::V2025_11_25 {
+        stream::append_priming(&mut priming, outlet.stream, 0);
+    }
+    let reader = outlet.read(0);
+    let stand = |framing| Standing::of(reader, Framing { answers: true, ..framing }, Rc::new(Reads), place);
+    let ending = stream::begin(core, incoming, &priming, true, stand, sink, &mut record).await;
+    reply.detach_client(core);
+    let call = Carried {
+        core: core.clone(),
+        head: *incoming.head,
+        bytes: [incoming.bytes, incoming.body].concat(),
+        listener: incoming.listener,
+        peer: incoming.peer,
+        arrived_ns: incoming.arrived_ns,
+        adopted: adopted.clone(),
+        session,
+        outlet,
+    };
+    runtime::spawn_guarded("answer of a call", call.carry(reply, first, record));
+    ending
+}
+
+/// A call apart from its connection.
+struct Carried {
+    core: Rc<Core>,
+    head: RequestHead,
+    /// The head's bytes and the body.
+    bytes: Vec<u8>,
+    listener: u16,
+    peer: IpAddr,
+    arrived_ns: u64,
+    adopted: Rc<Adopted>,
+    session: Rc<Session>,
+    outlet: Rc<Outlet>,
+}
+
+impl Carried {
+    async fn carry(self, reply: Reply, first: Event, mut record: Record) {
+        let (bytes, body) = self.bytes.split_at(self.head.head_bytes as usize);
+        let incoming = Incoming {
+            head: &self.head,
+            bytes,
+            body,
+            listener: self.listener,
+            peer: self.peer,
+            client: None,
+            left: None,
+            wire: None,
+            arrived_ns: self.arrived_ns,
+        };
+        tell::run(&self.core, &incoming, &self.outlet, Ok(reply), Some(first), &mut record).await;
+        record.write(&self.core, &self.adopted, &incoming);
+    }
+}
+
+impl Drop for Carried {
+    /// Also when the task panics: whoever reads must not wait for ever.
+    fn drop(&mut self) {
+        self.core.over.end(&self.session, &self.outlet, self.core.clock.coarse_ms());
+    }
+}
+
+/// The connection of a call's answer. The call has a record of its own.
+struct Reads;
+
+impl Tenant for Reads {
+    fn dismiss(&self, _core: &Rc<Core>) -> bool {
+        true
+    }
+
+    /// Only a client that came back late misses something, and that is not the answer.
+    fn lost(&self, _core: &Rc<Core>) {}
+
+    fn ended(&self, _core: &Rc<Core>, _tally: &Tally) {}
+}

@@ -1,0 +1,125 @@
+//! An answer that is told message by message into an outlet, whoever reads that and wherever.
+
+use std::rc::Rc;
+
+use super::Incoming;
+use super::record::Record;
+use super::refusal::Refusal;
+use super::respond;
+use crate::core::Core;
+use crate::io::buffer::Buf;
+use crate::limits::WIRE_ANSWER_BYTES_MAX;
+use crate::session::outlet::Outlet;
+use crate::upstream::{Event, Reply, UpstreamFault};
+
+/// Tells every message of a reply, of which `first` may be here already, or why there is none.
+pub async fn run(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    outlet: &Rc<Outlet>,
+    reply: Result<Reply, Refusal>,
+    first: Option<Event>,
+    record: &mut Record,
+) {
+    let told = match reply {
+        Ok(reply) => tell(core, incoming, outlet, reply, first, record).await,
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = told {
+        record.refused(core, &refusal);
+        let mut error = Buf::new();
+        refusal.append_body(error.vec(), record.id.map(|id| id.of(incoming.body)), false);
+        // What the client has cancelled gets no answer.
+        let is_wanted = !matches!(refusal, Refusal::Upstream { fault: UpstreamFault::Cancelled, .. });
+        if is_wanted && record.id.is_some() && !say(outlet, error, record).await {
+            record.left();
+        }
+    }
+}
+
+/// Every message of a reply, as it comes.
+async fn tell(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    outlet: &Rc<Outlet>,
+    mut reply: Reply,
+    mut first: Option<Event>,
+    record: &mut Record,
+) -> Result<(), Refusal> {
+    if reply.is_empty() {
+        return Ok(());
+    }
+    let mut has_begun = first.is_some();
+    let mut gathered = Buf::empty();
+    loop {
+        let event = match first.take() {
+            Some(event) => Ok(event),
+            None => respond::wanted(core, incoming, &mut reply, record).await,
+        };
+        let failed = |fault| Refusal::Upstream { name: reply.upstream_name(), fault };
+        let event = event.map_err(failed)?;
+        if has_begun {
+            record.waited(&reply);
+        } else {
+            record.answered(core, &reply);
+            has_begun = true;
+        }
+        let last = event.is_last();
+        if let Event::Fragment { bytes, .. } = &event {
+            gather(core, &mut gathered, bytes).map_err(failed)?;
+            if !last {
+                continue;
+            }
+        } else {
+            gathered = rendered(core, incoming, &reply, &event, record);
+        }
+        if last && reply.is_error(&event) {
+            record.errored();
+        }
+        drop(event);
+        if !say(outlet, std::mem::take(&mut gathered), record).await {
+            reply.cancel(core, "the client closed its stream");
+            record.left();
+            return Ok(());
+        }
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// As the client is to see it.
+fn rendered(core: &Rc<Core>, incoming: &Incoming<'_>, reply: &Reply, event: &Event, record: &Record) -> Buf {
+    let client = respond::client(incoming, record, reply.method());
+    let mut scratch = core.scratch.borrow_mut();
+    let mut out = Buf::with_capacity(reply.plan(event, &client, &mut scratch.splices));
+    if scratch.splices.write(event.bytes(), out.vec()).is_err() {
+        out.clear();
+        Refusal::Internal("an answer could not be edited").append_body(out.vec(), Some(client.id), false);
+    }
+    out
+}
+
+/// A piece of an answer that is one event on the stream.
+fn gather(core: &Core, gathered: &mut Buf, piece: &[u8]) -> Result<(), UpstreamFault> {
+    if gathered.len() + piece.len() > WIRE_ANSWER_BYTES_MAX {
+        return Err(UpstreamFault::TooLarge { limit: WIRE_ANSWER_BYTES_MAX });
+    }
+    if gathered.room() < piece.len() {
+        let more = (gathered.capacity() * 2).max(gathered.len() + piece.len());
+        if core.is_full_with(more) {
+            return Err(UpstreamFault::NoRoom);
+        }
+        let mut larger = Buf::with_capacity(more);
+        larger.extend_from_slice(gathered);
+        *gathered = larger;
+    }
+    gathered.extend_from_slice(piece);
+    Ok(())
+}
+
+/// Puts a message on the stream once there is room; `false` when the stream is over.
+async fn say(outlet: &Outlet, message: Buf, record: &mut Record) -> bool {
+    record.sent(message.len());
+    outlet.send(message).await
+}
