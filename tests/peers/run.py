@@ -50,10 +50,10 @@ class Client:
 
 PYTHON = str(CACHE / "py-clients" / "bin" / "python")
 CLIENTS = [
-    Client("mcp (Python)", [PYTHON, str(HERE / "clients/mcp_python.py")], {"auto": MODERN, "legacy": LEGACY}),
+    Client("mcp (Python)", [PYTHON, str(HERE / "clients/mcp_python.py")], {"auto": MODERN, "legacy": LEGACY, "sse": LEGACY}),
     Client("fastmcp", [PYTHON, str(HERE / "clients/fastmcp_python.py")], {"auto": MODERN, "legacy": LEGACY}),
     Client("client (TypeScript)", ["node", str(NPM / "ts_client.mjs")], {"auto": MODERN, "legacy": LEGACY}),
-    Client("sdk (TypeScript)", ["node", str(NPM / "ts_sdk.mjs")], {"legacy": LEGACY}),
+    Client("sdk (TypeScript)", ["node", str(NPM / "ts_sdk.mjs")], {"legacy": LEGACY, "sse": LEGACY}),
     Client("inspector", [sys.executable, str(HERE / "clients/inspector_cli.py")], {"auto": MODERN, "legacy": LEGACY}, asks_for_hidden=False),
     Client("@ai-sdk/mcp", ["node", str(NPM / "ai_sdk.mjs")], {"auto": MODERN, "legacy": LEGACY}),
     Client("langchain", [str(CACHE / "py-langchain/bin/python"), str(HERE / "clients/langchain_adapters.py")], {"legacy": LEGACY},
