@@ -127,7 +127,7 @@ fn modern(key: &str, id: i64, method: &str, mut params: Value, declares: bool) -
         ("MCP-Protocol-Version", "2026-07-28"),
         ("Mcp-Method", method),
     ];
-    if !named.is_empty() {
+    if !named.is_empty() && method != "tasks/result" {
         headers.push(("Mcp-Name", &named));
     }
     post(&headers, body.as_bytes())
@@ -324,8 +324,8 @@ fn the_extension_passes_between_newer_peers_under_ids_of_ours() {
             let answer = send(&gateway, modern(key, 6, "tasks/get", json!({"taskId": id}), true));
             assert_eq!((answer.error().0, reason(&answer).as_str()), (-32602, "unknown_task"));
         }
-        for method in ["tasks/list", "tasks/result"] {
-            let answer = send(&gateway, modern(KEY, 7, method, json!({}), true));
+        for (method, about) in [("tasks/list", json!({})), ("tasks/result", json!({"taskId": id}))] {
+            let answer = send(&gateway, modern(KEY, 7, method, about, true));
             assert_eq!((answer.status, answer.error().0), (404, -32601));
         }
         assert_lives(&gateway);
@@ -353,4 +353,26 @@ fn tasks_are_declared_as_upstreams_have_them() {
 
 fn scripted_echo(request: &Arrived) -> Vec<Step> {
     json_reply(&scripted::echoed(request))
+}
+
+#[test]
+fn a_task_is_asked_about_at_the_replica_that_has_it() {
+    let replicas = [extension_server(), extension_server(), extension_server()];
+    let urls: Vec<String> = replicas.iter().map(|replica| format!("\"{}\"", replica.url())).collect();
+    let gateway = Gateway::start(Setup::new(config(&format!("  up: {{ http: [{}] }}", urls.join(", ")))));
+    for _ in 0..4 {
+        let counts = || replicas.each_ref().map(|replica| replica.arrived("tools/call").len());
+        let before = counts();
+        let begun =
+            send(&gateway, modern(KEY, 1, "tools/call", json!({"name": "echo", "arguments": {}}), true))
+                .json();
+        let has = before.iter().zip(counts()).position(|(before, after)| after > *before).expect("a replica");
+        let asked = replicas[has].arrived("tasks/get").len();
+        for _ in 0..2 {
+            let about = json!({"taskId": begun["result"]["taskId"]});
+            assert_eq!(send(&gateway, modern(KEY, 2, "tasks/get", about, true)).status, 200);
+        }
+        assert_eq!(replicas[has].arrived("tasks/get").len(), asked + 2);
+    }
+    assert_lives(&gateway);
 }

@@ -98,6 +98,9 @@ impl Job {
                     false => failed(request, -32601),
                 }
             }
+            method if method.starts_with("tasks/") && request.body["params"]["taskId"] != "job-1" => {
+                failed(request, -32602)
+            }
             "tasks/get" => reply(request, "result", job.described()),
             "tasks/result" if *job.status.lock().unwrap() == "failed" => failed(request, -32000),
             "tasks/result" => job.result(request),
@@ -324,6 +327,9 @@ fn strict_server(ends: Value) -> Scripted {
         reply(request, "result", task)
     });
     Scripted::start(move |request| match method(request) {
+        method if method.starts_with("tasks/") && request.body["params"]["taskId"] != "t" => {
+            failed(request, -32602)
+        }
         "tasks/get" => {
             let mut polls = polls.lock().unwrap();
             *polls += 1;

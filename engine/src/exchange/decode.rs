@@ -96,19 +96,11 @@ fn modern_checks(incoming: &Incoming<'_>, message: &Message, scratch: &mut Scrat
     if !same(head.mcp_method, method.read(incoming.body, text), other) {
         return Err(Refusal::HeaderMismatch("Mcp-Method is missing or differs from the body's method"));
     }
-    let named = match message.method.names() {
-        Names::Name => message.name,
-        Names::Uri => message.uri,
-        Names::Task => message.task_id,
-        Names::Nothing | Names::Reference => None,
-    };
-    if let Some(named) = named {
+    if let Some(named) = message.mirrored_name() {
         if !same(head.mcp_name, named.read(incoming.body, text), other) {
             return Err(Refusal::HeaderMismatch("Mcp-Name is missing or differs from the body"));
         }
-    } else if head.mcp_name.is_some()
-        && matches!(message.method.names(), Names::Name | Names::Uri | Names::Task)
-    {
+    } else if head.mcp_name.is_some() && message.method.mirrors() != Names::Nothing {
         return Err(Refusal::HeaderMismatch("Mcp-Name names something, the body does not"));
     }
     if message.client_capabilities.is_none() {

@@ -127,6 +127,10 @@ pub async fn run(
             false => None,
         },
         whom: Whom {
+            replica: match target {
+                Target::Task(held) => Some(held.id.replica),
+                _ => None,
+            },
             needs_task: tasks::must_begin(adopted, place, item, call, message),
             ..Whom::of(caller.digest, call.session.as_ref())
         },

@@ -94,6 +94,8 @@ pub struct Whom {
     pub log_level: Option<LogLevel>,
     /// How the client of a session introduced itself.
     pub introduction: Option<Arc<Introduction>>,
+    /// The replica that has what the call is about.
+    pub replica: Option<u16>,
     /// The call is to begin a task of 2025-11-25, though its client did not say so.
     pub needs_task: bool,
 }
@@ -108,6 +110,7 @@ impl Whom {
                 declared: session.declared,
                 log_level: session.log_level.get(),
                 introduction: Some(session.introduction.clone()),
+                replica: None,
                 needs_task: false,
             },
         }

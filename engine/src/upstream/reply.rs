@@ -283,6 +283,14 @@ impl Reply {
         goes_on
     }
 
+    /// Which replica of an HTTP server of 2026-07-28 answers.
+    pub fn replica(&self) -> Option<u16> {
+        match &self.source {
+            Source::Http(reply) => u16::try_from(reply.replica()).ok(),
+            _ => None,
+        }
+    }
+
     /// Whether what answers speaks 2026-07-28.
     pub fn era(&self) -> Option<Era> {
         match &self.source {

@@ -15,14 +15,16 @@ pub const PREFIX: &[u8] = b"t1.";
 /// Separates these from everything else that is sealed under the same key.
 const PURPOSE: &[u8] = b"strait task id 1";
 
-/// declared 2, principal 8, server 8, upstream 8, length of the tool's name 2
-const FIXED: usize = 28;
+/// declared 2, principal 8, server 8, upstream 8, length of the tool's name 2, replica 2
+const FIXED: usize = 30;
 
 /// What an id says when it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskId {
     /// What the client of the call that began it declared: it chose the upstream's session or child.
     pub declared: Declared,
+    /// Which replica of a server of 2026-07-28 has the task; one of an older server is found by the session.
+    pub replica: u16,
     pub principal: u64,
     pub server: u64,
     /// Digest of the upstream's name.
@@ -45,6 +47,7 @@ impl TaskId {
             plain.extend_from_slice(&number.to_le_bytes());
         }
         plain.extend_from_slice(&u16::try_from(self.tool.len()).ok()?.to_le_bytes());
+        plain.extend_from_slice(&self.replica.to_le_bytes());
         plain.extend_from_slice(&self.tool);
         plain.extend_from_slice(&self.bare);
         let mut text = PREFIX.to_vec();
@@ -61,6 +64,7 @@ impl TaskId {
         let (tool, bare) = rest.split_at_checked(short(26)?.into())?;
         Some(TaskId {
             declared: Declared::from_bits(short(0)?),
+            replica: short(28)?,
             principal: number(2)?,
             server: number(10)?,
             upstream: number(18)?,
@@ -77,6 +81,7 @@ mod tests {
     fn id() -> TaskId {
         TaskId {
             declared: Declared::TASKS.and(Declared::ROOTS),
+            replica: 3,
             principal: 5,
             server: u64::MAX - 1,
             upstream: 7,

@@ -14,7 +14,7 @@ use strait_protocol::jsonrpc::{
 use strait_protocol::mcp::{Declared, Method, codes, meta};
 
 use super::id::TaskId;
-use super::work::{self, Running, Work};
+use super::work::{self, Running, Taken, Work};
 use crate::core::Core;
 use crate::edition::digest;
 use crate::io::buffer::Buf;
@@ -63,7 +63,11 @@ pub fn reworded(
     if (reply.tasks.is_none() && !begins) || client.body.is_empty() {
         return Ok(Some(event));
     }
-    let work::Taken::Not(event) = work::takes_up(core, reply, client, event)? else { return Ok(None) };
+    let event = match work::takes_up(core, reply, client, event)? {
+        Taken::Not(event) => event,
+        Taken::Instead(event) => return Ok(Some(event)),
+        Taken::Up => return Ok(None),
+    };
     let event = match (event, reply.tasks.as_mut()) {
         (Event::Fragment { bytes, last }, Some(answers)) => match answers.gather(bytes, last)? {
             Some(bytes) => Event::Ready { bytes, last },
@@ -169,6 +173,7 @@ pub fn name(
     let item = shelf.items.get(subject.index).ok_or_else(unnamed)?;
     let id = TaskId {
         declared,
+        replica: reply.replica().unwrap_or(0),
         principal: subject.principal,
         server: subject.server_digest(),
         upstream: digest(&upstream.name),

@@ -69,6 +69,8 @@ impl Drop for Running {
 pub enum Taken {
     /// It is for the client.
     Not(Event),
+    /// This is, in its place.
+    Instead(Event),
     /// There is something to do instead.
     Up,
 }
@@ -110,7 +112,7 @@ pub fn takes_up(
     if !is_modern && task.is_some() && reply.tasks.as_ref().is_some_and(|answers| answers.is_ours) {
         if client.modern && declares(core, client) {
             let shown = older::begun(core, reply, client, bytes, task)?;
-            return Ok(Taken::Not(Event::Ready { bytes: shown, last: true }));
+            return Ok(Taken::Instead(Event::Ready { bytes: shown, last: true }));
         }
         let running = Running::of(core, reply, client, bytes, task)?;
         let answers = reply.tasks.get_or_insert_default();
@@ -153,6 +155,7 @@ impl Running {
         let (Some(upstream), Some(subject)) = (upstream, subject) else { return Err(unnamed()) };
         let mut whom = Whom::of(subject.principal, client.session);
         whom.declared = super::declared(core, client);
+        whom.replica = reply.replica();
         if reply.tasks.as_ref().is_some_and(|answers| answers.is_declared) {
             whom.declared = whom.declared.and(Declared::TASKS);
         }

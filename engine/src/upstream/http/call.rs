@@ -117,7 +117,9 @@ async fn once(
         Era::Modern => None,
     };
     *used = session.as_ref().map(|session| session.serial);
-    let replica = session.as_ref().map_or_else(|| upstream.http.next_turn(endpoints.len()), |s| s.replica);
+    let held = order.whom.replica.map(usize::from).filter(|replica| *replica < endpoints.len());
+    let replica = session.as_ref().map(|session| session.replica).or(held);
+    let replica = replica.unwrap_or_else(|| upstream.http.next_turn(endpoints.len()));
     if let Some(session) = &session {
         match attended {
             Some(attended) => attended.join(session),

@@ -37,6 +37,7 @@ pub struct Reading {
     pub(super) wire: Option<Wire>,
     pub(super) shape: Shape,
     status: u16,
+    replica: usize,
     pub(super) era: Era,
     id: Option<i64>,
     pub(super) session: Option<Rc<Session>>,
@@ -135,6 +136,7 @@ impl Reading {
             wire: Some(wire),
             shape,
             status: head.status,
+            replica,
             era: request.era,
             id: request.id,
             session: request.session.clone(),
@@ -161,6 +163,10 @@ impl Reading {
 
     pub fn era(&self) -> Era {
         self.era
+    }
+
+    pub fn replica(&self) -> usize {
+        self.replica
     }
 
     pub fn status(&self) -> u16 {
