@@ -6,7 +6,7 @@
 The suite's exit code is not enough: against a closed port it still passes some checks. So what counts is that Strait fails and
 warns of nothing that the fixture does not, and passes as many checks in every scenario. What cannot be bridged is listed in
 known_gaps.json with its reason; what is listed there and passes is a failure too. `--full` also crosses the eras, joins a second
-upstream, and writes docs/CONFORMANCE.md. Standard library only; `install` comes first.
+upstream, runs the tasks extension's scenarios, and writes docs/CONFORMANCE.md. Standard library only; `install` comes first.
 """
 
 import argparse
@@ -41,6 +41,12 @@ FIXTURES = [
     Fixture("TypeScript sdk", ("node", str(NPM / "fixtures/ts_legacy.mjs")), (LEGACY,)),
     Fixture("TypeScript server", ("node", str(NPM / "fixtures/ts_modern.mjs")), (MODERN,)),
 ]
+
+
+# The extension has scenarios of its own, for a server with other tools.
+TASKS = Fixture("tasks extension", (PYTHON, str(HERE / "fixtures/tasks_modern.py")), (MODERN,))
+TASK_SCENARIOS = ("tasks-lifecycle", "tasks-capability-negotiation", "tasks-wire-fields", "tasks-request-state-removal", "tasks-mrtr-input",
+                  "tasks-request-headers", "tasks-dispatch-and-envelope", "tasks-required-task-error", "tasks-mrtr-composition")
 
 
 # ------------------------------------------------------------------------------------------------------------- processes
@@ -171,6 +177,7 @@ class Leg:
     fixture: Fixture
     revision: str  # of the suite, and so of the client
     joined: bool = False
+    scenarios: tuple[str, ...] = ()  # these, and not all
 
     @property
     def name(self) -> str:
@@ -178,21 +185,28 @@ class Leg:
 
     def run(self, strait: str, home: pathlib.Path) -> Outcome:
         with start_fixture(self.fixture, home) as fixture, start_strait(strait, fixture.url, home, self.joined) as running:
-            return server_suite(running.url, self.revision, home)
+            return server_suite(running.url, self, home)
 
     def alone(self, home: pathlib.Path) -> Outcome:
         """The fixture without Strait; of a revision that it does not speak, the one that does: all have the same tools."""
         with start_fixture(self.fixture if self.revision in self.fixture.revisions else FIXTURES[0], home) as fixture:
-            return server_suite(fixture.url, self.revision, home)
+            return server_suite(fixture.url, self, home)
 
 
-def server_suite(url: str, revision: str, home: pathlib.Path) -> Outcome:
-    return suite("server", ["--url", url, "--spec-version", revision, "--suite", "all"], home)
+def server_suite(url: str, leg: Leg, home: pathlib.Path) -> Outcome:
+    options = ["--url", url, "--spec-version", leg.revision]
+    if not leg.scenarios:
+        return suite("server", [*options, "--suite", "all"], home)
+    outcome = Outcome()
+    for scenario in leg.scenarios:
+        outcome |= suite("server", [*options, "--scenario", scenario, "--force"], home)
+    return outcome
 
 
+TASKS_LEG = Leg(TASKS, MODERN, scenarios=TASK_SCENARIOS)
 LEGS = [Leg(fixture, revision) for fixture in FIXTURES for revision in (LEGACY, MODERN)]
 QUICK = [leg for leg in LEGS if leg.revision in leg.fixture.revisions]
-FULL = LEGS + [dataclasses.replace(leg, joined=True) for leg in QUICK]
+FULL = [*LEGS, TASKS_LEG] + [dataclasses.replace(leg, joined=True) for leg in QUICK]
 
 # The client leg: the suite's mock server is Strait's upstream, and the official Python client stands in front of Strait.
 CLIENT_SCENARIOS = ["initialize", "tools_call", "elicitation-sep1034-client-defaults", "sse-retry", "request-metadata",
