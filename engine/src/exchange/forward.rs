@@ -19,7 +19,7 @@ use crate::core::{Adopted, Core};
 use crate::limits::TASK_RESULT_MS_MAX;
 use crate::session::calls::UnderWay;
 use crate::upstream::reply::Subject;
-use crate::upstream::{self, Era, Order, Repeated, Reply, UpstreamFault, Whom};
+use crate::upstream::{self, Era, Order, Repeated, Reply, Upstream, UpstreamFault, Whom};
 
 /// Said anew: what the client wrote may have line breaks, which end a line of a child.
 const ROOTS_CHANGED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#;
@@ -149,7 +149,10 @@ pub async fn run(
                     return Ok(Reply::ready(body, None, admitted));
                 }
             }
-            None if upstream.known_era() == Some(Era::Legacy) => {
+            None if is_legacy(core, &upstream)
+                .await
+                .map_err(|fault| Refusal::Upstream { name: name(), fault })? =>
+            {
                 return Err(Refusal::Params("`requestState` is not one that this gateway gave"));
             }
             // A modern server's own.
@@ -167,4 +170,13 @@ pub async fn run(
     }
     reply.about(subject.clone());
     Ok(reply)
+}
+
+/// Whether a server gives no states of its own. One that could not be reached a moment ago may have become anything: it is
+/// asked before a call goes to it for the second time as if it were the first.
+async fn is_legacy(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<bool, UpstreamFault> {
+    if upstream.known_era().is_none() {
+        Box::pin(upstream::greet(core, upstream)).await?;
+    }
+    Ok(upstream.known_era() == Some(Era::Legacy))
 }

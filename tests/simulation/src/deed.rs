@@ -27,10 +27,12 @@ pub enum Ending {
     Status,
     /// The session is not known any more, once.
     Lost,
+    /// The stream ends before the answer, which comes to whoever asks for what follows.
+    Resumed,
 }
 
 impl Ending {
-    const ALL: [Ending; 11] = [
+    const ALL: [Ending; 12] = [
         Ending::Answer,
         Ending::Error,
         Ending::Twice,
@@ -42,11 +44,12 @@ impl Ending {
         Ending::Hang,
         Ending::Status,
         Ending::Lost,
+        Ending::Resumed,
     ];
 
     /// The client must get what the upstream has to say.
     pub fn is_answered(self) -> bool {
-        matches!(self, Ending::Answer | Ending::Error | Ending::Twice | Ending::Lost)
+        matches!(self, Ending::Answer | Ending::Error | Ending::Twice | Ending::Lost | Ending::Resumed)
     }
 
     /// The client may get it, or hear that the upstream cannot be trusted.
@@ -152,6 +155,8 @@ pub struct Deed {
     pub bytes: u64,
     /// What is asked before the end: the questions of a round are asked together.
     pub rounds: Vec<Vec<Ask>>,
+    /// Messages of no call, on the stream of the session.
+    pub asides: u64,
     pub ending: Ending,
 }
 
@@ -170,6 +175,7 @@ impl Deed {
                 chance.magnitude(4_000..300_000)
             },
             rounds: if chance.percent(35) { rounds(chance, has_session) } else { Vec::new() },
+            asides: if has_session && chance.percent(20) { chance.within(1..4) } else { 0 },
             ending,
         }
     }
@@ -194,7 +200,7 @@ impl Deed {
         };
         let rounds: Vec<Value> = self.rounds.iter().map(|round| round.iter().map(ask).collect()).collect();
         json!({"wait": self.wait_ms, "streams": self.streams, "notes": self.notes, "gap": self.gap_ms,
-            "bytes": self.bytes, "rounds": rounds,
+            "bytes": self.bytes, "rounds": rounds, "asides": self.asides,
             "ending": Ending::ALL.iter().position(|ending| *ending == self.ending)})
     }
 
@@ -215,6 +221,7 @@ impl Deed {
             gap_ms: number("gap")?,
             bytes: number("bytes")?,
             rounds: json["rounds"].as_array()?.iter().map(round).collect::<Option<_>>()?,
+            asides: number("asides")?,
             ending: *Ending::ALL.get(number("ending")? as usize)?,
         })
     }

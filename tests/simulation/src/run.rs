@@ -92,6 +92,10 @@ async fn story(seed: u64) -> (Vec<String>, Sums) {
     if weather.get() {
         spawn_guarded("weather", storm(story.clone(), gateway.address, upstreams.clone(), weather.clone()));
     }
+    if chance.percent(40) {
+        story.changed_ns.set(None);
+        spawn_guarded("changes of lists", change_lists(story.clone(), upstreams.clone()));
+    }
     while left.get() < clients {
         sleep(Duration::from_millis(50)).await;
     }
@@ -149,6 +153,16 @@ fn tasks_of_workers() -> Census {
     let mut census = simulated::tasks();
     census.retain(|(troop, _), _| matches!(troop, Troop::Worker(_)));
     census
+}
+
+/// Changes what upstreams offer, a few times.
+async fn change_lists(story: Rc<Story>, upstreams: Vec<Rc<Upstream>>) {
+    let mut chance = story.chance("changes of lists");
+    for _ in 0..chance.within(1..5) {
+        sleep(Duration::from_millis(chance.magnitude(100..4_000))).await;
+        chance.of(&upstreams).change_lists();
+    }
+    story.changed_ns.set(Some(simulated::now_ns()));
 }
 
 /// Disturbs everything now and then, until it is told to stop.

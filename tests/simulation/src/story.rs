@@ -3,9 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
-use strait_engine::io::simulated::{Chance, say};
+use strait_engine::io::simulated::{Chance, now_ns, say};
 
 use crate::upstream::Kind;
+
+/// After a list has changed.
+const SETTLED_NS: u64 = 4_000_000_000;
 
 /// One run.
 pub struct Story {
@@ -19,6 +22,10 @@ pub struct Story {
     done: RefCell<BTreeMap<String, u32>>,
     /// Calls whose clients went away in the middle: what servers asked in them may stay without an answer.
     gone: RefCell<BTreeSet<String>>,
+    /// What servers said in sessions of clients, by its own mark.
+    asides: RefCell<BTreeSet<String>>,
+    /// When lists changed last; `None`: they still do.
+    pub changed_ns: Cell<Option<u64>>,
     pub tally: Tally,
     /// Sessions that upstreams have lost: a call is carried to a new one, but only once.
     pub losses: Cell<u64>,
@@ -39,6 +46,13 @@ pub struct Tally {
     /// Those that a client's answer reached the server of.
     pub answered: Cell<u64>,
     pub comebacks: Cell<u64>,
+    pub cancelled: Cell<u64>,
+    /// Messages on streams of sessions, and those streams.
+    pub asides: Cell<u64>,
+    pub streams: Cell<u64>,
+    pub takeovers: Cell<u64>,
+    pub listens: Cell<u64>,
+    pub list_changes: Cell<u64>,
 }
 
 impl Tally {
@@ -54,6 +68,12 @@ impl Tally {
             ("questions", &self.questions),
             ("answers to them", &self.answered),
             ("comebacks", &self.comebacks),
+            ("cancelled", &self.cancelled),
+            ("asides", &self.asides),
+            ("streams", &self.streams),
+            ("takeovers", &self.takeovers),
+            ("listens", &self.listens),
+            ("changed lists", &self.list_changes),
         ]
         .into_iter()
         .map(|(what, count)| (what, count.get()))
@@ -77,6 +97,8 @@ impl Story {
             wrongs: RefCell::default(),
             done: RefCell::default(),
             gone: RefCell::default(),
+            asides: RefCell::default(),
+            changed_ns: Cell::new(Some(0)),
             tally: Tally::default(),
             losses: Cell::new(0),
         }
@@ -116,6 +138,21 @@ impl Story {
 
     pub fn is_gone(&self, marker: &str) -> bool {
         self.gone.borrow().contains(marker)
+    }
+
+    /// Nobody changes lists any more, and those who listen have had time to be told.
+    pub fn is_settled(&self) -> bool {
+        self.changed_ns.get().is_some_and(|changed_ns| now_ns() > changed_ns + SETTLED_NS)
+    }
+
+    /// A server says something that belongs to no call.
+    pub fn says_aside(&self, what: &str) {
+        self.asides.borrow_mut().insert(what.to_owned());
+    }
+
+    /// What was said so in the sessions of a client.
+    pub fn asides_for(&self, prefix: &str) -> BTreeSet<String> {
+        self.asides.borrow().iter().filter(|what| what.starts_with(prefix)).cloned().collect()
     }
 
     /// Looks for marks of others in what somebody received.

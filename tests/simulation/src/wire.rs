@@ -149,6 +149,8 @@ pub struct Answer {
     is_stream: bool,
     framing: Framing,
     events: Vec<u8>,
+    /// Of the last event that had one.
+    pub last_id: Option<String>,
     is_over: bool,
 }
 
@@ -175,7 +177,8 @@ impl Answer {
             };
             let is_stream =
                 head.field("content-type").is_some_and(|value| value.starts_with("text/event-stream"));
-            return Some(Answer { status, head, is_stream, framing, events: Vec::new(), is_over: false });
+            let (events, last_id) = (Vec::new(), None);
+            return Some(Answer { status, head, is_stream, framing, events, last_id, is_over: false });
         }
     }
 
@@ -215,6 +218,8 @@ impl Answer {
         for line in text.lines() {
             if let Some(value) = line.strip_prefix("data:") {
                 data.push_str(value.strip_prefix(' ').unwrap_or(value));
+            } else if let Some(id) = line.strip_prefix("id: ") {
+                self.last_id = Some(id.to_owned());
             }
         }
         Some(Part::Message(data.into_bytes()))

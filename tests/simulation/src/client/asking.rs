@@ -1,11 +1,12 @@
 //! One request of a client, from its bytes to the end of its answer.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use strait_engine::io::runtime::timeout;
-use strait_engine::io::simulated::{Chance, say};
+use strait_engine::io::runtime::{sleep, spawn_guarded, timeout};
+use strait_engine::io::simulated::{Chance, now_ns, say};
 
 use super::answering::Plan;
 use super::{Client, Heard, MODERN};
@@ -25,6 +26,8 @@ pub struct Asked {
     pub plan: Option<Rc<Plan>>,
     pub slow: bool,
     pub half_closed: bool,
+    /// It was cancelled then, and the gateway has said that it knows.
+    pub cancelled_ns: Rc<Cell<Option<u64>>>,
     /// What it brings back with it.
     pub input: Option<Input>,
 }
@@ -42,14 +45,16 @@ pub struct Manner {
     pub slow: bool,
     pub half_closes: bool,
     pub leaves_after_ms: Option<u64>,
+    pub cancels_after_ms: Option<u64>,
 }
 
 impl Manner {
-    fn draw(chance: &mut Chance) -> Manner {
+    fn draw(chance: &mut Chance, has_session: bool) -> Manner {
         Manner {
             slow: chance.percent(8),
             half_closes: chance.percent(4),
             leaves_after_ms: chance.percent(10).then(|| chance.magnitude(1..1_500)),
+            cancels_after_ms: (has_session && chance.percent(8)).then(|| chance.magnitude(1..1_500)),
         }
     }
 }
@@ -57,7 +62,7 @@ impl Manner {
 impl Client {
     /// Asks one thing; the connection, if it can be used again.
     pub(super) async fn ask(self: &Rc<Self>, wire: Wire, chance: &mut Chance) -> Option<Wire> {
-        let manner = Manner::draw(chance);
+        let manner = Manner::draw(chance, !self.is_modern());
         let number = self.next_request.replace(self.next_request.get() + 1);
         let marker = format!("mk-{}-{}-{number}-x", self.principal, self.number);
         let plan =
@@ -76,7 +81,7 @@ impl Client {
 
     pub(super) fn asked(&self, marker: String, id: String, plan: Option<Rc<Plan>>, manner: Manner) -> Asked {
         let (slow, half_closed) = (manner.slow, manner.half_closes);
-        Asked { marker, id, token: None, plan, slow, half_closed, input: None }
+        Asked { marker, id, token: None, plan, slow, half_closed, cancelled_ns: Rc::default(), input: None }
     }
 
     /// Sends a request and hears its answer; nothing when it was left or could not be sent. The connection, if it can be
@@ -106,6 +111,17 @@ impl Client {
         if manner.half_closes {
             let _ = wire.stream.shutdown_write();
         }
+        if let Some(after_ms) = manner.cancels_after_ms.filter(|_| asked.plan.is_some()) {
+            let (client, id, known) = (self.clone(), asked.id.clone(), asked.cancelled_ns.clone());
+            let marker = asked.marker.clone();
+            spawn_guarded("client's cancellation", async move {
+                sleep(Duration::from_millis(after_ms)).await;
+                if !client.has_ended.get() {
+                    client.story.goes(&marker);
+                    client.cancel(&id, &known, after_ms).await;
+                }
+            });
+        }
         if let Some(after_ms) = manner.leaves_after_ms {
             let heard = timeout(Duration::from_millis(after_ms), self.hear(&mut wire)).await;
             let Ok(heard) = heard else {
@@ -129,6 +145,28 @@ impl Client {
                 .wrong(format!("client {}: more came than the answer of {}", self.number, asked.marker));
         }
         (Some(heard), usable.then_some(wire))
+    }
+
+    /// Tells the gateway that the answer to a request is not wanted any more.
+    async fn cancel(self: &Rc<Self>, id: &str, known: &Cell<Option<u64>>, after_ms: u64) {
+        let body = format!(
+            "{{\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id},\"reason\":\"r\"}},\"jsonrpc\":\"2.0\"}}"
+        );
+        count(&self.story.tally.cancelled);
+        let Ok(mut wire) = Wire::connect(self.gateway).await else { return };
+        known.set(Some(u64::MAX));
+        if !wire.send(&self.post(&body, &[])).await {
+            self.excused("cannot send a cancellation");
+            return;
+        }
+        let heard = self.hear(&mut wire).await;
+        // One that is sent too soon may overtake its call.
+        if after_ms >= 700 {
+            known.set(Some(now_ns()));
+        }
+        if heard.status != Some(202) && !self.has_ended.get() {
+            self.excused(&format!("a cancellation was answered with {:?}", heard.status));
+        }
     }
 
     /// The bytes of a request: a call, or a list.

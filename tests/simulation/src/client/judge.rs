@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use strait_engine::io::simulated::now_ns;
 
 use super::answering::{Plan, REFUSED};
 use super::asking::Asked;
@@ -12,6 +13,9 @@ use super::{Client, Heard, shortened};
 use crate::deed::{Ask, Ending, Matter, Reaction};
 use crate::story::count;
 use crate::upstream::Kind;
+
+/// What is on its way may still come.
+const CANCELLED_NS_MAX: u64 = 2_000_000_000;
 
 type Members = BTreeMap<String, Box<RawValue>>;
 
@@ -47,8 +51,13 @@ impl Client {
                 }
             }
         }
-        if responses == 0 && heard.complete && !matches!(heard.status, Some(202)) {
+        let cancelled_ns = asked.cancelled_ns.get();
+        if responses == 0 && heard.complete && !matches!(heard.status, Some(202)) && cancelled_ns.is_none() {
             wrong(format!("got no answer, with status {:?}", heard.status));
+        }
+        let late_ns = cancelled_ns.map_or(0, |cancelled_ns| now_ns().saturating_sub(cancelled_ns));
+        if story.is_calm && late_ns > CANCELLED_NS_MAX && !asked.slow {
+            wrong(format!("ended {} ms after it was cancelled", late_ns / 1_000_000));
         }
         if let Some(status) = heard.status
             && status != 200
@@ -66,7 +75,7 @@ impl Client {
             story.goes(&asked.marker);
             let is_large = deed.is_some_and(|deed| deed.bytes > 15_000);
             let may_be_cut = is_large && (asked.slow || deed.is_some_and(|deed| !deed.ending.is_answered()));
-            if story.is_calm && !may_be_cut && !asked.half_closed {
+            if story.is_calm && !may_be_cut && !asked.half_closed && cancelled_ns.is_none() {
                 wrong("was cut off in calm weather".to_owned());
             }
         }
@@ -122,7 +131,7 @@ impl Client {
         // A call is carried to a new session once, and what was asked in a lost one cannot be answered.
         let losses = story.losses.get() - plan.losses;
         let is_lost = losses >= 2 || losses == 1 && !plan.deed.rounds.is_empty();
-        let excused = !story.is_calm || is_lost || asked.half_closed;
+        let excused = !story.is_calm || is_lost || asked.half_closed || asked.cancelled_ns.get().is_some();
         if is_result && !body.contains(&asked.marker) {
             wrong(format!("the result is not its own: {}", shortened(body.as_bytes())));
         }
@@ -189,7 +198,9 @@ impl Client {
             // One that belongs to no call by its stream may be declined; what the weather broke, or nobody came for.
             let lenient = (ask.aside && is_error(-32_601))
                 || (excused && (is_error(-32_601) || is_error(-32_603) || told == "unanswered"))
-                || (excused && told["result"] == json!({"action": "cancel"}));
+                || (excused && told["result"] == json!({"action": "cancel"}))
+                // The first of two answers was lost on its way.
+                || (!self.story.is_calm && ask.reaction == Reaction::Twice && told["result"]["again"] == *asked.marker);
             let fits = match &expected {
                 Expected::Told(value) => told == value,
                 Expected::Code(code) => is_error(*code),

@@ -1,10 +1,13 @@
 //! Simulated clients of both eras: what they ask (`asking.rs`), how they answer what they are asked (`answering.rs`,
-//! `comeback.rs`), and what they must get (`judge.rs`).
+//! `comeback.rs`), what they hear
+//! outside of calls (`ear.rs`, `listen.rs`), and what they must get (`judge.rs`).
 
 mod answering;
 mod asking;
 mod comeback;
+mod ear;
 mod judge;
+mod listen;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -22,6 +25,7 @@ use crate::upstream::Kind;
 use crate::wire::{self, Answer, Part, Wire};
 use answering::Plan;
 use asking::{Manner, odd_id};
+use ear::Ear;
 
 const LEGACY: [&str; 3] = ["2025-03-26", "2025-06-18", "2025-11-25"];
 const MODERN: &str = "2026-07-28";
@@ -42,6 +46,7 @@ pub struct Client {
     session: RefCell<Option<Session>>,
     /// It has ended its session.
     has_ended: Cell<bool>,
+    ear: Ear,
     /// Every call that it made, by its mark.
     plans: RefCell<BTreeMap<String, Rc<Plan>>>,
 }
@@ -86,6 +91,7 @@ impl Client {
             next_request: Cell::new(1),
             session: RefCell::default(),
             has_ended: Cell::new(false),
+            ear: Ear::default(),
             plans: RefCell::default(),
         });
         spawn_guarded("client", async move {
@@ -99,8 +105,17 @@ impl Client {
         if chance.percent(50) && !self.greet(chance).await {
             return;
         }
+        let hears = !self.is_modern() && chance.percent(50);
+        if hears {
+            let chance = self.story.chance(&format!("client {} ear", self.number));
+            spawn_guarded("client's stream", self.clone().hear_session(chance));
+        }
+        let listening = match self.is_modern() && chance.percent(35) {
+            true => self.listen(chance).await,
+            false => None,
+        };
         let lanes = chance.within(1..4);
-        let running = Rc::new(Cell::new(lanes));
+        let running = Rc::new(Cell::new(lanes + 1));
         for lane in 0..lanes {
             let (client, running) = (self.clone(), running.clone());
             let chance = self.story.chance(&format!("client {} lane {lane}", self.number));
@@ -109,14 +124,33 @@ impl Client {
                 running.set(running.get() - 1);
             });
         }
+        let (client, over, listens) = (self.clone(), running.clone(), listening.clone());
+        let list = self.story.chance(&format!("client {} list", self.number));
+        spawn_guarded("client's list", async move {
+            match listens {
+                Some(listening) => client.keep_list(&|| listening.changes.get(), list).await,
+                None if hears => client.keep_list(&|| client.ear.changes.get(), list).await,
+                None => {}
+            }
+            over.set(over.get() - 1);
+        });
         while running.get() > 0 {
             sleep(Duration::from_millis(20)).await;
+        }
+        if let Some(listening) = listening {
+            self.stop_listening(&listening);
+        }
+        if hears {
+            self.stop_hearing().await;
         }
         let session = self.session.borrow().clone();
         if let Some(session) = session
             && chance.percent(70)
         {
             self.end(&session).await;
+        }
+        if hears {
+            self.close_ear().await;
         }
     }
 

@@ -55,8 +55,9 @@ impl Upstream {
             return self.leg(wire, message, &call, &deed).await;
         }
         self.story.carries_out(marker);
+        self.say_asides(session.as_deref(), marker, deed.asides);
         sleep(Duration::from_millis(deed.wait_ms)).await;
-        if !deed.streams && deed.rounds.is_empty() {
+        if !deed.streams && deed.rounds.is_empty() && deed.ending != Ending::Resumed {
             return self.whole(wire, message, &call, &deed).await;
         }
         let key = (session.clone().unwrap_or_default(), message["id"].to_string());
@@ -157,6 +158,15 @@ impl Upstream {
             Ending::Cut => {
                 let event = wire::chunk(format!("data: {last}\n\n").as_bytes());
                 self.say(wire, event[..event.len() / 2].to_vec()).await?;
+                return Err(HangUp);
+            }
+            Ending::Resumed if self.offers_streams && session.is_some() => {
+                let id = format!("after {}", call.marker);
+                self.broken.borrow_mut().insert(id.clone(), last);
+                self.say(wire, wire::chunk(format!("id: {id}\nretry: 20\ndata:\n\n").as_bytes())).await?;
+                if deed.gap_ms.is_multiple_of(2) {
+                    self.say(wire, wire::chunk(b"")).await?;
+                }
                 return Err(HangUp);
             }
             Ending::Twice => {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use strait_engine::io::runtime::spawn_guarded;
 use strait_engine::io::simulated::Chance;
 use strait_engine::io::tcp::{Listener, Stop};
+use tokio::sync::mpsc;
 
 use crate::story::Story;
 use crate::wire::{self, Head, Wire};
@@ -45,8 +46,10 @@ pub struct Upstream {
     pub name: &'static str,
     pub address: SocketAddr,
     pub kind: Kind,
-    /// Its sessions have a stream of what belongs to no call.
+    /// It says what belongs to no call: on streams of sessions, or to those who listen.
     offers_streams: bool,
+    /// How long its lists may be kept.
+    ttl_ms: u64,
     story: Rc<Story>,
     sessions: RefCell<BTreeMap<String, Session>>,
     next_session: Cell<u64>,
@@ -54,6 +57,12 @@ pub struct Upstream {
     turned_away: RefCell<BTreeSet<String>>,
     /// Calls under way, by session and id.
     calls: RefCell<BTreeMap<(String, String), Rc<Call>>>,
+    /// Answers whose streams broke before them, by the event that they follow.
+    broken: RefCell<BTreeMap<String, String>>,
+    /// Those who listen to it, by the ids of their listens.
+    listens: RefCell<Vec<(Value, mpsc::UnboundedSender<String>)>>,
+    /// How often its lists have changed.
+    edition: Cell<u64>,
     /// All that was ever asked, by the id it was asked under.
     questions: RefCell<BTreeMap<String, Rc<Question>>>,
 }
@@ -64,16 +73,21 @@ pub struct HangUp;
 impl Upstream {
     /// Starts a server.
     pub fn start(story: &Rc<Story>, name: &'static str, address: SocketAddr, kind: Kind) -> Rc<Upstream> {
+        let mut chance = story.chance(name);
         let upstream = Rc::new(Upstream {
             name,
             address,
             kind,
-            offers_streams: kind == Kind::Legacy && story.chance(name).percent(60),
+            offers_streams: kind != Kind::Sessionless && chance.percent(60),
+            ttl_ms: *chance.of(&[0, 300_000]),
             story: story.clone(),
             sessions: RefCell::default(),
             next_session: Cell::new(1),
             turned_away: RefCell::default(),
             calls: RefCell::default(),
+            broken: RefCell::default(),
+            listens: RefCell::default(),
+            edition: Cell::new(0),
             questions: RefCell::default(),
         });
         let listener = Listener::bind(address).expect("the address is free");
@@ -99,7 +113,7 @@ impl Upstream {
     async fn answer(&self, wire: &mut Wire, head: &Head, body: &[u8]) -> Result<(), HangUp> {
         let session = head.field("mcp-session-id").map(str::to_owned);
         if head.first.starts_with("GET ") {
-            return self.stand(wire, session).await;
+            return self.stand(wire, session, head.field("last-event-id")).await;
         }
         if head.first.starts_with("DELETE ") {
             let known = session.and_then(|id| self.sessions.borrow_mut().remove(&id));
@@ -119,16 +133,17 @@ impl Upstream {
             }
         }
         let id = &message["id"];
+        let tools = if self.offers_streams { json!({"listChanged": true}) } else { json!({}) };
         match (method, self.kind) {
             ("server/discover", Kind::Modern) => {
                 let result = json!({"resultType": "complete", "supportedVersions": ["2026-07-28"],
-                    "capabilities": {"tools": {}}, "ttlMs": 0, "cacheScope": "public"});
+                    "capabilities": {"tools": tools}, "ttlMs": self.ttl_ms, "cacheScope": "public"});
                 self.result(wire, id, result, &[]).await
             }
             ("server/discover", _) => self.say(wire, wire::answer(400, &[JSON], NO_SESSION)).await,
             ("initialize", Kind::Legacy | Kind::Sessionless) => {
                 let capabilities = message["params"]["capabilities"].clone();
-                let result = json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+                let result = json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": tools},
                     "serverInfo": {"name": self.name, "version": "1"}});
                 let fresh = (self.kind == Kind::Legacy).then(|| self.open_session(capabilities));
                 let fields: Vec<(&str, &str)> =
@@ -137,15 +152,22 @@ impl Upstream {
             }
             ("tools/list", _) => {
                 let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
-                let mut result = json!({"tools": [tool("do"), tool("redo")]});
+                let mut tools = vec![tool("do"), tool("redo")];
+                if self.edition.get() > 0 {
+                    tools.push(tool(&format!("v{}", self.edition.get())));
+                }
+                let mut result = json!({"tools": tools});
                 if self.kind == Kind::Modern {
                     result["resultType"] = json!("complete");
-                    result["ttlMs"] = json!(0);
+                    result["ttlMs"] = json!(self.ttl_ms);
                     result["cacheScope"] = json!("private");
                 }
                 self.result(wire, id, result, &[]).await
             }
             ("tools/call", _) => self.call(wire, &message, session).await,
+            ("subscriptions/listen", Kind::Modern) if self.offers_streams => {
+                self.listen(wire, &message).await
+            }
             ("", Kind::Legacy | Kind::Sessionless) if !id.is_null() => {
                 self.is_answered(&message, body, session.as_deref());
                 self.say(wire, wire::answer(202, &[], b"")).await

@@ -1,7 +1,7 @@
 //! What a server of the older revisions knows of a session: whose calls came in it, what its client declared, and the
 //! stream on which it says what belongs to no call.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use strait_engine::io::simulated::say;
 use tokio::sync::mpsc;
 
@@ -66,10 +66,67 @@ impl Upstream {
         aside.is_some_and(|aside| aside.send(message.to_owned()).is_ok())
     }
 
+    /// Messages of no call, in a session that has a stream for them.
+    pub(super) fn say_asides(&self, session: Option<&str>, marker: &str, count: u64) {
+        for number in 0..count {
+            let data = format!("{marker} aside {number}");
+            let note = json!({"jsonrpc": "2.0", "method": "notifications/message",
+                "params": {"level": "info", "data": data}});
+            if self.say_aside(session, &note.to_string()) {
+                self.story.says_aside(&data);
+            }
+        }
+    }
+
+    /// Its lists change, and whoever listens is told.
+    pub fn change_lists(&self) {
+        self.edition.set(self.edition.get() + 1);
+        say(|| format!("{} has another list: {}", self.name, self.edition.get()));
+        let told = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}).to_string();
+        for session in self.sessions.borrow().values() {
+            let _ = session.aside.as_ref().map(|aside| aside.send(told.clone()));
+        }
+        self.listens.borrow_mut().retain(|(id, listen)| {
+            let meta = json!({"io.modelcontextprotocol/subscriptionId": id});
+            let told = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed", "params": {"_meta": meta}});
+            listen.send(told.to_string()).is_ok()
+        });
+    }
+
+    /// `subscriptions/listen` of 2026-07-28.
+    pub(super) async fn listen(&self, wire: &mut Wire, message: &Value) -> Result<(), HangUp> {
+        let (sender, mut said) = mpsc::unbounded_channel();
+        let meta = json!({"io.modelcontextprotocol/subscriptionId": message["id"]});
+        self.listens.borrow_mut().push((message["id"].clone(), sender));
+        self.say(wire, wire::chunked(&[EVENTS])).await?;
+        let taken = json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+            "params": {"_meta": meta, "notifications": {"toolsListChanged": true}}});
+        self.event(wire, &taken.to_string()).await?;
+        self.pass_on(wire, &mut said).await
+    }
+
+    /// What follows an event on a stream that broke.
+    async fn resume(&self, wire: &mut Wire, after: &str) -> Result<(), HangUp> {
+        let Some(last) = self.broken.borrow_mut().remove(after) else {
+            return self.say(wire, wire::answer(400, &[JSON], NO_SESSION)).await;
+        };
+        self.say(wire, wire::chunked(&[EVENTS])).await?;
+        self.event(wire, &last).await?;
+        self.say(wire, wire::chunk(b"")).await
+    }
+
     /// The answer to GET: a stream that stands open.
-    pub(super) async fn stand(&self, wire: &mut Wire, session: Option<String>) -> Result<(), HangUp> {
+    pub(super) async fn stand(
+        &self,
+        wire: &mut Wire,
+        session: Option<String>,
+        after: Option<&str>,
+    ) -> Result<(), HangUp> {
         if self.kind != Kind::Legacy || !self.offers_streams {
             return self.say(wire, wire::answer(405, &[], b"")).await;
+        }
+        if let Some(after) = after {
+            return self.resume(wire, after).await;
         }
         let (sender, mut said) = mpsc::unbounded_channel();
         {
@@ -84,6 +141,14 @@ impl Upstream {
             return self.say(wire, wire::answer(404, &[JSON], NO_SESSION)).await;
         }
         self.say(wire, wire::chunked(&[EVENTS])).await?;
+        self.pass_on(wire, &mut said).await
+    }
+
+    async fn pass_on(
+        &self,
+        wire: &mut Wire,
+        said: &mut mpsc::UnboundedReceiver<String>,
+    ) -> Result<(), HangUp> {
         loop {
             let message = tokio::select! {
                 biased;
