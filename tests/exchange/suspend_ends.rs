@@ -149,3 +149,70 @@ fn a_server_that_asks_without_end_is_answered_for_what_is_too_much() {
     assert!(told.iter().all(|answer| answer["error"]["code"] == -32601), "{told:?}");
     assert_lives(&gateway);
 }
+
+/// A server with a stream of what belongs to no call, on which it asks for roots as the gates open.
+fn asks_beside(gates: Vec<Gate>, ends: Gate) -> Scripted {
+    let waits = ends.clone();
+    let script = scripted::legacy(move |_| vec![Step::Send(event_stream()), Step::Await(waits.clone())]);
+    Scripted::start(move |request: &Arrived| match method(request) {
+        "" | "notifications/cancelled" => vec![Step::Send(ACCEPTED.to_vec())],
+        "initialize" => {
+            let body = scripted::initialized(request).to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: s\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            vec![Step::Send([head, body].concat().into_bytes())]
+        }
+        "GET" => {
+            let mut steps = vec![Step::Send(event_stream())];
+            for (gate, id) in gates.iter().zip(1..) {
+                steps.extend([Step::Await(gate.clone()), Step::Send(event(&roots(id)))]);
+            }
+            steps.push(Step::Await(ends.clone()));
+            steps
+        }
+        _ => script(request),
+    })
+}
+
+#[test]
+fn a_question_beside_the_calls_is_for_the_only_one_and_never_for_one_of_two() {
+    let (gates, ends) = (vec![Gate::default(), Gate::default()], Gate::default());
+    let upstream = asks_beside(gates.clone(), ends.clone());
+    let gateway = Gateway::start(Setup { workers: 1, ..setup(&upstream) });
+    let mut client = Client::connect(gateway.address);
+    client.send(call(KEY, 1, json!({})));
+    wait_for("the call", || upstream.arrived("tools/call").len() == 1);
+    gates[0].open();
+    let asked = last(&client.answer().expect("an answer"));
+    assert_eq!(asked["result"]["inputRequests"], json!({"r1": {"method": "roots/list"}}), "{asked}");
+    let mut other = Client::connect(gateway.address);
+    other.send(call(KEY, 2, json!({})));
+    wait_for("the other call", || upstream.arrived("tools/call").len() == 2);
+    gates[1].open();
+    wait_for("the refusal", || upstream.arrived("").len() == 1);
+    let told = upstream.arrived("")[0].body.clone();
+    assert_eq!((&told["id"], &told["error"]["code"]), (&json!(2), &json!(-32603)), "{told}");
+    drop(other);
+    ends.open();
+    assert_lives(&gateway);
+}
+
+#[test]
+fn a_server_that_is_gone_meanwhile_is_told_to_who_comes_back() {
+    let (asks, ends) = (Gate::default(), Gate::default());
+    asks.open();
+    let upstream = never_ends(asks, ends.clone());
+    let gateway = Gateway::start(setup(&upstream));
+    let first = last(&send(&gateway, call(KEY, 1, json!({}))));
+    upstream.close_connections();
+    ends.open();
+    let state = &first["result"]["requestState"];
+    let back = json!({"requestState": state, "inputResponses": {"r1": {"roots": []}}});
+    let answer = send(&gateway, call(KEY, 2, back));
+    let (code, message) = answer.error();
+    assert!(code == -32603 && message.contains("upstream `up`"), "{message}");
+    wait_for("the figure", || suspended(&gateway) == 0);
+    assert_lives(&gateway);
+}

@@ -2,7 +2,7 @@
 //!
 //! Whatever arrives on it is told apart here. Answers belong to the call with their id, progress to the call with its
 //! token. A server's own request belongs to the call it came with, or else to the only call under way, or else to the
-//! client session that hears the channel; one that belongs to nobody is declined. Notifications of no call go to the
+//! client session that hears the channel; one that belongs to nobody is declined, and one that could be for several calls is refused. Notifications of no call go to the
 //! channel's ears.
 
 use std::cell::{Cell, RefCell};
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
 use strait_protocol::jsonrpc::{Envelope, IdValue, Kind};
-use strait_protocol::mcp::Method;
+use strait_protocol::mcp::{Method, codes};
 
 use super::responder::{Responder, decline};
 use super::settings::Settings;
@@ -190,7 +190,8 @@ impl Channel {
     fn asked(&self, core: &Rc<Core>, responder: &Responder, message: &[u8], envelope: Envelope) {
         let Some(id) = envelope.id else { return };
         if envelope.method_known != Some(Method::Ping) {
-            if let Some(pending) = self.only_call()
+            let calls = self.askable();
+            if let [pending] = &calls[..]
                 && pending.offer(event(message, envelope, false))
             {
                 return;
@@ -200,16 +201,18 @@ impl Channel {
             {
                 return;
             }
+            if calls.len() > 1 {
+                let why = "several calls are under way, and nothing says which of them this is for";
+                return responder.refuse(core, id.of(message), codes::INTERNAL_ERROR, why);
+            }
         }
         responder.send(core, decline(message, id, envelope.method_known));
     }
 
-    /// The one call that may be asked, when there is just one.
-    fn only_call(&self) -> Option<Rc<Pending>> {
+    /// Calls that may be asked, up to two: of more nobody can say either whose a question is.
+    fn askable(&self) -> Vec<Rc<Pending>> {
         let pending = self.pending.borrow();
-        let mut may = pending.values().filter(|pending| pending.may_be_asked);
-        let only = may.next()?;
-        may.next().is_none().then(|| only.clone())
+        pending.values().filter(|pending| pending.may_be_asked).take(2).cloned().collect()
     }
 
     fn only_session(&self) -> Option<Rc<Session>> {
