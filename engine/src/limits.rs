@@ -54,6 +54,8 @@ pub const CHANGES_PER_TURN: usize = 256;
 /// Resources that one listen or session may subscribe to. Each is a few hundred bytes.
 pub const SUBSCRIPTIONS_MAX: usize = 256;
 
+/// A method that this gateway does not know is passed on to a server's only upstream up to this length.
+pub const FOREIGN_METHOD_BYTES_MAX: usize = 128;
 /// `Mcp-Param` headers that are made of one call's arguments: servers take heads of 8 to 64 KiB.
 pub const PARAMETERS_BYTES_MAX: usize = 16 * 1024;
 

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strait_policy::authorize::Effect;
+use strait_policy::glob;
 use strait_policy::roles::Op;
 use strait_policy::{Principal, RoleSet, RuleView, Verdict, decide, roles};
 
@@ -20,7 +21,7 @@ use crate::catalog::Catalog;
 use crate::file::{Generation, HEADER_BYTES, Header, OpenError, section_of_bound};
 use crate::invariants;
 use crate::mapping::{Mapping, Section};
-use crate::rules::{ArchivedConditionOp, ArchivedEffect, ArchivedRules, Rules};
+use crate::rules::{ArchivedConditionOp, ArchivedEffect, ArchivedPatternKind, ArchivedRules, Rules};
 use crate::view::rule_view;
 
 /// An opened table with the catalog it is bound to.
@@ -157,6 +158,30 @@ impl Snapshot {
             ArchivedEffect::Hold => Effect::Hold,
             ArchivedEffect::Deny => Effect::Deny,
         }
+    }
+
+    /// Decides a method that this gateway does not know, of a server's only upstream: nobody can say what it reaches, so
+    /// it must be allowed by a pattern over everything of that name, and whatever denies any such thing denies it.
+    pub fn decide_method(&self, server: usize, upstream: usize, method: &str, roles: &RoleSet) -> Verdict {
+        let (Some(server), Some(upstream)) =
+            (self.rules().servers.get(server), self.rules().upstreams.get(upstream))
+        else {
+            return Verdict::Deny(None);
+        };
+        let full = format!("{}.{method}", upstream.name.as_str());
+        if !server.tools.iter().any(|pattern| glob::matches(&pattern.glob, &full)) {
+            return Verdict::Deny(None);
+        }
+        let rules = self.rules().policy.rules.iter().enumerate();
+        let speaking = rules.filter(|(_, rule)| {
+            rule.patterns.iter().any(|pattern| {
+                glob::matches(&pattern.glob, &full)
+                    && (matches!(pattern.kind, ArchivedPatternKind::Any)
+                        || !matches!(rule.effect, ArchivedEffect::Allow))
+            })
+        });
+        let speaking = speaking.map(|(index, rule)| rule_view(index as u16, rule));
+        decide(self.default_effect(), speaking, roles)
     }
 
     /// Decides a resource URI that only a template covers: such names are open-ended, so their

@@ -134,7 +134,12 @@ fn versions_and_metadata_are_checked_in_order() {
         let encoded = if method.is_ascii() { method.to_owned() } else { "=?base64?eC/DqQ==?=".to_owned() };
         let headers = [AUTH, VERSION, ("Mcp-Method", encoded.as_str())];
         let answer = client.roundtrip(post(&headers, &body(method, json!({"_meta": meta("2026-07-28")}))));
-        assert_eq!((answer.status, answer.error()), (404, (-32601, format!("Method not found: {method}"))));
+        let words = match method {
+            // Nobody here knows it, so the only upstream is asked, and says so itself.
+            "tools/calls" => "Method not found".to_owned(),
+            _ => format!("Method not found: {method}"),
+        };
+        assert_eq!((answer.status, answer.error()), (404, (-32601, words)));
         assert_eq!(answer.json()["id"], 7);
     }
     let response = br#"{"jsonrpc":"2.0","id":7,"result":{}}"#;

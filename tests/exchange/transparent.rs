@@ -4,7 +4,8 @@
 
 use std::path::PathBuf;
 
-use strait_tests::client::{initialize, post};
+use serde_json::json;
+use strait_tests::client::{initialize, modern, post};
 use strait_tests::gateway::scratch_folder;
 use strait_tests::scripted::{ACCEPTED, Arrived, NOT_INITIALIZED, event_stream, http, unknown_method};
 use strait_tests::{Answer, Client, Gateway, Scripted, Setup, Step};
@@ -78,6 +79,13 @@ const CASES: &[Case] = &[
         name: None,
         params: r#""argument":{"value":"","name":"a\/b"} ,"ref":{"name":"\u0070","type":"ref/prompt"}"#,
         outcome: r#""result":{<members>, "completion":{"values":[]}}"#,
+    },
+    // A method that nobody here knows.
+    Case {
+        method: "acme/do_it",
+        name: None,
+        params: r#""name":"x" , "acme":{"uri":"\u0061"}"#,
+        outcome: r#""result":{"acme" : [1.0, {"id":1}], <members>}"#,
     },
 ];
 
@@ -156,7 +164,7 @@ fn upstream(era: Era, carrier: Carrier) -> Scripted {
                 ("server/discover", Era::Legacy) => {
                     vec![Step::Send(http(400, "application/json", NOT_INITIALIZED))]
                 }
-                _ => unknown_method(request, 200),
+                _ => unknown_method(request, if era == Era::Modern { 404 } else { 200 }),
             };
         };
         let said = said.replace(ID, &request.body["id"].to_string());
@@ -484,4 +492,62 @@ fn definitions_are_listed_as_they_were_written() {
             }
         }
     }
+}
+
+#[test]
+fn a_method_that_nobody_knows_goes_to_an_only_upstream_from_whom_everything_is_allowed() {
+    let upstream = upstream(Era::Modern, Carrier::Json);
+    let gateway = |tools: &str, more: &str| {
+        Gateway::start(Setup::new(format!(
+            r#"
+upstreams:
+  up: {{ http: "{}" }}
+{more}
+servers: {{ default: {{ path: /mcp, auth: [staff], tools: {tools} }} }}
+identity: {{ staff: {{ api_keys: ./keys.yaml }} }}
+roles: {{ full: '"full" in principal.groups', small: '"small" in principal.groups' }}
+policy:
+  default: deny
+  rules:
+    - {{ id: all, allow: ["*"], to: [full] }}
+    - {{ id: no, deny: ["up.acme/no*"], to: [full] }}
+    - {{ id: few, allow: ["up.e*"], to: [small] }}
+"#,
+            upstream.url()
+        )))
+    };
+    let ask = |gateway: &Gateway, key: &str, method: &str| {
+        let answer = Client::connect(gateway.address).roundtrip(modern(key, 7, method, json!({"acme": 1})));
+        let message = answer.json();
+        assert_eq!(message["id"], 7);
+        (
+            answer.status,
+            message["error"]["code"].as_i64(),
+            message["error"]["message"].as_str().map(str::to_owned),
+        )
+    };
+    let unknown = |method: &str| (404, Some(-32601), Some(format!("Method not found: {method}")));
+    let only = gateway("[\"*\"]", "");
+    // The upstream does not know this one either, and says so itself.
+    let said = (404, Some(-32601), Some("Method not found".to_owned()));
+    assert_eq!(ask(&only, KEY, "acme/else"), said);
+    let arrived = upstream.arrived("acme/else");
+    assert_eq!((arrived.len(), arrived[0].header("Mcp-Method")), (1, Some("acme/else")));
+    for (key, method) in [
+        (KEY, "acme/not"),
+        ("key-small", "acme/do_it"),
+        (KEY, "acme"),
+        (KEY, &format!("acme/{}", "x".repeat(200))),
+    ] {
+        let (status, code, _) = ask(&only, key, method);
+        assert_eq!((status, code), (404, Some(-32601)), "{method}");
+    }
+    // A server that shows a part, and one that joins upstreams.
+    let second = "  other: { http: \"http://127.0.0.1:1/mcp\" }";
+    for gateway in [gateway("[\"up.e*\"]", ""), gateway("[\"*\"]", second)] {
+        let before = upstream.arrived("acme/do_it").len();
+        assert_eq!(ask(&gateway, KEY, "acme/do_it"), unknown("acme/do_it"));
+        assert_eq!(upstream.arrived("acme/do_it").len(), before);
+    }
+    assert!(upstream.arrived("acme/not").is_empty() && upstream.arrived("acme/do_it").is_empty());
 }

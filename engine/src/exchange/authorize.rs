@@ -11,7 +11,7 @@ use super::decode::{Asked, Call};
 use super::identify::Caller;
 use super::record::Record;
 use super::refusal::Refusal;
-use super::resolve::{Item, Target, unknown};
+use super::resolve::{Foreign, Item, Target, unknown};
 use super::tasks;
 use crate::core::{Adopted, Core};
 
@@ -33,6 +33,14 @@ pub fn run(
         Target::Local { .. } | Target::Session(_) | Target::Listen(_) => {
             record.verdict(Verdict::Permit(None));
             return Ok(Permit(()));
+        }
+        Target::Foreign(Foreign { server, upstream, method }) => {
+            let verdict = adopted.snapshot.decide_method(*server, *upstream, method, &caller.roles);
+            record.verdict(verdict);
+            return match verdict.is_permit() {
+                true => Ok(Permit(())),
+                false => Err(Refusal::UnknownMethod { method: method.clone() }),
+            };
         }
         Target::Upstream(item) => item,
         // It is allowed to whom the call that began it is.

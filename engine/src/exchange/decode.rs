@@ -106,7 +106,7 @@ fn modern_checks(incoming: &Incoming<'_>, message: &Message, scratch: &mut Scrat
     if message.client_capabilities.is_none() {
         return Err(Refusal::Params("`_meta[\"io.modelcontextprotocol/clientCapabilities\"]` is missing"));
     }
-    if !message.method.is_known_in(Revision::V2026_07_28) || !message.method.from_client() {
+    if !is_of(message.method, Revision::V2026_07_28) {
         return Err(unknown_method(incoming, message, text));
     }
     Ok(())
@@ -133,15 +133,18 @@ fn legacy_checks(
     {
         return Err(Refusal::SessionRevision);
     }
-    if message.kind == Kind::Request
-        && (!message.method.is_known_in(session.id.revision) || !message.method.from_client())
-    {
+    if message.kind == Kind::Request && !is_of(message.method, session.id.revision) {
         return Err(unknown_method(incoming, message, &mut scratch.text));
     }
     Ok(session.id.revision)
 }
 
-fn unknown_method(incoming: &Incoming<'_>, message: &Message, text: &mut Vec<u8>) -> Refusal {
+/// Whether a client of this revision may ask that. What nobody knows, a server may.
+fn is_of(method: Method, revision: Revision) -> bool {
+    method == Method::Unknown || (method.is_known_in(revision) && method.from_client())
+}
+
+pub fn unknown_method(incoming: &Incoming<'_>, message: &Message, text: &mut Vec<u8>) -> Refusal {
     let method = message.method_text.map_or(&b""[..], |method| method.read(incoming.body, text));
     Refusal::UnknownMethod { method: String::from_utf8_lossy(method).chars().take(128).collect() }
 }

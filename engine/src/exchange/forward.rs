@@ -12,10 +12,10 @@ use super::identify::Caller;
 use super::local::{self, Asking};
 use super::record::Record;
 use super::refusal::Refusal;
-use super::resolve::{Act, Local, Target};
+use super::resolve::{Act, Foreign, Local, Target};
 use super::screen::Screened;
 use super::{Incoming, hand_over, replay, suspend, tasks, ticket};
-use crate::core::{Adopted, Core};
+use crate::core::{Adopted, Core, InFlight};
 use crate::limits::TASK_RESULT_MS_MAX;
 use crate::session::calls::UnderWay;
 use crate::upstream::reply::Subject;
@@ -83,6 +83,19 @@ pub async fn run(
             return Ok(Reply::empty(202, admitted));
         }
         (Target::Session(Act::Absorb), _) => return Ok(Reply::empty(202, admitted)),
+        (Target::Foreign(method), Asked::Message(message)) => {
+            let order = Order {
+                body: incoming.body,
+                message,
+                bare: None,
+                client: call.revision,
+                head: None,
+                whom: Whom::of(caller.digest, call.session.as_ref()),
+                client_fd: incoming.client,
+                under_way: None,
+            };
+            return foreign(core, adopted, method, &order, admitted, record).await;
+        }
         (Target::Listen(_), _) => return Err(Refusal::Internal("a listen was forwarded")),
         (_, Asked::EndSession(_)) => {
             return Err(Refusal::Internal("an ended session was given a target"));
@@ -179,4 +192,21 @@ async fn is_legacy(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<bool, Ups
         Box::pin(upstream::greet(core, upstream)).await?;
     }
     Ok(upstream.known_era() == Some(Era::Legacy))
+}
+
+/// A method that only the upstream knows: its params and what it says go through as they are.
+async fn foreign(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    method: &Foreign,
+    order: &Order<'_>,
+    admitted: InFlight,
+    record: &mut Record,
+) -> Result<Reply, Refusal> {
+    let unknown = || Refusal::UnknownMethod { method: method.method.clone() };
+    let upstream = adopted.upstream(method.upstream).ok_or_else(unknown)?;
+    record.asks(upstream.clone());
+    upstream::call(core, &upstream, order, admitted)
+        .await
+        .map_err(|fault| Refusal::Upstream { name: upstream.name.clone(), fault })
 }

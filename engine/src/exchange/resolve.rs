@@ -8,7 +8,7 @@ use strait_table::{Kind, View};
 
 use super::Incoming;
 use super::arrive::Place;
-use super::decode::{Asked, Call};
+use super::decode::{self, Asked, Call};
 use super::identify::Caller;
 use super::listen::{self, Wanted};
 use super::record::Record;
@@ -16,6 +16,7 @@ use super::refusal::Refusal;
 use super::tasks::{self, Held};
 use super::uris;
 use crate::core::{Adopted, Core};
+use crate::limits::FOREIGN_METHOD_BYTES_MAX;
 use crate::session::Session;
 
 /// What an exchange is about.
@@ -31,6 +32,8 @@ pub enum Target {
     Task(Held),
     /// An answer that stands open.
     Listen(Wanted),
+    /// A method that this gateway does not know, for the only upstream of the server.
+    Foreign(Foreign),
 }
 
 /// An item of a server, found but not yet allowed.
@@ -44,6 +47,12 @@ pub struct Item {
     pub covered: bool,
     /// What its upstream calls a URI, where the client was shown another.
     pub own_uri: Option<Rc<str>>,
+}
+
+pub struct Foreign {
+    pub server: usize,
+    pub upstream: usize,
+    pub method: String,
 }
 
 /// Answered here, from the snapshot.
@@ -144,9 +153,21 @@ pub fn run(
             };
             return Ok(completed(adopted, target));
         }
-        _ => {
-            let method = message.method.as_str().to_owned();
-            return Err(Refusal::UnknownMethod { method });
+        method => {
+            let scratch = &mut core.scratch.borrow_mut().text;
+            let text = message.method_text.map_or(&b""[..], |text| text.read(incoming.body, scratch));
+            // Over HTTP it stands in a header.
+            let is_plain = text.len() <= FOREIGN_METHOD_BYTES_MAX
+                && text.contains(&b'/')
+                && text.iter().all(|byte| byte.is_ascii_graphic());
+            return match server.upstreams.as_slice() {
+                [upstream] if method == Method::Unknown && is_plain => Ok(Target::Foreign(Foreign {
+                    server: place.server,
+                    upstream: usize::from(upstream.to_native()),
+                    method: String::from_utf8_lossy(text).into_owned(),
+                })),
+                _ => Err(decode::unknown_method(incoming, message, scratch)),
+            };
         }
     };
     Ok(Target::Local { answer: local, view: search.view })

@@ -145,7 +145,7 @@ impl<'a> Request<'a> {
     /// A pooled connection may have died while idle. Nothing of an answer came, but a tool may have
     /// run: only what is safe to repeat is sent again.
     fn may_repeat(&self) -> bool {
-        self.method != Method::ToolsCall || !matches!(self.verb, Verb::Post)
+        !matches!(self.method, Method::ToolsCall | Method::Unknown) || !matches!(self.verb, Verb::Post)
     }
 
     fn watch(&self, core: &Rc<Core>, deadline_ms: u64, line: &Line) -> Watch {
@@ -241,7 +241,8 @@ impl<'a> Request<'a> {
             (Era::Modern, _) => {
                 head = head
                     .header(header::PROTOCOL_VERSION, Revision::V2026_07_28.as_str().as_bytes())
-                    .header(header::METHOD, self.method.as_str().as_bytes());
+                    .header(header::METHOD, self.method_text(&mut named));
+                named.clear();
                 if let Some(name) = self.name {
                     let plain =
                         name.iter().all(|byte| (0x21..=0x7e).contains(byte)) && !name.starts_with(b"=?");
@@ -268,6 +269,15 @@ impl<'a> Request<'a> {
         head.finish().map_err(|_| {
             UpstreamFault::Http("a header of ours is not printable; see its credential".to_owned())
         })
+    }
+
+    /// As the client wrote it, where nobody here knows it.
+    fn method_text<'t>(&'t self, said: &'t mut Vec<u8>) -> &'t [u8] {
+        let foreign = self.order.filter(|_| self.method == Method::Unknown);
+        match foreign.and_then(|order| Some((order, order.message.method_text?))) {
+            Some((order, text)) => text.read(order.body, said),
+            None => self.method.as_str().as_bytes(),
+        }
     }
 
     /// `Mcp-Param-*`, as the client sent them or as the call's arguments say.
