@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use strait_tests::client::{initialize, legacy, post};
 use strait_tests::gateway::wait_for;
 use strait_tests::scripted::{self, Arrived, event, event_stream, json_reply, method, tools};
-use strait_tests::{Answer, Client, Gateway, Scripted, Setup, Step};
+use strait_tests::{Answer, Client, Gate, Gateway, Scripted, Setup, Step};
 
-use crate::common::{KEY, assert_lives, config, reason};
+use crate::common::{KEY, assert_lives, config, reason, session_stream};
 
 const SMALL: &str = "key-small";
 const TASKS: &str = "io.modelcontextprotocol/tasks";
@@ -30,6 +30,10 @@ fn core_task(id: &str, status: &str) -> Value {
 
 /// A server of 2025-11-25 whose tasks are called `job-1`, `job-2` … by everyone alike.
 fn core_server() -> Scripted {
+    Scripted::start(core_script())
+}
+
+fn core_script() -> impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static {
     let begun = AtomicU32::new(0);
     let rest = scripted::legacy(move |request| match request.body["params"]["task"].is_object() {
         true => {
@@ -38,7 +42,7 @@ fn core_server() -> Scripted {
         }
         false => json_reply(&scripted::echoed(request)),
     });
-    Scripted::start(move |request| {
+    move |request: &Arrived| {
         let id = request.body["params"]["taskId"].as_str().unwrap_or("").to_owned();
         let has = id.starts_with("job-");
         match method(request) {
@@ -77,7 +81,7 @@ fn core_server() -> Scripted {
             "tasks/get" | "tasks/cancel" | "tasks/result" => failed(request, -32602),
             _ => rest(request),
         }
-    })
+    }
 }
 
 /// A server of 2026-07-28 that makes a task of each call whose client declared the extension.
@@ -374,5 +378,41 @@ fn a_task_is_asked_about_at_the_replica_that_has_it() {
         }
         assert_eq!(replicas[has].arrived("tasks/get").len(), asked + 2);
     }
+    assert_lives(&gateway);
+}
+
+#[test]
+fn a_session_is_told_how_its_own_tasks_are() {
+    let begun = Gate::default();
+    let (core, opened) = (core_script(), begun.clone());
+    let upstream = Scripted::start(move |request| match method(request) {
+        // With a session, it says what belongs to no call on that session's stream.
+        "initialize" => {
+            let Some(Step::Send(answer)) = core(request).pop() else { return Vec::new() };
+            let answer = String::from_utf8(answer).expect("text");
+            vec![Step::Send(answer.replacen("\r\n", "\r\nMcp-Session-Id: s\r\n", 1).into_bytes())]
+        }
+        "GET" => {
+            let told = |id: &str| {
+                event(
+                    &json!({"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": core_task(id, "working")}),
+                )
+            };
+            let events = [told("job-7"), told("job-1")].concat();
+            vec![Step::Send(event_stream()), Step::Await(opened.clone()), Step::Send(events), Step::Hang]
+        }
+        "DELETE" => vec![Step::Send(scripted::http(200, "text/plain", b""))],
+        _ => core(request),
+    });
+    let gateway = start(true, &[&upstream]);
+    let ann = Older::of(&gateway, KEY);
+    let mut stream = session_stream(&gateway, KEY, &ann.session);
+    let id = ann.begin("echo");
+    begun.open();
+    let told = stream.next_event();
+    assert_eq!(
+        (&told["method"], &told["params"]),
+        (&json!("notifications/tasks/status"), &core_task(&id, "working"))
+    );
     assert_lives(&gateway);
 }
