@@ -158,7 +158,8 @@ fn a_stream_that_its_server_closed_goes_on_behind_its_last_event() {
             let gateway = Gateway::start(Setup::new(up(&upstream.url(), "")));
             let mut client = Client::connect(gateway.address);
             let capabilities = if asks { json!({"elicitation": {}}) } else { json!({}) };
-            let session = initialize_as(&mut client, KEY, "2025-11-25", capabilities);
+            // One that does not poll itself: it waits.
+            let session = initialize_as(&mut client, KEY, "2025-06-18", capabilities);
             let params = json!({"name": "echo", "arguments": {}});
             let heard = client.roundtrip(legacy(KEY, &session, 5, "tools/call", params)).messages();
             assert_eq!(heard[0]["params"]["data"], "still at it", "{heard:?}");

@@ -280,3 +280,68 @@ fn a_session_has_so_many_answers_that_can_be_resumed_and_more_that_cannot() {
     assert!(next(&mut first).0.starts_with(&format!("{}-", CALL_STREAMS_MAX + 1)));
     assert_lives(&gateway);
 }
+
+/// A legacy server with sessions that hangs up on every call, and answers whoever comes back; `token` before or after.
+fn polling(gate: &Gate) -> Scripted {
+    let (opens, asked) = (gate.clone(), std::sync::Arc::new(std::sync::Mutex::new(Value::Null)));
+    let asks = asked.clone();
+    let rest = scripted::legacy(move |request| {
+        *asks.lock().unwrap() = request.body.clone();
+        let first = match request.argument("case") {
+            "silent" => Vec::new(),
+            _ => event(&progress(request, 1, "")),
+        };
+        let priming = b"1b\r\nid: s-1\nretry: 700\ndata: \n\n\r\n".to_vec();
+        vec![Step::Send([event_stream(), priming, first, b"0\r\n\r\n".to_vec()].concat())]
+    });
+    Scripted::start(move |request: &Arrived| match (method(request), request.header("Last-Event-ID")) {
+        ("GET", Some("s-1")) => {
+            let answer =
+                json!({"jsonrpc": "2.0", "id": asked.lock().unwrap()["id"], "result": {"content": []}});
+            vec![Step::Await(opens.clone()), Step::Send(event_stream()), last(&answer)]
+        }
+        _ => rest(request),
+    })
+}
+
+#[test]
+fn a_server_that_hangs_up_is_polled_and_so_are_we_by_clients_that_know_how() {
+    for (version, capabilities) in [
+        ("2025-11-25", json!({})),
+        ("2025-11-25", json!({"sampling": {}})),
+        ("2025-06-18", json!({})),
+        ("2025-06-18", json!({"sampling": {}})),
+    ] {
+        for force_wrong_worker in [false, true] {
+            println!("{version}, {capabilities}, wrong worker {force_wrong_worker}");
+            let gate = Gate::default();
+            let upstream = polling(&gate);
+            let config = config(&format!("  up: {{ http: \"{}\" }}", upstream.url()));
+            let gateway = Gateway::start(Setup { force_wrong_worker, ..Setup::new(config) });
+            let mut client = Client::connect(gateway.address);
+            let session = initialize_as(&mut client, KEY, version, capabilities.clone());
+            if version == "2025-06-18" {
+                // Nobody can tell it to come back: it gets its answer when it is there.
+                gate.open();
+                let answer = client.roundtrip(call(&session, 7, "silent"));
+                assert_eq!(answer.messages().last().expect("an answer")["id"], 7, "{}", text(&answer));
+                continue;
+            }
+            client.send(call(&session, 7, "silent"));
+            let hung_up = client.answer().expect("an answer");
+            assert_eq!(hung_up.header("content-type"), Some("text/event-stream"));
+            assert_eq!(text(&hung_up), "id: 1-0\nretry: 700\ndata:\n\n", "its own time to wait");
+            // One that has begun to speak hangs up as well; its connection is good for more.
+            client.send(call(&session, 8, ""));
+            client.stream_head();
+            assert_eq!(next(&mut client), ("2-1".into(), json!(1)));
+            assert_eq!(client.event(), None);
+            assert_eq!(client.roundtrip(legacy(KEY, &session, 9, "ping", json!({}))).status, 200);
+            gate.open();
+            let mut back = resume(&gateway, &session, "2-1");
+            assert_eq!(next(&mut back), ("2-2".into(), json!(8)));
+            assert_eq!(back.event(), None);
+            assert_lives(&gateway);
+        }
+    }
+}

@@ -8,15 +8,16 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use strait_protocol::http1::RequestHead;
+use strait_protocol::http1::{RequestHead, write};
 use strait_protocol::mcp::Revision;
 
 use super::record::Record;
-use super::respond::Sink;
+use super::respond::{self, Next, Sink};
 use super::{Ending, Incoming, stream, tell};
 use crate::connection::standing::{Framing, Standing, Tally, Tenant};
 use crate::core::{Adopted, Core, StandingPlace};
 use crate::io::runtime;
+use crate::limits::STREAM_RETRY_MS;
 use crate::session::Session;
 use crate::session::outlet::Outlet;
 use crate::upstream::{Event, Reply};
@@ -59,13 +60,24 @@ pub async fn begin(
 ) -> Ending {
     let Opening { session, outlet, place, mut reply, first } = *opening;
     let mut priming = Vec::new();
+    let pause_ms = match first {
+        Event::Paused { retry_ms } => Some(retry_ms),
+        _ => None,
+    };
     // Older clients would read the empty event as a message.
     if session.id.revision >= Revision::V2025_11_25 {
-        stream::append_priming(&mut priming, outlet.stream, 0);
+        let retry_ms = pause_ms.unwrap_or(STREAM_RETRY_MS);
+        stream::append_priming(&mut priming, outlet.stream, 0, retry_ms);
     }
-    let reader = outlet.read(0);
-    let stand = |framing| Standing::of(reader, Framing { answers: true, ..framing }, Rc::new(Reads), place);
-    let ending = stream::begin(core, incoming, &priming, true, stand, sink, &mut record).await;
+    let ending = if pause_ms.is_some() {
+        drop(place);
+        hang_up(core, incoming, &priming, sink, &mut record).await.into()
+    } else {
+        let reader = outlet.read(0);
+        let stand =
+            |framing| Standing::of(reader, Framing { answers: true, ..framing }, Rc::new(Reads), place);
+        stream::begin(core, incoming, &priming, true, stand, sink, &mut record).await
+    };
     reply.detach_client(core);
     let call = Carried {
         core: core.clone(),
@@ -80,6 +92,29 @@ pub async fn begin(
     };
     runtime::spawn_guarded("answer of a call", call.carry(reply, first, record));
     ending
+}
+
+/// The server has hung up before it said anything, and wants to be asked later: so do we, as its client has told us
+/// that it knows of that by its revision. Whoever comes back finds the answer.
+async fn hang_up(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    priming: &[u8],
+    sink: &mut Sink<'_>,
+    record: &mut Record,
+) -> Next {
+    let chunked = !incoming.head.http10;
+    let close = !incoming.head.keep_alive || core.draining.get() || !chunked;
+    let Some(mut out) = respond::event_stream(None, chunked, close) else { return Next::Close };
+    if chunked {
+        write::chunk(out.vec(), priming);
+        write::last_chunk(out.vec());
+    } else {
+        out.extend_from_slice(priming);
+    }
+    record.status(200);
+    record.sent(out.len());
+    Next::after(sink.send(core, out).await, close)
 }
 
 /// A call apart from its connection.

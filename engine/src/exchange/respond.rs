@@ -38,7 +38,7 @@ pub enum Next {
 
 impl Next {
     /// A client whose connection ends with this answer may have sent more: the answer must survive it.
-    fn after(sent: Result<(), Gone>, close: bool) -> Next {
+    pub fn after(sent: Result<(), Gone>, close: bool) -> Next {
         match sent {
             Ok(()) if close => Next::Linger,
             Ok(()) => Next::KeepAlive,
@@ -109,18 +109,30 @@ pub async fn run(
         }
     };
     record.answered(core, &reply);
-    if let Event::Message { last: false, .. } | Event::Ready { last: false, .. } = &first
-        && let Some(place) = answer::place(core, record)
-    {
+    let is_stream = !matches!(&first, Event::Fragment { .. }) && !first.is_last();
+    if is_stream && let Some(place) = answer::place(core, record) {
         return Responded::Streams(answer::Opening::new(place, reply, first));
     }
+    let first = match first {
+        Event::Paused { .. } => message(core, incoming, &mut reply, record).await,
+        first => Ok(first),
+    };
+    let first = match first {
+        Ok(event) => event,
+        Err(fault) => {
+            let refusal = Refusal::Upstream { name: reply.upstream_name(), fault };
+            return refuse(core, incoming, &refusal, sink, record).await.into();
+        }
+    };
     let mut answer = Answer { core, incoming, sink, record, close };
     let next = match &first {
         Event::Fragment { .. } => answer.fragments(reply, first).await,
         Event::Message { last: true, .. } | Event::Ready { last: true, .. } => {
             answer.json(&reply, &first).await
         }
-        Event::Message { .. } | Event::Ready { .. } => answer.events(reply, first).await,
+        Event::Message { .. } | Event::Ready { .. } | Event::Paused { .. } => {
+            answer.events(reply, first).await
+        }
     };
     next.into()
 }
@@ -143,6 +155,9 @@ pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Re
             }
         }
         let mut event = reply.next(core, client).await?;
+        if let Event::Paused { .. } = event {
+            return Ok(event);
+        }
         uris::run(reply, &mut event);
         match reverse::run(core, reply, client, event)? {
             Direction::Deliver(event) => return Ok(screen::reply(event)),
@@ -168,6 +183,21 @@ pub async fn wanted(
         reply.cancel(core, UpstreamFault::Cancelled.giving_up());
         Err(UpstreamFault::Cancelled)
     })
+}
+
+/// The next one that is a message, or a piece of one.
+async fn message(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    reply: &mut Reply,
+    record: &Record,
+) -> Result<Event, UpstreamFault> {
+    loop {
+        match wanted(core, incoming, reply, record).await? {
+            Event::Paused { .. } => {}
+            event => return Ok(event),
+        }
+    }
 }
 
 /// What the client of an exchange is, for whoever edits what it is sent.
@@ -263,7 +293,7 @@ impl Answer<'_, '_, '_> {
                 return self.leave(reply);
             }
             out = Buf::new();
-            event = match wanted(self.core, self.incoming, &mut reply, self.record).await {
+            event = match message(self.core, self.incoming, &mut reply, self.record).await {
                 Ok(event) => event,
                 Err(fault) if in_pieces => {
                     self.record.broke(&fault);
@@ -313,7 +343,7 @@ impl Answer<'_, '_, '_> {
                 return self.leave(reply);
             }
             out = Buf::new();
-            event = match wanted(self.core, self.incoming, &mut reply, self.record).await {
+            event = match message(self.core, self.incoming, &mut reply, self.record).await {
                 Ok(event) => event,
                 Err(fault) => {
                     // Too late for an error: an answer cut short is the only honest signal left.

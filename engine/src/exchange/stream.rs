@@ -98,7 +98,7 @@ pub async fn run(
     let mut first = Vec::new();
     // Older clients would read the empty event as a message.
     if opening.revision >= Revision::V2025_11_25 && !opening.is_resumed {
-        append_priming(&mut first, opening.reader.stream(), opening.after);
+        append_priming(&mut first, opening.reader.stream(), opening.after, STREAM_RETRY_MS);
     }
     let answers = opening.answers;
     let stand =
@@ -107,10 +107,10 @@ pub async fn run(
 }
 
 /// Appends the event that says nothing but where a client may go on that loses its connection, and when.
-pub fn append_priming(out: &mut Vec<u8>, stream: u32, after: u64) {
+pub fn append_priming(out: &mut Vec<u8>, stream: u32, after: u64, retry_ms: u64) {
     let mut id = Vec::new();
     standing::append_id(&mut id, stream, after);
-    sse::append_retry(out, Some(&id), Some(STREAM_RETRY_MS));
+    sse::append_retry(out, Some(&id), Some(retry_ms));
 }
 
 /// The head of a stream and its `first` bytes; what follows stands open.

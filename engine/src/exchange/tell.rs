@@ -64,6 +64,11 @@ async fn tell(
             record.answered(core, &reply);
             has_begun = true;
         }
+        if let Event::Paused { .. } = &event {
+            // As its server does: whoever waits may come back, without a connection meanwhile.
+            outlet.hang_up();
+            continue;
+        }
         let last = event.is_last();
         if let Event::Fragment { bytes, .. } = &event {
             gather(core, &mut gathered, bytes).map_err(failed)?;

@@ -37,6 +37,8 @@ pub struct Outlet {
     taken: Cell<u64>,
     /// The last one that the reader has, who may have begun before it.
     reader_at: Cell<u64>,
+    /// The reader that is to go.
+    let_go: Cell<u32>,
 }
 
 /// What becomes of messages.
@@ -106,7 +108,7 @@ pub enum Found {
     Lost,
     /// The stream is over, and all of it was read.
     End,
-    /// A newer reader has taken over.
+    /// A newer reader has taken over, or this one was told to go ([`Outlet::hang_up`]).
     Superseded,
 }
 
@@ -142,7 +144,7 @@ impl Outlet {
         let ring = RefCell::new(Ring { first: 1, ..Ring::default() });
         let (changed, readers, is_read) = (Signal::new(), Cell::new(0), Cell::new(false));
         let (made_room, has_lost) = (Notify::new(), Cell::new(false));
-        let (taken, reader_at) = (Cell::new(0), Cell::new(0));
+        let (taken, reader_at, let_go) = (Cell::new(0), Cell::new(0), Cell::new(0));
         Rc::new(Outlet {
             stream,
             ring,
@@ -154,6 +156,7 @@ impl Outlet {
             has_lost,
             taken,
             reader_at,
+            let_go,
         })
     }
 
@@ -214,6 +217,12 @@ impl Outlet {
         drop(ring);
         self.changed.set();
         Some(number)
+    }
+
+    /// Whoever reads it now is let go once it has read all that is here, and may come back.
+    pub fn hang_up(&self) {
+        self.let_go.set(self.readers.get());
+        self.changed.set();
     }
 
     /// Nothing more will come.
@@ -332,6 +341,9 @@ impl Reader {
             self.at = *number;
             self.outlet.was_read(*number);
         }
+        if found.is_none() && self.outlet.let_go.get() == self.turn {
+            return Some(Found::Superseded);
+        }
         if found.is_none() && self.outlet.has_lost.take() {
             return Some(Found::Lost);
         }
@@ -426,6 +438,29 @@ mod tests {
         assert!(too_late.as_mut().poll(&mut context).is_pending());
         outlet.close();
         assert_eq!(too_late.as_mut().poll(&mut context), std::task::Poll::Ready(false));
+    }
+
+    #[test]
+    fn the_reader_of_an_answer_is_waited_for_and_let_go_once_it_has_all() {
+        let outlet = Outlet::answer(1);
+        let mut reader = outlet.read(0);
+        for _ in 0..OUTLET_EVENTS_MAX {
+            assert!(outlet.has_room(1));
+            outlet.push(b"x");
+        }
+        assert!(!outlet.has_room(1), "somebody reads, and has read nothing");
+        assert_eq!(now(&mut reader), message(1, b"x"));
+        assert!(outlet.has_room(1) && !outlet.has_room(OUTLET_BYTES_MAX));
+        outlet.hang_up();
+        for number in 2..=OUTLET_EVENTS_MAX as u64 {
+            assert_eq!(now(&mut reader), message(number, b"x"));
+        }
+        assert_eq!(now(&mut reader), Some(Found::Superseded));
+        drop(reader);
+        assert!(outlet.has_room(OUTLET_BYTES_MAX), "nobody reads");
+        let mut back = outlet.read(OUTLET_EVENTS_MAX as u64 - 1);
+        assert_eq!(now(&mut back), message(OUTLET_EVENTS_MAX as u64, b"x"));
+        assert_eq!(now(&mut back), None, "told to go was another");
     }
 
     #[test]

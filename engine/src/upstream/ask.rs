@@ -60,7 +60,7 @@ pub async fn ask(
                 bytes.consume_front(from);
                 return Ok(Answered { bytes, envelope });
             }
-            Event::Message { .. } => {}
+            Event::Message { .. } | Event::Paused { .. } => {}
             Event::Ready { bytes, last } | Event::Fragment { bytes, last } => {
                 gathered.extend_from_slice(&bytes);
                 if gathered.len() > ASKED_BYTES_MAX {

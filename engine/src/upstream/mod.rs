@@ -137,6 +137,11 @@ impl Affinity {
 }
 
 impl Order<'_> {
+    /// Whether this call's client knows that a server may hang up before it answers, and comes back for the rest.
+    pub fn knows_pauses(&self) -> bool {
+        self.under_way.is_some() && self.client == Revision::V2025_11_25
+    }
+
     /// What this call's client declared.
     pub fn declared(&self) -> Declared {
         match self.message.client_capabilities {

@@ -31,12 +31,16 @@ pub enum Event {
     Ready { bytes: Buf, last: bool },
     /// A piece of a message too large to hold, edited already.
     Fragment { bytes: Buf, last: bool },
+    /// The server has hung up and wants to be asked again after so long; told only for a client that knows of it
+    /// ([`super::Order::knows_pauses`]).
+    Paused { retry_ms: u64 },
 }
 
 impl Event {
     pub fn is_last(&self) -> bool {
         match self {
             Event::Message { last, .. } | Event::Ready { last, .. } | Event::Fragment { last, .. } => *last,
+            Event::Paused { .. } => false,
         }
     }
 
@@ -44,6 +48,7 @@ impl Event {
         match self {
             Event::Message { bytes, from, .. } => bytes.get(*from..).unwrap_or_default(),
             Event::Ready { bytes, .. } | Event::Fragment { bytes, .. } => bytes,
+            Event::Paused { .. } => &[],
         }
     }
 }

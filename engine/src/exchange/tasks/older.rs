@@ -388,6 +388,7 @@ impl Open {
                     }
                     self.ask(method, bytes, envelope, id, responder);
                 }
+                Event::Paused { .. } => {}
                 Event::Ready { bytes, last } | Event::Fragment { bytes, last } => {
                     gathered.extend_from_slice(&bytes);
                     if gathered.len() > ASKED_BYTES_MAX {

@@ -29,6 +29,8 @@ pub struct Attended {
     /// The session that the call is in: another one when the first was lost.
     session: RefCell<Option<Rc<Session>>>,
     pub(super) grip: Rc<Grip>,
+    /// See [`Order::knows_pauses`].
+    pub(super) knows_pauses: bool,
 }
 
 /// The answer to an attended call.
@@ -52,6 +54,7 @@ pub fn begin(core: &Rc<Core>, upstream: &Rc<Upstream>, order: &Order<'_>) -> Att
         pending: pending.clone(),
         session: RefCell::default(),
         grip: Rc::default(),
+        knows_pauses: order.knows_pauses(),
     });
     runtime::spawn_guarded("attended call", call.clone().carry(Kept::of(order)));
     // Before 2026-07-28 a client that leaves has not cancelled: its call runs on to its own deadline.

@@ -144,6 +144,7 @@ async fn once(
         // Before 2026-07-28 a client that leaves has not cancelled: its call runs on to its own deadline.
         client_fd: order.client_fd.filter(|_| order.client.is_modern()),
         grip: attended.map(|attended| &attended.grip),
+        tells_pauses: attended.map_or_else(|| order.knows_pauses(), |attended| attended.knows_pauses),
         term: match order.message.method {
             // Whoever waits for an attended call keeps its deadlines.
             _ if attended.is_some() => Term::Until(u64::MAX),

@@ -16,6 +16,7 @@ use strait_protocol::sse::{self, EventKind};
 use super::call::Objection;
 use super::large::Large;
 use super::request::{Request, Term};
+use super::resume;
 use super::session::{Held, Session};
 use super::wire::{Grip, Wire};
 use crate::core::Core;
@@ -51,6 +52,9 @@ pub struct Reading {
     /// A refusal that was read to learn what it means.
     stashed: Option<Whole>,
     may_be_asked: bool,
+    tells_pauses: bool,
+    /// That the server has hung up was told.
+    pub(super) is_paused: bool,
     /// For the upstream, until the head of the answer was here.
     waited: Waited,
 }
@@ -147,6 +151,8 @@ impl Reading {
             scanner: Scanner::new(),
             stashed: None,
             may_be_asked: request.may_be_asked,
+            tells_pauses: request.tells_pauses,
+            is_paused: false,
             waited,
         }))
     }
@@ -288,7 +294,7 @@ impl Reading {
                 Event::Message { bytes, from, envelope, last: true } => {
                     return Ok(Whole { bytes, from, envelope });
                 }
-                Event::Message { .. } => {}
+                Event::Message { .. } | Event::Paused { .. } => {}
                 Event::Ready { bytes, last } | Event::Fragment { bytes, last } => {
                     gathered.extend_from_slice(&bytes);
                     if gathered.len() > ASKED_BYTES_MAX {
@@ -410,6 +416,10 @@ impl Reading {
             let data = match self.datum(core).await {
                 Ok(Some((EventKind::Message, data))) => data,
                 Ok(Some(_)) => continue,
+                Ok(None) if self.tells_pauses && !self.is_paused && self.mark().1.is_some() => {
+                    self.is_paused = true;
+                    return Ok(Event::Paused { retry_ms: resume::pause_ms(self.mark().1) });
+                }
                 Ok(None) | Err(UpstreamFault::Closed { .. }) => {
                     // Rare, and its future is large.
                     Box::pin(self.resume(core)).await?;

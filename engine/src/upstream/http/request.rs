@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub client_fd: Option<RawFd>,
     /// The client behind it answers what it declared; else nobody does.
     pub may_be_asked: bool,
+    /// Whoever reads the answer wants to know when the server hangs up before it.
+    pub tells_pauses: bool,
     /// By which somebody else may end it.
     pub grip: Option<&'a Rc<Grip>>,
 }
@@ -80,6 +82,7 @@ impl<'a> Request<'a> {
             order: None,
             client_fd: None,
             may_be_asked: false,
+            tells_pauses: false,
             grip: None,
         }
     }

@@ -70,6 +70,7 @@ impl Reading {
                     }
                     // A server that is asked again and again was reached each time.
                     self.resumes = 0;
+                    self.is_paused = false;
                     return Ok(());
                 }
                 // It does not know the stream, or it never resumes any.
