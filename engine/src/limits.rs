@@ -53,6 +53,19 @@ pub const LISTEN_SILENT_MS_MAX: u64 = 600_000;
 pub const CHANGES_PER_TURN: usize = 256;
 /// Resources that one listen or session may subscribe to. Each is a few hundred bytes.
 pub const SUBSCRIPTIONS_MAX: usize = 256;
+/// Resources of one upstream that a worker's clients may want to hear of, about 1 KiB each; of one conversation with it
+/// [`SETTINGS_MAX`].
+pub const TOPICS_MAX: usize = 32_768;
+/// Subscriptions that a worker asks one upstream for at the same time.
+pub const SUBSCRIBES_AT_ONCE: usize = 16;
+/// How long a listen waits for servers to take its subscriptions; those that are not taken by then it does not have.
+pub const SUBSCRIBE_MS_MAX: u64 = 10_000;
+/// Changes of one resource on their way to another worker; one that waits says what further ones would.
+pub const UPDATES_MAX: usize = 8;
+/// How long a session's stream at an upstream may take to open before something is subscribed to in it all the same.
+pub const STREAM_OPENS_MS_MAX: u64 = 5_000;
+/// A listen of ours that another one replaces is read for this long after.
+pub const LISTEN_OVERLAP_MS: u64 = 50;
 
 /// A method that this gateway does not know is passed on to a server's only upstream up to this length.
 pub const FOREIGN_METHOD_BYTES_MAX: usize = 128;

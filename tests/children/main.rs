@@ -5,3 +5,4 @@ mod child;
 mod drain;
 mod overload;
 mod stdio;
+mod subscriptions;

@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use strait_tests::client::{initialize, legacy, modern, post};
+use strait_tests::client::{delete, initialize, legacy, modern, post, session_stream};
 use strait_tests::gateway::{scratch_folder, wait_for};
 use strait_tests::scripted::{self, echoed, event, event_stream, json_reply};
 use strait_tests::{Client, Gate, Gateway, Scripted, Setup, Step};
 
-use crate::common::{KEY, config, session_stream, text};
+use crate::common::{KEY, config, text};
 use crate::listen::{assert_ends, listening, lists, told};
 
 /// `small` may use `echo` alone.
@@ -55,8 +55,8 @@ fn a_session_is_told_once_of_each_list_that_changed_for_it() {
         let full = initialize(&mut client, KEY, "2025-06-18");
         let late = initialize(&mut client, KEY, "2024-11-05");
         let small = initialize(&mut client, "key-small", "2025-11-25");
-        let mut full = session_stream(&gateway, KEY, &full);
-        let mut small = session_stream(&gateway, "key-small", &small);
+        let mut full = session_stream(gateway.address, KEY, &full);
+        let mut small = session_stream(gateway.address, "key-small", &small);
         gateway.offer(lists(&["new"], &[]));
         assert_eq!(next(&mut full), "notifications/tools/list_changed");
         gateway.offer(lists(&["newer"], &["p"]));
@@ -67,7 +67,7 @@ fn a_session_is_told_once_of_each_list_that_changed_for_it() {
         gateway.offer(lists(&["newer"], &["p", "q"]));
         assert_eq!(next(&mut full), "notifications/prompts/list_changed");
         // Whoever listens late is told once of what changed twice.
-        let mut late = session_stream(&gateway, KEY, &late);
+        let mut late = session_stream(gateway.address, KEY, &late);
         assert_eq!(next(&mut late), "notifications/tools/list_changed");
         assert_eq!(next(&mut late), "notifications/prompts/list_changed");
         gateway.offer(lists(&["newest"], &["p", "q"]));
@@ -133,7 +133,7 @@ fn what_a_transparent_server_announces_is_passed_on_even_if_nothing_differs() {
         let (mut small, _) = listening(&gateway, "key-small", json!({"toolsListChanged": true}));
         let mut client = Client::connect(gateway.address);
         let session = initialize(&mut client, KEY, "2025-11-25");
-        let mut session = session_stream(&gateway, KEY, &session);
+        let mut session = session_stream(gateway.address, KEY, &session);
         let mut part = listening_at(&gateway, "/part/mcp");
         let mut named = listening_at(&gateway, "/named/mcp");
         wait_for("the gateway's own listen", || upstream.arrived("subscriptions/listen").len() == 1);
@@ -213,7 +213,7 @@ fn of_what_belongs_to_no_call_a_session_hears_what_concerns_it() {
         let level =
             client.roundtrip(legacy(KEY, &session, 1, "logging/setLevel", json!({"level": "warning"})));
         assert_eq!(level.status, 200);
-        let mut stream = session_stream(&gateway, KEY, &session);
+        let mut stream = session_stream(gateway.address, KEY, &session);
         let params = json!({"name": "echo", "arguments": {"say": said}});
         let answer = client.roundtrip(legacy(KEY, &session, 2, "tools/call", params));
         assert_eq!((answer.status, answer.messages().len()), (200, 1), "{}", text(&answer));
@@ -222,10 +222,7 @@ fn of_what_belongs_to_no_call_a_session_hears_what_concerns_it() {
             message.as_object_mut().expect("an object").remove("jsonrpc");
             assert_eq!(message, *expected, "{revision}");
         }
-        let delete = format!(
-            "DELETE /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\nMcp-Session-Id: {session}\r\n\r\n"
-        );
-        assert_eq!(client.roundtrip(delete).status, 204);
+        assert_eq!(client.roundtrip(delete(KEY, &session)).status, 204);
         assert_eq!(stream.event(), None);
     }
 }

@@ -46,15 +46,3 @@ pub fn text(answer: &Answer) -> String {
 pub fn reason(answer: &Answer) -> String {
     answer.messages().last().expect("a message")["error"]["data"]["reason"].as_str().unwrap_or("").to_owned()
 }
-
-/// The stream of a session that its client opened with GET; its head was read.
-pub fn session_stream(gateway: &Gateway, key: &str, session: &str) -> Client {
-    let mut client = Client::connect(gateway.address);
-    client.send(format!(
-        "GET /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\nAccept: text/event-stream\r\n\
-         Mcp-Session-Id: {session}\r\n\r\n"
-    ));
-    let head = client.stream_head();
-    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
-    client
-}

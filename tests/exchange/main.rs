@@ -26,6 +26,7 @@ mod smuggling;
 mod states;
 mod stdio;
 mod streams;
+mod subscriptions;
 mod suspend;
 mod suspend_ends;
 mod tasks;

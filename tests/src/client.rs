@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -208,7 +208,9 @@ impl Client {
 
     /// The next event of a chunked stream, comments passed over; `None` when the stream has ended.
     pub fn event(&mut self) -> Option<StreamEvent> {
+        let until = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < until, "waited {PATIENCE:?} for an event, comments came");
             let line = self.until_unread(b"\r\n");
             let size = std::str::from_utf8(&line).expect("ASCII").trim();
             let size = usize::from_str_radix(size, 16).expect("a chunk's size");
@@ -374,4 +376,23 @@ pub fn legacy(key: &str, session: &str, id: i64, method: &str, params: Value) ->
     let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
     let bearer = format!("Bearer {key}");
     post(&[("Authorization", &bearer), ("Mcp-Session-Id", session)], body.as_bytes())
+}
+
+/// The stream of a session that its client opened with GET; its head was read.
+pub fn session_stream(address: SocketAddr, key: &str, session: &str) -> Client {
+    let mut client = Client::connect(address);
+    client.send(format!(
+        "GET /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\nAccept: text/event-stream\r\n\
+         Mcp-Session-Id: {session}\r\n\r\n"
+    ));
+    let head = client.stream_head();
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    client
+}
+
+/// Ends a session.
+pub fn delete(key: &str, session: &str) -> String {
+    format!(
+        "DELETE /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\nMcp-Session-Id: {session}\r\n\r\n"
+    )
 }

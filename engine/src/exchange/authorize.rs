@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use strait_policy::Verdict;
+use strait_policy::{RoleSet, Verdict};
 use strait_protocol::mcp::Names;
 
 use super::Incoming;
@@ -57,7 +57,7 @@ pub fn run(
         Asked::EndSession(_) => None,
     };
     let name = name.map_or(&b""[..], |name| name.read(incoming.body, &mut scratch.text));
-    let verdict = decide(adopted, item, caller, name);
+    let verdict = decide(adopted, item, &caller.roles, name);
     record.verdict(verdict);
     match target {
         _ if verdict.is_permit() => Ok(Permit(())),
@@ -66,7 +66,8 @@ pub fn run(
     }
 }
 
-fn decide(adopted: &Adopted, item: &Item, caller: &Caller, name: &[u8]) -> Verdict {
+/// Decides on an item, by what the caller calls it.
+pub fn decide(adopted: &Adopted, item: &Item, roles: &RoleSet, name: &[u8]) -> Verdict {
     let verdict = item.view.kind(item.kind).verdict(item.index);
     if !item.covered || !verdict.is_permit() {
         return verdict;
@@ -74,7 +75,7 @@ fn decide(adopted: &Adopted, item: &Item, caller: &Caller, name: &[u8]) -> Verdi
     // A template's URIs are open-ended: each is decided on itself.
     let name = item.own_uri.as_ref().map_or(name, |own| own.as_bytes());
     match std::str::from_utf8(name) {
-        Ok(uri) => adopted.snapshot.decide_uri(item.upstream, uri, &caller.roles),
+        Ok(uri) => adopted.snapshot.decide_uri(item.upstream, uri, roles),
         Err(_) => Verdict::Deny(None),
     }
 }

@@ -14,7 +14,7 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::resolve::{Act, Foreign, Local, Target};
 use super::screen::Screened;
-use super::{Incoming, hand_over, replay, suspend, tasks, ticket};
+use super::{Incoming, hand_over, replay, subscriptions, suspend, tasks, ticket};
 use crate::core::{Adopted, Core, InFlight};
 use crate::limits::TASK_RESULT_MS_MAX;
 use crate::session::calls::UnderWay;
@@ -50,6 +50,10 @@ pub async fn run(
             let body = local::answer(&asking, *answer)?;
             if let (Local::SetLevel(level), Some(session)) = (answer, &call.session) {
                 session.set_log_level(core, adopted, place.server, caller.digest, *level);
+            }
+            if let (Local::Unsubscribe, Some(session)) = (answer, &call.session) {
+                let uri = message.uri.ok_or(Refusal::Params("`params.uri` is missing"))?;
+                session.subscriptions.remove(uri.read(incoming.body, &mut Vec::new()));
             }
             let session = match answer {
                 Local::Initialize => {
@@ -113,6 +117,10 @@ pub async fn run(
     {
         let answer = tasks::older::answer(core, &upstream, held, incoming, message).await?;
         return Ok(Reply::ready(answer, None, admitted));
+    }
+    if let (Method::ResourcesSubscribe, Some(session)) = (message.method, &call.session) {
+        let subscribed = subscriptions::make(core, adopted, incoming, place, caller, session, message);
+        return Box::pin(subscribed).await.map(|body| Reply::ready(body, None, admitted));
     }
     if let (Some(session), Some(id)) = (&call.session, message.id) {
         record.under_way = Some(UnderWay::begin(session, id.of(incoming.body)));

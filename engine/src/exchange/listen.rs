@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use strait_protocol::Span;
-use strait_protocol::jsonrpc::{Elements, Message};
-use strait_protocol::mcp::Method;
+use strait_protocol::jsonrpc::{Elements, Message, append_string, unescape};
+use strait_protocol::mcp::{Declared, Method};
 use strait_protocol::sse;
 
 use super::approve::Clearance;
@@ -21,18 +21,23 @@ use super::identify::{self, Caller, Credential};
 use super::record::{self, Record};
 use super::refusal::Refusal;
 use super::respond::{self, Next, Sink};
+use super::subscriptions::{self, Subscriber, Subscriptions, render};
 use super::{Ending, Incoming};
 use crate::changes::{List, ListSet, Sight};
 use crate::connection::standing::{Framing, Standing, Tally, Tenant};
 use crate::core::{Adopted, Core, InFlight, StandingPlace};
 use crate::fold::Fold;
-use crate::limits::SUBSCRIPTIONS_MAX;
+use crate::limits::{SUBSCRIBE_MS_MAX, SUBSCRIPTIONS_MAX};
 use crate::session::outlet::{Outlet, Reader};
+use crate::upstream::Whom;
+use crate::upstream::topics::{Hearer, Update};
 
 /// What a client wants to hear of.
 #[derive(Debug, Default)]
 pub struct Wanted {
     lists: ListSet,
+    /// URIs of resources, each once.
+    uris: Vec<Vec<u8>>,
 }
 
 /// An open listen of a client.
@@ -45,6 +50,11 @@ pub struct Listen {
     pub server: u64,
     credential: Credential,
     lists: ListSet,
+    /// What its client declared that a server may ask of it: its subscriptions are made where its calls are.
+    declared: Declared,
+    principal: u64,
+    /// Resources that its client wants to hear of.
+    pub subscriptions: Subscriptions,
     outlet: Rc<Outlet>,
     /// What its caller saw when it was last told, which was when it was last allowed.
     sight: Sight,
@@ -73,6 +83,8 @@ impl Listens {
 /// A listen that was allowed and is about to be acknowledged.
 pub struct Opening {
     listen: Rc<Listen>,
+    /// Resources that it asks for.
+    uris: Vec<Vec<u8>>,
     reader: Reader,
     place: StandingPlace,
     /// It is an exchange until its head has left.
@@ -95,24 +107,31 @@ pub fn wanted(core: &Core, incoming: &Incoming<'_>, message: &Message) -> Result
         }
     }
     if let Some(uris) = member("resourceSubscriptions")? {
-        check_uris(incoming.body, uris)?;
+        wanted.uris = read_uris(incoming.body, uris)?;
     }
     Ok(wanted)
 }
 
-fn check_uris(body: &[u8], array: Span) -> Result<(), Refusal> {
+fn read_uris(body: &[u8], array: Span) -> Result<Vec<Vec<u8>>, Refusal> {
     if !array.of(body).starts_with(b"[") {
         return Err(Refusal::Params("`resourceSubscriptions` is no array"));
     }
+    let mut uris: Vec<Vec<u8>> = Vec::new();
     for (count, uri) in Elements::of(body, array).enumerate() {
-        if !uri.is_ok_and(|uri| uri.of(body).starts_with(b"\"")) {
+        let inner = uri.ok().and_then(|uri| uri.of(body).strip_prefix(b"\"")?.strip_suffix(b"\""));
+        let Some(inner) = inner else {
             return Err(Refusal::Params("`resourceSubscriptions` holds something else than strings"));
-        }
+        };
         if count >= SUBSCRIPTIONS_MAX {
             return Err(Refusal::Params("`resourceSubscriptions` has more than 256 URIs"));
         }
+        let mut uri = Vec::new();
+        unescape(inner, &mut uri);
+        if !uris.contains(&uri) {
+            uris.push(uri);
+        }
     }
-    Ok(())
+    Ok(uris)
 }
 
 const _: () = assert!(SUBSCRIPTIONS_MAX == 256, "the refusal says so");
@@ -149,6 +168,12 @@ pub fn open(
         server,
         credential,
         lists: wanted.lists,
+        declared: message
+            .client_capabilities
+            .map(|said| Declared::read(incoming.body, said))
+            .unwrap_or_default(),
+        principal: caller.digest,
+        subscriptions: Subscriptions::default(),
         outlet: Outlet::passing(),
         sight: Sight::new(adopted, seen),
         opened_ns: incoming.arrived_ns,
@@ -156,10 +181,10 @@ pub fn open(
     });
     let reader = listen.outlet.read(0);
     core.listens.open.borrow_mut().insert(serial, listen.clone());
-    Ok(Opening { listen, reader, place: standing, _admitted: admitted })
+    Ok(Opening { listen, uris: wanted.uris, reader, place: standing, _admitted: admitted })
 }
 
-/// Sends the head and the acknowledgement; from then on the connection stands.
+/// Has servers take the subscriptions, sends the head and the acknowledgement; from then on the connection stands.
 pub async fn run(
     core: &Rc<Core>,
     adopted: &Rc<Adopted>,
@@ -172,6 +197,9 @@ pub async fn run(
     let framing =
         Framing { chunked, close: !incoming.head.keep_alive || !chunked, ids: false, answers: false };
     let listen = opening.listen.clone();
+    if !opening.uris.is_empty() {
+        Box::pin(listen.subscribe(core, adopted, &opening.uris)).await;
+    }
     listen.who.replace(record.who(adopted, usize::from(incoming.listener)));
     let standing = Standing::of(opening.reader, framing, listen.clone(), opening.place);
     let Some(mut out) = respond::event_stream(None, chunked, framing.close) else {
@@ -202,14 +230,43 @@ impl Listen {
         self.lists.iter().map(List::key).collect()
     }
 
+    /// Subscribes to what its caller may read. It has what servers have taken when this returns, and hears of it already.
+    async fn subscribe(self: &Rc<Self>, core: &Rc<Core>, adopted: &Rc<Adopted>, uris: &[Vec<u8>]) {
+        let caller = adopted
+            .server_of(self.server)
+            .and_then(|server| Some((server, identify::again(adopted, server, self.credential)?)));
+        let Some((server, caller)) = caller else { return };
+        let mut begun = Vec::new();
+        for uri in uris {
+            let found = subscriptions::find(adopted, server, caller.roles, uri).filter(|found| found.tells);
+            let Some(found) = found else { continue };
+            let hearer = subscriptions::hearer(self);
+            if let Ok(interest) = self.subscriptions.begin(core, &found, self.whom(), uri, hearer).await {
+                begun.push((uri, interest));
+            }
+        }
+        let until_ms = core.clock.coarse_ms() + SUBSCRIBE_MS_MAX;
+        for (uri, interest) in begun {
+            let left_ms = until_ms.saturating_sub(core.clock.coarse_ms());
+            // What was refused is not acknowledged.
+            let _ = self.subscriptions.settled(uri, interest, left_ms).await;
+        }
+    }
+
+    fn whom(&self) -> Whom {
+        Whom { declared: self.declared, ..Whom::of(self.principal, None) }
+    }
+
     /// Compares what its caller sees with what it saw, and tells the difference; ends when nobody may listen any more.
-    pub fn look_again(&self, core: &Rc<Core>) {
+    pub fn look_again(self: &Rc<Self>, core: &Rc<Core>) {
         let adopted = core.adopted();
         if self.outlet.is_closed() || !self.sight.is_due(&adopted) {
             return;
         }
         let now = adopted.server_of(self.server).and_then(|server| {
             let caller = identify::again(&adopted, server, self.credential)?;
+            let moved = self.subscriptions.look_again(&adopted, server, caller.roles);
+            subscriptions::follow(core, self, self.whom(), moved);
             adopted.outline(server, caller.roles)
         });
         let Some(now) = now else { return self.end() };
@@ -241,6 +298,15 @@ impl Listen {
             out.extend_from_slice(list.key().as_bytes());
             out.extend_from_slice(b"\":true,");
         }
+        if self.subscriptions.count() > 0 {
+            out.extend_from_slice(b"\"resourceSubscriptions\":[");
+            for uri in self.subscriptions.uris() {
+                append_string(&mut out, &uri);
+                out.push(b',');
+            }
+            out.pop();
+            out.extend_from_slice(b"],");
+        }
         if out.last() == Some(&b',') {
             out.pop();
         }
@@ -263,6 +329,26 @@ impl Listen {
         out.extend_from_slice(b"}}");
         self.outlet.push(&out);
         self.outlet.close();
+        self.subscriptions.clear();
+    }
+}
+
+impl Subscriber for Listen {
+    fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+}
+
+impl Hearer for Listen {
+    fn updated(&self, core: &Rc<Core>, update: &Update<'_>, known_as: &[u8]) {
+        let listen = core.listens.open.borrow().get(&self.serial).cloned();
+        // An edition may have come that its task has not told of yet.
+        if let Some(listen) = listen {
+            listen.look_again(core);
+        }
+        if self.subscriptions.has(known_as) {
+            self.outlet.push(&render(update, known_as, Some(&self.id)));
+        }
     }
 }
 
@@ -279,6 +365,7 @@ impl Tenant for Listen {
 
     fn ended(&self, core: &Rc<Core>, tally: &Tally) {
         core.listens.open.borrow_mut().remove(&self.serial);
+        self.subscriptions.clear();
         record::stream_ended(core, &self.who.borrow(), self.opened_ns, tally);
     }
 }

@@ -23,9 +23,6 @@ use crate::io::buffer::Buf;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX};
 use crate::upstream::dialect::{OUR_INFO, append_server};
 
-/// Whether clients are told of changed resources. What is not served must not be declared.
-const SERVES_SUBSCRIBE: bool = false;
-
 /// The facts an answer is made of.
 pub struct Asking<'a> {
     pub core: &'a Rc<Core>,
@@ -45,7 +42,7 @@ pub fn answer(asking: &Asking<'_>, local: Local) -> Result<Buf, Refusal> {
     out.extend_from_slice(asking.message.id.map_or(&b"null"[..], |id| id.of(asking.incoming.body)));
     out.extend_from_slice(b",\"result\":{");
     match local {
-        Local::Ping | Local::SetLevel(_) => {}
+        Local::Ping | Local::SetLevel(_) | Local::Unsubscribe => {}
         Local::Initialize => initialize(asking, out),
         Local::Discover => discover(asking, out),
         Local::List(kind) => list(asking, kind, out)?,
@@ -102,7 +99,7 @@ fn capabilities(asking: &Asking<'_>, out: &mut Vec<u8>) {
         }
     }
     if can.resources {
-        object("resources", &[("subscribe", can.subscribe && SERVES_SUBSCRIBE), list_changed]);
+        object("resources", &[("subscribe", can.subscribe), list_changed]);
     }
     if can.completions {
         object("completions", &[]);
@@ -180,7 +177,12 @@ fn keeping(asking: &Asking<'_>, local: Local) -> Option<(u64, bool)> {
             let shelf = server.shelf(kind);
             (&shelf.upstreams, shelf.public, Some(kind))
         }
-        Local::Initialize | Local::Ping | Local::SetLevel(_) | Local::Tasks | Local::Completion => {
+        Local::Initialize
+        | Local::Ping
+        | Local::SetLevel(_)
+        | Local::Unsubscribe
+        | Local::Tasks
+        | Local::Completion => {
             return None;
         }
     };

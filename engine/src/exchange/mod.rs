@@ -45,6 +45,7 @@ pub mod reverse;
 pub mod rounds;
 pub mod screen;
 pub mod stream;
+pub mod subscriptions;
 pub mod suspend;
 pub mod tasks;
 mod tell;

@@ -63,6 +63,8 @@ pub enum Local {
     Ping,
     /// `logging/setLevel`: stored, and told to servers.
     SetLevel(LogLevel),
+    /// `resources/unsubscribe`: of a resource that may be gone by now.
+    Unsubscribe,
     List(Kind),
     /// What the upstreams of the server list for this client.
     Tasks,
@@ -144,6 +146,8 @@ pub fn run(
         Method::ToolsCall => return search.named(Kind::Tool, message.name, record),
         Method::PromptsGet => return search.named(Kind::Prompt, message.name, record),
         Method::ResourcesRead => return search.resource(message.uri, record),
+        Method::ResourcesSubscribe if can.subscribe => return search.resource(message.uri, record),
+        Method::ResourcesUnsubscribe if can.subscribe => Local::Unsubscribe,
         Method::SubscriptionsListen => return listen::wanted(core, incoming, message).map(Target::Listen),
         Method::CompletionComplete if can.completions => {
             let target = match (message.reference_name, message.reference_uri) {

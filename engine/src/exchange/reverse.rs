@@ -10,10 +10,11 @@ use strait_protocol::jsonrpc::{Kind, Members, ResultType};
 use strait_protocol::mcp::{LogLevel, Method, codes};
 
 use super::{replay, rounds, suspend, tasks};
+use crate::changes::List;
 use crate::core::Core;
 use crate::upstream::dialect::Client;
 use crate::upstream::errors::is_about_us;
-use crate::upstream::{Era, Event, Reply, UpstreamFault, decline};
+use crate::upstream::{Affinity, Era, Event, Reply, UpstreamFault, decline};
 
 /// What becomes of an event.
 #[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
@@ -40,7 +41,10 @@ pub fn run(
             Some(Method::NotifyMessage) if is_too_quiet(core, reply, client, &event) => Direction::Drop,
             Some(Method::NotifyProgress | Method::NotifyMessage) => Direction::Deliver(event),
             Some(Method::NotifyTasksStatus) if reply.tasks.is_some() => Direction::Deliver(event),
-            _ => Direction::Drop,
+            _ => {
+                overheard(core, reply, client, &event);
+                Direction::Drop
+            }
         },
         Some(Kind::Request) => ask(core, reply, client, &event),
         None => Direction::Drop,
@@ -62,6 +66,20 @@ fn failed(
             Ok(Direction::Deliver(Event::Ready { bytes, last: true }))
         }
         _ => Ok(Direction::Deliver(event)),
+    }
+}
+
+/// What a server says on a call's stream though it belongs to no call: that a list or a resource changed.
+fn overheard(core: &Rc<Core>, reply: &Reply, client: &Client<'_>, event: &Event) {
+    let Event::Message { envelope, .. } = event else { return };
+    let (Some(method), Some(upstream)) = (envelope.method_known, reply.upstream()) else { return };
+    if let Some(list) = List::of(method) {
+        upstream.lists_changed(core, list.into());
+    }
+    if method == Method::NotifyResourcesUpdated {
+        let session = client.session.map(|session| Affinity::key_of(session.id.serial));
+        let whose = session.or_else(|| reply.subject().map(|subject| subject.principal));
+        upstream.topics.heard(core, event.bytes(), envelope, |of| Some(of.key) == whose);
     }
 }
 

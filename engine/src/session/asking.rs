@@ -10,10 +10,12 @@ use strait_protocol::{Span, decimal};
 use super::Session;
 use super::questions::{Asker, Question, RoundAnswer};
 use crate::core::{Adopted, Core};
+use crate::exchange::subscriptions::{Subscriber, Subscriptions, follow, render};
 use crate::exchange::tasks;
 use crate::io::buffer::Buf;
 use crate::io::runtime;
 use crate::upstream::ask::ask;
+use crate::upstream::topics::{Hearer, Update};
 use crate::upstream::{Era, Responder, Upstream, Whom};
 
 impl Session {
@@ -150,16 +152,19 @@ impl Session {
 
     /// Compares what its client sees with what it saw, and tells of the lists that differ. What nobody has taken yet is
     /// not said twice.
-    pub fn look_again(&self, core: &Rc<Core>) {
+    pub fn look_again(self: &Rc<Self>, core: &Rc<Core>) {
         let adopted = core.adopted();
         if !self.sight.is_due(&adopted) {
             return;
         }
-        let server = adopted.server_of(self.id.server);
-        let roles = adopted.roles_of(self.id.principal);
-        let Some(now) = server.zip(roles).and_then(|(server, roles)| adopted.outline(server, roles)) else {
-            return;
+        let Some((server, roles)) =
+            adopted.server_of(self.id.server).zip(adopted.roles_of(self.id.principal))
+        else {
+            return self.subscriptions.clear();
         };
+        let moved = self.subscriptions.look_again(&adopted, server, roles);
+        follow(core, self, Whom::of(self.id.principal, Some(self)), moved);
+        let Some(now) = adopted.outline(server, roles) else { return };
         for list in self.sight.look(now).iter() {
             let mut told = self.told.get();
             let Some(last) = told.get_mut(list as usize) else { continue };
@@ -168,6 +173,25 @@ impl Session {
                 *last = self.standing.push(message.as_bytes()).unwrap_or_default();
                 self.told.set(told);
             }
+        }
+    }
+}
+
+impl Subscriber for Session {
+    fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+}
+
+impl Hearer for Session {
+    fn updated(&self, core: &Rc<Core>, update: &Update<'_>, known_as: &[u8]) {
+        let session = core.sessions.borrow().find(self.id.serial).cloned();
+        // An edition may have come that its task has not told of yet.
+        if let Some(session) = session {
+            session.look_again(core);
+        }
+        if self.subscriptions.has(known_as) {
+            self.standing.push(&render(update, known_as, None));
         }
     }
 }

@@ -24,6 +24,7 @@ use strait_protocol::mcp::{Declared, LogLevel, Revision};
 
 use crate::changes::{List, Sight};
 use crate::core::Core;
+use crate::exchange::subscriptions::Subscriptions;
 use crate::limits::{SESSION_IDLE_MS_MAX, SESSIONS_PER_CORE_MAX};
 use calls::Calls;
 pub use kept::{Kept, Past};
@@ -70,6 +71,8 @@ pub struct Session {
     sight: Sight,
     /// The number, on [`Session::standing`], of the last message that told of each list.
     told: Cell<[u64; List::ALL.len()]>,
+    /// Resources that its client wants to hear of.
+    pub subscriptions: Subscriptions,
     pub questions: Questions,
     pub calls: Calls,
     /// Answers that a client may come back for.
@@ -82,6 +85,7 @@ impl Session {
     /// Nobody will use it again: what waits for its client learns that, and so do servers.
     pub fn end(&self, core: &Rc<Core>) {
         self.standing.close();
+        self.subscriptions.clear();
         for question in self.questions.take_overdue(u64::MAX) {
             asking::give_up(core, question);
         }
@@ -146,6 +150,7 @@ impl Sessions {
             standing,
             sight,
             told: Cell::default(),
+            subscriptions: Subscriptions::default(),
             questions: Questions::new(self.soonest_ms.clone()),
             calls: Calls::default(),
             streams: Streams::new(self.streams.clone()),

@@ -9,12 +9,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
-use strait_protocol::jsonrpc::{Envelope, IdValue, Kind};
-use strait_protocol::mcp::{Method, codes};
+use strait_protocol::decimal;
+use strait_protocol::jsonrpc::{Envelope, IdValue, Kind, Members};
+use strait_protocol::mcp::{Method, codes, meta};
 
 use super::responder::{Responder, decline};
 use super::settings::Settings;
-use super::{Event, Upstream, UpstreamFault};
+use super::{Affinity, Event, Upstream, UpstreamFault};
 use crate::changes::List;
 use crate::core::Core;
 use crate::io::buffer::Buf;
@@ -74,6 +75,8 @@ impl Pending {
 pub enum Ear {
     /// A client of the older revisions, on this worker.
     Session(Weak<Session>),
+    /// Whoever subscribed to resources in this conversation.
+    Topics(Affinity),
 }
 
 /// What a channel knows of those who use it.
@@ -129,6 +132,39 @@ impl Channel {
         self.ears.borrow_mut().push(ear);
     }
 
+    /// Somebody subscribes to resources in it.
+    pub fn attach_topics(&self, of: Affinity) {
+        let mut ears = self.ears.borrow_mut();
+        if !ears.iter().any(|ear| matches!(ear, Ear::Topics(_))) {
+            ears.push(Ear::Topics(of));
+        }
+    }
+
+    /// Nobody does any more.
+    pub fn detach_topics(&self) {
+        self.ears.borrow_mut().retain(|ear| !matches!(ear, Ear::Topics(_)));
+    }
+
+    /// What was subscribed to in it, for somebody, if anything is.
+    pub fn topics(&self) -> Option<Affinity> {
+        self.ears.borrow().iter().find_map(|ear| match ear {
+            Ear::Topics(of) => Some(*of),
+            Ear::Session(_) => None,
+        })
+    }
+
+    /// Something may have been said that nobody heard.
+    pub fn missed(&self, core: &Rc<Core>, upstream: &Upstream) {
+        if let Some(of) = self.topics() {
+            upstream.topics.missed(core, of);
+        }
+    }
+
+    /// Whether a client's session does.
+    pub fn is_a_sessions(&self) -> bool {
+        self.ears.borrow().iter().any(|ear| matches!(ear, Ear::Session(_)))
+    }
+
     /// Whether anybody listens to what belongs to no call.
     pub fn is_heard(&self) -> bool {
         !self.ears.borrow().is_empty()
@@ -169,6 +205,18 @@ impl Channel {
                 }
             }
             Some(method) if let Some(list) = List::of(method) => upstream.lists_changed(core, list.into()),
+            Some(Method::NotifyResourcesUpdated) => {
+                if let Some(whose) = self.topics() {
+                    upstream.topics.heard(core, message, &envelope, |of| *of == whose);
+                }
+            }
+            // Of a listen of ours at a child.
+            Some(Method::NotifySubscriptionsAcknowledged) => {
+                let pending = self.pending.borrow();
+                if let Some(pending) = subscription(message, &envelope).and_then(|id| pending.get(&id)) {
+                    pending.offer(event(message, envelope, false));
+                }
+            }
             _ => self.tell_ears(core, upstream, message, envelope),
         }
     }
@@ -183,6 +231,7 @@ impl Channel {
                 }
                 None => false,
             },
+            Ear::Topics(_) => true,
         });
     }
 
@@ -219,10 +268,18 @@ impl Channel {
         let ears = self.ears.borrow();
         let mut sessions = ears.iter().filter_map(|ear| match ear {
             Ear::Session(session) => session.upgrade(),
+            Ear::Topics(_) => None,
         });
         let only = sessions.next()?;
         sessions.next().is_none().then_some(only)
     }
+}
+
+/// The number of the listen that a notification is for.
+fn subscription(message: &[u8], envelope: &Envelope) -> Option<i64> {
+    let find = |object, key: &str| Members::find(message, object, key).ok().flatten();
+    let id = find(find(envelope.params?, "_meta")?, meta::SUBSCRIPTION_ID)?;
+    decimal::parse(id.of(message))?.try_into().ok()
 }
 
 fn event(message: &[u8], envelope: Envelope, last: bool) -> Event {

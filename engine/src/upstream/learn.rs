@@ -14,7 +14,7 @@ use strait_table::catalog::{Announced, Definition, FreshUntil, Known, Lists, Sco
 
 use super::ask::ask;
 use super::handshake::{self, Freshness};
-use super::{Era, Upstream, UpstreamFault, Whom, subscribe};
+use super::{Era, Upstream, UpstreamFault, Whom, hearing};
 use crate::changes::ListSet;
 use crate::core::Core;
 use crate::handle::Event;
@@ -28,7 +28,12 @@ const SETTLE_MS: u64 = 100;
 
 /// Whether this worker asks: for stdio it is the owner of the shared child.
 pub fn is_asker(core: &Core, upstream: &Upstream) -> bool {
-    core.owner_of(upstream.id.0.into()) == core.id
+    asker(core, upstream) == core.id
+}
+
+/// The worker that asks.
+pub fn asker(core: &Core, upstream: &Upstream) -> usize {
+    core.owner_of(upstream.id.0.into())
 }
 
 /// Keeps control told of what an upstream offers, until no edition names it any more.
@@ -54,7 +59,7 @@ pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
             }
         };
         if outcome.is_ok() {
-            subscribe::hear(&core, &upstream);
+            hearing::hear(&core, &upstream);
             std::mem::take(&mut news).count(&mut announced);
         }
         let outcome = outcome.map(|lists| Lists { announced, ..lists }).map_err(|fault| fault.to_string());

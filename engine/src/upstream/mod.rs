@@ -15,6 +15,7 @@ pub mod dialect;
 pub mod errors;
 mod fault;
 mod handshake;
+mod hearing;
 pub mod http;
 mod ids;
 pub mod learn;
@@ -23,7 +24,8 @@ mod responder;
 mod settings;
 mod sse;
 pub mod stdio;
-mod subscribe;
+pub mod subscribe;
+pub mod topics;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
@@ -130,6 +132,11 @@ impl Affinity {
     /// Serves questions of our own.
     pub const NOBODY: Affinity = Affinity { key: learn::NOBODY, declared: Declared::NOTHING };
 
+    /// For somebody whose client declared this.
+    pub fn of(whom: &Whom, declared: Declared) -> Affinity {
+        Affinity { key: whom.session.map_or(whom.principal, Affinity::key_of), declared }
+    }
+
     /// What a client's session is known by.
     pub const fn key_of(session: u128) -> u64 {
         session as u64 ^ (session >> 64) as u64
@@ -159,9 +166,7 @@ impl Order<'_> {
     }
 
     pub fn affinity(&self) -> Affinity {
-        let key =
-            self.whom.session.map_or(self.whom.principal, |serial| serial as u64 ^ (serial >> 64) as u64);
-        Affinity { key, declared: self.declared() }
+        Affinity::of(&self.whom, self.declared())
     }
 }
 
@@ -273,8 +278,10 @@ pub struct Upstream {
     owes_news: Cell<bool>,
     /// Raised when no edition names it any more: its lists are nobody's concern.
     pub retired: Signal,
-    /// Our own listen there.
-    hearing: subscribe::Hearing,
+    /// Our own listens there.
+    hearings: hearing::Hearings,
+    /// Resources that somebody wants to hear of.
+    pub topics: topics::Topics,
     wiring: RefCell<Arc<Wiring>>,
     /// The worker's edition names it.
     is_current: Cell<bool>,
@@ -303,7 +310,8 @@ impl Upstream {
             relist: Signal::new(),
             owes_news: Cell::new(false),
             retired: Signal::new(),
-            hearing: subscribe::Hearing::default(),
+            hearings: hearing::Hearings::default(),
+            topics: topics::Topics::default(),
             wiring: RefCell::new(wiring.clone()),
             is_current: Cell::new(false),
             is_kept: Cell::new(false),
@@ -435,7 +443,7 @@ impl Upstreams {
         }
         for upstream in self.open.borrow().values().filter(|upstream| !upstream.is_current.get()) {
             upstream.retired.set();
-            upstream.hearing.stop.set();
+            upstream.hearings.stop();
         }
         let upstreams: Rc<[Weak<Upstream>]> = named.iter().map(Rc::downgrade).collect();
         self.current
@@ -526,7 +534,7 @@ pub async fn call(
         Reach::Unreachable(why) => return Err(UpstreamFault::Unreachable(why.clone())),
         Reach::Http { endpoints } => http::call(core, &upstream, endpoints, order).await?,
         Reach::Stdio { .. } => {
-            let owner = upstream.stdio.owner(core, &upstream, order);
+            let owner = upstream.stdio.owner(core, &upstream, &order.whom);
             if owner == core.id {
                 reply::Source::Child(stdio::call(core, &upstream, order).await?)
             } else {

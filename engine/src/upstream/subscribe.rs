@@ -1,138 +1,284 @@
-//! What an upstream of 2026-07-28 says of its own accord: it says it on a listen of ours.
+//! How a resource of an upstream is subscribed to, whatever the upstream speaks and whoever keeps its conversation.
 //!
-//! One worker listens to each upstream over HTTP, the one that asks for its lists; whatever is told there makes it ask
-//! again, and the edition that follows tells everybody. A listen that breaks is opened again, and since nobody knows what
-//! was said meanwhile, the lists are asked for then too. A server that does not offer it is asked again with its lists.
+//! Each conversation has a worker that owns it, and the subscription is made there: with `resources/subscribe` in a
+//! conversation of the older revisions, with the listen of [`super::hearing`] at a server of 2026-07-28. Other workers
+//! ask the owner through the mailbox, once per resource, and are told what it hears for as long as they hold the answer.
 
-use std::cell::Cell;
-use std::rc::Rc;
-use std::time::Duration;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
-use strait_protocol::jsonrpc::Kind;
-use strait_protocol::mcp::{Method, Revision};
+use strait_protocol::jsonrpc::{Envelope, Scanner, append_string};
+use strait_protocol::mcp::Method;
 
-use super::dialect::Client;
-use super::learn::NOBODY;
-use super::{Era, Event, Order, Upstream, UpstreamFault, Whom};
-use crate::changes::List;
-use crate::core::{Core, InFlight};
+use super::ask::ask;
+use super::hearing;
+use super::learn::{self, NOBODY};
+use super::topics::{self, Hearer, Refused, Topic, Update};
+use super::{Affinity, Era, Upstream, UpstreamFault, Whom, http, stdio};
+use crate::core::Core;
+use crate::edition::Wiring;
 use crate::handle::Reach;
-use crate::io::runtime;
-use crate::io::signal::Signal;
-use crate::limits::{LISTEN_AGAIN_MS, LISTEN_SILENT_MS_MAX};
+use crate::io::buffer::Buf;
+use crate::io::mailbox::{ReplyRx, ReplyTx, reply};
+use crate::io::signal::Queue;
+use crate::limits::UPDATES_MAX;
+use crate::worker::Parcel;
 
-/// Whether an upstream is listened to.
-#[derive(Default)]
-pub struct Hearing {
-    is_on: Cell<bool>,
-    /// Raised when no edition names the upstream any more.
-    pub stop: Signal,
+/// The conversation in which somebody's subscriptions are made, and which worker has it.
+pub struct Route {
+    pub owner: usize,
+    pub of: Affinity,
+    pub whom: Whom,
 }
 
-/// Listens to an upstream from now on, if it speaks of its own accord that way and nobody does yet.
-pub fn hear(core: &Rc<Core>, upstream: &Rc<Upstream>) {
-    let is_modern = upstream.known_era() == Some(Era::Modern);
-    if !is_modern || !matches!(&**upstream.reach.borrow(), Reach::Http { .. }) || upstream.hearing.is_on.get()
-    {
+/// Finds the conversation.
+pub async fn route(core: &Rc<Core>, upstream: &Rc<Upstream>, whom: Whom) -> Result<Route, UpstreamFault> {
+    let reach = upstream.reach.borrow().clone();
+    match &*reach {
+        Reach::Unreachable(why) => Err(UpstreamFault::Unreachable(why.clone())),
+        Reach::Stdio { .. } => {
+            let whom = upstream.stdio.sharer(whom);
+            let (owner, of) =
+                (upstream.stdio.owner(core, upstream, &whom), upstream.stdio.affinity(&whom, whom.declared));
+            Ok(Route { owner, of, whom })
+        }
+        Reach::Http { endpoints } => {
+            if upstream.known_era().is_none() {
+                http::greet(core, upstream, endpoints).await?;
+            }
+            // A modern server knows no sessions: one listen serves everybody.
+            Ok(match upstream.known_era() {
+                Some(Era::Modern) => Route {
+                    owner: learn::asker(core, upstream),
+                    of: Affinity::NOBODY,
+                    whom: Whom::of(NOBODY, None),
+                },
+                _ => Route { owner: core.id, of: Affinity::of(&whom, whom.declared), whom },
+            })
+        }
+    }
+}
+
+/// How the task of a topic asks for it.
+pub struct Way<'t> {
+    core: &'t Rc<Core>,
+    upstream: &'t Rc<Upstream>,
+    topic: &'t Rc<Topic>,
+    route: Route,
+    /// What another worker hears.
+    line: Option<ReplyRx<Said>>,
+}
+
+/// One resource that a worker wants to hear of from the one that owns the conversation.
+pub struct Wanted {
+    upstream: Arc<Wiring>,
+    whom: Whom,
+    uri: Vec<u8>,
+    answer: ReplyTx<Said>,
+}
+
+/// What the owner says.
+pub enum Said {
+    Held,
+    Refused(Refused),
+    Updated(Buf),
+}
+
+impl<'t> Way<'t> {
+    pub fn new(
+        core: &'t Rc<Core>,
+        upstream: &'t Rc<Upstream>,
+        topic: &'t Rc<Topic>,
+        route: Route,
+    ) -> Way<'t> {
+        Way { core, upstream, topic, route, line: None }
+    }
+
+    /// Asks until there is an answer.
+    pub async fn subscribe(&mut self) -> Result<(), Refused> {
+        if self.route.owner != self.core.id {
+            return self.ask_owner().await;
+        }
+        let is_child = match &**self.upstream.reach.borrow() {
+            Reach::Unreachable(why) => return Err(UpstreamFault::Unreachable(why.clone()).into()),
+            Reach::Http { .. } => false,
+            Reach::Stdio { .. } => true,
+        };
+        let era = match is_child {
+            true => Some(stdio::heard(self.core, self.upstream, self.topic.of).await?.era()),
+            false => self.upstream.known_era(),
+        };
+        match era {
+            Some(Era::Modern) => {
+                hearing::subscribe(self.core, self.upstream, &self.route, &self.topic.uri).await
+            }
+            _ => self.ask(is_child).await,
+        }
+    }
+
+    async fn ask(&self, is_child: bool) -> Result<(), Refused> {
+        let _turn = self.upstream.topics.turn().await;
+        let Way { core, upstream, topic, route, .. } = self;
+        if !is_child {
+            let whose = http::session::Whose { affinity: topic.of, client: route.whom.session };
+            let has_stream = Box::pin(http::session::heard(core, upstream, whose)).await?;
+            // A session's client may still be told in the answers to its calls; a listen's has no other way.
+            if !has_stream && route.whom.session.is_none() {
+                return Err(Refused::NotOffered);
+            }
+        }
+        let answered =
+            ask(core, upstream, route.whom.clone(), Method::ResourcesSubscribe, &uri_member(&topic.uri))
+                .await?;
+        match answered.envelope.error {
+            Some(error) => Err(Refused::Error(error.of(answered.bytes()).into())),
+            None => Ok(()),
+        }
+    }
+
+    async fn ask_owner(&mut self) -> Result<(), Refused> {
+        let (answer, mut line) = reply();
+        let wanted = Wanted {
+            upstream: self.upstream.wiring(),
+            whom: self.route.whom.clone(),
+            uri: self.topic.uri.to_vec(),
+            answer,
+        };
+        if self.core.post.send(self.route.owner, Parcel::Wanted(Box::new(wanted))).is_err() {
+            return Err(UpstreamFault::Busy { limit: crate::io::mailbox::MAILBOX_PARCELS }.into());
+        }
+        match line.recv().await {
+            Some(Said::Held) => {
+                self.line = Some(line);
+                Ok(())
+            }
+            Some(Said::Refused(why)) => Err(why),
+            Some(Said::Updated(_)) | None => Err(UpstreamFault::Closed { after_bytes: false }.into()),
+        }
+    }
+
+    /// Waits for whatever concerns the topic.
+    pub async fn hear(&mut self) {
+        let Some(line) = &mut self.line else { return self.topic.news.wait().await };
+        let said = tokio::select! {
+            biased;
+            () = self.topic.news.wait() => return,
+            said = line.recv() => said,
+        };
+        match said {
+            Some(Said::Updated(mut message)) => {
+                message.arrive();
+                if let Some(envelope) = read(&message) {
+                    self.topic.updated(self.core, &Update { message: &message, envelope: &envelope });
+                }
+            }
+            _ => {
+                self.line = None;
+                self.topic.lose();
+            }
+        }
+    }
+
+    /// Nobody wants it any more.
+    pub async fn unsubscribe(&mut self) {
+        if self.line.take().is_some() || self.route.owner != self.core.id {
+            return;
+        }
+        let Way { core, upstream, topic, route, .. } = self;
+        if hearing::unsubscribe(upstream, topic.of) {
+            return;
+        }
+        let is_over = route.whom.session.is_some_and(|serial| core.sessions.borrow().find(serial).is_none());
+        let is_live = match &**upstream.reach.borrow() {
+            Reach::Unreachable(_) => false,
+            Reach::Http { .. } => http::session::is_live(upstream, topic.of),
+            Reach::Stdio { .. } => upstream.stdio.running(&topic.of).is_some(),
+        };
+        if is_live && !is_over {
+            let uri = uri_member(&topic.uri);
+            // Whatever it says: what comes of it is heard by nobody.
+            let _ = ask(core, upstream, route.whom.clone(), Method::ResourcesUnsubscribe, &uri).await;
+        }
+    }
+}
+
+fn uri_member(uri: &[u8]) -> Vec<u8> {
+    let mut member = b"\"uri\":".to_vec();
+    append_string(&mut member, uri);
+    member
+}
+
+/// Nothing of a conversation is wanted any more.
+pub fn fall_silent(upstream: &Upstream, of: Affinity) {
+    http::session::unheard(upstream, of);
+    if let Some(child) = upstream.stdio.running(&of) {
+        child.channel.detach_topics();
+    }
+}
+
+/// A message of ours, or of another worker.
+pub fn read(message: &[u8]) -> Option<Envelope> {
+    let mut scanner = Scanner::new();
+    scanner.feed(message).and_then(|()| scanner.finish()).ok()
+}
+
+/// The owner's side of [`Wanted`]: another worker hears of a resource for as long as it listens.
+struct Relay {
+    updates: Queue<Buf>,
+}
+
+impl Hearer for Relay {
+    /// One that waits says it already.
+    fn updated(&self, _core: &Rc<Core>, update: &Update<'_>, _known_as: &[u8]) {
+        let _ = self.updates.push(Buf::from(update.message));
+    }
+
+    fn over(&self) {
+        self.updates.close();
+    }
+}
+
+/// Tells another worker what it wants to hear.
+pub async fn receive(core: Rc<Core>, wanted: Box<Wanted>) {
+    let upstream = core.upstreams.open(&wanted.upstream);
+    let relay: Rc<Relay> = Rc::new(Relay { updates: Queue::new(UPDATES_MAX) });
+    let hearer: Rc<dyn Hearer> = relay.clone();
+    let hearer: Weak<dyn Hearer> = Rc::downgrade(&hearer);
+    let joined = match route(&core, &upstream, wanted.whom.clone()).await {
+        Ok(route) if route.owner == core.id => {
+            topics::join(&core, &upstream, route, &wanted.uri, hearer, b"")
+        }
+        Ok(_) => Err(UpstreamFault::Unreachable("its conversations have moved to another worker".to_owned())),
+        Err(fault) => Err(fault),
+    };
+    let interest = match joined {
+        Ok(interest) => interest,
+        Err(fault) => return drop(wanted.answer.send(Said::Refused(fault.into())).await),
+    };
+    let settled = tokio::select! {
+        settled = interest.settled() => settled,
+        () = wanted.answer.closed() => return,
+    };
+    let said = settled.map_or_else(Said::Refused, |()| Said::Held);
+    if wanted.answer.send(said).await.is_err() {
         return;
     }
-    upstream.hearing.is_on.set(true);
-    let on = On { core: core.clone(), upstream: upstream.clone(), was_open: false };
-    runtime::spawn_guarded("listen at an upstream", on.keep());
-}
-
-/// A listen that is kept open.
-struct On {
-    core: Rc<Core>,
-    upstream: Rc<Upstream>,
-    was_open: bool,
-}
-
-impl On {
-    async fn keep(mut self) {
-        let upstream = self.upstream.clone();
-        tokio::select! {
-            () = self.reopen() => {}
-            () = upstream.hearing.stop.wait() => {}
-        }
-    }
-
-    /// Until the server says that it has no listens.
-    async fn reopen(&mut self) {
-        let mut wait_ms = LISTEN_AGAIN_MS.0;
-        loop {
-            let began_ms = self.core.clock.coarse_ms();
-            let is_refused = matches!(self.once().await, Ok(false));
-            if is_refused {
-                return;
-            }
-            if self.core.clock.coarse_ms().saturating_sub(began_ms) > LISTEN_AGAIN_MS.1 {
-                wait_ms = LISTEN_AGAIN_MS.0;
-            }
-            // The clock's nanoseconds spread those who lost the same server at the same time.
-            let jitter_ms = self.core.clock.now_ns() % (wait_ms / 4);
-            runtime::sleep(Duration::from_millis(wait_ms + jitter_ms)).await;
-            wait_ms = (wait_ms * 2).min(LISTEN_AGAIN_MS.1);
-        }
-    }
-
-    /// One listen, to its end; `false` when the server refused it.
-    async fn once(&mut self) -> Result<bool, UpstreamFault> {
-        let body = self.request();
-        let decoded = self.core.decoder.borrow_mut().decode(&body);
-        let message = decoded.map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
-        let order = Order {
-            body: &body,
-            message: &message,
-            bare: None,
-            // What a request of 2026-07-28 has beside is added, as for any older client.
-            client: Revision::LATEST_LEGACY,
-            head: None,
-            whom: Whom::of(NOBODY, None),
-            client_fd: None,
-            under_way: None,
+    loop {
+        let update = tokio::select! {
+            biased;
+            () = wanted.answer.closed() => return,
+            update = relay.updates.pop() => update,
         };
-        let mut reply = super::call(&self.core, &self.upstream, &order, InFlight::uncounted()).await?;
-        let method = Method::SubscriptionsListen;
-        let client = Client { id: b"1", token: None, modern: false, method, session: None, body: &body };
-        loop {
-            // A connection may be dead without a sign: silence ends it, and it is opened again.
-            reply.extend_deadline(self.core.clock.coarse_ms() + LISTEN_SILENT_MS_MAX);
-            let Event::Message { envelope, last, .. } = reply.next(&self.core, &client).await? else {
-                return Ok(false);
-            };
-            if last {
-                return Ok(!envelope.has_error && self.was_open);
-            }
-            match envelope.method_known.filter(|_| envelope.kind() == Some(Kind::Notification)) {
-                // What was said while nobody listened is not known.
-                Some(Method::NotifySubscriptionsAcknowledged) if self.was_open => self.upstream.relist.set(),
-                Some(Method::NotifySubscriptionsAcknowledged) => self.was_open = true,
-                Some(method) => {
-                    if let Some(list) = List::of(method) {
-                        self.upstream.lists_changed(&self.core, list.into());
-                    }
-                }
-                None => {}
-            }
+        let Some(mut update) = update else { return };
+        update.depart();
+        if wanted.answer.send(Said::Updated(update)).await.is_err() {
+            return;
         }
-    }
-
-    fn request(&self) -> Vec<u8> {
-        let mut body =
-            br#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"#
-                .to_vec();
-        for (at, list) in List::ALL.iter().enumerate() {
-            let comma = if at == 0 { "" } else { "," };
-            body.extend_from_slice(format!("{comma}\"{}\":true", list.key()).as_bytes());
-        }
-        body.extend_from_slice(b"}}}");
-        body
     }
 }
 
-impl Drop for On {
-    fn drop(&mut self) {
-        self.upstream.hearing.is_on.set(false);
+impl From<UpstreamFault> for Refused {
+    fn from(fault: UpstreamFault) -> Refused {
+        Refused::Fault(fault)
     }
 }

@@ -25,7 +25,7 @@ use crate::io::vigil;
 use crate::limits::TICK_MS;
 use crate::roll::Roll;
 use crate::session;
-use crate::upstream::{learn, stdio};
+use crate::upstream::{learn, stdio, subscribe};
 
 /// What workers send each other.
 pub enum Parcel {
@@ -35,6 +35,8 @@ pub enum Parcel {
     Order(Box<stdio::elsewhere::Parcelled>),
     /// Lists of an upstream changed that the receiver asks for.
     ListsChanged(Arc<Wiring>),
+    /// A resource that the sender wants to hear of, from a conversation that the receiver owns.
+    Wanted(Box<subscribe::Wanted>),
     /// A line for a child that the receiver owns.
     Line(Box<stdio::elsewhere::Line>),
 }
@@ -126,6 +128,9 @@ async fn receive(core: Rc<Core>, mut inbox: Inbox<Parcel>) {
                 runtime::spawn_guarded("call handed over", stdio::elsewhere::receive(core.clone(), parcel));
             }
             Parcel::ListsChanged(upstream) => core.upstreams.open(&upstream).relist.set(),
+            Parcel::Wanted(wanted) => {
+                runtime::spawn_guarded("subscription handed over", subscribe::receive(core.clone(), wanted));
+            }
             Parcel::Line(line) => stdio::elsewhere::say(&core, *line),
         }
     }

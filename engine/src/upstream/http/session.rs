@@ -19,7 +19,9 @@ use crate::core::Core;
 use crate::handle::{HttpEndpoint, Reach};
 use crate::io::buffer::Buf;
 use crate::io::runtime;
-use crate::limits::{ANSWERS_MAX, STREAM_AGAIN_MS, UPSTREAM_SESSION_IDLE_MS_MAX, UPSTREAM_SESSIONS_MAX};
+use crate::limits::{
+    ANSWERS_MAX, STREAM_AGAIN_MS, STREAM_OPENS_MS_MAX, UPSTREAM_SESSION_IDLE_MS_MAX, UPSTREAM_SESSIONS_MAX,
+};
 use crate::upstream::channel::{Channel, Ear};
 use crate::upstream::{Affinity, Era, InUse, Order, Upstream, UpstreamFault, handshake, sse};
 
@@ -46,6 +48,10 @@ pub struct Session {
     answering: Cell<u32>,
     /// It has, or tries to have, a stream of what belongs to no call.
     pub(super) stands: Cell<bool>,
+    /// Whether that stream was open once; not known before it was asked for.
+    pub(super) stood: Cell<Option<bool>>,
+    /// Whoever waits to know that.
+    pub(super) asked: Notify,
     /// The connection of that stream.
     pub(crate) grip: Rc<Grip>,
 }
@@ -107,6 +113,8 @@ impl Session {
             held: Cell::new(0),
             answering: Cell::new(0),
             stands: Cell::new(false),
+            stood: Cell::new(None),
+            asked: Notify::new(),
             grip: opened.grip,
         })
     }
@@ -122,6 +130,28 @@ impl Session {
 
     fn is_busy(&self) -> bool {
         self.held.get() > 0 || self.channel.is_busy()
+    }
+
+    /// Its stream is open, or will not be.
+    pub(super) fn has_stood(&self, stood: bool) {
+        self.stood.set(Some(self.stood.get() == Some(true) || stood));
+        self.asked.notify_waiters();
+    }
+
+    /// Waits until its stream is open; `false` when it has none, or not in time.
+    async fn hears(&self) -> bool {
+        let opened = async {
+            loop {
+                let asked = self.asked.notified();
+                match self.stood.get() {
+                    Some(stood) => return stood,
+                    None if !self.stands.get() || !self.is_live() => return false,
+                    None => asked.await,
+                }
+            }
+        };
+        let within = std::time::Duration::from_millis(STREAM_OPENS_MS_MAX);
+        self.post_at.is_some() || runtime::timeout(within, opened).await.unwrap_or(false)
     }
 
     /// It is not used again; calls that are on it may still end well.
@@ -232,6 +262,26 @@ pub async fn session(
         return Ok(session.clone());
     }
     Box::pin(opened(core, upstream, whose)).await
+}
+
+/// The session for somebody who subscribes to resources in it. Waits until its stream is open, so that nothing is said
+/// to nobody; `false` when it has none.
+pub async fn heard(core: &Rc<Core>, upstream: &Rc<Upstream>, whose: Whose) -> Result<bool, UpstreamFault> {
+    let session = session(core, upstream, whose).await?;
+    session.channel.attach_topics(whose.affinity);
+    standing::begin(core, upstream, &session);
+    Ok(session.hears().await)
+}
+
+/// Nobody subscribes to resources in it any more.
+pub fn unheard(upstream: &Upstream, of: Affinity) {
+    if let Some(session) = upstream.http.sessions.borrow().get(&of) {
+        session.channel.detach_topics();
+    }
+}
+
+pub fn is_live(upstream: &Upstream, of: Affinity) -> bool {
+    upstream.http.sessions.borrow().get(&of).is_some_and(|session| session.is_live())
 }
 
 /// Forgets a session that its server does not know any more, unless it was replaced already.
@@ -345,7 +395,8 @@ impl Landing {
             if sessions.len() < UPSTREAM_SESSIONS_MAX || sessions.contains_key(&self.whose.affinity) {
                 return;
             }
-            let idle = sessions.values().filter(|session| !session.is_busy());
+            let idle =
+                sessions.values().filter(|session| !session.is_busy() && session.channel.topics().is_none());
             idle.min_by_key(|session| session.used_ms.get()).map(|session| session.serial)
         };
         end_those(core, &self.upstream, |session| Some(session.serial) == oldest);
@@ -383,6 +434,7 @@ async fn open(
     whose: Whose,
 ) -> Result<Rc<Session>, UpstreamFault> {
     let before = upstream.http.sessions.borrow().get(&whose.affinity).map(|lost| lost.channel.clone());
+    let is_successor = before.is_some();
     let channel = before.unwrap_or_default();
     let session = if upstream.speaks_sse() {
         sse::open(core, upstream, endpoints, whose, channel).await?
@@ -398,15 +450,22 @@ async fn open(
             }
         }
     };
-    if let (Some(client), false) = (whose.client, session.channel.is_heard())
+    if let (Some(client), false) = (whose.client, session.channel.is_a_sessions())
         && let Some(client) = core.sessions.borrow().find(client)
     {
         session.channel.attach(Ear::Session(Rc::downgrade(client)));
     }
-    session.set_again(core, upstream).await;
     let announces = whose.affinity == Affinity::NOBODY && upstream.said.borrow().announces;
     if session.channel.is_heard() || whose.affinity.declared.can_be_asked() || announces {
         standing::begin(core, upstream, &session);
+    }
+    if session.channel.topics().is_some() {
+        // What is subscribed to again must not be told to nobody.
+        session.hears().await;
+    }
+    session.set_again(core, upstream).await;
+    if is_successor {
+        session.channel.missed(core, upstream);
     }
     Ok(session)
 }

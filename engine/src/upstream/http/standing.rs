@@ -63,8 +63,9 @@ impl Standing {
         let mut again_ms = STREAM_AGAIN_MS.0;
         while self.session.is_live() {
             let began_ms = self.core.clock.coarse_ms();
-            match self.once(&mut mark).await {
-                End::NotOffered => return,
+            let end = self.once(&mut mark).await;
+            match end {
+                End::NotOffered => return self.session.has_stood(false),
                 End::SessionLost => return self.session.lose(),
                 End::Broken if !self.session.is_live() => return,
                 End::Broken => {}
@@ -119,8 +120,10 @@ impl Standing {
         if mark.was_open && !resumes {
             // What came in between was missed.
             upstream.lists_changed(core, ListSet::default());
+            session.channel.missed(core, upstream);
         }
         mark.was_open = true;
+        session.has_stood(true);
         hear(core, upstream, session, &mut stream).await;
         let (id, retry_ms) = stream.mark();
         if !id.is_empty() {

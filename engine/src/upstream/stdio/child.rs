@@ -117,6 +117,9 @@ impl Child {
         self.ending.replace(how);
         self.outbox.close();
         self.channel.close();
+        if let Some(of) = self.channel.topics() {
+            self.upstream.topics.lost(of);
+        }
     }
 
     /// Says what waits for no answer: a notification, or the answer to a request of its own. A child that takes

@@ -113,7 +113,11 @@ pub fn send(
         leash: leash.clone(),
         answer,
     };
-    let way = Way { upstream: upstream.wiring(), owner, of: upstream.stdio.affinity(order) };
+    let way = Way {
+        upstream: upstream.wiring(),
+        owner,
+        of: upstream.stdio.affinity(&order.whom, order.declared()),
+    };
     match core.post.send(owner, Parcel::Order(Box::new(parcel))) {
         Ok(()) => {
             let gone = Rc::new(Signal::new());

@@ -31,7 +31,7 @@ use crate::limits::CHILD_BACKOFF_MS;
 use crate::upstream::channel::{Ear, Pending};
 use crate::upstream::dialect::{self, Channel};
 use crate::upstream::learn::NOBODY;
-use crate::upstream::{Affinity, Era, Event, Order, Responder, Upstream, UpstreamFault, handshake};
+use crate::upstream::{Affinity, Era, Event, Order, Responder, Upstream, UpstreamFault, Whom, handshake};
 use child::Child;
 
 /// Who shares a child.
@@ -79,24 +79,33 @@ impl Children {
             .count()
     }
 
-    /// Which worker owns the child that an order is for.
-    pub fn owner(&self, core: &Core, upstream: &Upstream, order: &Order<'_>) -> usize {
-        match (self.sharing.per, order.whom.session) {
+    /// Which worker owns the child that somebody's orders are for.
+    pub fn owner(&self, core: &Core, upstream: &Upstream, whom: &Whom) -> usize {
+        match (self.sharing.per, whom.session) {
             (Per::Shared, _) => core.owner_of(upstream.id.0.into()),
             // A session's requests are told by its owner already, so its child lives there.
             (Per::Session, Some(_)) => core.id,
             (Per::Session, None) | (Per::Principal, _) => {
-                core.owner_of(order.whom.principal ^ u64::from(upstream.id.0))
+                core.owner_of(whom.principal ^ u64::from(upstream.id.0))
             }
         }
     }
 
     /// For whom the child is. A shared one is everybody's, so it is told of no client's capabilities.
-    fn affinity(&self, order: &Order<'_>) -> Affinity {
-        match (self.sharing.per, order.whom.session) {
-            (Per::Shared, _) => Affinity::NOBODY,
-            (Per::Session, _) => order.affinity(),
-            (Per::Principal, _) => Affinity { key: order.whom.principal, declared: order.declared() },
+    pub fn affinity(&self, whom: &Whom, declared: Declared) -> Affinity {
+        match self.sharing.per {
+            Per::Shared => Affinity::NOBODY,
+            Per::Session => Affinity::of(whom, declared),
+            Per::Principal => Affinity { key: whom.principal, declared },
+        }
+    }
+
+    /// For whom a child is that somebody shares with others: what is kept for it does not end with one of them.
+    pub fn sharer(&self, whom: Whom) -> Whom {
+        match self.sharing.per {
+            Per::Shared => Whom::of(NOBODY, None),
+            Per::Session => whom,
+            Per::Principal => Whom { session: None, ..whom },
         }
     }
 
@@ -126,7 +135,7 @@ impl Children {
     }
 
     /// The running child for somebody.
-    fn running(&self, of: &Affinity) -> Option<Rc<Child>> {
+    pub fn running(&self, of: &Affinity) -> Option<Rc<Child>> {
         let slots = self.slots.borrow();
         slots.get(of)?.child.borrow().as_ref().filter(|child| child.is_alive()).cloned()
     }
@@ -265,13 +274,25 @@ pub async fn greet(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<(), Upstr
     slot.child(core, upstream).await.map(|_| ())
 }
 
+/// The child of a conversation that this worker owns, in which somebody subscribes to resources.
+pub async fn heard(
+    core: &Rc<Core>,
+    upstream: &Rc<Upstream>,
+    of: Affinity,
+) -> Result<Rc<Child>, UpstreamFault> {
+    let slot = upstream.stdio.slot(core, of)?;
+    let child = slot.child(core, upstream).await?;
+    child.channel.attach_topics(of);
+    Ok(child)
+}
+
 /// Sends a call to the child it is for, which this worker owns.
 pub async fn call(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
     order: &Order<'_>,
 ) -> Result<ChildReply, UpstreamFault> {
-    let slot = upstream.stdio.slot(core, upstream.stdio.affinity(order))?;
+    let slot = upstream.stdio.slot(core, upstream.stdio.affinity(&order.whom, order.declared()))?;
     let mut waited = Waited::default();
     let child = match slot.running(core) {
         Some(child) => child,
@@ -285,7 +306,7 @@ pub async fn call(
         }
     };
     if let (Per::Session, Some(serial), false) =
-        (upstream.stdio.sharing.per, order.whom.session, child.channel.is_heard())
+        (upstream.stdio.sharing.per, order.whom.session, child.channel.is_a_sessions())
         && let Some(session) = core.sessions.borrow().find(serial)
     {
         child.channel.attach(Ear::Session(Rc::downgrade(session)));
