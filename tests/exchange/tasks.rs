@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use strait_tests::client::{initialize, legacy, post};
+use strait_tests::client::{initialize, legacy, post, session_stream};
 use strait_tests::gateway::wait_for;
 use strait_tests::scripted::{self, Arrived, event, event_stream, json_reply, method, tools};
 use strait_tests::{Answer, Client, Gate, Gateway, Scripted, Setup, Step};
 
-use crate::common::{KEY, assert_lives, config, reason, session_stream};
+use crate::common::{KEY, assert_lives, config, reason};
 
 const SMALL: &str = "key-small";
 const TASKS: &str = "io.modelcontextprotocol/tasks";
@@ -406,7 +406,7 @@ fn a_session_is_told_how_its_own_tasks_are() {
     });
     let gateway = start(true, &[&upstream]);
     let ann = Older::of(&gateway, KEY);
-    let mut stream = session_stream(&gateway, KEY, &ann.session);
+    let mut stream = session_stream(gateway.address, KEY, &ann.session);
     let id = ann.begin("echo");
     begun.open();
     let told = stream.next_event();
