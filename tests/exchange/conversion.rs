@@ -195,3 +195,18 @@ fn content_that_a_revision_has_no_words_for_is_text() {
     assert_eq!(ask(&gateway, "2026-07-28", "tools/call").json()["result"], result);
     assert_lives(&gateway);
 }
+
+#[test]
+fn content_too_large_for_a_window_is_looked_at_where_it_must_be() {
+    let sound = json!({"type": "audio", "data": "A".repeat(400_000), "mimeType": "audio/wav"});
+    let result = json!({"content": [sound], "resultType": "complete"});
+    let upstream = server(false, json!({"result": result}));
+    let gateway = start(&upstream);
+    let note = "[audio, audio/wav, 300000 bytes: this client's revision of MCP has no audio]";
+    let seen = ask(&gateway, "2024-11-05", "tools/call").json()["result"].clone();
+    assert_eq!(seen, json!({"content": [{"type": "text", "text": note}]}));
+    let seen = ask(&gateway, "2025-06-18", "tools/call").json()["result"].clone();
+    assert_eq!(seen, json!({"content": [sound]}));
+    assert_eq!(ask(&gateway, "2026-07-28", "tools/call").json()["result"], result);
+    assert_lives(&gateway);
+}

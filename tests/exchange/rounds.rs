@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use strait_tests::client::{initialize_as, legacy, post};
 use strait_tests::gateway::wait_for;
-use strait_tests::scripted::{Arrived, event, event_stream, json_reply};
+use strait_tests::scripted::{Arrived, event, event_stream, http, json_reply};
 use strait_tests::{Client, Gateway, Scripted, Setup, Step};
 
 use crate::common::{KEY, assert_lives, config};
@@ -219,5 +219,36 @@ fn a_state_alone_is_tried_again_and_not_without_end() {
     wait_for("the call to end", || {
         peers.gateway.handle().figures().iter().map(|worker| worker.inflight.get()).sum::<u64>() == 0
     });
+    assert_lives(&peers.gateway);
+}
+
+#[test]
+fn wants_too_large_for_a_window_are_asked_as_well() {
+    let image = "A".repeat(300_000);
+    let messages =
+        json!([{"role": "user", "content": {"type": "image", "data": image, "mimeType": "image/png"}}]);
+    let sampling =
+        json!({"method": "sampling/createMessage", "params": {"messages": messages, "maxTokens": 5}});
+    let asked = sampling.to_string();
+    // What kind of result it is comes last, behind everything that could have been sent on.
+    let mut peers = start(false, "2025-11-25", all(), move |request| {
+        match &request.body["params"]["inputResponses"] {
+            Value::Null => {
+                let body = format!(
+                    r#"{{"jsonrpc":"2.0","id":{},"result":{{"inputRequests":{{"s":{asked}}},"resultType":"input_required"}}}}"#,
+                    request.body["id"]
+                );
+                vec![Step::Send(http(200, "application/json", body.as_bytes()))]
+            }
+            got => json_reply(&result(request, json!({"resultType": "complete", "content": [], "got": got}))),
+        }
+    });
+    peers.call(1);
+    peers.client.until_unread(b"\r\n\r\n");
+    let question = peers.client.next_event();
+    assert_eq!((&question["method"], &question["params"]), (&sampling["method"], &sampling["params"]));
+    peers.answer(&question, json!({"result": {"role": "assistant"}}));
+    let last = peers.client.next_event();
+    assert_eq!(last["result"], json!({"content": [], "got": {"s": {"role": "assistant"}}}));
     assert_lives(&peers.gateway);
 }

@@ -1,8 +1,7 @@
 //! What a result holds that the client's revision has no words for.
 //!
 //! The older revisions know fewer kinds of content, and structured results that are objects only. Everything else that is
-//! newer is a member that an older client does not look at, and passes as it is. Results too large to hold pass as they
-//! are, too.
+//! newer is a member that an older client does not look at, and passes as it is. So do results too large to gather.
 
 use strait_protocol::Span;
 use strait_protocol::decimal;

@@ -7,7 +7,9 @@
 use std::rc::Rc;
 
 use strait_protocol::Span;
-use strait_protocol::jsonrpc::{Envelope, IdValue, Scanner};
+use strait_protocol::jsonrpc::{Envelope, IdValue, ResultType, Scanner};
+use strait_protocol::limits::EVENT_BYTES_MAX;
+use strait_protocol::mcp::{Method, Revision};
 
 use crate::core::Core;
 use crate::io::buffer::Buf;
@@ -21,6 +23,15 @@ const HOLD_BYTES: usize = 64;
 
 /// A comma and a key of ours before its value, with a little white space.
 const KEY_BYTES: u32 = 24;
+
+/// Whether an answer may leave before all of it is here. What a client of the older revisions is to see of a modern server's
+/// answer depends on which kind of result it is, and before 2025-06-18 on the content.
+pub fn may_stream(client: &Client<'_>, envelope: &Envelope, legacy: bool) -> bool {
+    let Some(session) = client.session else { return true };
+    let is_content = matches!(client.method, Method::ToolsCall | Method::PromptsGet);
+    let is_decided = legacy || envelope.has_error || envelope.result_type == ResultType::Complete;
+    is_decided && !(is_content && session.id.revision < Revision::V2025_06_18)
+}
 
 pub struct Large {
     scanner: Scanner,
@@ -88,6 +99,10 @@ impl Large {
         let envelope = self.scanner.finish().map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
         if envelope.id_value != id.map_or(IdValue::Absent, IdValue::Integer) {
             return Err(UpstreamFault::WrongId);
+        }
+        let is_complete = matches!(envelope.result_type, ResultType::Absent | ResultType::Complete);
+        if !legacy && client.session.is_some() && !is_complete {
+            return Err(UpstreamFault::TooLarge { limit: EVENT_BYTES_MAX });
         }
         let rest = self.held.len();
         self.leave(core, client, legacy, &envelope, rest)

@@ -10,11 +10,12 @@ use std::rc::Rc;
 
 use strait_protocol::http1::{Body, ContentType, ReplyHead};
 use strait_protocol::jsonrpc::{Envelope, IdValue, Kind, Scanner};
+use strait_protocol::limits::EVENT_BYTES_MAX;
 use strait_protocol::mcp::{Method, codes};
 use strait_protocol::sse::{self, EventKind};
 
 use super::call::Objection;
-use super::large::Large;
+use super::large::{self, Large};
 use super::request::{Request, Term};
 use super::resume;
 use super::session::{Held, Session};
@@ -186,7 +187,7 @@ impl Reading {
     /// Reads a refusal whole, so that [`Reading::objection`] knows what it says.
     pub(super) async fn look_at_refusal(&mut self, core: &Rc<Core>) -> Result<(), UpstreamFault> {
         if self.status >= 300 {
-            let refusal = self.message(core).await;
+            let refusal = self.message(core, &Client::nobody()).await;
             match refusal {
                 Ok(whole) if whole.envelope.has_error => self.stashed = Some(whole),
                 Ok(_) | Err(UpstreamFault::NotMcp(_)) if self.objection().is_some() => {}
@@ -263,7 +264,7 @@ impl Reading {
             return self.accept(whole).map(|whole| last(whole, true));
         }
         if matches!(self.shape, Shape::Json) {
-            let whole = self.message(core).await?;
+            let whole = self.message(core, client).await?;
             if matches!(self.shape, Shape::Json) {
                 return self.accept(whole).map(|whole| last(whole, true));
             }
@@ -325,7 +326,7 @@ impl Reading {
 
     /// The whole JSON body. One that is too large for the window turns the reply into [`Shape::Large`]
     /// and leaves an empty message.
-    async fn message(&mut self, core: &Rc<Core>) -> Result<Whole, UpstreamFault> {
+    async fn message(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Whole, UpstreamFault> {
         if !matches!(self.shape, Shape::Json) {
             return Err(UpstreamFault::NotMcp(format!("HTTP {} without JSON", self.status)));
         }
@@ -350,7 +351,14 @@ impl Reading {
             let piece = wire.buf.get(range).unwrap_or_default();
             self.scanner.feed(piece).map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
             gathered.extend_from_slice(piece);
-            if gathered.len() >= REPLY_WINDOW_BYTES {
+            if gathered.len() > REPLY_WINDOW_BYTES && core.is_full_with(0) {
+                return Err(UpstreamFault::NoRoom);
+            }
+            let legacy = self.era == Era::Legacy;
+            if gathered.len() >= EVENT_BYTES_MAX
+                || gathered.len() >= REPLY_WINDOW_BYTES
+                    && large::may_stream(client, self.scanner.envelope(), legacy)
+            {
                 let scanner = std::mem::replace(&mut self.scanner, Scanner::new());
                 self.shape = Shape::Large(Large::begin(scanner, gathered));
                 return Ok(Whole { bytes: Buf::empty(), from: 0, envelope: Envelope::default() });
