@@ -551,3 +551,69 @@ policy:
     }
     assert!(upstream.arrived("acme/not").is_empty() && upstream.arrived("acme/do_it").is_empty());
 }
+
+#[test]
+fn what_is_said_during_a_call_is_not_changed_but_for_the_token() {
+    const TOKEN: &str = r#""t\u006f\/""#;
+    const NOTES: [&str; 3] = [
+        r#" { "params" : {"message":"\u0061 \/", "progressToken" : <token> ,"progress":1.0, "x":{"progressToken":1}} ,"x":[ ],"method":"notifications\/progress","jsonrpc":"2.0" } "#,
+        r#"{"method":"notifications/message","params":{ "level" : "er\u0072or","data":{"id":1e400,"é":"\u00e9"},"_meta":{ } },"jsonrpc":"2.0"}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":2,"total":1e1 ,"progressToken":<token>}}"#,
+    ];
+    for era in [Era::Modern, Era::Legacy] {
+        let upstream = Scripted::start(move |request: &Arrived| {
+            if matches!(request.verb(), "GET" | "DELETE") {
+                return vec![Step::Send(http(405, "text/plain", b"POST only"))];
+            }
+            let method = request.body["method"].as_str().expect("a method");
+            let Some(said) = said(era, method, &request.raw) else {
+                return match method {
+                    "notifications/initialized" => vec![Step::Send(ACCEPTED.to_vec())],
+                    _ => vec![Step::Send(http(400, "application/json", NOT_INITIALIZED))],
+                };
+            };
+            let said = said.replace(ID, &request.body["id"].to_string()).replace('\n', " ");
+            if method != "tools/call" {
+                return vec![Step::Send(http(200, "application/json", said.as_bytes()))];
+            }
+            // As it was written, because that is how it is said again.
+            let told = String::from_utf8(request.raw.clone()).expect("UTF-8");
+            let token = told
+                .split("\"progressToken\":")
+                .nth(1)
+                .expect("a token")
+                .split([',', '}'])
+                .next()
+                .expect("its end");
+            let notes = NOTES.map(|note| note.replace("<token>", token.trim()));
+            let events: String =
+                notes.iter().chain([&said]).map(|message| format!("data: {message}\n\n")).collect();
+            vec![Step::Send(
+                [event_stream(), format!("{:x}\r\n{events}\r\n0\r\n\r\n", events.len()).into_bytes()]
+                    .concat(),
+            )]
+        });
+        let stage = Stage::of(upstream, scratch_folder());
+        let mut speaker = Speaker::new(&stage.gateway, era);
+        let case = &CASES[0];
+        let more = match era {
+            Era::Modern => {
+                format!(r#""_meta" : {{"progressToken":{TOKEN},"io.modelcontextprotocol/logLevel":"debug","#)
+            }
+            Era::Legacy => format!(r#""_meta" : {{"progressToken":{TOKEN},"#),
+        };
+        let asked = request(case, era, CLIENT_ID);
+        let at = asked.rfind("\"_meta\" : {").expect("its own");
+        let asked = format!("{}{more}{}", &asked[..at], &asked[at + "\"_meta\" : {".len()..]);
+        let answer = speaker.ask(case.method, case.name, &asked);
+        let body = String::from_utf8(answer.body).expect("UTF-8");
+        let found: Vec<&str> = body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        let last = self::answer(era, case).replace(ID, CLIENT_ID).replace('\n', " ");
+        let expected: Vec<String> =
+            NOTES.iter().map(|note| note.replace("<token>", TOKEN)).chain([last]).collect();
+        assert_eq!(found.len(), expected.len(), "{body}");
+        for (found, expected) in found.iter().zip(&expected) {
+            same(found.trim(), expected.trim(), &format!("{era:?}"));
+        }
+    }
+}
