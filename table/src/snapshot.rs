@@ -21,7 +21,10 @@ use crate::catalog::Catalog;
 use crate::file::{Generation, HEADER_BYTES, Header, OpenError, section_of_bound};
 use crate::invariants;
 use crate::mapping::{Mapping, Section};
-use crate::rules::{ArchivedConditionOp, ArchivedEffect, ArchivedPatternKind, ArchivedRules, Rules};
+use crate::rules::{
+    ArchivedConditionOp, ArchivedEffect, ArchivedPattern, ArchivedPatternKind, ArchivedRules, Rules,
+};
+use crate::uris::may_overlap;
 use crate::view::rule_view;
 
 /// An opened table with the catalog it is bound to.
@@ -160,26 +163,29 @@ impl Snapshot {
         }
     }
 
-    /// Decides a method that this gateway does not know, of a server's only upstream: nobody can say what it reaches, so
-    /// it must be allowed by a pattern over everything of that name, and whatever denies any such thing denies it.
+    /// Decides a method that this gateway does not know, of a server's only upstream. Nobody can say what it reaches, so
+    /// it must be allowed by a pattern over everything of that name, to someone to whom nothing of the upstream is denied.
     pub fn decide_method(&self, server: usize, upstream: usize, method: &str, roles: &RoleSet) -> Verdict {
         let (Some(server), Some(upstream)) =
             (self.rules().servers.get(server), self.rules().upstreams.get(upstream))
         else {
             return Verdict::Deny(None);
         };
-        let full = format!("{}.{method}", upstream.name.as_str());
+        let (full, all) =
+            (format!("{}.{method}", upstream.name.as_str()), format!("{}.*", upstream.name.as_str()));
         if !server.tools.iter().any(|pattern| glob::matches(&pattern.glob, &full)) {
             return Verdict::Deny(None);
         }
+        let speaks = |effect: &ArchivedEffect, pattern: &ArchivedPattern| match (effect, &pattern.kind) {
+            (ArchivedEffect::Allow, ArchivedPatternKind::Any) => glob::matches(&pattern.glob, &full),
+            (ArchivedEffect::Allow, _) => false,
+            // Over bare URIs, too.
+            (_, ArchivedPatternKind::Resource) => true,
+            (_, _) => may_overlap(&pattern.glob, &all),
+        };
         let rules = self.rules().policy.rules.iter().enumerate();
-        let speaking = rules.filter(|(_, rule)| {
-            rule.patterns.iter().any(|pattern| {
-                glob::matches(&pattern.glob, &full)
-                    && (matches!(pattern.kind, ArchivedPatternKind::Any)
-                        || !matches!(rule.effect, ArchivedEffect::Allow))
-            })
-        });
+        let speaking =
+            rules.filter(|(_, rule)| rule.patterns.iter().any(|pattern| speaks(&rule.effect, pattern)));
         let speaking = speaking.map(|(index, rule)| rule_view(index as u16, rule));
         decide(self.default_effect(), speaking, roles)
     }

@@ -224,6 +224,39 @@ proptest! {
     }
 }
 
+#[test]
+fn a_method_that_nobody_knows_is_allowed_where_everything_is() {
+    #[track_caller]
+    fn check(globs: &[&str], default: Effect, of: &[(Effect, PatternKind, &str)], permits: bool) {
+        let mut rules = rules();
+        rules.servers[0].tools = patterns(PatternKind::Tool, globs);
+        let of = of.iter().map(|(effect, kind, glob)| rule(*effect, *kind, &[glob], To::Everyone));
+        rules.policy = Policy { default, rules: of.collect() };
+        let snapshot = of_rules(&rules).unwrap();
+        let verdict = snapshot.decide_method(0, 0, "acme/do", &RoleSet::default());
+        assert_eq!(verdict.is_permit(), permits, "{verdict:?}");
+        assert!(!snapshot.decide_method(1, 0, "acme/do", &RoleSet::default()).is_permit());
+        assert!(!snapshot.decide_method(0, 9, "acme/do", &RoleSet::default()).is_permit());
+    }
+    use Effect::{Allow, Deny, Hold};
+    use PatternKind::{Any, Prompt, Resource, Tool};
+    check(&["*"], Allow, &[], true);
+    check(&["git.*"], Allow, &[], true);
+    check(&["git.log"], Allow, &[], false);
+    check(&["*"], Deny, &[], false);
+    check(&["*"], Deny, &[(Allow, Any, "*")], true);
+    check(&["*"], Deny, &[(Allow, Any, "git.*")], true);
+    check(&["*"], Deny, &[(Allow, Tool, "*")], false);
+    check(&["*"], Deny, &[(Allow, Any, "git.log")], false);
+    for (effect, kind, glob) in
+        [(Deny, Tool, "git.push"), (Hold, Any, "*.push"), (Deny, Prompt, "g*"), (Deny, Resource, "note://*")]
+    {
+        check(&["*"], Allow, &[(effect, kind, glob)], false);
+    }
+    // Of another upstream.
+    check(&["*"], Allow, &[(Deny, Tool, "crm.*")], true);
+}
+
 /// A server of this many tools, every `step`th of them denied.
 fn tools(count: usize, step: usize) -> Snapshot {
     let mut rules = rules();
