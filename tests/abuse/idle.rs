@@ -2,10 +2,11 @@
 
 use serde_json::json;
 use strait_engine::Deadlines;
+use strait_tests::client::modern;
 use strait_tests::gateway::wait_for;
 use strait_tests::{Client, Gateway, Setup};
 
-use crate::common::{KIB, assert_serves, at_most, call, config, echo, figure};
+use crate::common::{KEY, KIB, assert_serves, at_most, call, config, echo, figure};
 use crate::host::Host;
 
 /// Each has made a call before it fell idle.
@@ -39,6 +40,39 @@ fn ten_thousand_idle_connections_cost_little_and_slow_nobody() {
     for client in clients.iter_mut().step_by(100) {
         assert_eq!(client.roundtrip(call(1, json!({}))).status, 200);
     }
+}
+
+/// Each was acknowledged and has nothing to say.
+#[test]
+fn ten_thousand_idle_listens_cost_little_and_slow_nobody() {
+    let files = strait_engine::io::files::raise();
+    // Whoever has fewer files measures with fewer.
+    let idle = (files.hard.unwrap_or(u64::MAX) / 2).saturating_sub(200).min(10_000) as usize;
+    let upstream = echo();
+    let mut host = Host::start(&config(&upstream, ""), json!({}));
+    assert_serves(host.address, 200);
+    wait_for("a quiet gateway", || host.figure("connections") == 0);
+    let before = host.rss();
+    let asked = json!({"notifications": {"toolsListChanged": true, "promptsListChanged": true}});
+    let mut clients: Vec<Client> = Vec::with_capacity(idle);
+    for id in 0..idle {
+        let mut client = Client::connect(host.address);
+        client.send(modern(KEY, id as i64, "subscriptions/listen", asked.clone()));
+        assert_eq!(client.stream_head().status, 200);
+        let first = client.event().expect("an acknowledgement").message;
+        assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+        clients.push(client);
+    }
+    wait_for("all of them to stand", || {
+        let figures = host.figures();
+        figures["listens"] == idle && figures["held_bytes"].as_u64() < Some(64 * KIB)
+    });
+    // Buffers that nobody needs go back to the system over the next seconds.
+    let each = |host: &Host| host.rss().saturating_sub(before) / idle as u64;
+    wait_for("memory to go back", || each(&host) <= 6 * KIB);
+    let each = each(&host);
+    at_most(&format!("{idle} idle listens"), "RSS of each in bytes", each, 6 * KIB);
+    assert_serves(host.address, 500);
 }
 
 /// Whoever only sits on connections cannot keep others out; who uses theirs keeps them.

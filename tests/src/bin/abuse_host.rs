@@ -47,6 +47,7 @@ fn main() {
             "figures" => say(&json!({
                 "connections": sum(&gateway, |worker| worker.connections.get()),
                 "inflight": sum(&gateway, |worker| worker.inflight.get()),
+                "listens": sum(&gateway, |worker| worker.listens.get()),
                 "held_bytes": sum(&gateway, |worker| worker.held_bytes.get()),
                 "notices": gateway.notices(),
             })),
