@@ -227,7 +227,8 @@ impl Listen {
 
     /// What it hears of.
     pub fn filter(&self) -> Vec<&'static str> {
-        self.lists.iter().map(List::key).collect()
+        let resources = (self.subscriptions.count() > 0).then_some("resourceSubscriptions");
+        self.lists.iter().map(List::key).chain(resources).collect()
     }
 
     /// Subscribes to what its caller may read. It has what servers have taken when this returns, and hears of it already.

@@ -133,14 +133,14 @@ impl On {
     async fn reopen(&self) {
         let mut again = Backoff::default();
         let mut current: Option<Standing> = None;
-        let mut was_open = false;
+        let (mut was_open, mut held) = (false, Vec::new());
         loop {
             let began_ms = self.core.clock.coarse_ms();
-            let topics = self.upstream.topics.of(self.of);
-            if topics.is_empty() && self.of != Affinity::NOBODY {
+            self.hearing.changed.clear();
+            let wanted = self.wanted();
+            if wanted.is_empty() && self.of != Affinity::NOBODY {
                 return;
             }
-            let wanted: Vec<Box<[u8]>> = topics.iter().map(|topic| topic.uri.clone()).collect();
             let line = self.open(&wanted);
             match line.begun().await {
                 Begun::Taken(accepted) => {
@@ -149,6 +149,7 @@ impl On {
                         old.retire();
                     }
                     was_open = true;
+                    held = wanted;
                     self.settle(&accepted);
                     if is_gap {
                         self.missed();
@@ -165,14 +166,7 @@ impl On {
             if let Some(line) = current.take_if(|line| line.0.is_over.get()) {
                 drop(line);
             } else if let Some(line) = &current {
-                let is_over = tokio::select! {
-                    () = line.0.over.wait() => true,
-                    () = self.hearing.changed.wait() => false,
-                };
-                if !is_over {
-                    // Several come together.
-                    runtime::sleep(Duration::from_millis(TOGETHER_MS)).await;
-                    self.hearing.changed.clear();
+                if !self.stand(line, &held).await {
                     continue;
                 }
                 current = None;
@@ -185,6 +179,29 @@ impl On {
                 () = self.hearing.changed.wait() => {}
             }
         }
+    }
+
+    /// Until the listen is over, or `false`: until other resources are wanted.
+    async fn stand(&self, line: &Standing, held: &[Box<[u8]>]) -> bool {
+        loop {
+            tokio::select! {
+                () = line.0.over.wait() => return true,
+                () = self.hearing.changed.wait() => {}
+            }
+            // Several come together.
+            runtime::sleep(Duration::from_millis(TOGETHER_MS)).await;
+            if !self.hearing.waiting.borrow().is_empty() || self.wanted() != held {
+                return line.0.is_over.get();
+            }
+        }
+    }
+
+    /// What somebody wants to hear of, in an order.
+    fn wanted(&self) -> Vec<Box<[u8]>> {
+        let topics = self.upstream.topics.of(self.of);
+        let mut wanted: Vec<Box<[u8]>> = topics.iter().map(|topic| topic.uri.clone()).collect();
+        wanted.sort_unstable();
+        wanted
     }
 
     fn open(&self, wanted: &[Box<[u8]>]) -> Standing {

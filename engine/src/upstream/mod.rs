@@ -285,6 +285,8 @@ pub struct Upstream {
     wiring: RefCell<Arc<Wiring>>,
     /// The worker's edition names it.
     is_current: Cell<bool>,
+    /// An edition came that does not.
+    is_retired: Cell<bool>,
     /// Whether its lists are being kept.
     pub is_kept: Cell<bool>,
     calls: Cell<usize>,
@@ -314,6 +316,7 @@ impl Upstream {
             topics: topics::Topics::default(),
             wiring: RefCell::new(wiring.clone()),
             is_current: Cell::new(false),
+            is_retired: Cell::new(false),
             is_kept: Cell::new(false),
             calls: Cell::new(0),
             ids,
@@ -440,8 +443,10 @@ impl Upstreams {
         for (upstream, wiring) in named.iter().zip(edition.wirings().iter()) {
             upstream.rewire(wiring);
             upstream.is_current.set(true);
+            upstream.is_retired.set(false);
         }
         for upstream in self.open.borrow().values().filter(|upstream| !upstream.is_current.get()) {
+            upstream.is_retired.set(true);
             upstream.retired.set();
             upstream.hearings.stop();
         }

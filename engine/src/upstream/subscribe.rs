@@ -96,6 +96,9 @@ impl<'t> Way<'t> {
 
     /// Asks until there is an answer.
     pub async fn subscribe(&mut self) -> Result<(), Refused> {
+        if self.upstream.is_retired.get() {
+            return Err(UpstreamFault::Unreachable("no longer configured".to_owned()).into());
+        }
         if self.route.owner != self.core.id {
             return self.ask_owner().await;
         }

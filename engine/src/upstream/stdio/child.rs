@@ -53,8 +53,9 @@ impl Child {
         self.alive.get()
     }
 
+    /// Whether a call waits for it, or somebody subscribed to what it has.
     pub fn is_busy(&self) -> bool {
-        self.channel.is_busy()
+        self.channel.is_busy() || self.channel.topics().is_some()
     }
 
     /// How it ended.
