@@ -157,6 +157,8 @@ pub const CALL_STREAMS_MAX: usize = 16;
 pub const CALL_STREAMS_PER_CORE_MAX: usize = 512;
 /// How long one is kept that is over.
 pub const CALL_STREAM_KEPT_MS: u64 = 30_000;
+/// Messages of one batch, which are carried out at the same time.
+pub const BATCH_MAX: usize = 64;
 /// What a client is asked to wait before it comes back to an event stream whose connection ended.
 pub const STREAM_RETRY_MS: u64 = 1_000;
 /// Questions of servers that one client has not answered yet; further ones are declined.

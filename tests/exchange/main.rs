@@ -1,6 +1,7 @@
 //! Exchanges through a real engine on real sockets, to scripted upstreams.
 
 mod basics;
+mod batches;
 mod bodies;
 mod cancel;
 mod catalog;

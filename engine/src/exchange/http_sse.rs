@@ -8,23 +8,22 @@
 //! client ([`Wire`]). Whatever refuses a request that has an id is told on the stream as well: clients do not look at what
 //! a POST is answered.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
-use strait_protocol::http1::RequestHead;
 use strait_protocol::mcp::{Declared, Revision};
 
 use super::arrive::{Place, SESSION};
-use super::decode::{self, Call};
+use super::decode;
 use super::identify::{Caller, Listener};
 use super::record::{self, Record};
 use super::refusal::Refusal;
 use super::respond::{self, Sink};
-use super::{Ending, Incoming, Outcome, carry_out, stream, tell};
+use super::tell::{Said, To};
+use super::{Ending, Incoming, Outcome, stream};
 use crate::connection::standing::{Standing, Tally, Tenant};
 use crate::core::{Adopted, Core, StandingPlace};
 use crate::io::runtime;
-use crate::session::wire::{UnderWay, Wire};
+use crate::session::wire::Wire;
 use crate::session::{Carriage, Seal, Session, SessionId};
 
 /// A stream that was allowed and is about to begin.
@@ -41,21 +40,6 @@ struct WireStream {
     listener: Listener,
     opened_ns: u64,
     who: Box<[u8]>,
-}
-
-/// A message that was taken up.
-pub struct Said {
-    head: RequestHead,
-    /// The head's bytes and the body.
-    bytes: Vec<u8>,
-    listener: u16,
-    peer: IpAddr,
-    arrived_ns: u64,
-    adopted: Rc<Adopted>,
-    place: Place,
-    caller: Caller,
-    decoded: Result<Call, Refusal>,
-    under_way: UnderWay,
 }
 
 pub fn open(
@@ -158,18 +142,8 @@ pub fn said(
         decoded => decoded,
     };
     record.modern = false;
-    Ok(Outcome::Said(Box::new(Said {
-        head: *incoming.head,
-        bytes: [incoming.bytes, incoming.body].concat(),
-        listener: incoming.listener,
-        peer: incoming.peer,
-        arrived_ns: incoming.arrived_ns,
-        adopted: adopted.clone(),
-        place,
-        caller,
-        decoded,
-        under_way,
-    })))
+    let said = Said::new(incoming, adopted, place, caller, decoded, To::Wire(under_way));
+    Ok(Outcome::Said(Box::new(said)))
 }
 
 /// Answers the POST; the message is answered elsewhere.
@@ -182,37 +156,6 @@ pub async fn take_up(
 ) -> Ending {
     let close = !incoming.head.keep_alive || core.draining.get();
     let next = respond::empty(core, 202, close, sink, &mut record).await;
-    runtime::spawn_guarded("message of an HTTP+SSE client", carried_out(core.clone(), said, record));
+    runtime::spawn_guarded("message of an HTTP+SSE client", said.carry_out(core.clone(), record));
     next.into()
-}
-
-/// The rest of the story, and its record.
-async fn carried_out(core: Rc<Core>, said: Box<Said>, mut record: Record) {
-    let said = *said;
-    let (bytes, body) = said.bytes.split_at(said.head.head_bytes as usize);
-    let wire = said.under_way.wire();
-    let incoming = Incoming {
-        head: &said.head,
-        bytes,
-        body,
-        listener: said.listener,
-        peer: said.peer,
-        client: None,
-        left: None,
-        wire: Some(wire),
-        arrived_ns: said.arrived_ns,
-    };
-    let outcome = match said.decoded {
-        Ok(call) => {
-            carry_out(&core, &said.adopted, &incoming, &said.place, &said.caller, call, &mut record).await
-        }
-        Err(refusal) => Err(refusal),
-    };
-    let reply = match outcome {
-        Ok(Outcome::Reply(reply)) => Ok(reply),
-        Ok(_) => Err(Refusal::Internal("an HTTP+SSE client asked for what only newer ones know")),
-        Err(refusal) => Err(refusal),
-    };
-    tell::run(&core, &incoming, &wire.outlet, reply, None, &mut record).await;
-    record.write(&core, &said.adopted, &incoming);
 }

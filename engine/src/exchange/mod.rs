@@ -19,6 +19,7 @@
 //! | [`stream`] | for GET, after [`identify`]: the session's stream, which stands open |
 //! | [`http_sse`] | for HTTP+SSE clients: their stream, and messages that are answered on it from [`decode`] on |
 //! | [`answer`] | in a session, for an answer of several messages: it goes on without its connection |
+//! | [`batch`] | before [`decode`], for several messages in one POST: each has a story of its own |
 //! | [`respond`] | bytes to the client, each event through [`reverse`] or [`screen::reply`] first |
 //! | [`record`] | one access line |
 
@@ -26,6 +27,7 @@ pub mod answer;
 pub mod approve;
 pub mod arrive;
 pub mod authorize;
+pub mod batch;
 pub mod cursor;
 pub mod decode;
 pub mod forward;
@@ -48,7 +50,7 @@ pub mod stream;
 pub mod subscriptions;
 pub mod suspend;
 pub mod tasks;
-mod tell;
+pub mod tell;
 mod ticket;
 pub mod uris;
 
@@ -106,7 +108,9 @@ pub enum Outcome {
     /// And that of an HTTP+SSE client.
     Wire(http_sse::Opening),
     /// The answer goes there; this request was only taken up.
-    Said(Box<http_sse::Said>),
+    Said(Box<tell::Said>),
+    /// Several messages, answered on one stream.
+    Batch(batch::Batch),
 }
 
 /// What the connection does after a story.
@@ -142,6 +146,9 @@ pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -
         }
         Ok(Outcome::Stream(opening)) => stream::run(core, incoming, opening, &mut sink, &mut record).await,
         Ok(Outcome::Wire(opening)) => http_sse::begin(core, incoming, opening, &mut sink, &mut record).await,
+        Ok(Outcome::Batch(asked)) => {
+            batch::run(core, &adopted, incoming, asked, &mut sink, &mut record).await
+        }
         Ok(Outcome::Said(said)) => return http_sse::take_up(core, incoming, said, record, &mut sink).await,
         Err(refusal) => respond::refuse(core, incoming, &refusal, &mut sink, &mut record).await.into(),
     };
@@ -181,6 +188,9 @@ async fn story(
         }
         hand_over::Owner::Worker(worker) => return Ok(Outcome::HandOver { worker }),
     };
+    if let Some(asked) = batch::of(incoming, session.as_ref())? {
+        return Ok(Outcome::Batch(asked));
+    }
     let call = decode::run(core, incoming, session, record)?;
     let elsewhere = suspend::elsewhere(core, incoming, &call)
         .or_else(|| tasks::older::elsewhere(core, adopted, incoming, &place, &call));

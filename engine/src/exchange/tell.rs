@@ -1,16 +1,113 @@
 //! An answer that is told message by message into an outlet, whoever reads that and wherever.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::Incoming;
+use strait_protocol::http1::RequestHead;
+
+use super::arrive::Place;
+use super::batch::Whole;
+use super::decode::Call;
+use super::identify::Caller;
 use super::record::Record;
 use super::refusal::Refusal;
-use super::respond;
-use crate::core::Core;
+use super::{Incoming, Outcome, carry_out, respond};
+use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
 use crate::limits::WIRE_ANSWER_BYTES_MAX;
 use crate::session::outlet::Outlet;
+use crate::session::wire::{UnderWay, Wire};
 use crate::upstream::{Event, Reply, UpstreamFault};
+
+/// A message apart from the request that brought it.
+pub struct Said {
+    head: RequestHead,
+    /// The head's bytes and the message.
+    bytes: Vec<u8>,
+    listener: u16,
+    peer: IpAddr,
+    arrived_ns: u64,
+    adopted: Rc<Adopted>,
+    place: Place,
+    caller: Caller,
+    decoded: Result<Call, Refusal>,
+    to: To,
+}
+
+/// Where its answer goes.
+pub enum To {
+    Wire(UnderWay),
+    Batch(Rc<Whole>),
+}
+
+impl To {
+    fn wire(&self) -> Option<&Rc<Wire>> {
+        match self {
+            To::Wire(under_way) => Some(under_way.wire()),
+            To::Batch(_) => None,
+        }
+    }
+
+    fn outlet(&self) -> &Rc<Outlet> {
+        match self {
+            To::Wire(under_way) => &under_way.wire().outlet,
+            To::Batch(whole) => &whole.outlet,
+        }
+    }
+}
+
+impl Said {
+    pub fn new(
+        incoming: &Incoming<'_>,
+        adopted: &Rc<Adopted>,
+        place: Place,
+        caller: Caller,
+        decoded: Result<Call, Refusal>,
+        to: To,
+    ) -> Said {
+        Said {
+            head: *incoming.head,
+            bytes: [incoming.bytes, incoming.body].concat(),
+            listener: incoming.listener,
+            peer: incoming.peer,
+            arrived_ns: incoming.arrived_ns,
+            adopted: adopted.clone(),
+            place,
+            caller,
+            decoded,
+            to,
+        }
+    }
+
+    /// The rest of the story, and its record.
+    pub async fn carry_out(self, core: Rc<Core>, mut record: Record) {
+        let (bytes, body) = self.bytes.split_at(self.head.head_bytes as usize);
+        let incoming = Incoming {
+            head: &self.head,
+            bytes,
+            body,
+            listener: self.listener,
+            peer: self.peer,
+            client: None,
+            left: None,
+            wire: self.to.wire().map(|wire| &**wire),
+            arrived_ns: self.arrived_ns,
+        };
+        let outcome = match self.decoded {
+            Ok(call) => {
+                carry_out(&core, &self.adopted, &incoming, &self.place, &self.caller, call, &mut record).await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        let reply = match outcome {
+            Ok(Outcome::Reply(reply)) => Ok(reply),
+            Ok(_) => Err(Refusal::Internal("an older client asked for what only newer ones know")),
+            Err(refusal) => Err(refusal),
+        };
+        run(&core, &incoming, self.to.outlet(), reply, None, &mut record).await;
+        record.write(&core, &self.adopted, &incoming);
+    }
+}
 
 /// Tells every message of a reply, of which `first` may be here already, or why there is none.
 pub async fn run(
