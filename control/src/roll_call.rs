@@ -99,6 +99,7 @@ fn session(worker: usize, line: &SessionLine, names: &Names) -> Value {
         "log_level": line.log_level.map(|level| level.as_str()),
         "idle_ms": line.idle_ms,
         "questions": line.questions,
+        "subscriptions": line.subscriptions,
         "listening": line.is_listening,
     })
 }
@@ -123,6 +124,7 @@ fn listen(worker: usize, line: &ListenLine, names: &Names) -> Value {
         "server": names.server(line.server),
         "principal": line.principal.map_or(Value::Null, |principal| names.principal(principal)),
         "filter": line.filter,
+        "subscriptions": line.subscriptions,
         "age_ms": line.age_ms,
     })
 }

@@ -107,16 +107,17 @@ pub fn text(status: &Value) -> String {
         &mut out,
         &open["sessions"],
         "sessions of older clients",
-        "WORKER  SERVER           PRINCIPAL        REVISION    IDLE S  QUESTIONS  LISTENS",
+        "WORKER  SERVER           PRINCIPAL        REVISION    IDLE S  QUESTIONS  SUBSCRIBED  LISTENS",
         |session| {
             format!(
-                "{:>6}  {:<16} {:<16} {:<10} {:>7}  {:>9}  {}",
+                "{:>6}  {:<16} {:<16} {:<10} {:>7}  {:>9}  {:>10}  {}",
                 session["worker"].to_string(),
                 word(&session["server"]),
                 word(&session["principal"]),
                 word(&session["revision"]),
                 seconds(&session["idle_ms"]),
                 session["questions"].to_string(),
+                session["subscriptions"].to_string(),
                 if session["listening"] == true { "yes" } else { "no" },
             )
         },
@@ -144,15 +145,16 @@ pub fn text(status: &Value) -> String {
         &mut out,
         &open["listens"],
         "listens of clients",
-        "WORKER  SERVER           PRINCIPAL         AGE S  HEARS OF",
+        "WORKER  SERVER           PRINCIPAL         AGE S  SUBSCRIBED  HEARS OF",
         |listen| {
             let filter = listen["filter"].as_array().into_iter().flatten().filter_map(Value::as_str);
             format!(
-                "{:>6}  {:<16} {:<16} {:>6}  {}",
+                "{:>6}  {:<16} {:<16} {:>6}  {:>10}  {}",
                 listen["worker"].to_string(),
                 word(&listen["server"]),
                 word(&listen["principal"]),
                 seconds(&listen["age_ms"]),
+                listen["subscriptions"].to_string(),
                 filter.collect::<Vec<_>>().join(" "),
             )
         },

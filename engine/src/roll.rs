@@ -55,6 +55,8 @@ pub struct SessionLine {
     pub idle_ms: u64,
     /// Questions of servers that it has not answered.
     pub questions: usize,
+    /// Resources of whose changes it is told.
+    pub subscriptions: usize,
     /// A connection carries what belongs to no call.
     pub is_listening: bool,
 }
@@ -85,7 +87,10 @@ pub struct ListenLine {
     pub server: u64,
     /// Digest of the principal's id; `None` when the key is not known any more.
     pub principal: Option<u64>,
+    /// The lists that it hears of.
     pub filter: Vec<&'static str>,
+    /// Resources of whose changes it is told.
+    pub subscriptions: usize,
     pub age_ms: u64,
 }
 
@@ -117,6 +122,7 @@ impl Roll {
             log_level: session.log_level.get(),
             idle_ms: session.idle_ms(now_ms),
             questions: session.questions.len(),
+            subscriptions: session.subscriptions.count(),
             is_listening: session.standing.is_read(),
         };
         let upstreams = core.upstreams.all();
@@ -186,6 +192,7 @@ fn listen_line(core: &Core, listen: &Rc<Listen>) -> ListenLine {
         server: listen.server,
         principal: listen.principal(&core.adopted()),
         filter: listen.filter(),
+        subscriptions: listen.subscriptions.count(),
         age_ms: core.clock.now_ns().saturating_sub(listen.opened_ns) / 1_000_000,
     }
 }

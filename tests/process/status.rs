@@ -4,26 +4,53 @@
 use serde_json::{Value, json};
 use strait_tests::client::{modern_as, post};
 use strait_tests::gateway::wait_for;
-use strait_tests::scripted::{self, event, event_stream};
+use strait_tests::scripted::{self, event, event_stream, json_reply, method};
 use strait_tests::{Client, Gate, Scripted, Step};
 
 use crate::process::{Folder, Process, open_to_all, strait};
 
+/// A legacy server with a resource to subscribe to, which asks for roots in the middle of every call.
+fn server(never: Gate) -> Scripted {
+    let stands = never.clone();
+    let script = scripted::legacy(move |_| {
+        let question = json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"});
+        vec![Step::Send([event_stream(), event(&question)].concat()), Step::Await(never.clone())]
+    });
+    Scripted::start(move |request| {
+        let result = |result: Value| {
+            json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": result}))
+        };
+        match method(request) {
+            "initialize" => {
+                let mut answer = scripted::initialized(request);
+                answer["result"]["capabilities"]["resources"] = json!({"subscribe": true});
+                json_reply(&answer)
+            }
+            // Without a stream there is nothing to subscribe for.
+            "GET" => vec![Step::Send(event_stream()), Step::Await(stands.clone())],
+            "resources/list" => result(json!({"resources": [{"uri": "note://a", "name": "a"}]})),
+            "resources/templates/list" => result(json!({"resourceTemplates": []})),
+            "resources/subscribe" => result(json!({})),
+            _ => script(request),
+        }
+    })
+}
+
 #[test]
 fn an_operator_sees_what_is_open_and_nothing_secret() {
     let gate = Gate::default();
-    let never = gate.clone();
-    let upstream = Scripted::start(scripted::legacy(move |_| {
-        let question = json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"});
-        vec![Step::Send([event_stream(), event(&question)].concat()), Step::Await(never.clone())]
-    }));
+    let upstream = server(gate.clone());
     let folder = Folder::new();
-    folder.write("strait.yaml", open_to_all(&upstream.url()));
+    folder.write(
+        "strait.yaml",
+        open_to_all(&upstream.url()).replace("tools: [", "resources: [\"*\"], tools: ["),
+    );
     let gateway = Process::serve(&folder, "strait.yaml");
     gateway.wait_for_tools("", &["echo", "slow", "secret"]);
 
     let mut listener = gateway.client();
-    let wanted = json!({"notifications": {"toolsListChanged": true, "promptsListChanged": true}});
+    let wanted = json!({"notifications": {
+        "toolsListChanged": true, "promptsListChanged": true, "resourceSubscriptions": ["note://a"]}});
     listener.send(modern_as("", 7, "subscriptions/listen", wanted, json!({})));
     assert_eq!(listener.stream_head().status, 200);
     listener.next_event();
@@ -32,6 +59,10 @@ fn an_operator_sees_what_is_open_and_nothing_secret() {
         "capabilities": {"sampling": {}}, "clientInfo": {"name": "older", "version": "1"}}});
     let answer = older.roundtrip(post(&[], hello.to_string().as_bytes()));
     let session = answer.header("mcp-session-id").expect("a session").to_owned();
+    let subscribe =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "resources/subscribe", "params": {"uri": "note://a"}});
+    let told = older.roundtrip(post(&[("Mcp-Session-Id", &session)], subscribe.to_string().as_bytes()));
+    assert_eq!(told.json()["result"], json!({}));
     let params = json!({"name": "echo", "arguments": {"password": "hunter2"}});
     let call = modern_as("", 1, "tools/call", params, json!({"roots": {}}));
     let wanted = Client::connect(gateway.address).roundtrip(call).messages().pop().expect("a message");
@@ -72,6 +103,11 @@ fn an_operator_sees_what_is_open_and_nothing_secret() {
         "{listen}"
     );
     assert_eq!(listen["filter"], json!(["toolsListChanged", "promptsListChanged"]));
+    assert_eq!(
+        (&listen["subscriptions"], &only("sessions")["subscriptions"]),
+        (&json!(1), &json!(1)),
+        "{open}"
+    );
     let line = only("sessions");
     assert_eq!(
         (&line["revision"], &line["declared"]),
