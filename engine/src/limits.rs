@@ -192,6 +192,8 @@ pub const ASKS_WINDOW_MS: u64 = 10;
 pub const TASK_ID_BYTES_MAX: usize = 512;
 /// Tasks of one session that its client may list and is told of, about 500 bytes each; the oldest give way.
 pub const TASKS_PER_SESSION_MAX: usize = 128;
+/// Tasks that one listen is told of, each with a listen of ours at its upstream.
+pub const WATCHED_TASKS_MAX: usize = 16;
 /// Pages of upstreams that one `tasks/list` asks for until it has something to tell.
 pub const TASK_PAGES_MAX: usize = 16;
 /// Tasks of older servers whose results a core waits for, because they want input of newer clients: a connection each.

@@ -86,6 +86,10 @@ fn core_script() -> impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static {
 
 /// A server of 2026-07-28 that makes a task of each call whose client declared the extension.
 fn extension_server() -> Scripted {
+    Scripted::start(extension_script())
+}
+
+fn extension_script() -> impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static {
     let rest = scripted::modern(tools(), |request| {
         let declared = &request.body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
         match declared["extensions"][TASKS].is_object() {
@@ -97,7 +101,7 @@ fn extension_server() -> Scripted {
             false => json_reply(&scripted::echoed(request)),
         }
     });
-    Scripted::start(move |request| match method(request) {
+    move |request: &Arrived| match method(request) {
         "server/discover" => json_reply(&result(
             request,
             json!({"resultType": "complete", "supportedVersions": ["2026-07-28"],
@@ -114,7 +118,7 @@ fn extension_server() -> Scripted {
         }
         "tasks/update" | "tasks/cancel" => json_reply(&result(request, json!({"resultType": "complete"}))),
         _ => rest(request),
-    })
+    }
 }
 
 /// A request of 2026-07-28 by a client that has declared the extension, or not.
@@ -415,4 +419,63 @@ fn a_session_is_told_how_its_own_tasks_are() {
         (&json!("notifications/tasks/status"), &core_task(&id, "working"))
     );
     assert_lives(&gateway);
+}
+
+#[test]
+fn a_listen_is_told_of_the_tasks_that_it_names() {
+    for force_wrong_worker in [false, true] {
+        let changes = Gate::default();
+        let (extension, opened) = (extension_script(), changes.clone());
+        let upstream = Scripted::start(move |request| match method(request) {
+            "subscriptions/listen" if request.body["params"]["notifications"]["taskIds"].is_array() => {
+                let tag = json!({"io.modelcontextprotocol/subscriptionId": request.body["id"]});
+                let say = |method: &str, mut params: Value| {
+                    params["_meta"] = tag.clone();
+                    event(&json!({"jsonrpc": "2.0", "method": method, "params": params}))
+                };
+                let agreed = json!({"notifications": request.body["params"]["notifications"]});
+                let told = |id: &str| {
+                    say(
+                        "notifications/tasks",
+                        json!({"taskId": id, "status": "completed", "result": {"content": []}}),
+                    )
+                };
+                vec![
+                    Step::Send(
+                        [event_stream(), say("notifications/subscriptions/acknowledged", agreed)].concat(),
+                    ),
+                    Step::Await(opened.clone()),
+                    Step::Send([told("another"), told("it's ✓")].concat()),
+                    Step::Hang,
+                ]
+            }
+            _ => extension(request),
+        });
+        let gateway = start(force_wrong_worker, &[&upstream]);
+        let begin = |key: &str| {
+            let call = json!({"name": "echo", "arguments": {}});
+            send(&gateway, modern(key, 1, "tools/call", call, true)).json()["result"]["taskId"].clone()
+        };
+        let (mine, sams) = (begin(KEY), begin(SMALL));
+        let mut client = Client::connect(gateway.address);
+        let wanted = json!({"notifications": {"taskIds": [mine, sams, "t1.x", mine]}});
+        client.send(modern(KEY, 9, "subscriptions/listen", wanted, true));
+        assert_eq!(client.stream_head().status, 200);
+        let tag = json!({"io.modelcontextprotocol/subscriptionId": 9});
+        assert_eq!(
+            client.next_event()["params"],
+            json!({"_meta": tag, "notifications": {"taskIds": [mine]}})
+        );
+        changes.open();
+        let told = client.next_event();
+        assert_eq!(told["method"], "notifications/tasks");
+        assert_eq!(
+            told["params"],
+            json!({"_meta": tag, "taskId": mine, "status": "completed", "result": {"content": []}})
+        );
+        // A server that goes takes the listen with it.
+        upstream.close_connections();
+        while client.next_event().get("result").is_none() {}
+        assert_lives(&gateway);
+    }
 }

@@ -22,6 +22,7 @@ use super::record::{self, Record};
 use super::refusal::Refusal;
 use super::respond::{self, Next, Sink};
 use super::subscriptions::{self, Subscriber, Subscriptions, render};
+use super::tasks::watch::{self, Watched, Watches};
 use super::{Ending, Incoming};
 use crate::changes::{List, ListSet, Sight};
 use crate::connection::standing::{Framing, Standing, Tally, Tenant};
@@ -55,6 +56,8 @@ pub struct Listen {
     principal: u64,
     /// Resources that its client wants to hear of.
     pub subscriptions: Subscriptions,
+    /// Tasks that it tells of.
+    pub watches: Watches,
     outlet: Rc<Outlet>,
     /// What its caller saw when it was last told, which was when it was last allowed.
     sight: Sight,
@@ -85,6 +88,8 @@ pub struct Opening {
     listen: Rc<Listen>,
     /// Resources that it asks for.
     uris: Vec<Vec<u8>>,
+    /// And tasks.
+    tasks: Vec<Watched>,
     reader: Reader,
     place: StandingPlace,
     /// It is an exchange until its head has left.
@@ -159,6 +164,7 @@ pub fn open(
     let credential = identify::credential(incoming, adopted, place.server).ok_or(Refusal::Unauthenticated)?;
     let server = adopted.server_digest(place.server).ok_or(Refusal::NoSuchPath)?;
     let seen = adopted.outline(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
+    let tasks = watch::wanted(core, adopted, incoming, place, caller, message)?;
     let standing = core.stand().map_err(Refusal::Overloaded)?;
     let serial = core.listens.last.get() + 1;
     core.listens.last.set(serial);
@@ -174,6 +180,7 @@ pub fn open(
             .unwrap_or_default(),
         principal: caller.digest,
         subscriptions: Subscriptions::default(),
+        watches: Watches::default(),
         outlet: Outlet::passing(),
         sight: Sight::new(adopted, seen),
         opened_ns: incoming.arrived_ns,
@@ -181,7 +188,7 @@ pub fn open(
     });
     let reader = listen.outlet.read(0);
     core.listens.open.borrow_mut().insert(serial, listen.clone());
-    Ok(Opening { listen, uris: wanted.uris, reader, place: standing, _admitted: admitted })
+    Ok(Opening { listen, uris: wanted.uris, tasks, reader, place: standing, _admitted: admitted })
 }
 
 /// Has servers take the subscriptions, sends the head and the acknowledgement; from then on the connection stands.
@@ -199,6 +206,9 @@ pub async fn run(
     let listen = opening.listen.clone();
     if !opening.uris.is_empty() {
         Box::pin(listen.subscribe(core, adopted, &opening.uris)).await;
+    }
+    if !opening.tasks.is_empty() {
+        Box::pin(watch::begin(core, &listen, opening.tasks)).await;
     }
     listen.who.replace(record.who(adopted, usize::from(incoming.listener)));
     let standing = Standing::of(opening.reader, framing, listen.clone(), opening.place);
@@ -268,6 +278,7 @@ impl Listen {
             let caller = identify::again(&adopted, server, self.credential)?;
             let moved = self.subscriptions.look_again(&adopted, server, caller.roles);
             subscriptions::follow(core, self, self.whom(), moved);
+            self.watches.look_again(core, &adopted, server, &caller);
             adopted.outline(server, caller.roles)
         });
         let Some(now) = now else { return self.end() };
@@ -277,7 +288,7 @@ impl Listen {
     }
 
     /// Tells something; `members` are further members of `params`, each with a comma before it.
-    fn push(&self, method: Method, members: &[u8]) {
+    pub fn push(&self, method: Method, members: &[u8]) {
         let mut out = Vec::with_capacity(128 + members.len());
         out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"method\":\"");
         out.extend_from_slice(method.as_str().as_bytes());
@@ -308,6 +319,7 @@ impl Listen {
             out.pop();
             out.extend_from_slice(b"],");
         }
+        self.watches.append(&mut out);
         if out.last() == Some(&b',') {
             out.pop();
         }
@@ -322,7 +334,7 @@ impl Listen {
     }
 
     /// Ends it as a server does that has nothing more to say: with the response.
-    fn end(&self) {
+    pub fn end(&self) {
         let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
         out.extend_from_slice(&self.id);
         out.extend_from_slice(b",\"result\":{\"resultType\":\"complete\",");
@@ -331,6 +343,7 @@ impl Listen {
         self.outlet.push(&out);
         self.outlet.close();
         self.subscriptions.clear();
+        self.watches.end();
     }
 }
 
@@ -367,6 +380,7 @@ impl Tenant for Listen {
     fn ended(&self, core: &Rc<Core>, tally: &Tally) {
         core.listens.open.borrow_mut().remove(&self.serial);
         self.subscriptions.clear();
+        self.watches.end();
         record::stream_ended(core, &self.who.borrow(), self.opened_ns, tally);
     }
 }

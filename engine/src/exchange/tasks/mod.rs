@@ -10,6 +10,7 @@ pub mod id;
 pub mod list;
 pub mod older;
 mod reword;
+pub mod watch;
 pub mod work;
 
 use strait_protocol::Span;
@@ -85,20 +86,32 @@ pub fn find(
     let named = message.task_id.ok_or(Refusal::Params("`params.taskId` is missing"))?;
     let mut text = Vec::new();
     let text = named.read(incoming.body, &mut text);
+    let held = find_text(core, adopted, place.server, caller, text)?;
+    record.item(Kind::Tool, held.item.index, held.item.upstream as u16);
+    Ok(held)
+}
+
+/// The task of this id, if it is this caller's at this server, and its tool is still what it was.
+fn find_text(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    server: usize,
+    caller: &Caller,
+    text: &[u8],
+) -> Result<Held, Refusal> {
     let unknown = || unknown(text);
     let id = TaskId::open(&core.seal, text).ok_or_else(unknown)?;
-    if id.principal != caller.digest || Some(id.server) != adopted.server_digest(place.server) {
+    if id.principal != caller.digest || Some(id.server) != adopted.server_digest(server) {
         return Err(unknown());
     }
-    let shelf = adopted.shelf(place.server, Kind::Tool).ok_or(Refusal::NoSuchPath)?;
+    let shelf = adopted.shelf(server, Kind::Tool).ok_or(Refusal::NoSuchPath)?;
     let index = shelf.find(&id.tool).ok_or_else(unknown)?;
     let upstream = shelf.items.get(index).ok_or_else(unknown)?.upstream.to_native();
     let rules = adopted.snapshot.rules().upstreams.get(usize::from(upstream)).ok_or_else(unknown)?;
     if digest(&rules.name) != id.upstream {
         return Err(unknown());
     }
-    record.item(Kind::Tool, index, upstream);
-    let view = adopted.view(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
+    let view = adopted.view(server, caller.roles).ok_or(Refusal::NoSuchPath)?;
     let item =
         Item { kind: Kind::Tool, index, upstream: upstream.into(), view, covered: false, own_uri: None };
     Ok(Held { item, id })
