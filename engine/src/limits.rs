@@ -69,6 +69,8 @@ pub const LISTEN_OVERLAP_MS: u64 = 50;
 
 /// A method that this gateway does not know is passed on to a server's only upstream up to this length.
 pub const FOREIGN_METHOD_BYTES_MAX: usize = 128;
+/// Bytes at the end of a piece of a large answer that may be half of a key and its URI; longer ones pass as they are.
+pub const HALF_URI_BYTES_MAX: usize = 8 * 1024;
 /// `Mcp-Param` headers that are made of one call's arguments: servers take heads of 8 to 64 KiB.
 pub const PARAMETERS_BYTES_MAX: usize = 16 * 1024;
 

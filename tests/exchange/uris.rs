@@ -27,7 +27,12 @@ fn upstream(name: &'static str, older: bool) -> Scripted {
             {"type": "resource", "resource": {"uri": "file:///x%20y", "text": name}},
             {"type": "resource_link", "uri": format!("note://{name}"), "name": "n"}]);
         let result = match method(request) {
-            "resources/read" => json!({"contents": [{"uri": request.body["params"]["uri"], "text": name}]}),
+            "resources/read" => {
+                let uri = &request.body["params"]["uri"];
+                let large = uri.as_str().is_some_and(|uri| uri.ends_with("/large"));
+                let text = if large { name.repeat(200_000) } else { name.to_owned() };
+                json!({"contents": [{"uri": uri, "text": text}, {"text": text, "uri": uri}]})
+            }
             "tools/call" => json!({"content": links, "structuredContent": {"uri": "note://one"}}),
             "prompts/get" => json!({"messages": [{"role": "user", "content": links[1]}]}),
             _ => return offer.answer(request),
@@ -113,10 +118,12 @@ policy:
                 ("ui://b_B/a/b", &b, "ui://a/b"),
                 ("file:///x%20y", &a, "file:///x%20y"),
                 (&*format!("{file}x%20y/z"), &b, "file:///x%20y/z"),
+                (&*format!("{file}large"), &b, "file:///large"),
                 ("note://b_B", &b, "note://b_B"),
             ] {
                 let answer = asker.read(shown);
-                assert_eq!(answer["result"]["contents"][0]["uri"], shown, "{answer}");
+                let contents = &answer["result"]["contents"];
+                assert_eq!([&contents[0]["uri"], &contents[1]["uri"]], [shown, shown], "{}", answer["error"]);
                 let arrived = of.arrived("resources/read").pop().expect("a call");
                 assert_eq!(arrived.body["params"]["uri"], own, "{shown}");
                 assert!(arrived.header("mcp-name").is_none_or(|name| name == own));

@@ -1,5 +1,6 @@
 //! What answers an exchange: a stream of events, whatever carries it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use strait_protocol::jsonrpc::{Envelope, Splices};
@@ -67,6 +68,8 @@ pub struct Reply {
     pub tasks: Option<Box<tasks::Answers>>,
     /// The last progress that the client was told of.
     progress: f64,
+    /// Where an answer that streams by was cut, if that may be in a URI which is shown as another.
+    pub half_uri: Cell<Vec<u8>>,
     /// Not for the upstream that answers now.
     waited_elsewhere_ns: u64,
     /// Held until the last byte has left.
@@ -167,6 +170,7 @@ impl Reply {
             rounds: None,
             tasks: tasks::Answers::of(order),
             progress: f64::NEG_INFINITY,
+            half_uri: Cell::default(),
             waited_elsewhere_ns: 0,
             _admitted: admitted,
         }
@@ -184,6 +188,7 @@ impl Reply {
             rounds: None,
             tasks: None,
             progress: f64::NEG_INFINITY,
+            half_uri: Cell::default(),
             waited_elsewhere_ns: 0,
             _admitted: admitted,
         }
@@ -201,6 +206,7 @@ impl Reply {
             rounds: None,
             tasks: None,
             progress: f64::NEG_INFINITY,
+            half_uri: Cell::default(),
             waited_elsewhere_ns: 0,
             _admitted: admitted,
         }

@@ -5,17 +5,17 @@
 //! else nothing here touches a message. Where it does, a result is walked and written again: links may be more than
 //! splices, and such a server is rare.
 
+mod large;
+
 use std::rc::Rc;
 
 use strait_protocol::Span;
 use strait_protocol::jsonrpc::{Elements, Member, Members, Scanner, append_string};
 use strait_protocol::mcp::Method;
 use strait_table::Kind;
-use strait_table::bound::ArchivedBoundServer;
 
 use crate::core::Adopted;
 use crate::io::buffer::Buf;
-use crate::upstream::reply::Subject;
 use crate::upstream::{Event, Reply};
 
 /// Who serves a URI.
@@ -52,26 +52,36 @@ pub fn shown(adopted: &Adopted, server: usize, upstream: usize, uri: &str) -> Op
     bound.shown_uri(upstream, name, uri)
 }
 
-/// Makes the URIs of a final message those that the client is shown.
+/// Makes the URIs of a final message, or of a piece of one, those that the client is shown.
 pub fn run(reply: &Reply, event: &mut Event) {
     let Some(subject) = reply.subject() else { return };
     let servers = &subject.adopted.snapshot.bound().servers;
     let renaming = servers.get(subject.server).filter(|server| !server.renamed_uris.is_empty());
-    if let Some(server) = renaming
-        && let Some(edited) = edited(subject, server, reply.method(), event)
-    {
+    let Some(server) = renaming else { return };
+    let item = server.shelf(subject.kind).items.get(subject.index);
+    let upstream = item.map(|item| usize::from(item.upstream.to_native()));
+    let Some(upstream) = upstream.filter(|upstream| server.renames_uris_of(*upstream)) else { return };
+    let show = |uri: &str| shown(&subject.adopted, subject.server, upstream, uri);
+    let edited = match event {
+        Event::Fragment { bytes, last } => {
+            let mut kept = reply.half_uri.take();
+            let piece = large::piece(&mut kept, bytes, *last, &show);
+            reply.half_uri.set(kept);
+            let mut edited = Buf::with_capacity(piece.len());
+            edited.extend_from_slice(&piece);
+            Some(Event::Fragment { bytes: edited, last: *last })
+        }
+        _ => edited(reply.method(), event, &show),
+    };
+    if let Some(edited) = edited {
         *event = edited;
     }
 }
 
 /// `None`: it stays as it is.
-fn edited(subject: &Subject, server: &ArchivedBoundServer, method: Method, event: &Event) -> Option<Event> {
-    let item = server.shelf(subject.kind).items.get(subject.index)?;
-    let upstream = usize::from(item.upstream.to_native());
+fn edited(method: Method, event: &Event, show: &dyn Fn(&str) -> Option<String>) -> Option<Event> {
     let Event::Message { envelope, last, .. } = event else { return None };
-    let result = envelope.result.filter(|_| server.renames_uris_of(upstream))?;
-    let show = |uri: &str| shown(&subject.adopted, subject.server, upstream, uri);
-    let bytes = written(event.bytes(), edits(event.bytes(), result, method, &show))?;
+    let bytes = written(event.bytes(), edits(event.bytes(), envelope.result?, method, show))?;
     let mut scanner = Scanner::new();
     let envelope = scanner.feed(&bytes).and_then(|()| scanner.finish()).ok()?;
     Some(Event::Message { bytes, from: 0, envelope, last: *last })
