@@ -1,13 +1,14 @@
 //! Clients of 2024-11-05, which POST messages and are answered on one event stream.
 
 use serde_json::{Value, json};
-use strait_engine::limits::{REPLY_WINDOW_BYTES, WIRE_MESSAGES_MAX};
+use strait_engine::limits::{OUTLET_BYTES_MAX, REPLY_WINDOW_BYTES, WIRE_MESSAGES_MAX};
 use strait_tests::client::{initialize, post, post_to};
-use strait_tests::gateway::wait_for;
+use strait_tests::gateway::{assert_no_worker_panicked, wait_for};
 use strait_tests::scripted::{echoed, event, event_stream, json_reply};
 use strait_tests::{Answer, Client, Gate, Gateway, Scripted, Setup, Step};
 
 use crate::common::{KEY, assert_lives, config, text};
+use crate::listen::lists;
 use crate::sessions::asking;
 
 /// More than an upstream's answer is held before it is passed on in pieces.
@@ -243,6 +244,45 @@ fn a_slow_reader_loses_nothing_and_may_keep_only_so_many_answers_waiting() {
     }
 }
 
+/// A session is told of changed lists on its stream. One whose stream had no room for that is told when it has.
+#[test]
+fn changed_lists_are_told_also_when_there_was_no_room() {
+    let upstream = Scripted::modern(|request| {
+        let text = "x".repeat(OUTLET_BYTES_MAX);
+        json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {
+            "content": [{"type": "text", "text": text}]}}))
+    });
+    let config = config(&format!("  up: {{ http: \"{}\" }}", upstream.url()));
+    let gateway = Gateway::start(Setup { workers: 1, ..Setup::new(config) });
+    let mut reading = SseClient::open(&gateway, "/mcp/sse", KEY);
+    let answer = reading.initialize("2024-11-05", json!({}));
+    assert_eq!(answer["result"]["capabilities"]["tools"], json!({"listChanged": true}), "{answer}");
+    let mut late = SseClient::open(&gateway, "/mcp/sse", KEY);
+    late.initialize("2024-11-05", json!({}));
+    let mut asked = 0;
+    let mut ask = || {
+        asked += 1;
+        let call = json!({"jsonrpc": "2.0", "id": asked, "method": "tools/call",
+            "params": {"name": "echo", "arguments": {}}});
+        late.post(&call).status
+    };
+    while ask() == 202 {}
+    gateway.offer(lists(&["new"], &[]));
+    assert_eq!(reading.hear()["method"], "notifications/tools/list_changed");
+    for _ in 1..asked {
+        assert!(late.hear()["result"].is_object(), "an answer");
+    }
+    // A ping may overtake it, but not each of them.
+    let is_told = (0..100).any(|_| {
+        late.ask(0, "ping", json!({}));
+        let heard = late.hear();
+        assert!(heard["id"] == 0 || heard["method"] == "notifications/tools/list_changed", "{heard}");
+        heard["id"] != 0
+    });
+    assert!(is_told);
+    assert_lives(&gateway);
+}
+
 #[test]
 fn a_closed_stream_cancels_what_it_asked_and_so_does_its_client() {
     for (force_wrong_worker, has_begun, closes) in [
@@ -277,6 +317,32 @@ fn a_closed_stream_cancels_what_it_asked_and_so_does_its_client() {
         assert_eq!(upstream.arrived("notifications/cancelled")[0].body["params"]["requestId"], called);
         assert_lives(&gateway);
     }
+}
+
+#[test]
+fn a_stream_ends_before_it_says_more_to_a_key_that_was_revoked() {
+    let gate = Gate::default();
+    let waits = gate.clone();
+    let upstream = Scripted::modern(move |request| {
+        let mut steps = vec![Step::Await(waits.clone())];
+        steps.extend(json_reply(&echoed(request)));
+        steps
+    });
+    let gateway = gateway(&upstream, false);
+    let mut client = SseClient::open(&gateway, "/mcp/sse", KEY);
+    client.initialize("2024-11-05", json!({}));
+    client.call(1);
+    wait_for("the call to arrive", || upstream.arrived("tools/call").len() == 1);
+    // The same principal has another key now.
+    gateway.rekey(vec![("key-new", "ann", &["full"])]);
+    client.key = "key-new";
+    let ping = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    wait_for("the new key", || client.post(&ping).status == 202);
+    gate.open();
+    let rest = client.stream.until_unread(b"0\r\n\r\n");
+    assert!(!String::from_utf8_lossy(&rest).contains("data:"), "{}", String::from_utf8_lossy(&rest));
+    wait_for("the session to end", || client.post(&ping).status == 404);
+    assert_no_worker_panicked();
 }
 
 /// The worker that has a client's stream is the one that owns it, except where tests force another.

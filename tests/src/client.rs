@@ -231,12 +231,14 @@ impl Client {
         }
     }
 
+    /// A stream that only says comments is never silent, so there is an end to waiting besides.
     fn until(&mut self, find: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+        let until = Instant::now() + PATIENCE * 3;
         loop {
             if let Some(found) = find(&self.unread) {
                 return Some(found);
             }
-            if !self.more() {
+            if !self.more() || Instant::now() > until {
                 return None;
             }
         }

@@ -105,8 +105,13 @@ impl Tenant for WireStream {
         true
     }
 
-    /// Notifications only: its client lists again when it is told of the next change.
-    fn lost(&self, _core: &Rc<Core>) {}
+    /// Notifications only: answers are never lost.
+    fn lost(&self, core: &Rc<Core>) {
+        let session = core.sessions.borrow().find(self.wire.serial).cloned();
+        if let Some(session) = session {
+            session.missed(core);
+        }
+    }
 
     fn ended(&self, core: &Rc<Core>, tally: &Tally) {
         self.wire.outlet.close();

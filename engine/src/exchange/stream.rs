@@ -36,6 +36,8 @@ pub struct Opening {
 /// Who reads a session's stream.
 struct SessionStream {
     listener: Listener,
+    /// Whose own stream this is; `None`: the rest of an answer.
+    serial: Option<u128>,
     opened_ns: u64,
     who: Box<[u8]>,
 }
@@ -59,14 +61,16 @@ pub fn open(
     let resumed = incoming.head.last_event_id.and_then(|id| resumed(session, id.of(incoming.bytes)));
     let is_resumed = resumed.is_some();
     let (outlet, after) = resumed.unwrap_or_else(|| (session.standing.clone(), session.standing.taken()));
+    let answers = !Rc::ptr_eq(&outlet, &session.standing);
     let tenant = SessionStream {
         listener,
+        serial: (!answers).then_some(session.id.serial),
         opened_ns: incoming.arrived_ns,
         who: record.who(adopted, usize::from(incoming.listener)),
     };
     Ok(Opening {
         tenant: Rc::new(tenant),
-        answers: !Rc::ptr_eq(&outlet, &session.standing),
+        answers,
         reader: outlet.read(after),
         revision: session.id.revision,
         after,
@@ -150,8 +154,13 @@ impl Tenant for SessionStream {
         false
     }
 
-    /// The session goes on with what is left: its client lists again when it is told of a change.
-    fn lost(&self, _core: &Rc<Core>) {}
+    /// The session goes on with what is left, and its client asks for the lists again.
+    fn lost(&self, core: &Rc<Core>) {
+        let session = self.serial.and_then(|serial| core.sessions.borrow().find(serial).cloned());
+        if let Some(session) = session {
+            session.missed(core);
+        }
+    }
 
     fn ended(&self, core: &Rc<Core>, tally: &Tally) {
         record::stream_ended(core, &self.who, self.opened_ns, tally);

@@ -9,6 +9,7 @@ use strait_protocol::{Span, decimal};
 
 use super::Session;
 use super::questions::{Asker, Question, RoundAnswer};
+use crate::changes::List;
 use crate::core::{Adopted, Core};
 use crate::exchange::subscriptions::{Subscriber, Subscriptions, follow, render};
 use crate::exchange::tasks;
@@ -165,14 +166,27 @@ impl Session {
         let moved = self.subscriptions.look_again(&adopted, server, roles);
         follow(core, self, Whom::of(self.id.principal, Some(self)), moved);
         let Some(now) = adopted.outline(server, roles) else { return };
-        for list in self.sight.look(now).iter() {
-            let mut told = self.told.get();
-            let Some(last) = told.get_mut(list as usize) else { continue };
-            if !self.standing.has_waiting(*last) {
-                let message = format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, list.method().as_str());
-                *last = self.standing.push(message.as_bytes()).unwrap_or_default();
-                self.told.set(told);
-            }
+        self.sight.look(now).iter().for_each(|list| self.list_changed(list));
+    }
+
+    /// Something on its stream was lost before its client took it: what the client knows of any list may be old.
+    pub fn missed(&self, core: &Rc<Core>) {
+        let adopted = core.adopted();
+        let bound = adopted.snapshot.bound();
+        let server = adopted.server_of(self.id.server).and_then(|server| bound.servers.get(server));
+        let Some(can) = server.map(|server| &server.capabilities) else { return };
+        let declared = [can.tools, can.prompts, can.resources];
+        let lists = List::ALL.into_iter().zip(declared).filter(|(_, is_declared)| *is_declared);
+        lists.for_each(|(list, _)| self.list_changed(list));
+    }
+
+    fn list_changed(&self, list: List) {
+        let mut told = self.told.get();
+        let Some(last) = told.get_mut(list as usize) else { return };
+        if !self.standing.has_waiting(*last) {
+            let message = format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, list.method().as_str());
+            *last = self.standing.push(message.as_bytes()).unwrap_or_default();
+            self.told.set(told);
         }
     }
 }
