@@ -157,7 +157,7 @@ fn an_older_servers_task_is_one_in_the_words_of_a_newer_client() {
         let begun = ask("tools/call", call());
         let id = begun["result"]["taskId"].as_str().expect("a task").to_owned();
         let described = |status: &str, result_type: &str| {
-            json!({"resultType": result_type, "taskId": id, "status": status, "createdAt": "c", "lastUpdatedAt": "l",
+            json!({"resultType": result_type, "_meta": ours(), "taskId": id, "status": status, "createdAt": "c", "lastUpdatedAt": "l",
                 "ttlMs": 60000, "pollIntervalMs": 5, "x-more": 1})
         };
         assert_eq!(begun, json!({"jsonrpc": "2.0", "id": 3, "result": described("working", "task")}));
@@ -171,14 +171,17 @@ fn an_older_servers_task_is_one_in_the_words_of_a_newer_client() {
         assert_eq!(ask("tasks/get", about.clone())["result"]["inputRequests"], requests, "until it has it");
         let accept = json!({"action": "accept", "content": {"name": "ann"}});
         let given = json!({"taskId": id, "inputResponses": {"other": {}, "r1": accept}});
-        assert_eq!(ask("tasks/update", given)["result"], json!({"resultType": "complete"}));
+        assert_eq!(ask("tasks/update", given)["result"], json!({"resultType": "complete", "_meta": ours()}));
         wait_for("the answer to reach the server", || !job.answers.lock().unwrap().is_empty());
         job.now("completed");
         let mut ended = described("completed", "complete");
         ended["result"] = json!({"content": [], "answers": [accept], "_meta": {}});
         assert_eq!(ask("tasks/get", about.clone())["result"], ended);
         // Cancelling what has ended is no fault.
-        assert_eq!(ask("tasks/cancel", about.clone())["result"], json!({"resultType": "complete"}));
+        assert_eq!(
+            ask("tasks/cancel", about.clone())["result"],
+            json!({"resultType": "complete", "_meta": ours()})
+        );
         job.now("failed");
         let failed = ask("tasks/get", about)["result"].clone();
         assert_eq!((&failed["status"], &failed["error"]["code"]), (&json!("failed"), &json!(-32000)));

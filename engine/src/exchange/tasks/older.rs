@@ -31,7 +31,7 @@ use crate::limits::{
     ASKED_BYTES_MAX, ASKS_WINDOW_MS, OPEN_TASKS_MAX, SUSPENDED_ASKS_MAX, SUSPENDED_MS_MAX, TASK_ASKS_MS_MAX,
 };
 use crate::upstream::ask::ask;
-use crate::upstream::dialect::Client;
+use crate::upstream::dialect::{self, Client};
 use crate::upstream::{Era, Event, Reply, Responder, Upstream, UpstreamFault, Whom, decline};
 use strait_table::Kind as ItemKind;
 
@@ -96,6 +96,9 @@ fn begin(id: &[u8], result_type: &str) -> Buf {
     ] {
         out.extend_from_slice(part);
     }
+    out.extend_from_slice(b",\"_meta\":{");
+    dialect::append_server(out.vec());
+    out.extend_from_slice(b"}");
     out
 }
 
