@@ -232,12 +232,24 @@ impl Suspended {
     /// Nobody will answer what the server asked.
     fn give_up(&self, core: &Rc<Core>) {
         for ask in self.asks.borrow_mut().drain(..) {
-            match ask.method {
-                Method::ElicitationCreate => {
-                    self.responder.answer(core, &ask.id, Ok(br#"{"action":"cancel"}"#));
-                }
-                _ => self.responder.refuse(core, &ask.id, codes::INTERNAL_ERROR, "client did not answer"),
+            self.refuse(core, ask.method, &ask.id);
+        }
+        // What it asked while its client was away.
+        while let Some(said) = self.events.try_pop() {
+            if let Ok(event) = &said
+                && let Event::Message { envelope, .. } = event
+                && envelope.kind() == Some(MessageKind::Request)
+                && let Some(id) = envelope.id
+            {
+                self.refuse(core, envelope.method_known.unwrap_or(Method::Unknown), id.of(event.bytes()));
             }
+        }
+    }
+
+    fn refuse(&self, core: &Rc<Core>, method: Method, id: &[u8]) {
+        match method {
+            Method::ElicitationCreate => self.responder.answer(core, id, Ok(br#"{"action":"cancel"}"#)),
+            _ => self.responder.refuse(core, id, codes::INTERNAL_ERROR, "client did not answer"),
         }
     }
 

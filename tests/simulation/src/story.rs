@@ -47,6 +47,7 @@ pub struct Tally {
     pub answered: Cell<u64>,
     pub comebacks: Cell<u64>,
     pub cancelled: Cell<u64>,
+    pub resumed: Cell<u64>,
     /// Messages on streams of sessions, and those streams.
     pub asides: Cell<u64>,
     pub streams: Cell<u64>,
@@ -69,6 +70,7 @@ impl Tally {
             ("answers to them", &self.answered),
             ("comebacks", &self.comebacks),
             ("cancelled", &self.cancelled),
+            ("resumed", &self.resumed),
             ("asides", &self.asides),
             ("streams", &self.streams),
             ("takeovers", &self.takeovers),

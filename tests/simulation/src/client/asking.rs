@@ -1,6 +1,6 @@
 //! One request of a client, from its bytes to the end of its answer.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use strait_engine::io::simulated::{Chance, now_ns, say};
 
 use super::answering::Plan;
 use super::{Client, Heard, MODERN};
-use crate::deed::Deed;
+use crate::deed::{Deed, Ending};
 use crate::story::count;
 use crate::wire::{Pace, Wire};
 
 /// Nothing a client waits for may take longer: the deadlines of upstreams, a handshake and an attempt to mend before.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request, and what may come back.
 pub struct Asked {
@@ -54,7 +54,7 @@ impl Manner {
             slow: chance.percent(8),
             half_closes: chance.percent(4),
             leaves_after_ms: chance.percent(10).then(|| chance.magnitude(1..1_500)),
-            cancels_after_ms: (has_session && chance.percent(8)).then(|| chance.magnitude(1..1_500)),
+            cancels_after_ms: (has_session && chance.percent(8)).then(|| chance.within(1..1_500)),
         }
     }
 }
@@ -65,8 +65,12 @@ impl Client {
         let manner = Manner::draw(chance, !self.is_modern());
         let number = self.next_request.replace(self.next_request.get() + 1);
         let marker = format!("mk-{}-{}-{number}-x", self.principal, self.number);
-        let plan =
-            chance.percent(85).then(|| self.plan(&marker, Deed::draw(chance, !self.is_modern()), chance));
+        let mut deed = Deed::draw(chance, !self.is_modern());
+        if manner.cancels_after_ms.is_some() && chance.percent(60) {
+            // Something that takes long enough to be cancelled.
+            deed.ending = Ending::Hang;
+        }
+        let plan = chance.percent(85).then(|| self.plan(&marker, deed, chance));
         let mut asked = self.asked(marker, odd_id(chance, number), plan, manner.clone());
         if asked.plan.is_some() && chance.percent(60) {
             asked.token = Some(odd_id(chance, number + 500));
@@ -122,23 +126,35 @@ impl Client {
                 }
             });
         }
-        if let Some(after_ms) = manner.leaves_after_ms {
-            let heard = timeout(Duration::from_millis(after_ms), self.hear(&mut wire)).await;
-            let Ok(heard) = heard else {
-                self.story.goes(&asked.marker);
-                count(&self.story.tally.left);
-                if chance.percent(50) {
-                    wire.stream.abandon();
-                }
-                return (None, None);
-            };
-            return (Some(heard), None);
-        }
-        let Ok(heard) = timeout(PATIENCE, self.hear(&mut wire)).await else {
+        let heard = RefCell::new(Heard::default());
+        let leaves_after = manner.leaves_after_ms.map(Duration::from_millis);
+        let in_time =
+            timeout(leaves_after.unwrap_or(PATIENCE), self.hear_into(&mut wire, &heard)).await.is_ok();
+        if !in_time && leaves_after.is_none() {
             self.story
                 .wrong(format!("client {}: {} has no end after {PATIENCE:?}", self.number, asked.marker));
             return (None, None);
-        };
+        }
+        let heard = heard.into_inner();
+        // What is large is not kept once it was sent.
+        let is_kept = deed.is_some_and(|deed| deed.bytes < 60_000) && heard.last_id.is_some();
+        if !heard.complete && is_kept && chance.percent(70) {
+            wire.stream.abandon();
+            drop(wire);
+            sleep(Duration::from_millis(chance.magnitude(1..600))).await;
+            return (self.resume(asked, heard).await, None);
+        }
+        if !in_time {
+            self.story.goes(&asked.marker);
+            count(&self.story.tally.left);
+            if chance.percent(50) {
+                wire.stream.abandon();
+            }
+            return (None, None);
+        }
+        if leaves_after.is_some() {
+            return (Some(heard), None);
+        }
         let usable = heard.complete && !manner.half_closes && !wire.is_over;
         if usable && wire.has_unread() {
             self.story

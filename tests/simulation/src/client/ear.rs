@@ -24,7 +24,7 @@ pub struct Ear {
     /// Told changes of lists.
     pub changes: Cell<u64>,
     /// It came back without saying what it has: something may be missing.
-    has_gaps: Cell<bool>,
+    pub has_gaps: Cell<bool>,
     /// Nobody wants to hear any more.
     is_over: Cell<bool>,
     is_closed: Cell<bool>,
@@ -48,7 +48,7 @@ impl Client {
                 2 | 3 => last.map(|last| chance.within(0..last + 1)),
                 _ => last,
             };
-            if after.is_none() && last.is_some() {
+            if after.is_none() && before.is_some() {
                 self.ear.has_gaps.set(true);
             }
             let Some(reading) = self.read_session(after).await else { break };

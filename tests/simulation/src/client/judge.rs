@@ -130,7 +130,9 @@ impl Client {
         };
         // A call is carried to a new session once, and what was asked in a lost one cannot be answered.
         let losses = story.losses.get() - plan.losses;
-        let is_lost = losses >= 2 || losses == 1 && !plan.deed.rounds.is_empty();
+        let (deed, before) = (&plan.deed, plan.losses);
+        let hangs_on_it = !deed.rounds.is_empty() || deed.ending == Ending::Resumed;
+        let is_lost = losses >= 2 || losses == 1 && (hangs_on_it || before > 0);
         let excused = !story.is_calm || is_lost || asked.half_closed || asked.cancelled_ns.get().is_some();
         if is_result && !body.contains(&asked.marker) {
             wrong(format!("the result is not its own: {}", shortened(body.as_bytes())));
@@ -196,7 +198,7 @@ impl Client {
             let expected = self.expected(plan, &asked.marker, &key, ask);
             let is_error = |code: i64| told["error"]["code"] == code;
             // One that belongs to no call by its stream may be declined; what the weather broke, or nobody came for.
-            let lenient = (ask.aside && is_error(-32_601))
+            let lenient = (ask.aside && (is_error(-32_601) || is_error(-32_603)))
                 || (excused && (is_error(-32_601) || is_error(-32_603) || told == "unanswered"))
                 || (excused && told["result"] == json!({"action": "cancel"}))
                 // The first of two answers was lost on its way.

@@ -1,6 +1,6 @@
 //! Simulated clients of both eras: what they ask (`asking.rs`), how they answer what they are asked (`answering.rs`,
 //! `comeback.rs`), what they hear
-//! outside of calls (`ear.rs`, `listen.rs`), and what they must get (`judge.rs`).
+//! outside of calls (`ear.rs`, `listen.rs`), how they come back for the rest of an answer (`resume.rs`), and what they must get (`judge.rs`).
 
 mod answering;
 mod asking;
@@ -8,6 +8,7 @@ mod comeback;
 mod ear;
 mod judge;
 mod listen;
+mod resume;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -63,6 +64,8 @@ struct Heard {
     status: Option<u16>,
     session: Option<String>,
     messages: Vec<Vec<u8>>,
+    /// Where its stream goes on for who comes back.
+    last_id: Option<String>,
     complete: bool,
 }
 
@@ -230,12 +233,21 @@ impl Client {
 
     /// Everything that comes in answer to one request.
     async fn hear(self: &Rc<Self>, wire: &mut Wire) -> Heard {
-        let mut heard = Heard::default();
-        let Some(mut answer) = Answer::begin(wire).await else { return heard };
-        heard.status = Some(answer.status);
-        heard.session = answer.head.field("mcp-session-id").map(str::to_owned);
+        let heard = RefCell::new(Heard::default());
+        self.hear_into(wire, &heard).await;
+        heard.into_inner()
+    }
+
+    /// The same, into what a client keeps that leaves before the end.
+    async fn hear_into(self: &Rc<Self>, wire: &mut Wire, heard: &RefCell<Heard>) {
+        let Some(mut answer) = Answer::begin(wire).await else { return };
+        heard.borrow_mut().status = Some(answer.status);
+        heard.borrow_mut().session = answer.head.field("mcp-session-id").map(str::to_owned);
         loop {
-            match answer.next(wire).await {
+            let part = answer.next(wire).await;
+            let mut heard = heard.borrow_mut();
+            heard.last_id.clone_from(&answer.last_id);
+            match part {
                 Part::Message(data) if data.is_empty() => {}
                 Part::Message(data) => {
                     say(|| format!("client {} hears {}", self.number, shortened(&data)));
@@ -246,9 +258,9 @@ impl Client {
                 Part::End => {
                     heard.complete = true;
                     wire.is_over |= !answer.keeps_connection();
-                    return heard;
+                    return;
                 }
-                Part::Cut => return heard,
+                Part::Cut => return,
             }
         }
     }

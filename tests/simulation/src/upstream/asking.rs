@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strait_engine::io::runtime::timeout;
-use strait_engine::io::simulated::say;
+use strait_engine::io::simulated::{now_ns, say};
 
 use super::call::Call;
 use super::{HangUp, Upstream};
@@ -17,11 +17,15 @@ use crate::wire::Wire;
 /// Longer than anything may leave a server's question open.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What is on its way from one side may cross what is on its way from the other for so long.
+const CROSSING_NS: u64 = 1_000_000_000;
+
 /// A question of the older revisions: a request of the server's own.
 pub struct Question {
     key: String,
     session: Option<String>,
     call: Rc<Call>,
+    asked_ns: u64,
     answer: RefCell<Option<Value>>,
     /// What the call goes on with.
     outcome: RefCell<Option<Value>>,
@@ -50,6 +54,7 @@ impl Upstream {
                 key,
                 session: session.map(str::to_owned),
                 call: call.clone(),
+                asked_ns: now_ns(),
                 answer: RefCell::default(),
                 outcome: RefCell::default(),
             });
@@ -66,7 +71,19 @@ impl Upstream {
                 call.changed.notified().await;
             }
         };
-        let in_time = timeout(PATIENCE, answers).await.is_ok();
+        let mut in_time = timeout(PATIENCE, answers).await.is_ok();
+        if call.is_cancelled.get() {
+            // What was open when its call was given up is answered all the same.
+            let cancelled_ns = now_ns();
+            let answers = async {
+                // What it asks while it is being told goes nowhere.
+                let is_old = |q: &Rc<Question>| q.asked_ns + CROSSING_NS < cancelled_ns && is_open(q);
+                while questions.iter().any(is_old) {
+                    call.changed.notified().await;
+                }
+            };
+            in_time = timeout(PATIENCE, answers).await.is_ok();
+        }
         let is_lost = session.is_some_and(|id| !self.sessions.borrow().contains_key(id));
         if !in_time && self.story.is_calm && !self.story.is_gone(&call.marker) && !is_lost {
             let open: Vec<&str> = questions.iter().filter(|q| is_open(q)).map(|q| q.key.as_str()).collect();
