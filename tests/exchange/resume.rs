@@ -106,10 +106,19 @@ fn a_broken_answer_is_resumed_where_it_broke() {
             let mut again = resume(&gateway, &session, &rest[1].0);
             assert_eq!(next(&mut again), rest[2]);
             assert_eq!(again.event(), None);
-            // Nobody else's session has it: its own stream begins instead, which says nothing.
-            let mut other = resume(&gateway, &stranger, &first);
-            assert_eq!(other.peek(std::time::Duration::from_millis(100)), b"");
-            drop(other);
+            // Nobody else's session has it, and what no session has does not take over a session's own stream.
+            let gone = format!("{}9-1", first.split_once('-').expect("two numbers").0);
+            for (session, id) in [(&stranger, &first), (&session, &gone)] {
+                let mut own = Client::connect(gateway.address);
+                own.send(format!(
+                    "GET /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\nAccept: text/event-stream\r\n\
+                     Mcp-Session-Id: {session}\r\n\r\n"
+                ));
+                own.stream_head();
+                let mut other = resume(&gateway, session, id);
+                assert_eq!(other.event(), None);
+                assert_eq!(own.peek(std::time::Duration::from_millis(100)), b"", "it stands");
+            }
             assert_lives(&gateway);
         }
     }
@@ -217,10 +226,9 @@ fn a_slow_client_loses_nothing_and_one_that_is_gone_not_the_answer() {
         let mut back = resume(&gateway, &session, &format!("{stream}-{}", count + 1));
         assert_eq!(next(&mut back), (format!("{stream}-{}", count + 2), json!(9)));
         assert_eq!(back.event(), None);
-        // What fell out of the ring cannot be had: this is the session's own stream.
+        // What fell out of the ring cannot be had.
         for gone in [&second, &first] {
-            let mut fresh = resume(&gateway, &session, gone);
-            assert_eq!(fresh.peek(std::time::Duration::from_millis(50)), b"", "{gone}");
+            assert_eq!(resume(&gateway, &session, gone).event(), None, "{gone}");
         }
         assert_lives(&gateway);
     }

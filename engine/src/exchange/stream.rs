@@ -58,7 +58,8 @@ pub fn open(
     record.opens_stream();
     let listener = Listener::of(incoming, adopted, place.server, caller)?;
     let standing = core.stand().map_err(Refusal::Overloaded)?;
-    let resumed = incoming.head.last_event_id.and_then(|id| resumed(session, id.of(incoming.bytes)));
+    let last = incoming.head.last_event_id.map_or(&b""[..], |id| id.of(incoming.bytes));
+    let resumed = resumed(session, last);
     let is_resumed = resumed.is_some();
     let (outlet, after) = resumed.unwrap_or_else(|| (session.standing.clone(), session.standing.taken()));
     let answers = !Rc::ptr_eq(&outlet, &session.standing);
@@ -79,16 +80,27 @@ pub fn open(
     })
 }
 
-/// The stream that this event is of, and its number there; `None` when it is of none, or fell out of its ring.
+/// The stream that this event is of, and its number there. `None` when it is of none, or fell out of the ring of the
+/// session's own stream: that goes on with what comes from now on.
 fn resumed(session: &Session, id: &[u8]) -> Option<(Rc<Outlet>, u64)> {
     let dash = id.iter().position(|byte| *byte == b'-')?;
     let stream = decimal::parse(id.get(..dash)?)?;
     let after = decimal::parse(id.get(dash + 1..)?)?;
-    let outlet = match stream == u64::from(session.standing.stream) {
-        true => session.standing.clone(),
-        false => session.streams.find(stream)?,
-    };
-    outlet.has_after(after).then_some((outlet, after))
+    let own = stream == u64::from(session.standing.stream);
+    let outlet = if own { Some(session.standing.clone()) } else { session.streams.find(stream) };
+    match outlet.filter(|outlet| outlet.has_after(after)) {
+        Some(outlet) => Some((outlet, after)),
+        None if own => None,
+        // Of an answer that is over. The session's own stream would never say the rest, and may have its reader.
+        None => Some((over(stream), 0)),
+    }
+}
+
+/// A stream that says nothing and ends.
+fn over(stream: u64) -> Rc<Outlet> {
+    let outlet = Outlet::new(u32::try_from(stream).unwrap_or(u32::MAX));
+    outlet.close();
+    outlet
 }
 
 /// Sends the head; from then on the connection stands.
