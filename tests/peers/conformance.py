@@ -84,6 +84,13 @@ class Running:
         stop(self.child)
 
 
+def put_fixtures():
+    """An ES module finds packages only in the folders above it."""
+    (NPM / "fixtures").mkdir(exist_ok=True)
+    for part in [*(HERE / "fixtures").glob("*.mjs"), HERE / "fixtures/everything.json"]:
+        shutil.copy(part, NPM / "fixtures")
+
+
 def start_fixture(fixture: Fixture, home: pathlib.Path) -> Running:
     port = free_port()
     return Running([*fixture.command, str(port)], port, home, "fixture")
@@ -318,10 +325,7 @@ def main() -> int:
     expect((CACHE / "stamp").exists(), "tests/peers/install has not run")
     os.environ["PATH"] = f"{NODE}:{os.environ['PATH']}"
     processes.bound(60 if chosen.full else 20)
-    (NPM / "fixtures").mkdir(exist_ok=True)  # an ES module finds packages only in the folders above it
-    for part in [*(HERE / "fixtures").glob("*.mjs"), HERE / "fixtures/everything.json"]:
-        shutil.copy(part, NPM / "fixtures")
-
+    put_fixtures()
     tally, work, strait = Tally(), pathlib.Path(tempfile.mkdtemp(prefix="strait-conformance-")), os.path.abspath(chosen.strait)
     legs = [leg for leg in [*(FULL if chosen.full else QUICK), *CLIENT_LEGS] if chosen.only in leg.name]
     expect({name for gap in GAPS for name in gap["legs"]} <= {leg.name for leg in [*FULL, *CLIENT_LEGS]}, "known_gaps.json names a leg that is none")
@@ -340,14 +344,7 @@ def main() -> int:
         tally.check(leg.name, lambda: compare(leg))
     if chosen.full and not chosen.only:
         write_table(seen)
-    if chosen.keep or tally.failed:
-        print(f"logs are in {work}")
-    else:
-        shutil.rmtree(work)
-    for name in tally.failed:
-        print(f"failed: {name}")
-    print(f"{tally.passed} passed, {len(tally.failed)} failed")
-    return 1 if tally.failed else 0
+    return tally.end(work, chosen.keep)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,17 @@ class Tally:
             print(f"FAIL  {name}\n      {type(error).__name__}: {str(error)[:2000]}", flush=True)
             return False
 
+    def end(self, work: pathlib.Path, keep: bool) -> int:
+        """The last lines of a run, and its exit code."""
+        if keep or self.failed:
+            print(f"logs are in {work}")
+        else:
+            shutil.rmtree(work)
+        for name in self.failed:
+            print(f"failed: {name}")
+        print(f"{self.passed} passed, {len(self.failed)} failed")
+        return 1 if self.failed else 0
+
 
 def expect(fact: object, words: str):
     if not fact:
@@ -580,14 +591,7 @@ def main() -> int:
     finally:
         for server, _ in servers.values():
             stop(server)
-    if chosen.keep or tally.failed:
-        print(f"logs are in {work}")
-    else:
-        shutil.rmtree(work)
-    for name in tally.failed:
-        print(f"failed: {name}")
-    print(f"{tally.passed} passed, {len(tally.failed)} failed")
-    return 1 if tally.failed else 0
+    return tally.end(work, chosen.keep)
 
 
 if __name__ == "__main__":
