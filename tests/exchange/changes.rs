@@ -226,3 +226,32 @@ fn of_what_belongs_to_no_call_a_session_hears_what_concerns_it() {
         assert_eq!(stream.event(), None);
     }
 }
+
+#[test]
+fn every_session_with_a_server_that_announces_changes_is_listened_to() {
+    let sessions = std::sync::atomic::AtomicUsize::new(0);
+    let usual = scripted::legacy(|request| json_reply(&echoed(request)));
+    let upstream = Scripted::start(move |request| match scripted::method(request) {
+        "initialize" => {
+            let id = sessions.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let mut answer = scripted::initialized(request);
+            answer["result"]["capabilities"] = json!({"tools": {"listChanged": true}});
+            let body = answer.to_string();
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: s{id}\r\nContent-Length: {length}\r\n\r\n"
+            );
+            vec![Step::Send([head, body].concat().into_bytes())]
+        }
+        "GET" => vec![Step::Send(event_stream()), Step::Hang],
+        _ => usual(request),
+    });
+    let gateway = Gateway::start(Setup::new(two_roles(&upstream.url(), "")));
+    let answer = Client::connect(gateway.address).roundtrip(crate::common::call(1, json!({})));
+    assert_eq!(answer.status, 200, "{}", text(&answer));
+    // That of the gateway's own questions, and that of the call.
+    wait_for("a stream of each session", || {
+        let streams = upstream.arrived("GET");
+        ["s0", "s1"].iter().all(|id| streams.iter().any(|get| get.header("Mcp-Session-Id") == Some(id)))
+    });
+}

@@ -455,7 +455,8 @@ async fn open(
     {
         session.channel.attach(Ear::Session(Rc::downgrade(client)));
     }
-    let announces = whose.affinity == Affinity::NOBODY && upstream.said.borrow().announces;
+    // Some servers announce a change only in the session in which it was made.
+    let announces = upstream.said.borrow().announces;
     if session.channel.is_heard() || whose.affinity.declared.can_be_asked() || announces {
         standing::begin(core, upstream, &session);
     }
