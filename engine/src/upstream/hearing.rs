@@ -124,6 +124,7 @@ struct On {
 impl On {
     async fn keep(self) {
         tokio::select! {
+            biased;
             () = self.reopen() => {}
             () = self.hearing.stop.wait() => {}
         }
@@ -175,6 +176,7 @@ impl On {
                 again = Backoff::default();
             }
             tokio::select! {
+                biased;
                 () = again.pause(&self.core) => {}
                 () = self.hearing.changed.wait() => {}
             }
@@ -185,6 +187,7 @@ impl On {
     async fn stand(&self, line: &Standing, held: &[Box<[u8]>]) -> bool {
         loop {
             tokio::select! {
+                biased;
                 () = line.0.over.wait() => return true,
                 () = self.hearing.changed.wait() => {}
             }
@@ -370,6 +373,7 @@ impl Carrying {
             let silent_ms = if is_child { u64::from(u32::MAX) } else { LISTEN_SILENT_MS_MAX };
             reply.extend_deadline(self.core.clock.coarse_ms() + silent_ms);
             let event = tokio::select! {
+                biased;
                 event = next(&self.core, &mut reply, body) => event?,
                 () = self.line.stop.wait() => {
                     reply.cancel(&self.core, "another listen has taken its place");

@@ -44,6 +44,7 @@ pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
     loop {
         news = news.or(upstream.takes_up_news());
         let outcome = tokio::select! {
+            biased;
             outcome = lists(&core, &upstream) => outcome,
             () = upstream.retired.wait() => return,
         };
@@ -68,6 +69,7 @@ pub async fn keep(core: Rc<Core>, upstream: Rc<Upstream>) {
             return;
         }
         tokio::select! {
+            biased;
             () = upstream.relist.wait() => runtime::sleep(Duration::from_millis(SETTLE_MS)).await,
             () = runtime::sleep(Duration::from_millis(pause_ms)) => {}
             () = upstream.retired.wait() => return,

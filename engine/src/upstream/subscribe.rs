@@ -259,6 +259,7 @@ pub async fn receive(core: Rc<Core>, wanted: Box<Wanted>) {
         Err(fault) => return drop(wanted.answer.send(Said::Refused(fault.into())).await),
     };
     let settled = tokio::select! {
+        biased;
         settled = interest.settled() => settled,
         () = wanted.answer.closed() => return,
     };

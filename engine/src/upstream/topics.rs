@@ -328,6 +328,7 @@ impl Keeping {
                 // What was held once and cannot be reached now is asked for again, until nobody wants it.
                 Err(Refused::Fault(_)) if was_held && upstream.is_current.get() => {
                     tokio::select! {
+                        biased;
                         () = again.pause(core) => {}
                         () = topic.news.wait() => {}
                     }

@@ -144,6 +144,10 @@ impl Client {
             sleep(Duration::from_millis(chance.magnitude(1..600))).await;
             return (self.resume(asked, heard).await, None);
         }
+        if heard.is_polled() {
+            drop(wire);
+            return (self.poll(asked, heard).await, None);
+        }
         if !in_time {
             self.story.goes(&asked.marker);
             count(&self.story.tally.left);

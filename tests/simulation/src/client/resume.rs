@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use serde_json::Value;
 use strait_engine::io::runtime::timeout;
 use strait_engine::io::simulated::say;
 
@@ -10,6 +11,16 @@ use super::asking::{Asked, PATIENCE};
 use super::{Client, Heard, shortened};
 use crate::story::count;
 use crate::wire::{Answer, Part, Wire};
+
+impl Heard {
+    /// The stream ended, there is no answer, and it said where it goes on.
+    pub(super) fn is_polled(&self) -> bool {
+        let is_answer = |data: &Vec<u8>| {
+            serde_json::from_slice::<Value>(data).is_ok_and(|message| message.get("method").is_none())
+        };
+        self.complete && self.last_id.is_some() && !self.messages.iter().any(is_answer)
+    }
+}
 
 impl Client {
     /// The rest of an answer; `None` when it cannot be had.
@@ -24,6 +35,19 @@ impl Client {
         }
         self.story.goes(&asked.marker);
         None
+    }
+
+    /// The rest of an answer whose stream ended before it, to be asked for again: as often as that happens.
+    pub(super) async fn poll(self: &Rc<Self>, asked: &Asked, mut heard: Heard) -> Option<Heard> {
+        for _ in 0..5 {
+            // One that was cancelled has none.
+            if !heard.is_polled() || asked.cancelled_ns.get().is_some() {
+                break;
+            }
+            heard.complete = false;
+            heard = self.resume(asked, heard).await?;
+        }
+        Some(heard)
     }
 
     async fn hear_rest(self: &Rc<Self>, asked: &Asked, heard: &mut Heard) -> Option<()> {
@@ -63,6 +87,7 @@ impl Client {
                 format!("client {} hears the rest {:?} {}", self.number, answer.last_id, shortened(&data))
             });
             number += 1;
+            heard.last_id.clone_from(&answer.last_id);
             if answer.last_id.as_deref() != Some(&format!("{stream}-{number}")) {
                 let found = &answer.last_id;
                 self.story
