@@ -89,8 +89,10 @@ impl Client {
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        // A gateway that has refused may have closed: its answer is what counts.
-        let _ = self.stream.write_all(bytes.as_ref());
+        // A gateway that has refused may have closed: its answer is what counts. A reset is told once, here or to a read.
+        if let Err(error) = self.stream.write_all(bytes.as_ref()) {
+            self.reset |= error.kind() == std::io::ErrorKind::ConnectionReset;
+        }
     }
 
     pub fn stream(&self) -> &TcpStream {

@@ -142,7 +142,9 @@ impl Client {
             wire.stream.abandon();
             drop(wire);
             sleep(Duration::from_millis(chance.magnitude(1..600))).await;
-            return (self.resume(asked, heard).await, None);
+            let Some(heard) = self.resume(asked, heard).await else { return (None, None) };
+            // What came then may say again that it goes on later.
+            return (self.poll(asked, heard).await, None);
         }
         if heard.is_polled() {
             drop(wire);
