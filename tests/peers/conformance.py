@@ -305,7 +305,7 @@ which speaks the newest revision (auto) or 2025-11-25 (legacy); the suite skips 
 
 ## What Strait passes less of
 
-Each with the suite's words and the reason (`tests/peers/known_gaps.json`); sections are those of the protocol digest.
+Each with the suite's words and the reason (`tests/peers/known_gaps.json`). What cannot be bridged, which the reasons call 5.6, is the last table of `docs/BRIDGES.md`.
 
 {chr(10).join(lines) or "Nothing."}
 """)
