@@ -102,7 +102,7 @@ fn an_operator_sees_what_is_open_and_nothing_secret() {
         (&json!("default"), &json!("anonymous")),
         "{listen}"
     );
-    assert_eq!(listen["filter"], json!(["toolsListChanged", "promptsListChanged"]));
+    assert_eq!(listen["filter"], json!(["toolsListChanged", "promptsListChanged", "resourceSubscriptions"]));
     assert_eq!(
         (&listen["subscriptions"], &only("sessions")["subscriptions"]),
         (&json!(1), &json!(1)),
