@@ -54,9 +54,11 @@ impl Hearings {
     }
 }
 
-/// Listens to an upstream's lists from now on, if it speaks of its own accord that way and nobody does yet.
+/// Listens to an upstream's lists from now on, if it speaks of its own accord that way and nobody does yet. Not where
+/// callers have children of their own: ours would be held open for it, and take the place of one of theirs.
 pub fn hear(core: &Rc<Core>, upstream: &Rc<Upstream>) {
-    if upstream.known_era() == Some(Era::Modern) {
+    let is_http = matches!(&**upstream.reach.borrow(), Reach::Http { .. });
+    if upstream.known_era() == Some(Era::Modern) && (is_http || upstream.stdio.is_shared()) {
         begin(core, upstream, Affinity::NOBODY, Whom::of(NOBODY, None));
     }
 }

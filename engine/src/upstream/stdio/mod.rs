@@ -134,6 +134,11 @@ impl Children {
         }
     }
 
+    /// Whether one child serves all.
+    pub fn is_shared(&self) -> bool {
+        self.sharing.per == Per::Shared
+    }
+
     /// The running child for somebody.
     pub fn running(&self, of: &Affinity) -> Option<Rc<Child>> {
         let slots = self.slots.borrow();
