@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 use strait_engine::Kept;
-use strait_tests::client::{initialize_as, legacy, post};
+use strait_tests::client::{initialize_as, legacy, post, session_stream};
 use strait_tests::gateway::wait_for;
 use strait_tests::scripted::{self, Arrived, echoed, event, event_stream, json_reply, method};
 use strait_tests::{Answer, Client, Gateway, Scripted, Setup, Step};
@@ -82,6 +82,11 @@ fn a_client_goes_on_with_its_session_after_a_restart() {
             assert_eq!(opened.len(), before + 1);
             assert_eq!(opened[before].body["params"]["capabilities"], json!({"sampling": {}}));
         }
+        // What it knows of the lists may be old: it is told so.
+        let mut stream = session_stream(second.address, KEY, &sessions[0]);
+        let told = stream.event().expect("an event").message;
+        assert_eq!(told["method"], "notifications/tools/list_changed");
+        drop(stream);
         // The revision is the one that was negotiated.
         let wrong = [
             ("Authorization", "Bearer key-full"),

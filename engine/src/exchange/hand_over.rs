@@ -113,6 +113,9 @@ fn taken_up(
     let session = sessions.begin(id, introduction, sight, Outlet::new(0), now_ms)?;
     // Seconds go on faster than a session gave numbers.
     session.streams.begin_after((core.clock.coarse_unix_ms() / 1_000) as u32);
+    drop(sessions);
+    // What it saw of the lists before is not known any more.
+    session.missed(core);
     Some(session)
 }
 
