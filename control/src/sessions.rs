@@ -86,9 +86,14 @@ impl Sessions {
         }
         self.lines += 1;
         if let Err(error) = append(&self.ended, &format!("{serial:032x} {begun_unix_ms}\n")) {
-            self.lines = SESSIONS_ENDED_MAX;
+            self.lines = SESSIONS_ENDED_MAX + 1;
             let path = self.ended.display();
             log::warn(format!("cannot write `{path}`: {error}; sessions will not outlive this process"));
+        }
+        if self.lines == SESSIONS_ENDED_MAX {
+            log::warn(format!(
+                "{SESSIONS_ENDED_MAX} sessions have ended: no more are remembered, and none of today's outlives this process"
+            ));
         }
         if self.lines >= SESSIONS_ENDED_MAX
             && let Err(error) = fs::remove_file(&self.key)
@@ -102,7 +107,7 @@ impl Sessions {
     }
 }
 
-/// Nobody is told that a session has ended before this is called, and a line that was cut short by the end of the
+/// The client that ended a session is answered without waiting for this. A line that was cut short by the end of the
 /// process makes the whole file useless ([`Sessions::read`]), which ends all sessions.
 fn append(path: &Path, line: &str) -> io::Result<()> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(line.as_bytes())

@@ -1,7 +1,7 @@
 //! Batches: several messages in one POST, which only sessions of 2025-03-26 have.
 
 use serde_json::{Value, json};
-use strait_engine::limits::BATCH_MAX;
+use strait_engine::limits::{BATCH_MAX, CALL_STREAMS_MAX};
 use strait_tests::client::{initialize, post};
 use strait_tests::gateway::wait_for;
 use strait_tests::scripted::{self, ACCEPTED, Arrived, echoed, json_reply, method};
@@ -126,5 +126,59 @@ fn what_is_no_batch_or_has_none_is_refused_whole() {
     let no_session = post(&[("Authorization", "Bearer key-full")], format!("[{one}]").as_bytes());
     assert_eq!(client.roundtrip(no_session).status, 400);
     assert_eq!(upstream.arrived("tools/call").len(), 0);
+    assert_lives(&gateway);
+}
+
+/// Beyond the streams that a session may come back for, a batch's answers have no reader but its connection.
+#[test]
+fn a_batch_that_nobody_can_come_back_for_ends_with_its_client() {
+    for force_wrong_worker in [false, true] {
+        let gate = Gate::default();
+        let (gateway, upstream) = start(force_wrong_worker, &gate);
+        let mut client = Client::connect(gateway.address);
+        let session = initialize(&mut client, KEY, "2025-03-26");
+        let mut held: Vec<Client> = (0..CALL_STREAMS_MAX)
+            .map(|id| {
+                let mut client = Client::connect(gateway.address);
+                client.send(say(&session, &json!([call(id as i64, "late")]).to_string()));
+                client.stream_head();
+                client
+            })
+            .collect();
+        // More than its stream has room for.
+        let large: Vec<Value> = (100..100 + BATCH_MAX as i64)
+            .map(|id| {
+                let mut call = call(id, "late");
+                call["params"]["arguments"]["text"] = "x".repeat(16_000).into();
+                call
+            })
+            .collect();
+        let mut gone = Client::connect(gateway.address);
+        gone.send(say(&session, &Value::from(large).to_string()));
+        gone.stream_head();
+        wait_for("all calls", || upstream.arrived("tools/call").len() == CALL_STREAMS_MAX + BATCH_MAX);
+        drop(gone);
+        gate.open();
+        for (id, client) in held.iter_mut().enumerate() {
+            assert_eq!(client.event().expect("the answer").message["id"], id);
+        }
+        wait_for("no call to be under way", || {
+            gateway.handle().figures().iter().map(|worker| worker.inflight.get()).sum::<u64>() == 0
+        });
+        assert_lives(&gateway);
+    }
+}
+
+/// A body does not make a DELETE a batch.
+#[test]
+fn only_a_post_is_a_batch() {
+    let (gateway, _upstream) = start(false, &Gate::default());
+    let mut client = Client::connect(gateway.address);
+    let session = initialize(&mut client, KEY, "2025-03-26");
+    let answer = client.roundtrip(format!(
+        "DELETE /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\nMcp-Session-Id: {session}\r\n\
+         Content-Type: application/json\r\nContent-Length: 6\r\n\r\n[{{}},0]"
+    ));
+    assert_eq!(answer.status, 204, "{}", text(&answer));
     assert_lives(&gateway);
 }

@@ -16,7 +16,7 @@ use super::respond::{self, Sink};
 use super::tell::{Said, To};
 use super::{Ending, Incoming, arrive, identify, stream};
 use crate::connection::standing::{Framing, Standing, Tally, Tenant};
-use crate::core::{Adopted, Core, StandingPlace};
+use crate::core::{Adopted, Core};
 use crate::io::runtime;
 use crate::limits::BATCH_MAX;
 use crate::session::Session;
@@ -110,12 +110,9 @@ pub async fn run(
         let close = !incoming.head.keep_alive || core.draining.get();
         return respond::empty(core, 202, close, sink, record).await.into();
     }
-    let stand = |framing| stands(reader, framing, place);
+    let reads = Rc::new(Reads { outlet, is_kept: ids });
+    let stand = |framing| Standing::of(reader, Framing { answers: true, ..framing }, reads, place);
     stream::begin(core, incoming, b"", ids, stand, sink, record).await
-}
-
-fn stands(reader: crate::session::outlet::Reader, framing: Framing, place: StandingPlace) -> Standing {
-    Standing::of(reader, Framing { answers: true, ..framing }, Rc::new(Reads), place)
 }
 
 /// One message, ready to be carried out, and whether it wants an answer.
@@ -154,7 +151,11 @@ fn is_request(call: &Call) -> bool {
 }
 
 /// The connection of the answers. Each has a record of its own.
-struct Reads;
+struct Reads {
+    outlet: Rc<Outlet>,
+    /// Its client may come back for the rest.
+    is_kept: bool,
+}
 
 impl Tenant for Reads {
     fn dismiss(&self, _core: &Rc<Core>) -> bool {
@@ -163,5 +164,10 @@ impl Tenant for Reads {
 
     fn lost(&self, _core: &Rc<Core>) {}
 
-    fn ended(&self, _core: &Rc<Core>, _tally: &Tally) {}
+    fn ended(&self, _core: &Rc<Core>, _tally: &Tally) {
+        // Answers that nobody will ever read must not wait for room.
+        if !self.is_kept {
+            self.outlet.close();
+        }
+    }
 }

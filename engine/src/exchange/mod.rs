@@ -188,7 +188,9 @@ async fn story(
         }
         hand_over::Owner::Worker(worker) => return Ok(Outcome::HandOver { worker }),
     };
-    if let Some(asked) = batch::of(incoming, session.as_ref())? {
+    if place.verb == Verb::Post
+        && let Some(asked) = batch::of(incoming, session.as_ref())?
+    {
         return Ok(Outcome::Batch(asked));
     }
     let call = decode::run(core, incoming, session, record)?;

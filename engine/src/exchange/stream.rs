@@ -88,7 +88,8 @@ fn resumed(session: &Session, id: &[u8]) -> Option<(Rc<Outlet>, u64)> {
     let after = decimal::parse(id.get(dash + 1..)?)?;
     let own = stream == u64::from(session.standing.stream);
     let outlet = if own { Some(session.standing.clone()) } else { session.streams.find(stream) };
-    match outlet.filter(|outlet| outlet.has_after(after)) {
+    // Of an answer's parts the older may be gone: what is left of it, its end above all, is worth having.
+    match outlet.filter(|outlet| if own { outlet.has_after(after) } else { after <= outlet.last() }) {
         Some(outlet) => Some((outlet, after)),
         None if own => None,
         // Of an answer that is over. The session's own stream would never say the rest, and may have its reader.
