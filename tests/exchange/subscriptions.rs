@@ -361,3 +361,29 @@ fn what_is_subscribed_to_is_again_when_the_server_forgot_it() {
         wait_for("nothing to be subscribed to", || shelves.subscribed().is_empty());
     }
 }
+
+/// The next listen of ours is opened while the one before it is being answered: what comes in between is for the next.
+#[test]
+fn subscriptions_that_come_and_go_quickly_are_all_taken() {
+    for (server, force_wrong_worker) in
+        [(older as fn(&Arc<Shelves>) -> Scripted, false), (newer, false), (newer, true)]
+    {
+        let shelves = Arc::<Shelves>::default();
+        let upstream = server(&shelves);
+        let setup = Setup::new(config(&upstream.url()));
+        let gateway = Gateway::start(Setup { force_wrong_worker, ..setup });
+        let mut client = Client::connect(gateway.address);
+        let session = initialize(&mut client, KEY, "2025-11-25");
+        for round in 0..60 {
+            for uri in ["x:a", "x:b"] {
+                // Every moment of the change from one listen to the next is met.
+                std::thread::sleep(std::time::Duration::from_micros(150 * round));
+                for method in ["resources/subscribe", "resources/unsubscribe"] {
+                    let answer = ask(&mut client, &session, method, uri);
+                    assert_eq!(answer["result"], json!({}), "{round}: {method} {uri}: {answer}");
+                }
+            }
+        }
+        wait_for("nothing to be subscribed to", || shelves.subscribed().is_empty());
+    }
+}

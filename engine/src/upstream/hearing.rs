@@ -153,7 +153,7 @@ impl On {
                     }
                     was_open = true;
                     held = wanted;
-                    self.settle(&accepted);
+                    self.settle(&held, &accepted);
                     if is_gap {
                         self.missed();
                     }
@@ -222,9 +222,10 @@ impl On {
         Standing(line)
     }
 
-    /// Those that the server took are held; the others are not.
-    fn settle(&self, accepted: &[Box<[u8]>]) {
-        for topic in self.upstream.topics.of(self.of) {
+    /// Of the resources that a listen asked for, those that the server took are held; the others are not. What came
+    /// while it was opened is for the next.
+    fn settle(&self, asked: &[Box<[u8]>], accepted: &[Box<[u8]>]) {
+        for topic in self.upstream.topics.of(self.of).iter().filter(|topic| asked.contains(&topic.uri)) {
             let is_taken = accepted.contains(&topic.uri);
             match self.hearing.waiting.borrow_mut().remove(&topic.uri) {
                 Some(tell) => drop(tell.send(if is_taken { Ok(()) } else { Err(Refused::NotOffered) })),
