@@ -5,15 +5,15 @@
 //! the connection only reads that, and stands ([`crate::connection::standing`]). A slow client slows its server, a client
 //! that is gone does not. A plain answer never comes here.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
-use strait_protocol::http1::{RequestHead, write};
+use strait_protocol::http1::write;
 use strait_protocol::mcp::Revision;
 
 use super::record::Record;
 use super::respond::{self, Next, Sink};
-use super::{Ending, Incoming, stream, tell};
+use super::tell::{self, Apart};
+use super::{Ending, Incoming, stream};
 use crate::connection::standing::{Framing, Standing, Tally, Tenant};
 use crate::core::{Adopted, Core, StandingPlace};
 use crate::io::runtime;
@@ -79,17 +79,7 @@ pub async fn begin(
         stream::begin(core, incoming, &priming, true, stand, sink, &mut record).await
     };
     reply.detach_client(core);
-    let call = Carried {
-        core: core.clone(),
-        head: *incoming.head,
-        bytes: [incoming.bytes, incoming.body].concat(),
-        listener: incoming.listener,
-        peer: incoming.peer,
-        arrived_ns: incoming.arrived_ns,
-        adopted: adopted.clone(),
-        session,
-        outlet,
-    };
+    let call = Carried { core: core.clone(), request: Apart::of(incoming, adopted), session, outlet };
     runtime::spawn_guarded("answer of a call", call.carry(reply, first, record));
     ending
 }
@@ -120,33 +110,16 @@ async fn hang_up(
 /// A call apart from its connection.
 struct Carried {
     core: Rc<Core>,
-    head: RequestHead,
-    /// The head's bytes and the body.
-    bytes: Vec<u8>,
-    listener: u16,
-    peer: IpAddr,
-    arrived_ns: u64,
-    adopted: Rc<Adopted>,
+    request: Apart,
     session: Rc<Session>,
     outlet: Rc<Outlet>,
 }
 
 impl Carried {
     async fn carry(self, reply: Reply, first: Event, mut record: Record) {
-        let (bytes, body) = self.bytes.split_at(self.head.head_bytes as usize);
-        let incoming = Incoming {
-            head: &self.head,
-            bytes,
-            body,
-            listener: self.listener,
-            peer: self.peer,
-            client: None,
-            left: None,
-            wire: None,
-            arrived_ns: self.arrived_ns,
-        };
+        let incoming = self.request.incoming(None);
         tell::run(&self.core, &incoming, &self.outlet, Ok(reply), Some(first), &mut record).await;
-        record.write(&self.core, &self.adopted, &incoming);
+        record.write(&self.core, &self.request.adopted, &incoming);
     }
 }
 

@@ -19,15 +19,49 @@ use crate::session::outlet::Outlet;
 use crate::session::wire::{UnderWay, Wire};
 use crate::upstream::{Event, Reply, UpstreamFault};
 
-/// A message apart from the request that brought it.
-pub struct Said {
+/// A request, or one message of it, apart from its connection.
+pub struct Apart {
     head: RequestHead,
     /// The head's bytes and the message.
     bytes: Vec<u8>,
     listener: u16,
     peer: IpAddr,
     arrived_ns: u64,
-    adopted: Rc<Adopted>,
+    pub adopted: Rc<Adopted>,
+}
+
+impl Apart {
+    pub fn of(incoming: &Incoming<'_>, adopted: &Rc<Adopted>) -> Apart {
+        Apart {
+            head: *incoming.head,
+            bytes: [incoming.bytes, incoming.body].concat(),
+            listener: incoming.listener,
+            peer: incoming.peer,
+            arrived_ns: incoming.arrived_ns,
+            adopted: adopted.clone(),
+        }
+    }
+
+    /// As it came, but that no connection waits for it.
+    pub fn incoming<'a>(&'a self, wire: Option<&'a Wire>) -> Incoming<'a> {
+        let (bytes, body) = self.bytes.split_at_checked(self.head.head_bytes as usize).unwrap_or_default();
+        Incoming {
+            head: &self.head,
+            bytes,
+            body,
+            listener: self.listener,
+            peer: self.peer,
+            client: None,
+            left: None,
+            wire,
+            arrived_ns: self.arrived_ns,
+        }
+    }
+}
+
+/// A message whose answer is told.
+pub struct Said {
+    request: Apart,
     place: Place,
     caller: Caller,
     decoded: Result<Call, Refusal>,
@@ -65,37 +99,16 @@ impl Said {
         decoded: Result<Call, Refusal>,
         to: To,
     ) -> Said {
-        Said {
-            head: *incoming.head,
-            bytes: [incoming.bytes, incoming.body].concat(),
-            listener: incoming.listener,
-            peer: incoming.peer,
-            arrived_ns: incoming.arrived_ns,
-            adopted: adopted.clone(),
-            place,
-            caller,
-            decoded,
-            to,
-        }
+        Said { request: Apart::of(incoming, adopted), place, caller, decoded, to }
     }
 
     /// The rest of the story, and its record.
     pub async fn carry_out(self, core: Rc<Core>, mut record: Record) {
-        let (bytes, body) = self.bytes.split_at(self.head.head_bytes as usize);
-        let incoming = Incoming {
-            head: &self.head,
-            bytes,
-            body,
-            listener: self.listener,
-            peer: self.peer,
-            client: None,
-            left: None,
-            wire: self.to.wire().map(|wire| &**wire),
-            arrived_ns: self.arrived_ns,
-        };
+        let adopted = &self.request.adopted;
+        let incoming = self.request.incoming(self.to.wire().map(|wire| &**wire));
         let outcome = match self.decoded {
             Ok(call) => {
-                carry_out(&core, &self.adopted, &incoming, &self.place, &self.caller, call, &mut record).await
+                carry_out(&core, adopted, &incoming, &self.place, &self.caller, call, &mut record).await
             }
             Err(refusal) => Err(refusal),
         };
@@ -105,7 +118,7 @@ impl Said {
             Err(refusal) => Err(refusal),
         };
         run(&core, &incoming, self.to.outlet(), reply, None, &mut record).await;
-        record.write(&core, &self.adopted, &incoming);
+        record.write(&core, adopted, &incoming);
     }
 }
 
