@@ -26,6 +26,8 @@ pub const FINDINGS_MAX: usize = 100;
 pub const NAME_BYTES_MAX: usize = 64;
 /// A pattern of a server or rule.
 pub const PATTERN_BYTES_MAX: usize = 512;
+/// The claims of one key, as JSON. Workers hold them for as long as the key is known.
+pub const CLAIMS_BYTES_MAX: usize = 16 << 10;
 pub const UPSTREAMS_MAX: usize = 4_096;
 pub const SERVERS_MAX: usize = 4_096;
 pub const IDENTITIES_MAX: usize = 256;

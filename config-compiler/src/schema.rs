@@ -69,6 +69,7 @@ fn shape(of: &'static Shape, definitions: &mut Map<String, Value>) -> Value {
             let item = shape(item, definitions);
             json!({ "anyOf": [item, { "type": "array", "items": item }] })
         }
+        Shape::Json => json!({ "type": "object" }),
         Shape::Names(item) => {
             json!({ "type": ["object", "null"], "additionalProperties": shape(item, definitions) })
         }

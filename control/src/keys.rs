@@ -2,8 +2,8 @@
 //!
 //! A generated key (`api_keys: { generate: […] }`) is made once and found again at every later start:
 //! its digest in `keys/IDENTITY.yaml`, a key file like any other, and the key itself in
-//! `keys/IDENTITY.ID.key`, so that whoever may read the state folder can use it. Groups always come
-//! from the table: an edited config changes what a key may do without a new key.
+//! `keys/IDENTITY.ID.key`, so that whoever may read the state folder can use it. All but the id always
+//! comes from the table: an edited config changes what a key may do without a new key.
 
 use std::path::{Path, PathBuf};
 
@@ -83,7 +83,7 @@ impl Keys {
         let file = key_file::load(path).map_err(refused)?;
         let mut identity = IdentityKeys { pepper: file.pepper, ..IdentityKeys::default() };
         for key in file.keys.into_iter().filter(|key| key.revoked.is_none()) {
-            let principal = self.principal(Principal { id: key.id, groups: key.groups });
+            let principal = self.principal(key.principal);
             identity.by_digest.insert(key.digest, principal);
         }
         Ok(identity)
@@ -97,10 +97,7 @@ impl Keys {
     ) -> Result<IdentityKeys, Failure> {
         let mut made = IdentityKeys::default();
         for entry in wanted {
-            let principal = Principal {
-                id: entry.id.as_str().to_owned(),
-                groups: entry.groups.iter().map(|group| group.as_str().to_owned()).collect(),
-            };
+            let principal = entry.principal();
             let path = file.with_extension(format!("{}.key", file_name(&principal.id)));
             let (key, is_new) = known_or_new(file, &path, &principal)?;
             if is_new {
@@ -125,7 +122,7 @@ fn known_or_new(file: &Path, path: &Path, principal: &Principal) -> Result<(Stri
     if file.exists() {
         let known = key_file::load(file).map_err(refused)?;
         if let Ok(key) = read_secret(path)
-            && known.find(&key).is_some_and(|found| found.id == principal.id)
+            && known.find(&key).is_some_and(|found| found.principal.id == principal.id)
         {
             return Ok((key, false));
         }
@@ -135,7 +132,7 @@ fn known_or_new(file: &Path, path: &Path, principal: &Principal) -> Result<(Stri
             Err(error) => return Err(refused(error)),
         }
     }
-    let key = key_file::new_key(file, &principal.id, &principal.groups).map_err(refused)?;
+    let key = key_file::new_key(file, principal).map_err(refused)?;
     write_secret(path, &key).map_err(|error| {
         Failure::new(Code::Unfit, format!("cannot write the key file `{}`: {error}", path.display()))
     })?;
@@ -165,7 +162,13 @@ mod tests {
 
     fn generated(groups: &[&str]) -> Snapshot {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-        table(vec![AuthMethod::Generated { keys: vec![GeneratedKey { id: "you".into(), groups }] }])
+        table(vec![AuthMethod::Generated {
+            keys: vec![GeneratedKey { id: "you".into(), groups, ..GeneratedKey::default() }],
+        }])
+    }
+
+    fn named(id: &str) -> Principal {
+        Principal { id: id.into(), tenant: "acme".into(), ..Principal::default() }
     }
 
     fn principal_of<'k>(keys: &'k Keys, key: &str) -> Option<&'k Principal> {
@@ -215,11 +218,11 @@ mod tests {
         let path = folder.path().join("keys.yaml");
         let table = table(vec![AuthMethod::KeyFile { path: "keys.yaml".into() }]);
         assert!(load(&table, folder.path(), &state).unwrap().ring.identities[0].by_digest.is_empty());
-        let ada = key_file::new_key(&path, "ada", &["ops".into()]).unwrap();
-        let bob = key_file::new_key(&path, "bob", &[]).unwrap();
+        let ada = key_file::new_key(&path, &named("ada")).unwrap();
+        let bob = key_file::new_key(&path, &named("bob")).unwrap();
         key_file::revoke(&path, "bob").unwrap();
         let keys = load(&table, folder.path(), &state).unwrap();
-        assert_eq!(principal_of(&keys, &ada).unwrap().id, "ada");
+        assert_eq!(principal_of(&keys, &ada), Some(&named("ada")));
         assert!(principal_of(&keys, &bob).is_none());
         std::fs::write(&path, "pepper: [").unwrap();
         assert!(load(&table, folder.path(), &state).is_err());

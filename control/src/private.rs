@@ -12,9 +12,7 @@ use strait_config_compiler::keys as key_file;
 use strait_engine::{IdentityKeys, KeyRing};
 use strait_policy::Principal;
 use strait_table::Snapshot;
-use strait_table::rules::{
-    ArchivedAuthMethod, ArchivedServer, AuthMethod, GeneratedKey, Identity, Listener, Rules,
-};
+use strait_table::rules::{ArchivedAuthMethod, ArchivedServer, AuthMethod, Identity, Listener, Rules};
 
 use crate::failure::{Code, Failure};
 use crate::keys::{self, Keys};
@@ -77,8 +75,7 @@ impl Private {
             if let ArchivedAuthMethod::Generated { keys: wanted } = &identity.method
                 && let Some(wanted) = wanted.first()
             {
-                let groups = wanted.groups.iter().map(|group| group.as_str().to_owned()).collect();
-                ring.principals.push(Principal { id: wanted.id.as_str().to_owned(), groups });
+                ring.principals.push(wanted.principal());
                 let index = ring.principals.len() as u32 - 1;
                 keys.by_digest.insert(*key_file::digest(&self.pepper, &self.key).as_bytes(), index);
             }
@@ -126,15 +123,14 @@ impl Private {
                 return Err(Failure::new(Code::NotAuthorised, message)
                     .help("put the client's key in STRAIT_KEY, or its file in --key-file"));
             };
-            let groups = first.groups.iter().map(|group| group.as_str().to_owned()).collect();
-            return Ok(Principal { id: first.id.as_str().to_owned(), groups });
+            return Ok(first.principal());
         };
         for identity in accepted() {
             let path = keys::file(identity, base, state);
             // One that is not there, or cannot be read, knows nobody; others may.
             let Ok(file) = key_file::load(&path) else { continue };
             if let Some(found) = file.find(key) {
-                return Ok(Principal { id: found.id.clone(), groups: found.groups.clone() });
+                return Ok(found.principal.clone());
             }
         }
         let message = format!("server `{}` does not know the key that was given", server.name.as_str());
@@ -151,9 +147,8 @@ fn seclude(rules: &mut Rules, principal: Principal) {
         hosts: vec!["127.0.0.1".into()],
         origins: Vec::new(),
     }];
-    let key = GeneratedKey { id: principal.id, groups: principal.groups };
-    rules.identities =
-        vec![Identity { name: NAME.into(), method: AuthMethod::Generated { keys: vec![key] } }];
+    let method = AuthMethod::Generated { keys: vec![principal.into()] };
+    rules.identities = vec![Identity { name: NAME.into(), method }];
     for server in &mut rules.servers {
         // An open server too: the port is open to everybody on this machine.
         server.auth = vec![0];
@@ -162,7 +157,7 @@ fn seclude(rules: &mut Rules, principal: Principal) {
 
 #[cfg(test)]
 mod tests {
-    use strait_table::rules::{Naming, Server};
+    use strait_table::rules::{GeneratedKey, Naming, Server};
 
     use super::*;
     use crate::test_support::Folder;
@@ -178,7 +173,11 @@ mod tests {
             naming: Naming::Auto,
             instructions: String::new(),
         };
-        let generated = |id: &str| GeneratedKey { id: id.into(), groups: vec!["staff".into()] };
+        let generated = |id: &str| GeneratedKey {
+            id: id.into(),
+            groups: vec!["staff".into()],
+            ..GeneratedKey::default()
+        };
         let identities = vec![
             Identity { name: "file".into(), method: AuthMethod::KeyFile { path: "keys.yaml".into() } },
             Identity {
@@ -228,10 +227,15 @@ mod tests {
     #[test]
     fn a_presented_key_says_for_whom_the_client_calls() {
         let folder = Folder::new();
-        let ada = key_file::new_key(&folder.path().join("keys.yaml"), "ada", &["ops".into()]).unwrap();
+        let ada = key_file::new_key(
+            &folder.path().join("keys.yaml"),
+            &Principal { id: "ada".into(), user: "lovelace".into(), ..Principal::default() },
+        )
+        .unwrap();
         let table = table(&[("default", &[0])]);
         let (private, snapshot) = secluded(wish(None, Some(&ada)), &table, &folder).unwrap();
-        assert_eq!(private.keys(&snapshot).ring.principals[1].id, "ada");
+        let principal = &private.keys(&snapshot).ring.principals[1];
+        assert_eq!((principal.id.as_str(), principal.user.as_str()), ("ada", "lovelace"));
         for key in [None, Some("sk-strait-other")] {
             let failure = secluded(wish(None, key), &table, &folder).err().unwrap();
             assert_eq!(failure.code, Code::NotAuthorised);

@@ -87,7 +87,11 @@ mod tests {
     use super::{Op::*, *};
 
     fn check(expected: bool, program: &[Op<'_>]) {
-        let principal = Principal { id: "ann@corp".into(), groups: vec!["support".into(), "eu".into()] };
+        let principal = Principal {
+            id: "ann@corp".into(),
+            groups: vec!["support".into(), "eu".into()],
+            ..Principal::default()
+        };
         assert_eq!(holds(program.iter().copied(), &principal), expected, "{program:?}");
     }
 

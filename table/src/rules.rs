@@ -8,6 +8,7 @@
 //! golden file.
 
 use rkyv::{Archive, Deserialize, Serialize};
+use strait_policy::Principal;
 
 use crate::names::Names;
 
@@ -222,14 +223,40 @@ pub enum AuthMethod {
     /// A file of key digests, written by `strait keys`.
     KeyFile { path: String },
     /// Keys that `strait up|serve` makes at first start and keeps in the state folder, for
-    /// development: `api_keys: { generate: [{ id, groups }] }`.
+    /// development: `api_keys: { generate: [{ id, groups, … }] }`.
     Generated { keys: Vec<GeneratedKey> },
 }
 
-#[derive(Archive, Deserialize, Serialize, Debug)]
+/// The stored form of [`Principal`].
+#[derive(Archive, Deserialize, Serialize, Debug, Default)]
 pub struct GeneratedKey {
     pub id: String,
+    pub user: String,
+    pub agent: String,
+    pub tenant: String,
     pub groups: Vec<String>,
+    pub claims: String,
+}
+
+impl ArchivedGeneratedKey {
+    /// Whom the key stands for.
+    pub fn principal(&self) -> Principal {
+        Principal {
+            id: self.id.as_str().to_owned(),
+            user: self.user.as_str().to_owned(),
+            agent: self.agent.as_str().to_owned(),
+            tenant: self.tenant.as_str().to_owned(),
+            groups: self.groups.iter().map(|group| group.as_str().to_owned()).collect(),
+            claims: self.claims.as_str().to_owned(),
+        }
+    }
+}
+
+impl From<Principal> for GeneratedKey {
+    fn from(of: Principal) -> GeneratedKey {
+        let Principal { id, user, agent, tenant, groups, claims } = of;
+        GeneratedKey { id, user, agent, tenant, groups, claims }
+    }
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug)]

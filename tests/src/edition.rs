@@ -58,7 +58,7 @@ pub fn facts(snapshot: &Snapshot, keys: &[Key]) -> Facts {
     for (key, id, groups) in keys {
         by_digest.insert(*blake3::keyed_hash(&pepper, key.as_bytes()).as_bytes(), principals.len() as u32);
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-        principals.push(Principal { id: (*id).to_owned(), groups });
+        principals.push(Principal { id: (*id).to_owned(), groups, ..Principal::default() });
     }
     let identities = rules
         .identities

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use strait_config_compiler::keys::{self, Key, KeyFileError};
 use strait_control::{Code, Failure};
+use strait_policy::Principal;
 
 use crate::output::{Output, count, print};
 
@@ -26,6 +27,18 @@ enum What {
         /// Groups that roles may ask for, separated by commas.
         #[arg(long, value_name = "GROUP", value_delimiter = ',')]
         groups: Vec<String>,
+        /// On whose behalf it acts.
+        #[arg(long, value_name = "NAME", default_value = "")]
+        user: String,
+        /// Which program it is.
+        #[arg(long, value_name = "NAME", default_value = "")]
+        agent: String,
+        /// To which customer or team it belongs.
+        #[arg(long, value_name = "NAME", default_value = "")]
+        tenant: String,
+        /// What else is known of it: a JSON object.
+        #[arg(long, value_name = "JSON")]
+        claims: Option<String>,
         /// Print the key alone.
         #[arg(long, short)]
         quiet: bool,
@@ -48,16 +61,22 @@ enum What {
 impl Keys {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         match self.what {
-            What::New { file, id, groups, quiet } => {
-                let key = keys::new_key(&file, &id, &groups).map_err(failed)?;
+            What::New { file, id, groups, user, agent, tenant, claims, quiet } => {
+                let claims = claims.map(|text| keys::claims(&text).map_err(failed));
+                let claims = claims.transpose()?.unwrap_or_default();
+                let principal = Principal { id, user, agent, tenant, groups, claims };
+                let key = keys::new_key(&file, &principal).map_err(failed)?;
                 if quiet && !output.json {
                     print(&format!("{key}\n"));
                     return Ok(());
                 }
-                let facts = json!({ "id": id, "groups": groups, "file": file, "key": key });
+                let mut facts = whom(&principal);
+                facts["file"] = json!(file);
+                facts["key"] = json!(key);
                 output.facts(&facts, || {
                     format!(
-                        "A key for `{id}`, shown this once; `{}` holds its digest:\n{key}\n",
+                        "A key for `{}`, shown this once; `{}` holds its digest:\n{key}\n",
+                        principal.id,
                         file.display()
                     )
                 });
@@ -78,18 +97,28 @@ impl Keys {
 }
 
 fn fact(key: &Key) -> Value {
-    json!({
-        "id": key.id,
-        "groups": key.groups,
-        "fingerprint": key.fingerprint(),
-        "created": key.created,
-        "revoked": key.revoked,
-    })
+    let mut fact = whom(&key.principal);
+    fact["fingerprint"] = json!(key.fingerprint());
+    fact["created"] = json!(key.created);
+    fact["revoked"] = json!(key.revoked);
+    fact
+}
+
+/// Claims as text: a number in them is exact there.
+fn whom(principal: &Principal) -> Value {
+    let Principal { id, user, agent, tenant, groups, claims } = principal;
+    json!({ "id": id, "groups": groups, "user": user, "agent": agent, "tenant": tenant, "claims": claims })
 }
 
 fn line(key: &Key) -> String {
     let state = key.revoked.as_ref().map_or_else(|| "in use".to_owned(), |when| format!("revoked {when}"));
-    format!("{}  {}  [{}]  made {}  {state}\n", key.fingerprint(), key.id, key.groups.join(", "), key.created)
+    format!(
+        "{}  {}  [{}]  made {}  {state}\n",
+        key.fingerprint(),
+        key.principal.id,
+        key.principal.groups.join(", "),
+        key.created
+    )
 }
 
 fn failed(error: KeyFileError) -> Failure {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde_json::json;
+use strait_policy::Principal;
 
 use super::{Key, KeyFile, KeyFileError, token};
 use crate::{
@@ -88,12 +89,36 @@ fn key(walk: &mut Walk<'_>, node: &Node) -> Option<Key> {
         }
         None => Vec::new(),
     };
+    // A fact that cannot be read is no fact left out: the finding refuses the file.
+    let mut fact = |key| fields.get(key).and_then(|node| plain(walk, node)).unwrap_or_default();
+    let (user, agent, tenant) = (fact("user"), fact("agent"), fact("tenant"));
+    let claims = fields.get("claims").and_then(|node| walk.json_object(node, written)).unwrap_or_default();
     let digest = fields.required(walk, "digest", node.span, help).and_then(|node| hex32(walk, node));
     let created = fields.required(walk, "created", node.span, help).and_then(|node| time(walk, node));
     let revoked = fields.get("revoked").filter(|node| !node.is_nothing()).map(|node| time(walk, node));
     fields.finish();
     // A revocation that cannot be read must not bring a key back to life: the whole file is refused.
-    Some(Key { id: id?, groups, digest: digest?, created: created?, revoked: revoked.flatten() })
+    let principal = Principal { id: id?, user, agent, tenant, groups, claims };
+    Some(Key { principal, digest: digest?, created: created?, revoked: revoked.flatten() })
+}
+
+/// What `strait keys new --claims` is given, as a key holds it.
+pub fn claims(text: &str) -> Result<String, KeyFileError> {
+    let mut files = SourceMap::default();
+    let file = files.add("--claims".to_owned(), PathBuf::new(), text.to_owned());
+    let mut findings = Findings::default();
+    let root = parse::parse(file, text, &mut findings);
+    let mut walk = Walk::new(&files, &mut findings, &|_| None, true);
+    let claims = root.and_then(|root| walk.json_object(&root, written));
+    claims.filter(|_| !findings.has_errors()).ok_or_else(|| {
+        let (findings, _) = findings.finish();
+        let first = findings.first().map_or_else(String::new, |f| render::short(f, &files));
+        KeyFileError::Refused { why: first.lines().next().unwrap_or_default().to_owned() }
+    })
+}
+
+fn written(walk: &mut Walk<'_>, node: &Node) -> Option<String> {
+    walk.scalar(node, "text").map(|scalar| scalar.text.clone())
 }
 
 /// A text without references: nothing in a key file comes from elsewhere.
@@ -163,9 +188,10 @@ fn replace(temporary: &Path, path: &Path, text: &str) -> std::io::Result<()> {
 /// JSON where the name says so, else YAML whose values are written as JSON: both read the same.
 fn text(path: &Path, file: &KeyFile) -> String {
     let pepper = hex(&file.pepper);
-    let keys: Vec<serde_json::Value> = file.keys.iter().map(json).collect();
+    let keys: Vec<String> = file.keys.iter().map(line).collect();
     if path.extension().is_some_and(|ext| ext == "json") {
-        return format!("{:#}\n", json!({ "pepper": pepper, "keys": keys }));
+        let keys = keys.join(",\n    ");
+        return format!("{{\n  \"pepper\": \"{pepper}\",\n  \"keys\": [\n    {keys}\n  ]\n}}\n");
     }
     let mut out =
         String::from("# Written by `strait keys`: digests of API keys, never the keys themselves.\n");
@@ -175,13 +201,23 @@ fn text(path: &Path, file: &KeyFile) -> String {
     out
 }
 
-fn json(key: &Key) -> serde_json::Value {
-    let mut value =
-        json!({ "id": key.id, "groups": key.groups, "digest": hex(&key.digest), "created": key.created });
+/// A key as JSON. Claims go out as they came in: their numbers are exact.
+fn line(key: &Key) -> String {
+    let Principal { id, user, agent, tenant, groups, claims } = &key.principal;
+    let mut value = json!({ "id": id, "groups": groups, "digest": hex(&key.digest), "created": key.created });
+    for (name, fact) in [("user", user), ("agent", agent), ("tenant", tenant)] {
+        if !fact.is_empty() {
+            value[name] = json!(fact);
+        }
+    }
     if let Some(revoked) = &key.revoked {
         value["revoked"] = json!(revoked);
     }
-    value
+    let value = value.to_string();
+    match claims.as_str() {
+        "" => value,
+        claims => format!("{},\"claims\":{claims}}}", value.strip_suffix('}').unwrap_or(&value)),
+    }
 }
 
 fn hex(bytes: &[u8; 32]) -> String {

@@ -13,7 +13,8 @@ use std::{
     time::SystemTime,
 };
 
-pub use file::{load, parse};
+pub use file::{claims, load, parse};
+use strait_policy::Principal;
 pub use token::{KEY_LEN, KEY_PREFIX, digest, generate, random, rfc3339};
 
 /// Digests of API keys, and the secret that makes them useless elsewhere.
@@ -25,9 +26,8 @@ pub struct KeyFile {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// The principal's id. Several keys may stand for one principal while one replaces another.
-    pub id: String,
-    pub groups: Vec<String>,
+    /// Whom it stands for. Several keys may stand for one principal while one replaces another.
+    pub principal: Principal,
     /// `blake3::keyed_hash(pepper, key)`.
     pub digest: [u8; 32],
     /// RFC 3339.
@@ -114,12 +114,18 @@ impl fmt::Display for KeyFileError {
 
 impl std::error::Error for KeyFileError {}
 
-/// Makes a key for `id`, adds its digest to the file (made if it is not there), and gives the key: the
-/// only time anybody sees it.
-pub fn new_key(path: &Path, id: &str, groups: &[String]) -> Result<String, KeyFileError> {
-    let bad = |text: &str| text.is_empty() || text.chars().any(char::is_control);
-    if bad(id) || id == "anonymous" || groups.iter().any(|group| bad(group)) {
-        let why = "an id or group is empty, `anonymous`, or holds a control character".to_owned();
+/// Makes a key for `principal`, adds its digest to the file (made if it is not there), and gives the key:
+/// the only time anybody sees it. Its claims are as [`claims`] reads them.
+pub fn new_key(path: &Path, principal: &Principal) -> Result<String, KeyFileError> {
+    let Principal { id, user, agent, tenant, groups, claims: _ } = principal;
+    let controls = |text: &String| text.chars().any(char::is_control);
+    let named = [id].into_iter().chain(groups);
+    if id == "anonymous" || named.clone().any(String::is_empty) {
+        let why = "an id or group is empty, or the id is `anonymous`".to_owned();
+        return Err(KeyFileError::Refused { why });
+    }
+    if named.chain([user, agent, tenant]).any(controls) {
+        let why = "an id, group, user, agent or tenant holds a control character".to_owned();
         return Err(KeyFileError::Refused { why });
     }
     let _lock = lock(path)?;
@@ -129,8 +135,7 @@ pub fn new_key(path: &Path, id: &str, groups: &[String]) -> Result<String, KeyFi
     };
     let key = token::generate()?;
     file.keys.push(Key {
-        id: id.to_owned(),
-        groups: groups.to_vec(),
+        principal: principal.clone(),
         digest: *digest(&file.pepper, &key).as_bytes(),
         created: rfc3339(SystemTime::now()),
         revoked: None,
@@ -151,7 +156,7 @@ pub fn revoke(path: &Path, which: &str) -> Result<usize, KeyFileError> {
     let now = rfc3339(SystemTime::now());
     let mut count = 0;
     for key in &mut file.keys {
-        if key.revoked.is_none() && (key.id == which || key.fingerprint() == which) {
+        if key.revoked.is_none() && (key.principal.id == which || key.fingerprint() == which) {
             key.revoked = Some(now.clone());
             count += 1;
         }

@@ -23,19 +23,29 @@ impl Drop for Folder {
     }
 }
 
+fn named(id: &str) -> Principal {
+    Principal { id: id.into(), ..Principal::default() }
+}
+
 #[test]
 fn a_new_key_is_known_until_it_is_revoked() {
     let folder = Folder::new("life");
     for name in ["keys.yaml", "keys.json"] {
         let path = folder.0.join(name);
-        let groups = ["staff".to_owned(), "a \"quoted\" one".to_owned()];
-        let ann = new_key(&path, "ann", &groups).unwrap();
-        let ben = new_key(&path, "ben", &[]).unwrap();
+        let all = Principal {
+            user: "ann lee".into(),
+            agent: "desk".into(),
+            tenant: "acme".into(),
+            groups: vec!["staff".to_owned(), "a \"quoted\" one".to_owned()],
+            claims: claims(r#"{"level": 500.00000000000000001, "a \"b\"": ["\ud83d\ude00", null, true]}"#)
+                .unwrap(),
+            ..named("ann")
+        };
+        let ann = new_key(&path, &all).unwrap();
+        let ben = new_key(&path, &named("ben")).unwrap();
         let file = load(&path).unwrap();
-        assert_eq!(
-            file.find(&ann).map(|key| (key.id.as_str(), key.groups.as_slice())),
-            Some(("ann", &groups[..]))
-        );
+        assert_eq!(file.find(&ann).map(|key| &key.principal), Some(&all));
+        assert!(all.claims.starts_with(r#"{"level":500.00000000000000001,"#), "{}", all.claims);
         assert_eq!(file.find("sk-strait-x"), None);
         assert_eq!(revoke(&path, "ann").unwrap(), 1);
         let file = load(&path).unwrap();
@@ -57,7 +67,7 @@ fn keys_made_at_the_same_time_are_all_kept() {
     std::thread::scope(|scope| {
         for n in 0..8 {
             let path = &path;
-            scope.spawn(move || new_key(path, &format!("agent-{n}"), &[]).unwrap());
+            scope.spawn(move || new_key(path, &named(&format!("agent-{n}"))).unwrap());
         }
     });
     assert_eq!(list(&path).unwrap().len(), 8);
@@ -97,6 +107,25 @@ fn a_malformed_file_says_where_and_never_what() {
 fn ids_that_would_mislead_are_refused() {
     let path = Path::new("nowhere/keys.yaml");
     for id in ["", "anonymous", "a\nb"] {
-        assert!(matches!(new_key(path, id, &[]), Err(KeyFileError::Refused { .. })));
+        assert!(matches!(new_key(path, &named(id)), Err(KeyFileError::Refused { .. })));
     }
+}
+
+#[test]
+fn a_file_from_before_the_further_facts_is_read() {
+    let digits = "0".repeat(64);
+    let text = format!(
+        "pepper: \"{digits}\"\nkeys:\n  - {{\"created\":\"2026-01-01T00:00:00Z\",\"digest\":\"{digits}\",\"groups\":[\"a\"],\"id\":\"ann\"}}\n"
+    );
+    let file = parse(Path::new("keys.yaml"), text).unwrap();
+    assert_eq!(file.keys[0].principal, Principal { groups: vec!["a".into()], ..named("ann") });
+}
+
+#[test]
+fn claims_are_an_object() {
+    for no in ["3", "[1]", "{a: .5}", "{\"a\": 1, \"a\": 2}", "{", ""] {
+        assert!(matches!(claims(no), Err(KeyFileError::Refused { .. })), "{no}");
+    }
+    assert_eq!(claims("{a: {b: 1.50}, c: x}").unwrap(), r#"{"a":{"b":1.50},"c":"x"}"#);
+    assert!(claims(&format!("{{a: {}}}", "x".repeat(20_000))).is_err());
 }

@@ -82,6 +82,12 @@ fn generated_key(walk: &mut Walk<'_>, node: &Node) -> Option<(GeneratedKey, Span
         }
         None => Vec::new(),
     };
+    let mut fact = |key| fields.get(key).and_then(|node| walk.text(node)).unwrap_or_default();
+    let (user, agent, tenant) = (fact("user"), fact("agent"), fact("tenant"));
+    let claims = fields
+        .get("claims")
+        .and_then(|node| walk.json_object(node, |walk, node| walk.text(node)))
+        .unwrap_or_default();
     fields.finish();
     let span = id_node?.span;
     let id = id?;
@@ -90,5 +96,5 @@ fn generated_key(walk: &mut Walk<'_>, node: &Node) -> Option<(GeneratedKey, Span
         walk.report(Finding::new(&codes::NAME, span, message));
         return None;
     }
-    Some((GeneratedKey { id, groups }, span))
+    Some((GeneratedKey { id, user, agent, tenant, groups, claims }, span))
 }

@@ -46,6 +46,8 @@ pub enum Shape {
     Words(&'static [&'static str]),
     List(&'static Shape),
     OneOrMany(&'static Shape),
+    /// A mapping of any names and values.
+    Json,
     /// Any names, each with the same shape.
     Names(&'static Shape),
     Block(&'static Block),
@@ -301,6 +303,10 @@ pub static GENERATED_KEY: Block = Block {
     keys: &[
         required("id", Shape::Text, "The principal's id."),
         key("groups", TEXTS, "Groups the principal is in."),
+        key("user", Shape::Text, "On whose behalf the principal acts."),
+        key("agent", Shape::Text, "Which program the principal is."),
+        key("tenant", Shape::Text, "To which customer or team the principal belongs."),
+        key("claims", Shape::Json, "What else is known of the principal, for conditions."),
     ],
     later: &[],
     foreign: false,
@@ -422,6 +428,10 @@ pub static KEY: Block = Block {
     keys: &[
         required("id", Shape::Text, "The principal's id."),
         key("groups", TEXTS, "Groups the principal is in."),
+        key("user", Shape::Text, "On whose behalf the principal acts."),
+        key("agent", Shape::Text, "Which program the principal is."),
+        key("tenant", Shape::Text, "To which customer or team the principal belongs."),
+        key("claims", Shape::Json, "What else is known of the principal, for conditions."),
         required("digest", Shape::Text, "64 hexadecimal digits."),
         required("created", Shape::Text, "RFC 3339."),
         key("revoked", Shape::Text, "RFC 3339."),

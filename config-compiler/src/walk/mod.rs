@@ -6,6 +6,7 @@
 //! not in it, and in debug builds insists that lowering asked for each one: the tables, the schema
 //! made from them and the code that reads them cannot drift apart.
 
+pub mod json;
 pub mod keys;
 pub mod scalar;
 pub mod suggest;

@@ -52,7 +52,7 @@ fn banner(auth: Vec<u16>, secrets: bool) -> String {
     let snapshot = snapshot.with_bound(&bind(snapshot.rules(), ledger.catalog()).0).unwrap();
     let key = Generated {
         identity: 0,
-        principal: Principal { id: "you".into(), groups: vec!["everyone".into()] },
+        principal: Principal { id: "you".into(), groups: vec!["everyone".into()], ..Principal::default() },
         path: "/s/keys/it's.key".into(),
         key: "sk-strait-SECRET".into(),
     };

@@ -41,7 +41,7 @@ fn forged(data: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn walk(snapshot: &Snapshot) {
-    let principal = Principal { id: "ann".into(), groups: vec!["staff".into()] };
+    let principal = Principal { id: "ann".into(), groups: vec!["staff".into()], ..Principal::default() };
     let mut all = RoleSet::default();
     (0..256).for_each(|role| all.insert(role));
     let role_sets = [RoleSet::default(), snapshot.roles_of(&principal), all];

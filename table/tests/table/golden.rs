@@ -190,7 +190,14 @@ fn rules() -> Rules {
             Identity {
                 name: "dev".into(),
                 method: AuthMethod::Generated {
-                    keys: vec![GeneratedKey { id: "you".into(), groups: vec!["everyone".into()] }],
+                    keys: vec![GeneratedKey {
+                        id: "you".into(),
+                        user: "ann".into(),
+                        agent: "helper".into(),
+                        tenant: "acme".into(),
+                        groups: vec!["everyone".into()],
+                        claims: r#"{"level":3}"#.into(),
+                    }],
                 },
             },
         ],

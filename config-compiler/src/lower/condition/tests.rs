@@ -24,7 +24,11 @@ fn op(op: &ConditionOp) -> Op<'_> {
 
 #[test]
 fn conditions_mean_what_cel_says() {
-    let ann = Principal { id: "ann@corp".into(), groups: vec!["support".into(), "eu".into()] };
+    let ann = Principal {
+        id: "ann@corp".into(),
+        groups: vec!["support".into(), "eu".into()],
+        ..Principal::default()
+    };
     let check = |text: &str, expected: bool| {
         let ops = parse(text).unwrap_or_else(|wrong| panic!("{text}: {wrong:?}"));
         assert_eq!(holds(ops.iter().map(op), &ann), expected, "{text}");
