@@ -8,6 +8,8 @@
 //! 3. [`lower`]: each block of a configuration to its part of [`Rules`], names to numbers;
 //! 4. [`check`]: what only shows when all is known: contradictions, things nobody uses.
 //!
+//! Beside them, [`lock`] reads and writes what upstreams offer, pinned.
+//!
 //! Whatever is wrong becomes a [`diagnostic::Finding`]; no mistake stops the run, so that one run
 //! shows them all. [`schema()`] makes the JSON Schema from the same key tables; [`keys`] keeps files of
 //! API-key digests. Nothing here is on a request's way: clarity first.
@@ -18,6 +20,7 @@ pub mod diagnostic;
 pub mod keys;
 pub mod limits;
 mod load;
+pub mod lock;
 pub mod lower;
 mod schema;
 pub mod source;
@@ -27,6 +30,7 @@ pub use diagnostic::{
     Finding, Severity,
     render::{render, render_short, to_json},
 };
-pub use load::{Outcome, load, load_text};
+pub use load::{Outcome, load, load_text, load_unlocked};
+pub use lock::Lock;
 pub use schema::schema;
 pub use strait_table::rules::Rules;

@@ -20,6 +20,10 @@ pub const INCLUDE_DEPTH_MAX: usize = 8;
 pub const FOLDER_ENTRIES_MAX: usize = 10_000;
 /// A file read through `${file:…}`.
 pub const REFERENCED_BYTES_MAX: u64 = 64 << 10;
+/// A lock file: four upstreams that list as much as one may.
+pub const LOCK_BYTES_MAX: u64 = 64 << 20;
+/// Nesting of a lock file: that of a definition, below five of its own.
+pub const LOCK_DEPTH_MAX: usize = strait_protocol::limits::DEPTH_MAX + 5;
 /// Findings reported in one run; the rest are counted.
 pub const FINDINGS_MAX: usize = 100;
 /// Names of upstreams, servers, roles, rules.

@@ -3,13 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
+use strait_table::catalog::Catalog;
 use strait_table::rules::{Rules, Source};
 
 use crate::{
-    diagnostic::{Finding, Findings, Severity},
+    diagnostic::{Finding, Findings, Severity, codes},
+    lock::{self, Lock},
     lower,
     source::{
-        SourceMap,
+        Node, SourceMap, Value,
         include::{self, Gathered},
     },
     walk::Walk,
@@ -19,6 +21,8 @@ use crate::{
 pub struct Outcome {
     /// `None` when any finding is an error.
     pub rules: Option<Rules>,
+    /// What the lock file pins, by upstream of the rules; `None`: what upstreams offer is learned at run time.
+    pub catalog: Option<Catalog>,
     /// In the order of the files and of the text.
     pub findings: Vec<Finding>,
     /// How many more there were.
@@ -30,6 +34,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a run that only looked at files.
+    pub(crate) fn of_findings(findings: Findings, sources: SourceMap, watched: Vec<PathBuf>) -> Outcome {
+        let (findings, omitted) = findings.finish();
+        Outcome { rules: None, catalog: None, findings, omitted, sources, watched }
+    }
+
     pub fn errors(&self) -> usize {
         self.count(Severity::Error)
     }
@@ -43,32 +53,76 @@ impl Outcome {
     }
 }
 
-/// Reads a configuration with all it includes. `env` answers `${env:NAME}` where the compiler itself
-/// resolves references.
+/// Reads a configuration with all it includes, and the lock file beside it. `env` answers `${env:NAME}` where the
+/// compiler itself resolves references.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Outcome {
     let mut findings = Findings::default();
+    let mut gathered = include::gather(path, &mut findings);
+    let lock = lock_of(path, &mut gathered, &mut findings);
+    finish(gathered, lock, findings, env)
+}
+
+/// The same without its lock file, for whoever writes that.
+pub fn load_unlocked(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Outcome {
+    let mut findings = Findings::default();
     let gathered = include::gather(path, &mut findings);
-    finish(gathered, findings, env)
+    finish(gathered, None, findings, env)
 }
 
 /// The same of a text that is in no file: it can include nothing.
 pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Outcome {
     let mut findings = Findings::default();
     let gathered = include::gather_text(name, text, &mut findings);
-    finish(gathered, findings, env)
+    finish(gathered, None, findings, env)
 }
 
-fn finish(gathered: Gathered, mut findings: Findings, env: &dyn Fn(&str) -> Option<String>) -> Outcome {
+/// The lock file is read before anything is lowered: conditions are checked against the schemas in it.
+fn lock_of(config: &Path, gathered: &mut Gathered, findings: &mut Findings) -> Option<Lock> {
+    let said = gathered.documents.iter().find_map(|document| document.root.get("catalog"));
+    if said.and_then(word) == Some("dynamic") {
+        return None;
+    }
+    let path = lock::beside(config);
+    // One that is not there may come.
+    gathered.watched.push(path.clone());
+    if std::fs::symlink_metadata(&path).is_err() {
+        if let Some(node) = said.filter(|node| word(node) == Some("locked")) {
+            let message = format!("there is no `{}` beside the configuration", lock::FILE_NAME);
+            let finding = Finding::new(&codes::LOCK_MISSING, node.span, message)
+                .help("run `strait lock`: it asks the upstreams and writes down what they offer");
+            findings.push(finding);
+        }
+        return None;
+    }
+    lock::read(&path, &mut gathered.files, findings)
+}
+
+fn word(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Scalar(scalar) => Some(&scalar.text),
+        _ => None,
+    }
+}
+
+fn finish(
+    gathered: Gathered,
+    lock: Option<Lock>,
+    mut findings: Findings,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Outcome {
     let Gathered { mut files, documents, whole, mut watched } = gathered;
     let mut walk = Walk::new(&files, &mut findings, env, whole);
+    walk.lock = lock.as_ref();
     let mut rules = lower::lower(&mut walk, &documents);
     let (resolved, secrets) = (walk.resolved, walk.secrets);
     watched.append(&mut walk.watched);
     rules.sources = files.files().map(|file| source(&file.name, &file.text)).chain(resolved).collect();
     secrets.into_iter().for_each(|span| files.mask(span));
     let rules = Some(rules).filter(|_| !findings.has_errors());
+    let names = rules.iter().flat_map(|rules| &rules.upstreams).map(|upstream| upstream.name.as_str());
+    let catalog = lock.filter(|_| rules.is_some()).map(|lock| lock.catalog(names));
     let (findings, omitted) = findings.finish();
-    Outcome { rules, findings, omitted, sources: files, watched }
+    Outcome { rules, catalog, findings, omitted, sources: files, watched }
 }
 
 fn source(name: &str, text: &str) -> Source {

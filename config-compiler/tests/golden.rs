@@ -2,6 +2,9 @@
 //! `STRAIT_BLESS=1 cargo test -p strait-config-compiler --test golden` writes the expected files anew;
 //! read the difference before you commit it.
 
+#[path = "locks/mod.rs"]
+mod locks;
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -28,6 +31,13 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
+/// Every case by the path of its file, also of what is expected of it; those with lock files are made in `locks`.
+fn outcomes() -> Vec<(PathBuf, Outcome)> {
+    let files = cases().into_iter().map(|path| (path.clone(), load(&path, &env)));
+    let locks = locks::cases().into_iter().map(|(name, outcome)| (folder().join("lock").join(name), outcome));
+    files.chain(locks).collect()
+}
+
 fn case(name: &str) -> Outcome {
     load(&folder().join(name), &env)
 }
@@ -36,8 +46,8 @@ fn case(name: &str) -> Outcome {
 fn findings_are_as_expected() {
     let bless = std::env::var_os("STRAIT_BLESS").is_some();
     let mut wrong = Vec::new();
-    for path in cases() {
-        let text = render(&load(&path, &env), false);
+    for (path, outcome) in outcomes() {
+        let text = render(&outcome, false);
         let mut expected_path = path.clone().into_os_string();
         expected_path.push(".expected");
         if bless {
@@ -54,9 +64,9 @@ fn findings_are_as_expected() {
 
 #[test]
 fn every_code_has_a_case() {
-    let seen: BTreeSet<u16> = cases()
-        .iter()
-        .flat_map(|path| load(path, &env).findings)
+    let seen: BTreeSet<u16> = outcomes()
+        .into_iter()
+        .flat_map(|(_, outcome)| outcome.findings)
         .map(|finding| finding.code.number)
         .collect();
     // Files too large to be kept; tests/hostile.rs makes them.

@@ -26,6 +26,27 @@ pub struct Lists {
     pub announced: Announced,
 }
 
+impl Lists {
+    /// The list of a kind.
+    pub fn of(&self, kind: Kind) -> &[Definition] {
+        match kind {
+            Kind::Tool => &self.tools,
+            Kind::Prompt => &self.prompts,
+            Kind::Resource => &self.resources,
+            Kind::Template => &self.templates,
+        }
+    }
+
+    pub fn of_mut(&mut self, kind: Kind) -> &mut Vec<Definition> {
+        match kind {
+            Kind::Tool => &mut self.tools,
+            Kind::Prompt => &mut self.prompts,
+            Kind::Resource => &mut self.resources,
+            Kind::Template => &mut self.templates,
+        }
+    }
+}
+
 /// How often an upstream has said that a list of it changed, whether it did or not. Not part of what is bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Announced {

@@ -19,6 +19,7 @@ mod invariants;
 #[allow(unsafe_code)]
 mod mapping;
 pub mod names;
+pub mod pins;
 pub mod rules;
 pub mod snapshot;
 pub mod uris;

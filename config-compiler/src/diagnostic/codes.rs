@@ -96,4 +96,11 @@ codes! {
     // Key files.
     KEY_FILE = 701, Error, "a key file is malformed";
     KEY_FILE_ABSENT = 702, Warning, "a key file does not exist yet";
+
+    // Lock files.
+    LOCK_CONFLICT = 801, Error, "a merge conflict is left in a lock file";
+    LOCK_VERSION = 802, Error, "a lock file is of another version than this Strait reads";
+    LOCK_FORM = 803, Error, "a lock file is not of the form that `strait lock` writes";
+    LOCK_EDITED = 804, Error, "a definition in a lock file does not fit its hash or name";
+    LOCK_MISSING = 805, Error, "`catalog: locked` without a lock file";
 }

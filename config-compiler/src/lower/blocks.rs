@@ -28,6 +28,7 @@ pub struct Blocks<'n> {
     pub access_log: Option<&'n Node>,
     pub body_max: Option<&'n Node>,
     pub caps: Option<&'n Node>,
+    pub catalog: Option<&'n Node>,
     /// Where the root file begins, for what is missing from all of them.
     pub begin: Option<Span>,
 }
@@ -70,6 +71,7 @@ impl<'n> Blocks<'n> {
         once(walk, &mut self.access_log, fields.get("access_log"), "access_log");
         once(walk, &mut self.body_max, fields.get("body_max"), "body_max");
         once(walk, &mut self.caps, fields.get("caps"), "caps");
+        once(walk, &mut self.catalog, fields.get("catalog"), "catalog");
         fields.finish();
     }
 }

@@ -51,6 +51,10 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let server_names = Scope::declare(walk, &blocks.servers, "server", SERVERS_MAX);
     let listener_names = Scope::declare(walk, &blocks.listeners, "listener", LISTENERS_MAX);
 
+    if let Some(node) = blocks.catalog {
+        // Acted on when the lock file was looked for: `load.rs`.
+        walk.word(node, &[("dynamic", ()), ("locked", ())]);
+    }
     let (listeners, reachable) = listener::lower(walk, &listener_names);
     let admin_bind = listener::admin(walk, blocks.admin, &listeners, &listener_names);
     let upstreams = upstream_names.lower(walk, upstream::lower);

@@ -93,6 +93,11 @@ pub static ROOT: Block = Block {
         ),
         key("body_max", Shape::Size, "Largest request body. Default: 4MiB."),
         key("caps", Shape::Block(&CAPS), "What one core takes on at once; more is answered with 503."),
+        key(
+            "catalog",
+            Shape::Words(&["dynamic", "locked"]),
+            "Whether what upstreams offer is learned, or pinned by `strait.lock`. Default: locked where that file is.",
+        ),
     ],
     later: &[
         "limits",
@@ -105,7 +110,6 @@ pub static ROOT: Block = Block {
         "cluster",
         "tests",
         "activation",
-        "catalog",
     ],
     foreign: false,
 };

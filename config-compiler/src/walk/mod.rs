@@ -18,6 +18,7 @@ use strait_table::rules::Source;
 
 use crate::{
     diagnostic::{Finding, Findings, codes},
+    lock::Lock,
     source::{Entry, FileId, Kind, Node, Scalar, SourceMap, Span, Value},
 };
 use keys::Block;
@@ -36,6 +37,8 @@ pub struct Walk<'s> {
     pub watched: Vec<std::path::PathBuf>,
     /// All named files could be read: an unknown name is really unknown.
     pub whole: bool,
+    /// What upstreams offer, where a lock file pins it.
+    pub lock: Option<&'s Lock>,
 }
 
 impl<'s> Walk<'s> {
@@ -47,7 +50,7 @@ impl<'s> Walk<'s> {
     ) -> Walk<'s> {
         let (resolved, counted) = (Vec::new(), HashSet::new());
         let (secrets, watched) = (Vec::new(), Vec::new());
-        Walk { files, findings, env, resolved, counted, secrets, watched, whole }
+        Walk { files, findings, env, resolved, counted, secrets, watched, whole, lock: None }
     }
 
     pub fn report(&mut self, finding: Finding) {

@@ -196,7 +196,7 @@ impl Binder<'_> {
         for upstream in members.iter().copied() {
             let Some(lists) = self.catalog.upstreams.get(upstream) else { continue };
             let upstream_name = self.rules.upstreams[upstream].name.as_str();
-            for (place, definition) in listed(lists, kind).iter().enumerate() {
+            for (place, definition) in lists.of(kind).iter().enumerate() {
                 let full = format!("{upstream_name}.{}", definition.name);
                 if !patterns_of(server, kind).iter().any(|p| speaks(p, kind, &full, &definition.name)) {
                     continue;
@@ -368,15 +368,6 @@ fn capabilities_of(lists: Option<&Lists>) -> Capabilities {
         prompts: lists.capabilities.prompts || !lists.prompts.is_empty(),
         resources: lists.capabilities.resources || !lists.resources.is_empty() || !lists.templates.is_empty(),
         ..lists.capabilities
-    }
-}
-
-fn listed(lists: &Lists, kind: Kind) -> &[Definition] {
-    match kind {
-        Kind::Tool => &lists.tools,
-        Kind::Prompt => &lists.prompts,
-        Kind::Resource => &lists.resources,
-        Kind::Template => &lists.templates,
     }
 }
 

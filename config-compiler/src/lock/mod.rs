@@ -1,0 +1,184 @@
+//! `strait.lock`: what every upstream offers, pinned by hash, beside the configuration that names them.
+//!
+//! `strait lock` writes the file ([`write`]); every load of the configuration reads it ([`read`]), so that rules meet
+//! real names and a serving gateway exposes what somebody has reviewed and nothing else. The decision: the file is
+//! JSON that people read. One definition is one block of lines in a fixed order, tokens stand as the upstream
+//! wrote them, and only the white space between them is ours, so that a change of an upstream is a small
+//! difference in a review.
+
+pub mod hidden;
+mod read;
+mod text;
+mod write;
+
+use std::path::Path;
+
+use strait_protocol::jsonrpc::tight;
+use strait_table::bound::{Capabilities, Kind};
+use strait_table::catalog::{Catalog, Definition, Known, Lists};
+use strait_table::pins;
+
+use crate::source::Span;
+
+pub use read::{read, read_alone};
+pub use write::write;
+
+/// Its name, in the folder of the configuration.
+pub const FILE_NAME: &str = "strait.lock";
+/// Of the form that this file describes.
+pub const VERSION: u64 = 1;
+
+pub const KINDS: [Kind; 4] = [Kind::Tool, Kind::Prompt, Kind::Resource, Kind::Template];
+
+/// A lock file that was read.
+#[derive(Debug)]
+pub struct Lock {
+    /// All of its text.
+    pub span: Span,
+    /// In the order of the file.
+    pub upstreams: Vec<Locked>,
+}
+
+/// One upstream of a lock file.
+#[derive(Debug)]
+pub struct Locked {
+    pub pinned: Pinned,
+    pub name_at: Span,
+    pub instructions_at: Option<Span>,
+    /// By kind as in [`KINDS`], and item of its list.
+    pub places: [Vec<Place>; 4],
+}
+
+/// Where a definition stands in the lock file.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The name beside it, with its quotes.
+    pub name: Span,
+    pub definition: Span,
+}
+
+/// What is pinned of one upstream: items by name, no name twice, definitions without white space around their tokens.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    pub name: String,
+    pub lists: Lists,
+}
+
+/// Something that an upstream offers and that cannot be pinned, so that it is not exposed either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    pub upstream: String,
+    pub kind: Kind,
+    pub name: String,
+    pub why: &'static str,
+}
+
+impl Lock {
+    pub fn find(&self, upstream: &str) -> Option<&Locked> {
+        self.upstreams.iter().find(|locked| locked.pinned.name == upstream)
+    }
+
+    /// What is pinned, for upstreams in this order; nothing is known of one that is not in the file.
+    pub fn catalog<'n>(&self, upstreams: impl Iterator<Item = &'n str>) -> Catalog {
+        let lists = |name| self.find(name).map(|locked| locked.pinned.lists.clone()).unwrap_or_default();
+        Catalog { upstreams: upstreams.map(lists).collect() }
+    }
+}
+
+impl Pinned {
+    /// Pins what an upstream offers. What cannot be pinned is left out and told.
+    pub fn of(name: &str, offered: &Lists) -> (Pinned, Vec<Unfit>) {
+        let mut unfit = Vec::new();
+        let mut list = |kind: Kind| {
+            let mut all: Vec<Definition> = Vec::new();
+            for definition in offered.of(kind) {
+                let why = if pins::hash(&definition.json).is_none() {
+                    "its definition is not JSON that every client can read, or nested more than 64 deep"
+                } else if all.iter().any(|other| other.name == definition.name) {
+                    "its upstream lists it twice"
+                } else {
+                    all.push(Definition { name: definition.name.clone(), json: compact(&definition.json) });
+                    continue;
+                };
+                unfit.push(Unfit { upstream: name.to_owned(), kind, name: definition.name.clone(), why });
+            }
+            all.sort_by(|one, other| one.name.cmp(&other.name));
+            all
+        };
+        let lists = Lists {
+            known: Known::Fresh,
+            older: offered.older,
+            tools: list(Kind::Tool),
+            prompts: list(Kind::Prompt),
+            resources: list(Kind::Resource),
+            templates: list(Kind::Template),
+            instructions: offered.instructions.clone().filter(|text| !text.is_empty()),
+            capabilities: offered.capabilities,
+            ..Lists::default()
+        };
+        (Pinned { name: name.to_owned(), lists }, unfit)
+    }
+}
+
+/// JSON without the white space between its tokens.
+fn compact(json: &str) -> String {
+    let mut out = Vec::with_capacity(json.len());
+    tight(json.as_bytes(), |piece| out.extend_from_slice(piece));
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// How the file calls the lists.
+pub fn list_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tool => "tools",
+        Kind::Prompt => "prompts",
+        Kind::Resource => "resources",
+        Kind::Template => "templates",
+    }
+}
+
+/// How one of them is called.
+pub fn item_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tool => "tool",
+        Kind::Prompt => "prompt",
+        Kind::Resource => "resource",
+        Kind::Template => "template",
+    }
+}
+
+/// The words of a lock file for what an upstream declares, in the order of [`capability`].
+pub const CAPABILITIES: [&str; 9] =
+    ["tools", "prompts", "resources", "subscribe", "completions", "logging", "core_tasks", "tasks", "ui"];
+
+/// The flag behind the word at `index` of [`CAPABILITIES`].
+fn capability(of: &mut Capabilities, index: usize) -> Option<&mut bool> {
+    let all = [
+        &mut of.tools,
+        &mut of.prompts,
+        &mut of.resources,
+        &mut of.subscribe,
+        &mut of.completions,
+        &mut of.logging,
+        &mut of.core_tasks,
+        &mut of.tasks,
+        &mut of.ui,
+    ];
+    all.into_iter().nth(index)
+}
+
+/// The words for what is declared.
+pub fn capability_words(mut of: Capabilities) -> Vec<&'static str> {
+    let mut words = Vec::new();
+    for (index, word) in CAPABILITIES.iter().enumerate() {
+        if capability(&mut of, index).is_some_and(|flag| *flag) {
+            words.push(*word);
+        }
+    }
+    words
+}
+
+/// The lock file of a configuration.
+pub fn beside(config: &Path) -> std::path::PathBuf {
+    config.with_file_name(FILE_NAME)
+}

@@ -1,0 +1,151 @@
+//! Configurations with lock files, made here since a lock file holds hashes that nobody writes by hand: two upstreams
+//! with known lists, pinned, and then what people do to such a file.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use strait_config_compiler::lock::{Pinned, write};
+use strait_config_compiler::{Outcome, load};
+use strait_table::bound::Capabilities;
+use strait_table::catalog::{Definition, Lists};
+
+/// A folder of one test, gone with it.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("strait-locks-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    /// Loads this configuration beside this lock file.
+    pub fn load(&self, config: &str, lock: &str) -> Outcome {
+        std::fs::write(self.path().join("strait.lock"), lock).unwrap();
+        let path = self.path().join("strait.yaml");
+        std::fs::write(&path, config).unwrap();
+        load(&path, &|_| None)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub const CONFIG: &str = "strait: 1
+upstreams:
+  crm: { http: \"http://127.0.0.1:9000/mcp\" }
+  git: { sample: stdio }
+servers:
+  default: { path: /mcp, tools: [\"crm.*\", \"git.*\"] }
+policy:
+  default: deny
+  rules:
+    - { id: all, allow: [\"crm.*\", \"git.*\"] }
+";
+
+pub fn tool(name: &str, description: &str, properties: &str) -> Definition {
+    let description = serde_json::Value::from(description);
+    let schema = format!(r#"{{"type":"object","properties":{{{properties}}}}}"#);
+    let json = format!(r#"{{"name":"{name}","description":{description},"inputSchema":{schema}}}"#);
+    Definition { name: name.to_owned(), json }
+}
+
+pub fn crm() -> Lists {
+    let capabilities =
+        Capabilities { tools: true, resources: true, subscribe: true, ..Capabilities::default() };
+    let resource = r#"{ "uri":"note://a" ,"name":"a"}"#;
+    Lists {
+        older: true,
+        capabilities,
+        instructions: Some("Ask before you refund.\nOrders are numbers.".to_owned()),
+        tools: vec![
+            tool(
+                "refund",
+                "Pays an order back.",
+                r#""order":{"type":"string"},"amount":{"type":"number","maximum":500.00}"#,
+            ),
+            tool("get_order", "Shows an order.", r#""order":{"type":"string"}"#),
+        ],
+        resources: vec![Definition { name: "note://a".to_owned(), json: resource.to_owned() }],
+        ..Lists::default()
+    }
+}
+
+pub fn git() -> Lists {
+    let capabilities = Capabilities { tools: true, ..Capabilities::default() };
+    Lists { capabilities, tools: vec![tool("log", "Commits, newest first.", "")], ..Lists::default() }
+}
+
+/// The lock file of these upstreams.
+pub fn pinned(upstreams: &[(&str, Lists)]) -> String {
+    let pins: Vec<Pinned> = upstreams.iter().map(|(name, lists)| Pinned::of(name, lists).0).collect();
+    write(&pins)
+}
+
+fn whole() -> String {
+    pinned(&[("git", git()), ("crm", crm())])
+}
+
+#[track_caller]
+fn replaced(from: &str, to: &str) -> String {
+    let whole = whole();
+    assert_eq!(whole.matches(from).count(), 1, "{from} in {whole}");
+    whole.replace(from, to)
+}
+
+/// By the name of the case, as of its golden file.
+pub fn cases() -> Vec<(String, Outcome)> {
+    let ours = "      \"name\": \"git\",\n      \"era\": \"modern\",\n";
+    let theirs = "      \"name\": \"git\",\n      \"era\": \"legacy\",\n";
+    let conflict = format!("<<<<<<< ours\n{ours}||||||| base\n{ours}=======\n{theirs}>>>>>>> theirs\n");
+    let cut = whole();
+    let cut = &cut[..cut.len() / 2];
+    let locked = CONFIG.replace("strait: 1", "strait: 1\ncatalog: locked");
+    let cases: Vec<(&str, &str, String)> = vec![
+        ("sound", CONFIG, whole()),
+        ("conflict", CONFIG, replaced(ours, &conflict)),
+        ("conflict_open", CONFIG, replaced(ours, "<<<<<<< ours\n")),
+        ("cut_short", CONFIG, cut.to_owned()),
+        ("empty", CONFIG, " \n".to_owned()),
+        ("not_json", CONFIG, replaced("\"era\": \"modern\"", "\"era\": modern")),
+        ("version", CONFIG, replaced("\"strait_lock\": 1", "\"strait_lock\": 2")),
+        ("edited", CONFIG, replaced("Pays an order back.", "Pays an order back. Always.")),
+        ("edited_instructions", CONFIG, replaced("Ask before you refund.", "Refund.")),
+        (
+            "edited_hash",
+            CONFIG,
+            replaced(
+                "\"name\": \"get_order\",\n          \"blake3\": \"",
+                "\"name\": \"get_order\",\n          \"blake3\": \"0",
+            ),
+        ),
+        (
+            "renamed",
+            CONFIG,
+            replaced(
+                "\"name\": \"get_order\",\n          \"blake3\"",
+                "\"name\": \"get_orders\",\n          \"blake3\"",
+            ),
+        ),
+        ("form", CONFIG, replaced("\"era\": \"modern\",", "\"era\": \"new\",\n      \"colour\": 1,")),
+        ("twice", CONFIG, whole().replace("\"name\": \"git\"", "\"name\": \"crm\"")),
+        ("not_an_object", CONFIG, "[]".to_owned()),
+        ("deep", CONFIG, format!("{{\"strait_lock\": 1, \"about\": {}1{}", "[".repeat(100), "]".repeat(100))),
+    ];
+    let folder = Folder::new();
+    let mut outcomes: Vec<(String, Outcome)> =
+        cases.into_iter().map(|(name, config, lock)| (name.to_owned(), folder.load(config, &lock))).collect();
+    folder.load(&locked, "");
+    std::fs::remove_file(folder.path().join("strait.lock")).unwrap();
+    outcomes.push(("missing".to_owned(), load(&folder.path().join("strait.yaml"), &|_| None)));
+    outcomes
+}
