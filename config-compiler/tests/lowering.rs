@@ -195,20 +195,56 @@ fn numbers_in_the_table_are_those_of_the_text() {
     assert_eq!(rules.servers[0].auth, [1, 0], "in the order they are tried");
 }
 
+/// Compiles a server whose instructions are this text, in a file that a JSON writer made, and gives back what came of
+/// them. What would begin a reference is written as `$${`.
+fn instructions_by_json(text: &str, pretty: bool) -> String {
+    let config = serde_json::json!({
+        "strait": 1,
+        "policy": { "default": "allow" },
+        "upstreams": { "a": { "sample": "http" } },
+        "servers": { "s": { "path": "/s", "tools": ["*"], "instructions": text.replace("${", "$${") } },
+    });
+    let json = if pretty { indented_by_tabs(&config) } else { config.to_string() };
+    let mut rules = rules(load_text("any.json", &json, &env));
+    rules.servers.remove(0).instructions
+}
+
+/// Spaces inside a text stay: only those before a line's first character are its indentation.
+fn indented_by_tabs(config: &serde_json::Value) -> String {
+    let printed = format!("{config:#}");
+    let lines = printed.lines().map(|line| {
+        let said = line.trim_start_matches(' ');
+        "\t".repeat((line.len() - said.len()) / 2) + said
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn dollars_and_braces_come_back_as_they_were() {
+    for text in [
+        "$${",
+        "${{",
+        "$${*f",
+        "a$$${b}",
+        "${${${",
+        "$${env:HOST}${env:HOST}",
+        "$$",
+        "$ {x}",
+        "\u{2028}${\u{a0}",
+        "two  spaces",
+    ] {
+        for pretty in [false, true] {
+            assert_eq!(instructions_by_json(text, pretty), text);
+        }
+    }
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
 
     /// JSON is a subset of what we read: any text that a JSON writer escapes comes back as it was.
     #[test]
-    fn any_json_text_is_read_as_json_means_it(text in "\\PC{0,40}|[\\x01-\\x7e\u{a0}\u{2028}\u{1f600}]{0,20}", pretty: bool) {
-        let config = serde_json::json!({
-            "strait": 1,
-            "policy": { "default": "allow" },
-            "upstreams": { "a": { "sample": "http" } },
-            "servers": { "s": { "path": "/s", "tools": ["*"], "instructions": text.replace("${", "$") } },
-        });
-        let json = if pretty { format!("{config:#}").replace("  ", "\t") } else { config.to_string() };
-        let rules = rules(load_text("any.json", &json, &env));
-        proptest::prop_assert_eq!(&rules.servers[0].instructions, &text.replace("${", "$"));
+    fn any_json_text_is_read_as_json_means_it(text in "\\PC{0,40}|[\\x01-\\x7e\u{a0}\u{2028}\u{1f600}]{0,20}|[${}:env]{0,12}", pretty: bool) {
+        proptest::prop_assert_eq!(instructions_by_json(&text, pretty), text);
     }
 }
