@@ -13,7 +13,7 @@ use strait_tests::scripted::{
     self, ACCEPTED, Arrived, Deed, NOT_INITIALIZED, echoed, event, event_stream, http, initialized,
     json_reply, method,
 };
-use strait_tests::{Client, Gateway, Scripted, Setup, Step};
+use strait_tests::{Client, Gate, Gateway, Scripted, Setup, Step};
 
 use crate::common::{KEY, assert_lives, call, config, text};
 
@@ -29,6 +29,20 @@ fn chunk(text: &str) -> Vec<u8> {
 /// not know any more.
 fn remembering(
     lost: Arc<AtomicUsize>,
+    rest: impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static,
+) -> Scripted {
+    remembering_and(lost, |request| json_reply(&emptied(request)), rest)
+}
+
+/// An answer that says nothing.
+fn emptied(request: &Arrived) -> Value {
+    json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {}})
+}
+
+/// The same, with what it does when it is told a log level.
+fn remembering_and(
+    lost: Arc<AtomicUsize>,
+    told: impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static,
     rest: impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 'static,
 ) -> Scripted {
     let opened = AtomicUsize::new(0);
@@ -51,9 +65,7 @@ fn remembering(
                 vec![Step::Send(http(404, "text/plain", b"session not found"))]
             }
             "DELETE" => vec![Step::Send(http(200, "text/plain", b""))],
-            "logging/setLevel" => {
-                json_reply(&json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {}}))
-            }
+            "logging/setLevel" => told(request),
             _ => rest(request),
         }
     })
@@ -99,10 +111,25 @@ fn the_end_of_a_clients_session_ends_the_servers() {
 
 #[test]
 fn what_was_set_in_a_lost_session_is_set_again_before_the_call_is_repeated() {
-    for capabilities in [json!({}), json!({"elicitation": {}})] {
+    // The server loses its session after it has answered what was set in it; or before, and answers when it has
+    // another one.
+    for (capabilities, late) in [(json!({}), false), (json!({"elicitation": {}}), false), (json!({}), true)] {
         let lost = Arc::<AtomicUsize>::default();
         let rest = scripted::legacy(|request| json_reply(&echoed(request)));
-        let upstream = remembering(lost.clone(), rest);
+        let (answered, answers) = (Arc::<AtomicUsize>::default(), Gate::default());
+        if !late {
+            answers.open();
+        }
+        let (told, gate) = (answered.clone(), answers.clone());
+        let set = move |request: &Arrived| {
+            let told = told.clone();
+            let count = Deed::step(move |_| {
+                told.fetch_add(1, Ordering::SeqCst);
+                true
+            });
+            [vec![Step::Await(gate.clone())], json_reply(&emptied(request)), vec![count]].concat()
+        };
+        let upstream = remembering_and(lost.clone(), set, rest);
         let gateway = Gateway::start(Setup { workers: 1, ..Setup::new(up(&upstream.url(), "")) });
         let mut client = Client::connect(gateway.address);
         let session = initialize_as(&mut client, KEY, "2025-06-18", capabilities);
@@ -111,9 +138,13 @@ fn what_was_set_in_a_lost_session_is_set_again_before_the_call_is_repeated() {
         let echo = || json!({"name": "echo", "arguments": {"n": 1}});
         assert!(ask("tools/call", echo()).json()["result"].is_object());
         ask("logging/setLevel", json!({"level": "warning"}));
-        wait_for("the server to be told", || upstream.arrived("logging/setLevel").len() == 1);
+        let set = || upstream.arrived("logging/setLevel");
+        wait_for("the server to be told", || set().len() == 1);
+        if !late {
+            wait_for("the server to have answered", || answered.load(Ordering::SeqCst) == 1);
+        }
         let before = upstream.arrived("tools/call")[0].header("Mcp-Session-Id").unwrap().to_owned();
-        assert_eq!(upstream.arrived("logging/setLevel")[0].header("Mcp-Session-Id"), Some(before.as_str()));
+        assert_eq!(set()[0].header("Mcp-Session-Id"), Some(before.as_str()));
         lost.store(before.parse().unwrap(), Ordering::SeqCst);
         let answer = ask("tools/call", echo());
         assert_eq!(answer.json()["result"]["content"][0]["text"], "{\"n\":1}", "{}", text(&answer));
@@ -121,7 +152,12 @@ fn what_was_set_in_a_lost_session_is_set_again_before_the_call_is_repeated() {
         assert_eq!(calls.len(), 3, "refused once, answered once");
         let after = calls[2].header("Mcp-Session-Id").unwrap();
         assert_ne!(after, before);
-        let set = upstream.arrived("logging/setLevel");
+        if late {
+            assert_eq!(set().len(), 1, "it was not taken yet");
+            answers.open();
+            wait_for("the server to be told again", || set().len() == 2);
+        }
+        let set = set();
         assert_eq!(set.len(), 2);
         assert_eq!(set[1].header("Mcp-Session-Id"), Some(after));
         assert_eq!(set[1].body["params"]["level"], "warning");

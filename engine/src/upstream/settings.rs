@@ -21,6 +21,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether such a call sets something that holds on.
+    pub fn keep(method: Method) -> bool {
+        matches!(method, Method::LoggingSetLevel | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe)
+    }
+
     /// Takes note of a call that its server has taken.
     pub fn note(&self, order: &Order<'_>) {
         let message = order.message;

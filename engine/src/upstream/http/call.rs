@@ -7,7 +7,7 @@ use strait_protocol::mcp::Method;
 
 use super::attend::{self, Attended};
 use super::outgoing::Outgoing;
-use super::reply::HttpReply;
+use super::reply::{HttpReply, settle};
 use super::request::{Request, Term};
 use super::session::Whose;
 use super::{ask_era, session};
@@ -18,6 +18,7 @@ use crate::limits::TASK_RESULT_MS_MAX;
 use crate::session::calls::UnderWay;
 use crate::upstream::dialect::{self, Channel};
 use crate::upstream::reply::Source;
+use crate::upstream::settings::Settings;
 use crate::upstream::{Era, Order, Upstream, UpstreamFault, handshake};
 
 /// Sends a call. That of a client that nobody asks anything needs nobody to attend to it: its answer's head has been
@@ -63,6 +64,12 @@ pub(super) async fn exchange(
         match attempt {
             Ok(None) => return Ok(Exchanged::OverSse),
             Ok(Some(mut reply)) => match reply.objection() {
+                // What was set in a session that was lost before the answer came is set in none: the next one may be
+                // open already, and was told what had been taken by then.
+                None if !mended && Settings::keep(order.message.method) && reply.is_of_lost_session() => {
+                    waited_ns += reply.waited_ns();
+                    settle(core, reply).await;
+                }
                 None => {
                     reply.waited_before(waited_ns);
                     return Ok(Exchanged::Reply(reply));

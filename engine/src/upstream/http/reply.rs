@@ -250,6 +250,11 @@ impl Reading {
         }
     }
 
+    /// The session that it was asked in was lost meanwhile.
+    pub(super) fn is_of_lost_session(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.is_lost())
+    }
+
     /// The next event of the answer. Whoever gives up lets the server know.
     pub async fn next(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Event, UpstreamFault> {
         let next = self.read_on(core, client).await;

@@ -123,6 +123,10 @@ impl Session {
         self.state.get() == State::Live
     }
 
+    pub fn is_lost(&self) -> bool {
+        self.state.get() == State::Lost
+    }
+
     /// Whether the server knows it by something that it could have forgotten.
     pub fn is_named(&self) -> bool {
         self.id.is_some() || self.post_at.is_some()
