@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use strait_policy::RoleSet;
-use strait_protocol::jsonrpc::{Decoder, Splices};
+use strait_protocol::jsonrpc::{Decoder, Envelope, Scanner, Splices};
 use strait_table::bound::ArchivedShelf;
 use strait_table::catalog::{Announced, FreshUntil};
 use strait_table::{Kind, Snapshot, View};
@@ -64,6 +64,7 @@ pub struct Core {
     pub standing: Cell<usize>,
     pub figures: Arc<WorkerFigures>,
     pub decoder: RefCell<Decoder>,
+    pub scanner: RefCell<Scanner>,
     pub scratch: RefCell<Scratch>,
     pub sessions: RefCell<Sessions>,
     /// Sessions of earlier processes.
@@ -77,6 +78,8 @@ pub struct Core {
     pub upstreams: Upstreams,
     /// Replies of HTTP upstreams that are being read.
     pub replies: Pool<Reading>,
+    /// What events of upstreams on their way to clients are.
+    pub envelopes: Pool<Envelope>,
     pub post: Post<Parcel>,
     pub events: mpsc::Sender<Event>,
     pub spawner: Spawner,
@@ -271,6 +274,7 @@ impl Core {
             standing: Cell::new(0),
             figures: parts.figures,
             decoder: RefCell::new(Decoder::new()),
+            scanner: RefCell::default(),
             scratch: RefCell::default(),
             sessions: RefCell::default(),
             listens: Listens::default(),
@@ -281,6 +285,7 @@ impl Core {
             open_tasks: OpenTasks::default(),
             upstreams,
             replies: Pool::new(REPLIES_KEPT_MAX),
+            envelopes: Pool::new(REPLIES_KEPT_MAX),
             post: parts.post,
             events: parts.events,
             spawner: parts.spawner,

@@ -11,29 +11,30 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 /// Boxes for values of one type, of one worker.
-pub struct Pool<T> {
-    free: Rc<RefCell<Vec<Box<Option<T>>>>>,
+pub struct Pool<T>(Rc<Shelf<T>>);
+
+struct Shelf<T> {
+    free: RefCell<Vec<Box<Option<T>>>>,
     kept_max: usize,
 }
 
 impl<T> Pool<T> {
     /// A pool that keeps at most `kept_max` boxes when nobody uses them.
     pub fn new(kept_max: usize) -> Pool<T> {
-        Pool { free: Rc::default(), kept_max }
+        Pool(Rc::new(Shelf { free: RefCell::default(), kept_max }))
     }
 
     pub fn put(&self, value: T) -> Pooled<T> {
-        let mut slot = self.free.borrow_mut().pop().unwrap_or_default();
+        let mut slot = self.0.free.borrow_mut().pop().unwrap_or_default();
         *slot = Some(value);
-        Pooled { slot: Some(slot), free: self.free.clone(), kept_max: self.kept_max }
+        Pooled { slot: Some(slot), shelf: self.0.clone() }
     }
 }
 
 /// A value in a box of a [`Pool`].
 pub struct Pooled<T> {
     slot: Option<Box<Option<T>>>,
-    free: Rc<RefCell<Vec<Box<Option<T>>>>>,
-    kept_max: usize,
+    shelf: Rc<Shelf<T>>,
 }
 
 impl<T> Deref for Pooled<T> {
@@ -62,8 +63,8 @@ impl<T> Drop for Pooled<T> {
         let Some(mut slot) = self.slot.take() else { return };
         // Before the list is borrowed: what the value drops may end another value of this pool.
         *slot = None;
-        let mut free = self.free.borrow_mut();
-        if free.len() < self.kept_max {
+        let mut free = self.shelf.free.borrow_mut();
+        if free.len() < self.shelf.kept_max {
             free.push(slot);
         }
     }
@@ -79,12 +80,12 @@ mod tests {
         let witness = Rc::new(());
         let (one, two) = (pool.put(witness.clone()), pool.put(witness.clone()));
         assert_eq!(Rc::strong_count(&witness), 3);
-        assert_eq!(pool.free.borrow().len(), 0);
+        assert_eq!(pool.0.free.borrow().len(), 0);
         drop(one);
         assert_eq!(Rc::strong_count(&witness), 2);
         drop(two);
         assert_eq!(Rc::strong_count(&witness), 1);
-        assert_eq!(pool.free.borrow().len(), 1, "no more than it may keep");
+        assert_eq!(pool.0.free.borrow().len(), 1, "no more than it may keep");
         assert!(Rc::ptr_eq(&pool.put(witness.clone()), &witness));
     }
 
@@ -94,6 +95,6 @@ mod tests {
         let pool = Pool::new(8);
         let inner = pool.put(Chain(None));
         drop(pool.put(Chain(Some(inner))));
-        assert_eq!(pool.free.borrow().len(), 2);
+        assert_eq!(pool.0.free.borrow().len(), 2);
     }
 }

@@ -110,7 +110,8 @@ fn decode_and_decide() -> Step {
 /// The two edits of every forwarded call: another id, the upstream's own name for the tool.
 fn splice(bytes: usize) -> Step {
     let call = fixtures::call(bytes);
-    let message = Decoder::new().decode(&call).unwrap_or_else(|fault| panic!("{}", fault.message()));
+    let mut decoder = Decoder::new();
+    let message = decoder.decode(&call).unwrap_or_else(|fault| panic!("{}", fault.message()));
     let (id, name) = (message.id.expect("an id"), message.name.expect("a name").raw);
     let mut splices = Splices::new();
     let mut out = Vec::with_capacity(2 * bytes);

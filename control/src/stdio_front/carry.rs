@@ -186,7 +186,7 @@ pub fn scan(bytes: &[u8]) -> Result<Envelope, Trouble> {
     scanner.feed(bytes).map_err(|fault| not_mcp(fault.message()))?;
     let envelope = scanner.finish().map_err(|fault| not_mcp(fault.message()))?;
     match envelope.kind() {
-        Some(_) if envelope.jsonrpc_ok => Ok(envelope),
+        Some(_) if envelope.jsonrpc_ok => Ok(*envelope),
         _ => Err(not_mcp("neither a request nor an answer".into())),
     }
 }

@@ -214,7 +214,7 @@ async fn heard(front: &Rc<Front>, decoder: &mut Decoder, line: Line) {
         return;
     }
     let body = Bytes::from(body);
-    match decoder.decode(&body) {
+    match decoder.decode(&body).copied() {
         Ok(message) => match message.kind {
             Kind::Request => request(front, body, message).await,
             Kind::Notification => notification(front, body, message).await,

@@ -40,8 +40,8 @@ pub fn run(
         record.ends_session();
         return Ok(Call { asked: Asked::EndSession(ended.clone()), revision: ended.id.revision, session });
     }
-    let decoded = core.decoder.borrow_mut().decode(incoming.body);
-    let message = decoded.map_err(|fault| {
+    let mut decoder = core.decoder.borrow_mut();
+    let message = decoder.decode(incoming.body).map_err(|fault| {
         record.id = fault.id;
         record.modern = claims_modern(incoming);
         Refusal::Decode(fault)
@@ -53,14 +53,14 @@ pub fn run(
     let modern = message.protocol_version.is_some() || claims_modern(incoming);
     record.modern = modern;
     let revision = if modern {
-        modern_checks(incoming, &message, &mut scratch)?;
+        modern_checks(incoming, message, &mut scratch)?;
         Revision::V2026_07_28
     } else {
-        legacy_checks(incoming, &message, session.as_deref(), &mut scratch)?
+        legacy_checks(incoming, message, session.as_deref(), &mut scratch)?
     };
     let session = session.filter(|_| !modern);
     record.session = session.clone();
-    Ok(Call { asked: Asked::Message(message), revision, session })
+    Ok(Call { asked: Asked::Message(*message), revision, session })
 }
 
 fn claims_modern(incoming: &Incoming<'_>) -> bool {

@@ -31,7 +31,7 @@ pub async fn run(
     incoming: &Incoming<'_>,
     place: &Place,
     caller: &Caller,
-    call: &Screened,
+    call: Screened<'_>,
     target: &Target,
     clearance: Clearance,
     record: &mut Record,

@@ -199,7 +199,7 @@ async fn story(
     if let Some(worker) = elsewhere {
         return Ok(Outcome::HandOver { worker });
     }
-    carry_out(core, adopted, incoming, &place, &caller, call, record).await
+    carry_out(core, adopted, incoming, &place, &caller, &call, record).await
 }
 
 /// The story from a decoded call on.
@@ -209,13 +209,13 @@ async fn carry_out(
     incoming: &Incoming<'_>,
     place: &Place,
     caller: &Caller,
-    call: Call,
+    call: &Call,
     record: &mut Record,
 ) -> Result<Outcome, Refusal> {
     record.mark(core, Phase::Decode);
-    let target = resolve::run(core, adopted, incoming, place, caller, &call, record)?;
-    let permit = authorize::run(core, adopted, incoming, caller, &call, &target, record)?;
-    mirror::run(core, adopted, incoming, place, &call, &target)?;
+    let target = resolve::run(core, adopted, incoming, place, caller, call, record)?;
+    let permit = authorize::run(core, adopted, incoming, caller, call, &target, record)?;
+    mirror::run(core, adopted, incoming, place, call, &target)?;
     let admission = meter::run(core, permit)?;
     let call = screen::call(call);
     let clearance = approve::run(admission);
@@ -226,6 +226,6 @@ async fn carry_out(
             .map(Outcome::Listen);
     }
     let reply =
-        forward::run(core, adopted, incoming, place, caller, &call, &target, clearance, record).await?;
+        forward::run(core, adopted, incoming, place, caller, call, &target, clearance, record).await?;
     Ok(Outcome::Reply(reply))
 }

@@ -34,7 +34,7 @@ pub fn ask(
         return Err(UpstreamFault::Undeclared(Declared::ELICITATION_URL));
     }
     let wants = |what: &str| UpstreamFault::Input(what.to_owned());
-    let message = core.decoder.borrow_mut().decode(client.body);
+    let message = core.decoder.borrow_mut().decode(client.body).copied();
     let (Ok(message), Some(subject)) = (message, reply.subject()) else {
         return Err(wants("its call cannot be made again"));
     };

@@ -148,7 +148,7 @@ pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Re
         if reply.tasks.as_ref().is_some_and(|tasks| tasks.has_work()) {
             match Box::pin(tasks::work::next(core, reply, client)).await? {
                 Some(mut event) => {
-                    uris::run(reply, &mut event);
+                    uris::run(core, reply, &mut event);
                     return Ok(screen::reply(event));
                 }
                 None => continue,
@@ -158,7 +158,7 @@ pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Re
         if let Event::Paused { .. } = event {
             return Ok(event);
         }
-        uris::run(reply, &mut event);
+        uris::run(core, reply, &mut event);
         match reverse::run(core, reply, client, event)? {
             Direction::Deliver(event) => return Ok(screen::reply(event)),
             Direction::Drop => {}

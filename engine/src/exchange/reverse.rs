@@ -112,7 +112,7 @@ fn is_too_quiet(core: &Rc<Core>, reply: &Reply, client: &Client<'_>, event: &Eve
     }
     let said =
         envelope.level.and_then(|level| level.of(event.bytes()).strip_prefix(b"\"")?.strip_suffix(b"\""));
-    let message = core.decoder.borrow_mut().decode(client.body).ok();
+    let message = core.decoder.borrow_mut().decode(client.body).copied().ok();
     let wanted = message.and_then(|message| {
         let mut text = Vec::new();
         LogLevel::parse(message.log_level?.read(client.body, &mut text))

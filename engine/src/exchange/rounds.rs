@@ -144,7 +144,7 @@ async fn again(core: &Rc<Core>, reply: &mut Reply) -> Result<(), UpstreamFault> 
         return Err(input("the client's call has no place for it"));
     };
     rounds.finish();
-    let decoded = core.decoder.borrow_mut().decode(&body);
+    let decoded = core.decoder.borrow_mut().decode(&body).copied();
     let message = decoded.map_err(|fault| input(&fault.message()))?;
     let order = Order {
         body: &body,
@@ -300,7 +300,7 @@ impl Rounds {
     /// The client's call with the input it must have. Members of these names in an older client's own call would
     /// mean nothing, and two of a name could be read either way.
     fn body_again(&self, core: &Rc<Core>) -> Option<Vec<u8>> {
-        let message = core.decoder.borrow_mut().decode(&self.body).ok()?;
+        let message = core.decoder.borrow_mut().decode(&self.body).copied().ok()?;
         let (round, params) = (self.round.as_ref()?, message.params?);
         if message.input_responses.is_some() || message.request_state.is_some() {
             return None;

@@ -6,17 +6,17 @@ use super::decode::Call;
 use crate::upstream::Event;
 
 /// A call that was looked at.
-pub struct Screened {
-    call: Call,
+pub struct Screened<'a> {
+    call: &'a Call,
 }
 
-impl Screened {
-    pub fn call(&self) -> &Call {
-        &self.call
+impl<'a> Screened<'a> {
+    pub fn call(&self) -> &'a Call {
+        self.call
     }
 }
 
-pub fn call(call: Call) -> Screened {
+pub fn call(call: &Call) -> Screened<'_> {
     Screened { call }
 }
 

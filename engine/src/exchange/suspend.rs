@@ -106,7 +106,7 @@ pub fn permits(core: &Rc<Core>, client: &Client<'_>, event: &Event, envelope: &E
 
 /// What a modern client's request declares.
 pub fn declared(core: &Rc<Core>, body: &[u8]) -> Declared {
-    let decoded = core.decoder.borrow_mut().decode(body);
+    let decoded = core.decoder.borrow_mut().decode(body).copied();
     let declared = decoded.ok().and_then(|message| message.client_capabilities);
     declared.map_or(Declared::NOTHING, |said| Declared::read(body, said))
 }
@@ -148,7 +148,7 @@ pub fn without_id(params: &[u8]) -> Box<[u8]> {
 /// The reply's hold on its call, which becomes independent of the client's connection with its first question.
 fn park<'r>(core: &Rc<Core>, reply: &'r mut Reply, client: &Client<'_>) -> Option<&'r mut Parked> {
     if reply.parked().is_none() {
-        let message = core.decoder.borrow_mut().decode(client.body).ok()?;
+        let message = core.decoder.borrow_mut().decode(client.body).copied().ok()?;
         let (upstream, responder, subject) =
             (reply.upstream()?, reply.responder()?, reply.subject()?.clone());
         let call = Rc::new(Suspended {

@@ -108,7 +108,7 @@ impl Said {
         let incoming = self.request.incoming(self.to.wire().map(|wire| &**wire));
         let outcome = match self.decoded {
             Ok(call) => {
-                carry_out(&core, adopted, &incoming, &self.place, &self.caller, call, &mut record).await
+                carry_out(&core, adopted, &incoming, &self.place, &self.caller, &call, &mut record).await
             }
             Err(refusal) => Err(refusal),
         };

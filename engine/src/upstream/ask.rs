@@ -4,20 +4,22 @@
 
 use std::rc::Rc;
 
-use strait_protocol::jsonrpc::{Envelope, Scanner};
+use strait_protocol::jsonrpc::Envelope;
 use strait_protocol::mcp::{Method, Revision};
 
 use super::dialect::Client;
+use super::reply::scan;
 use super::{Event, Order, Upstream, UpstreamFault, Whom};
 use crate::core::{Core, InFlight};
 use crate::exchange::respond;
 use crate::io::buffer::Buf;
 use crate::limits::ASKED_BYTES_MAX;
+use crate::pooled::Pooled;
 
 /// A whole answer: a `result`, or an `error` of the upstream.
 pub struct Answered {
     bytes: Buf,
-    pub envelope: Envelope,
+    pub envelope: Pooled<Envelope>,
 }
 
 impl Answered {
@@ -38,7 +40,7 @@ pub async fn ask(
         format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}","params":{{"#, method.as_str()).into_bytes();
     body.extend_from_slice(members);
     body.extend_from_slice(b"}}");
-    let decoded = core.decoder.borrow_mut().decode(&body);
+    let decoded = core.decoder.borrow_mut().decode(&body).copied();
     let message = decoded
         .map_err(|fault| UpstreamFault::NotMcp(format!("what it gave to ask with: {}", fault.message())))?;
     let order = Order {
@@ -67,11 +69,7 @@ pub async fn ask(
                     return Err(UpstreamFault::TooLarge { limit: ASKED_BYTES_MAX });
                 }
                 if last {
-                    let mut scanner = Scanner::new();
-                    let envelope = scanner
-                        .feed(&gathered)
-                        .and_then(|()| scanner.finish())
-                        .map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
+                    let envelope = scan(core, &gathered)?;
                     return Ok(Answered { bytes: gathered, envelope });
                 }
             }

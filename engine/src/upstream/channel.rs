@@ -177,14 +177,14 @@ impl Channel {
         upstream: &Rc<Upstream>,
         responder: &Responder,
         message: &[u8],
-        envelope: Envelope,
+        envelope: &Envelope,
     ) {
         match envelope.kind() {
             Some(Kind::Response) => {
                 let IdValue::Integer(id) = envelope.id_value else { return };
                 let waiting = self.pending.borrow_mut().remove(&id);
                 if let Some(pending) = waiting {
-                    let _ = pending.queue.push(event(message, envelope, true));
+                    let _ = pending.queue.push(event(core, message, envelope, true));
                     pending.queue.close();
                 }
             }
@@ -194,27 +194,27 @@ impl Channel {
         }
     }
 
-    fn told(&self, core: &Rc<Core>, upstream: &Rc<Upstream>, message: &[u8], envelope: Envelope) {
+    fn told(&self, core: &Rc<Core>, upstream: &Rc<Upstream>, message: &[u8], envelope: &Envelope) {
         match envelope.method_known {
             Some(Method::NotifyProgress) => {
                 let IdValue::Integer(id) = envelope.progress_token_value else { return };
                 let pending = self.pending.borrow();
                 if let Some(pending) = pending.get(&id).filter(|pending| pending.wants_progress) {
                     // A client slower than its server loses progress, not the answer.
-                    pending.offer(event(message, envelope, false));
+                    pending.offer(event(core, message, envelope, false));
                 }
             }
             Some(method) if let Some(list) = List::of(method) => upstream.lists_changed(core, list.into()),
             Some(Method::NotifyResourcesUpdated) => {
                 if let Some(whose) = self.topics() {
-                    upstream.topics.heard(core, message, &envelope, |of| *of == whose);
+                    upstream.topics.heard(core, message, envelope, |of| *of == whose);
                 }
             }
             // Of a listen of ours at a child.
             Some(Method::NotifySubscriptionsAcknowledged) => {
                 let pending = self.pending.borrow();
-                if let Some(pending) = subscription(message, &envelope).and_then(|id| pending.get(&id)) {
-                    pending.offer(event(message, envelope, false));
+                if let Some(pending) = subscription(message, envelope).and_then(|id| pending.get(&id)) {
+                    pending.offer(event(core, message, envelope, false));
                 }
             }
             _ => self.tell_ears(core, upstream, message, envelope),
@@ -222,11 +222,11 @@ impl Channel {
     }
 
     /// What belongs to no call.
-    fn tell_ears(&self, core: &Rc<Core>, upstream: &Rc<Upstream>, message: &[u8], envelope: Envelope) {
+    fn tell_ears(&self, core: &Rc<Core>, upstream: &Rc<Upstream>, message: &[u8], envelope: &Envelope) {
         self.ears.borrow_mut().retain(|ear| match ear {
             Ear::Session(session) => match session.upgrade() {
                 Some(session) => {
-                    session.hear(core, upstream, message, &envelope);
+                    session.hear(core, upstream, message, envelope);
                     true
                 }
                 None => false,
@@ -236,17 +236,17 @@ impl Channel {
     }
 
     /// A request of the server's own that came outside any call's stream.
-    fn asked(&self, core: &Rc<Core>, responder: &Responder, message: &[u8], envelope: Envelope) {
+    fn asked(&self, core: &Rc<Core>, responder: &Responder, message: &[u8], envelope: &Envelope) {
         let Some(id) = envelope.id else { return };
         if envelope.method_known != Some(Method::Ping) {
             let calls = self.askable();
             if let [pending] = &calls[..]
-                && pending.offer(event(message, envelope, false))
+                && pending.offer(event(core, message, envelope, false))
             {
                 return;
             }
             if let Some(session) = self.only_session()
-                && session.ask_standing(core, responder, message, &envelope)
+                && session.ask_standing(core, responder, message, envelope)
             {
                 return;
             }
@@ -282,6 +282,7 @@ fn subscription(message: &[u8], envelope: &Envelope) -> Option<i64> {
     decimal::parse(id.of(message))?.try_into().ok()
 }
 
-fn event(message: &[u8], envelope: Envelope, last: bool) -> Event {
+fn event(core: &Core, message: &[u8], envelope: &Envelope, last: bool) -> Event {
+    let envelope = core.envelopes.put(*envelope);
     Event::Message { bytes: Buf::from(message), from: 0, envelope, last }
 }

@@ -353,7 +353,7 @@ impl Carrying {
     }
 
     async fn hear(&self, body: &[u8]) -> Result<(), UpstreamFault> {
-        let decoded = self.core.decoder.borrow_mut().decode(body);
+        let decoded = self.core.decoder.borrow_mut().decode(body).copied();
         let message = decoded.map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
         let order = Order {
             body,

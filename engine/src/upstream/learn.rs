@@ -165,7 +165,7 @@ async fn list(core: &Rc<Core>, upstream: &Rc<Upstream>, kind: Kind) -> Result<Li
             members.extend_from_slice(cursor);
         }
         let answered = ask(core, upstream, Whom::of(NOBODY, None), method, &members).await?;
-        let (page, envelope) = (answered.bytes(), answered.envelope);
+        let (page, envelope) = (answered.bytes(), &answered.envelope);
         bytes_left =
             bytes_left.checked_sub(page.len()).ok_or(UpstreamFault::TooLarge { limit: ASKED_BYTES_MAX })?;
         let Some(result) = envelope.result else {

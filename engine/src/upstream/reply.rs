@@ -16,16 +16,16 @@ use crate::exchange::rounds::Rounds;
 use crate::exchange::suspend::Parked;
 use crate::exchange::tasks;
 use crate::io::buffer::Buf;
+use crate::pooled::Pooled;
 
 /// One event of a reply.
-#[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
 pub enum Event {
     /// A whole JSON-RPC message of an upstream; it is edited for the client when it leaves.
     Message {
         bytes: Buf,
         /// Where in `bytes` it begins.
         from: usize,
-        envelope: Envelope,
+        envelope: Pooled<Envelope>,
         last: bool,
     },
     /// A whole message that is right as it is.
@@ -52,6 +52,16 @@ impl Event {
             Event::Paused { .. } => &[],
         }
     }
+}
+
+/// What a whole message of an upstream is.
+pub fn scan(core: &Core, message: &[u8]) -> Result<Pooled<Envelope>, UpstreamFault> {
+    let mut scanner = core.scanner.borrow_mut();
+    scanner.reset();
+    let envelope = scanner.feed(message).and_then(|()| scanner.finish());
+    envelope
+        .map(|envelope| core.envelopes.put(*envelope))
+        .map_err(|fault| UpstreamFault::NotMcp(fault.message()))
 }
 
 /// The answer of an exchange.
@@ -152,7 +162,7 @@ impl Source {
             Source::Http(reply) => reply.next(core, client).await,
             Source::Attended(reply) => reply.next(core).await,
             Source::Child(reply) => reply.next(core).await,
-            Source::Elsewhere(answers) => answers.next().await,
+            Source::Elsewhere(answers) => answers.next(core).await,
             Source::Parked(parked) => parked.next(core, client).await,
         }
     }

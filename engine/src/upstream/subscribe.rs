@@ -222,7 +222,7 @@ pub fn fall_silent(upstream: &Upstream, of: Affinity) {
 /// A message of ours, or of another worker.
 pub fn read(message: &[u8]) -> Option<Envelope> {
     let mut scanner = Scanner::new();
-    scanner.feed(message).and_then(|()| scanner.finish()).ok()
+    scanner.feed(message).and_then(|()| scanner.finish()).ok().copied()
 }
 
 /// The owner's side of [`Wanted`]: another worker hears of a resource for as long as it listens.

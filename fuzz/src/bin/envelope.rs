@@ -40,5 +40,5 @@ fn scan(pieces: &[&[u8]]) -> Result<Envelope, EnvelopeFault> {
     for piece in pieces {
         scanner.feed(piece)?;
     }
-    scanner.finish()
+    scanner.finish().copied()
 }

@@ -23,6 +23,8 @@ pub struct Decoder {
     tape: Tape<'static>,
     scratch: Vec<u8>,
     guard: Guard,
+    /// The one read last.
+    message: Message,
     /// The largest message since the last `trim`.
     largest_bytes: usize,
 }
@@ -40,12 +42,13 @@ impl Decoder {
             tape: Tape(Vec::new()),
             scratch: Vec::with_capacity(DECODER_RETAIN_BYTES),
             guard: Guard::default(),
+            message: Message::new(0),
             largest_bytes: 0,
         }
     }
 
     /// Reads one message. `body` is all of it; white space around it is allowed, anything else is not.
-    pub fn decode(&mut self, body: &[u8]) -> Result<Message, DecodeFault> {
+    pub fn decode(&mut self, body: &[u8]) -> Result<&Message, DecodeFault> {
         if body.len() > MESSAGE_BYTES_MAX {
             return Err(DecodeFault { cause: DecodeCause::TooLarge, at: MESSAGE_BYTES_MAX as u32, id: None });
         }
@@ -55,11 +58,14 @@ impl Decoder {
         let base = self.scratch.as_ptr() as usize;
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let outcome = match simd_json::fill_tape(&mut self.scratch, &mut self.buffers, &mut tape) {
-            Ok(()) => Reading::of(Walk { nodes: &tape.0, original: body, base }, &mut self.guard),
+            Ok(()) => {
+                let walk = Walk { nodes: &tape.0, original: body, base };
+                Reading::run(walk, &mut self.guard, &mut self.message)
+            }
             Err(error) => Err(diagnose(body, &error)),
         };
         self.tape = tape.reset();
-        outcome
+        outcome.map(|()| &self.message)
     }
 
     /// What a string of the *last decoded* message says. For a message that was decoded earlier use [`Text::read`].

@@ -49,11 +49,16 @@ static REFERENCE_KEYS: Known<'static> = Known::of(&["type", "name", "uri"]);
 pub(super) struct Reading<'t, 'de> {
     walk: Walk<'t, 'de>,
     guard: &'t mut Guard,
-    message: Message,
+    message: &'t mut Message,
 }
 
 impl<'t, 'de> Reading<'t, 'de> {
-    pub fn of(walk: Walk<'t, 'de>, guard: &'t mut Guard) -> Result<Message, DecodeFault> {
+    /// `message` becomes what it says.
+    pub fn run(
+        walk: Walk<'t, 'de>,
+        guard: &'t mut Guard,
+        message: &'t mut Message,
+    ) -> Result<(), DecodeFault> {
         let original = walk.original;
         let open = skip_blanks(original, 0);
         let close = trim_blanks(original, original.len()).saturating_sub(1);
@@ -65,11 +70,9 @@ impl<'t, 'de> Reading<'t, 'de> {
         if let Some(cause) = cause {
             return Err(DecodeFault { cause, at: open as u32, id: None });
         }
-        let mut reading = Reading { walk, guard, message: Message::new(open as u32 + 1) };
-        match reading.top(close) {
-            Ok(()) => Ok(reading.message),
-            Err((cause, at)) => Err(DecodeFault { cause, at, id: reading.message.id }),
-        }
+        *message = Message::new(open as u32 + 1);
+        let mut reading = Reading { walk, guard, message };
+        reading.top(close).map_err(|(cause, at)| DecodeFault { cause, at, id: reading.message.id })
     }
 
     fn top(&mut self, close: usize) -> Result<(), Objection> {

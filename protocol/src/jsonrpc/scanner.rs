@@ -110,11 +110,11 @@ impl Scanner {
     }
 
     /// The message is over: all its facts, or why it is none.
-    pub fn finish(&mut self) -> Result<Envelope, EnvelopeFault> {
+    pub fn finish(&self) -> Result<&Envelope, EnvelopeFault> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let envelope = self.facts.envelope;
+        let envelope = &self.facts.envelope;
         let cause = match (envelope.method.is_some(), envelope.has_result, envelope.has_error) {
             _ if self.state != State::Done => EnvelopeCause::Truncated,
             (false, false, false) => EnvelopeCause::Shapeless,

@@ -50,7 +50,7 @@ fn declared(core: &Rc<Core>, client: &Client<'_>) -> Declared {
     if let Some(session) = client.session {
         return session.declared;
     }
-    let message = core.decoder.borrow_mut().decode(client.body).ok();
+    let message = core.decoder.borrow_mut().decode(client.body).copied().ok();
     let said = message.and_then(|message| message.client_capabilities);
     said.map_or(Declared::NOTHING, |said| Declared::read(client.body, said))
 }

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::Held;
 use super::id::TaskId;
-use super::reword::{member, name, scan, text_of};
+use super::reword::{member, name, text_of};
 use super::work::{named, result_of};
 use crate::core::{Adopted, Core};
 use crate::exchange::Incoming;
@@ -32,6 +32,7 @@ use crate::limits::{
 };
 use crate::upstream::ask::ask;
 use crate::upstream::dialect::{self, Client};
+use crate::upstream::reply::scan;
 use crate::upstream::{Era, Event, Reply, Responder, Upstream, UpstreamFault, Whom, decline};
 use strait_table::Kind as ItemKind;
 
@@ -205,7 +206,7 @@ impl About<'_> {
 
     async fn ask(&self, method: Method) -> Result<(Buf, Envelope), UpstreamFault> {
         let answer = ask(self.core, self.upstream, self.whom(), method, &named(&self.id.bare)).await?;
-        Ok((Buf::from(answer.bytes()), answer.envelope))
+        Ok((Buf::from(answer.bytes()), *answer.envelope))
     }
 
     fn acknowledged(&self) -> Buf {
@@ -376,7 +377,7 @@ impl Open {
             match reply.next(core, &client).await? {
                 Event::Message { mut bytes, from, envelope, last: true } => {
                     bytes.consume_front(from);
-                    return Ok((bytes, envelope));
+                    return Ok((bytes, *envelope));
                 }
                 event @ Event::Message { .. } => {
                     let Event::Message { envelope, .. } = &event else { continue };
@@ -398,8 +399,8 @@ impl Open {
                         return Err(UpstreamFault::TooLarge { limit: ASKED_BYTES_MAX });
                     }
                     if last {
-                        let envelope = scan(&gathered)?;
-                        return Ok((gathered, envelope));
+                        let envelope = scan(core, &gathered)?;
+                        return Ok((gathered, *envelope));
                     }
                 }
             }

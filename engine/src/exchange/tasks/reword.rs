@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use strait_protocol::Span;
 use strait_protocol::jsonrpc::{
-    Envelope, Kind, Members, ResultType, Scanner, SpliceFault, Splices, append_string, unescape,
+    Envelope, Kind, Members, ResultType, SpliceFault, Splices, append_string, unescape,
 };
 use strait_protocol::mcp::{Declared, Method, codes, meta};
 
@@ -21,6 +21,7 @@ use crate::io::buffer::Buf;
 use crate::limits::{ASKED_BYTES_MAX, TASK_ID_BYTES_MAX};
 use crate::session::Session;
 use crate::upstream::dialect::Client;
+use crate::upstream::reply::scan;
 use crate::upstream::{Event, Order, Reply, Upstream, UpstreamFault};
 
 /// What is kept of the answer to a call that concerns tasks.
@@ -75,12 +76,11 @@ pub fn reworded(
         },
         (event, _) => event,
     };
-    let envelope = match &event {
-        Event::Message { envelope, .. } => *envelope,
-        _ => scan(event.bytes())?,
-    };
     let mut splices = Splices::new();
-    plan(core, reply, client, event.bytes(), &envelope, &mut splices)?;
+    match &event {
+        Event::Message { envelope, .. } => plan(core, reply, client, event.bytes(), envelope, &mut splices)?,
+        _ => plan(core, reply, client, event.bytes(), &*scan(core, event.bytes())?, &mut splices)?,
+    }
     if splices.is_empty() {
         return Ok(Some(event));
     }
@@ -89,7 +89,7 @@ pub fn reworded(
     let last = event.is_last();
     Ok(Some(match event {
         Event::Message { .. } => {
-            let envelope = scan(&bytes)?;
+            let envelope = scan(core, &bytes)?;
             Event::Message { bytes, from: 0, envelope, last }
         }
         _ => Event::Ready { bytes, last },
@@ -116,7 +116,7 @@ fn plan(
     splices: &mut Splices,
 ) -> Result<(), UpstreamFault> {
     let Some(upstream) = reply.upstream() else { return Ok(()) };
-    let message = core.decoder.borrow_mut().decode(client.body);
+    let message = core.decoder.borrow_mut().decode(client.body).copied();
     let message = message.map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
     let mut text = Vec::new();
     let asked = message.task_id.map(|asked| asked.read(client.body, &mut text));
@@ -232,12 +232,6 @@ pub fn text_of(bytes: &[u8], place: Span) -> Result<Vec<u8>, UpstreamFault> {
         true => Ok(text),
         false => Err(UpstreamFault::NotMcp("the id of a task is no string".to_owned())),
     }
-}
-
-pub fn scan(bytes: &[u8]) -> Result<Envelope, UpstreamFault> {
-    let mut scanner = Scanner::new();
-    let scanned = scanner.feed(bytes).and_then(|()| scanner.finish());
-    scanned.map_err(|fault| UpstreamFault::NotMcp(fault.message()))
 }
 
 fn unfit(fault: SpliceFault) -> UpstreamFault {

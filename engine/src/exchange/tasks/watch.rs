@@ -143,7 +143,7 @@ async fn ask(core: &Rc<Core>, task: &Watched) -> Result<Reply, UpstreamFault> {
             .to_vec();
     append_string(&mut body, &task.id.bare);
     body.extend_from_slice(b"]}}}");
-    let decoded = core.decoder.borrow_mut().decode(&body);
+    let decoded = core.decoder.borrow_mut().decode(&body).copied();
     let message = decoded.map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
     let order = Order {
         body: &body,

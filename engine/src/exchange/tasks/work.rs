@@ -17,7 +17,7 @@ use strait_protocol::mcp::{Declared, Method, Revision, codes, meta};
 use strait_protocol::{Span, decimal};
 
 use super::older;
-use super::reword::{Answers, member, scan, text_of};
+use super::reword::{Answers, member, text_of};
 use crate::core::{Core, InFlight};
 use crate::exchange::rounds;
 use crate::io::buffer::Buf;
@@ -26,6 +26,7 @@ use crate::limits::{TASK_POLL_MS, TASK_RESULT_MS_MAX};
 use crate::upstream::ask::{Answered, ask};
 use crate::upstream::dialect::Client;
 use crate::upstream::reply::Subject;
+use crate::upstream::reply::scan;
 use crate::upstream::{self, Era, Event, Order, Reply, Upstream, UpstreamFault, Whom};
 
 /// What there is to do before the next event of a reply.
@@ -221,7 +222,7 @@ pub async fn result_of(
     let mut body = br#"{"jsonrpc":"2.0","id":1,"method":"tasks/result","params":{"#.to_vec();
     body.extend_from_slice(&named(bare));
     body.extend_from_slice(b"}}");
-    let decoded = core.decoder.borrow_mut().decode(&body);
+    let decoded = core.decoder.borrow_mut().decode(&body).copied();
     let message = decoded.map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
     let order = Order {
         body: &body,
@@ -241,7 +242,7 @@ pub async fn result_of(
 /// The client's call again, by somebody who knows tasks.
 async fn declare(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Result<(), UpstreamFault> {
     let (Some(upstream), Some(session)) = (reply.upstream(), client.session) else { return Ok(()) };
-    let decoded = core.decoder.borrow_mut().decode(client.body);
+    let decoded = core.decoder.borrow_mut().decode(client.body).copied();
     let message = decoded.map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
     let mut whom = Whom::of(session.id.principal, Some(session));
     whom.declared = whom.declared.and(Declared::TASKS);
@@ -290,27 +291,33 @@ async fn poll(
                     continue;
                 }
                 running.given.extend(keys);
-                let event = event(&answer, bytes);
+                let event = event(core, &answer, bytes);
                 rounds::begin_for_task(core, reply, client, &event)?;
                 return Ok(None);
             }
             _ => {
                 running.is_over = true;
-                return ended(client, &answer, status).map(Some);
+                return ended(core, client, &answer, status).map(Some);
             }
         }
     }
 }
 
-fn event(answer: &Answered, bytes: &[u8]) -> Event {
-    Event::Message { bytes: Buf::from(bytes), from: 0, envelope: answer.envelope, last: true }
+fn event(core: &Core, answer: &Answered, bytes: &[u8]) -> Event {
+    let envelope = core.envelopes.put(*answer.envelope);
+    Event::Message { bytes: Buf::from(bytes), from: 0, envelope, last: true }
 }
 
 /// What the task came to, as the answer to the call.
-fn ended(client: &Client<'_>, answer: &Answered, status: Option<&[u8]>) -> Result<Event, UpstreamFault> {
+fn ended(
+    core: &Core,
+    client: &Client<'_>,
+    answer: &Answered,
+    status: Option<&[u8]>,
+) -> Result<Event, UpstreamFault> {
     let (bytes, result) = (answer.bytes(), answer.envelope.result);
     if answer.envelope.has_error {
-        return Ok(event(answer, bytes));
+        return Ok(event(core, answer, bytes));
     }
     let cancelled = format!(r#"{{"code":{},"message":"the task was cancelled"}}"#, codes::INTERNAL_ERROR);
     let outcome = match status {
@@ -326,7 +333,7 @@ fn ended(client: &Client<'_>, answer: &Answered, status: Option<&[u8]>) -> Resul
     {
         out.extend_from_slice(part);
     }
-    let envelope = scan(&out)?;
+    let envelope = scan(core, &out)?;
     Ok(Event::Message { bytes: out, from: 0, envelope, last: true })
 }
 

@@ -10,12 +10,13 @@ mod large;
 use std::rc::Rc;
 
 use strait_protocol::Span;
-use strait_protocol::jsonrpc::{Elements, Member, Members, Scanner, append_string};
+use strait_protocol::jsonrpc::{Elements, Member, Members, append_string};
 use strait_protocol::mcp::Method;
 use strait_table::Kind;
 
-use crate::core::Adopted;
+use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
+use crate::upstream::reply::scan;
 use crate::upstream::{Event, Reply};
 
 /// Who serves a URI.
@@ -53,7 +54,7 @@ pub fn shown(adopted: &Adopted, server: usize, upstream: usize, uri: &str) -> Op
 }
 
 /// Makes the URIs of a final message, or of a piece of one, those that the client is shown.
-pub fn run(reply: &Reply, event: &mut Event) {
+pub fn run(core: &Core, reply: &Reply, event: &mut Event) {
     let Some(subject) = reply.subject() else { return };
     let servers = &subject.adopted.snapshot.bound().servers;
     let renaming = servers.get(subject.server).filter(|server| !server.renamed_uris.is_empty());
@@ -71,7 +72,7 @@ pub fn run(reply: &Reply, event: &mut Event) {
             edited.extend_from_slice(&piece);
             Some(Event::Fragment { bytes: edited, last: *last })
         }
-        _ => edited(reply.method(), event, &show),
+        _ => edited(core, reply.method(), event, &show),
     };
     if let Some(edited) = edited {
         *event = edited;
@@ -79,11 +80,15 @@ pub fn run(reply: &Reply, event: &mut Event) {
 }
 
 /// `None`: it stays as it is.
-fn edited(method: Method, event: &Event, show: &dyn Fn(&str) -> Option<String>) -> Option<Event> {
+fn edited(
+    core: &Core,
+    method: Method,
+    event: &Event,
+    show: &dyn Fn(&str) -> Option<String>,
+) -> Option<Event> {
     let Event::Message { envelope, last, .. } = event else { return None };
     let bytes = written(event.bytes(), edits(event.bytes(), envelope.result?, method, show))?;
-    let mut scanner = Scanner::new();
-    let envelope = scanner.feed(&bytes).and_then(|()| scanner.finish()).ok()?;
+    let envelope = scan(core, &bytes).ok()?;
     Some(Event::Message { bytes, from: 0, envelope, last: *last })
 }
 

@@ -96,7 +96,7 @@ impl Large {
         legacy: bool,
         id: Option<i64>,
     ) -> Result<Buf, UpstreamFault> {
-        let envelope = self.scanner.finish().map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
+        let envelope = *self.scanner.finish().map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
         if envelope.id_value != id.map_or(IdValue::Absent, IdValue::Integer) {
             return Err(UpstreamFault::WrongId);
         }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use strait_protocol::http1::{Body, ContentType, ReplyHead};
-use strait_protocol::jsonrpc::{Envelope, IdValue, Kind, Scanner};
+use strait_protocol::jsonrpc::{Envelope, EnvelopeFault, IdValue, Kind, Scanner};
 use strait_protocol::limits::EVENT_BYTES_MAX;
 use strait_protocol::mcp::{Method, codes};
 use strait_protocol::sse::{self, EventKind};
@@ -29,6 +29,7 @@ use crate::io::watch::Watch;
 use crate::limits::{ASKED_BYTES_MAX, REPLY_WINDOW_BYTES};
 use crate::pooled::Pooled;
 use crate::upstream::dialect::Client;
+use crate::upstream::reply::scan;
 use crate::upstream::{Era, Event, Responder, UpstreamFault, decline};
 
 /// An answer being read, where it stays from its first byte to its last.
@@ -49,7 +50,6 @@ pub struct Reading {
     pub(super) grip: Option<Rc<Grip>>,
     /// Attempts in a row to resume that came to nothing.
     pub(super) resumes: u32,
-    scanner: Scanner,
     /// A refusal that was read to learn what it means.
     stashed: Option<Whole>,
     may_be_asked: bool,
@@ -64,7 +64,7 @@ pub struct Reading {
 pub struct Whole {
     bytes: Buf,
     from: usize,
-    pub envelope: Envelope,
+    pub envelope: Pooled<Envelope>,
 }
 
 impl Whole {
@@ -73,7 +73,6 @@ impl Whole {
     }
 }
 
-#[allow(clippy::large_enum_variant)] // it lives in a pooled box already
 pub(super) enum Shape {
     Json,
     Events {
@@ -81,7 +80,8 @@ pub(super) enum Shape {
         data: Buf,
         left: Range<usize>,
     },
-    Large(Large),
+    /// Rare, and what it needs is several times what an answer needs.
+    Large(Box<Large>),
     /// A status without a message.
     Nothing,
 }
@@ -149,7 +149,6 @@ impl Reading {
             _held: request.session.as_ref().filter(|_| request.id.is_some()).map(Held::of),
             grip: request.grip.cloned(),
             resumes: 0,
-            scanner: Scanner::new(),
             stashed: None,
             may_be_asked: request.may_be_asked,
             tells_pauses: request.tells_pauses,
@@ -189,7 +188,7 @@ impl Reading {
         if self.status >= 300 {
             let refusal = self.message(core, &Client::nobody()).await;
             match refusal {
-                Ok(whole) if whole.envelope.has_error => self.stashed = Some(whole),
+                Ok(Some(whole)) if whole.envelope.has_error => self.stashed = Some(whole),
                 Ok(_) | Err(UpstreamFault::NotMcp(_)) if self.objection().is_some() => {}
                 Ok(_) | Err(UpstreamFault::NotMcp(_)) => {
                     return Err(UpstreamFault::Status { status: self.status });
@@ -270,7 +269,7 @@ impl Reading {
         }
         if matches!(self.shape, Shape::Json) {
             let whole = self.message(core, client).await?;
-            if matches!(self.shape, Shape::Json) {
+            if let Some(whole) = whole {
                 return self.accept(whole).map(|whole| last(whole, true));
             }
         }
@@ -307,7 +306,7 @@ impl Reading {
                         return Err(UpstreamFault::TooLarge { limit: ASKED_BYTES_MAX });
                     }
                     if last {
-                        let envelope = scan(&mut self.scanner, &gathered)?;
+                        let envelope = scan(core, &gathered)?;
                         return Ok(Whole { bytes: gathered, from: 0, envelope });
                     }
                 }
@@ -329,9 +328,12 @@ impl Reading {
         }
     }
 
-    /// The whole JSON body. One that is too large for the window turns the reply into [`Shape::Large`]
-    /// and leaves an empty message.
-    async fn message(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Whole, UpstreamFault> {
+    /// The whole JSON body; `None` when it is too large for the window, which turns the reply into [`Shape::Large`].
+    async fn message(
+        &mut self,
+        core: &Rc<Core>,
+        client: &Client<'_>,
+    ) -> Result<Option<Whole>, UpstreamFault> {
         if !matches!(self.shape, Shape::Json) {
             return Err(UpstreamFault::NotMcp(format!("HTTP {} without JSON", self.status)));
         }
@@ -343,18 +345,18 @@ impl Reading {
         }
         if wire.buf.len() - wire.at == length {
             // All of it is here, unframed: it is used where it lies.
-            let envelope = scan(&mut self.scanner, wire.buf.get(wire.at..).unwrap_or_default())?;
+            let envelope = scan(core, wire.buf.get(wire.at..).unwrap_or_default())?;
             let (bytes, from) = (std::mem::take(&mut wire.buf), wire.at);
             wire.at = 0;
             wire.body = Body::Length { left: 0 };
             self.finish(core);
-            return Ok(Whole { bytes, from, envelope });
+            return Ok(Some(Whole { bytes, from, envelope }));
         }
-        let mut gathered = Buf::with_capacity(REPLY_WINDOW_BYTES);
-        self.scanner.reset();
+        let not_mcp = |fault: EnvelopeFault| UpstreamFault::NotMcp(fault.message());
+        let (mut gathered, mut scanner) = (Buf::with_capacity(REPLY_WINDOW_BYTES), Scanner::new());
         while let Some(range) = wire.pull().await? {
             let piece = wire.buf.get(range).unwrap_or_default();
-            self.scanner.feed(piece).map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
+            scanner.feed(piece).map_err(not_mcp)?;
             gathered.extend_from_slice(piece);
             if gathered.len() > REPLY_WINDOW_BYTES && core.is_full_with(0) {
                 return Err(UpstreamFault::NoRoom);
@@ -362,16 +364,15 @@ impl Reading {
             let legacy = self.era == Era::Legacy;
             if gathered.len() >= EVENT_BYTES_MAX
                 || gathered.len() >= REPLY_WINDOW_BYTES
-                    && large::may_stream(client, self.scanner.envelope(), legacy)
+                    && large::may_stream(client, scanner.envelope(), legacy)
             {
-                let scanner = std::mem::replace(&mut self.scanner, Scanner::new());
-                self.shape = Shape::Large(Large::begin(scanner, gathered));
-                return Ok(Whole { bytes: Buf::empty(), from: 0, envelope: Envelope::default() });
+                self.shape = Shape::Large(Box::new(Large::begin(scanner, gathered)));
+                return Ok(None);
             }
         }
-        let envelope = self.scanner.finish().map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
+        let envelope = core.envelopes.put(*scanner.finish().map_err(not_mcp)?);
         self.finish(core);
-        Ok(Whole { bytes: gathered, from: 0, envelope })
+        Ok(Some(Whole { bytes: gathered, from: 0, envelope }))
     }
 
     async fn fragment(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Event, UpstreamFault> {
@@ -440,9 +441,9 @@ impl Reading {
                 }
                 Err(fault) => return Err(fault),
             };
-            let envelope = scan(&mut self.scanner, &data)?;
+            let envelope = scan(core, &data)?;
             let whole = Whole { bytes: data, from: 0, envelope };
-            match envelope.kind() {
+            match whole.envelope.kind() {
                 Some(Kind::Response) => {
                     let whole = self.accept(whole)?;
                     self.finish_behind(core);
@@ -542,12 +543,4 @@ fn is_about_the_request(code: i64) -> bool {
 
 fn last(whole: Whole, last: bool) -> Event {
     Event::Message { bytes: whole.bytes, from: whole.from, envelope: whole.envelope, last }
-}
-
-pub(super) fn scan(scanner: &mut Scanner, bytes: &[u8]) -> Result<Envelope, UpstreamFault> {
-    scanner.reset();
-    scanner
-        .feed(bytes)
-        .and_then(|()| scanner.finish())
-        .map_err(|fault| UpstreamFault::NotMcp(fault.message()))
 }

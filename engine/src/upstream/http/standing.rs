@@ -5,12 +5,11 @@
 
 use std::rc::Rc;
 
-use strait_protocol::jsonrpc::Scanner;
 use strait_protocol::mcp::Method;
 use strait_protocol::sse::EventKind;
 
 use super::outgoing::Outgoing;
-use super::reply::{HttpReply, scan};
+use super::reply::HttpReply;
 use super::request::{Request, Term, Verb};
 use super::resume;
 use super::session::Session;
@@ -19,6 +18,7 @@ use crate::core::Core;
 use crate::handle::Reach;
 use crate::io::runtime;
 use crate::limits::{STREAM_AGAIN_MS, UPSTREAM_STREAMS_MAX};
+use crate::upstream::reply::scan;
 use crate::upstream::{Era, Responder, Upstream};
 
 /// Opens the stream of a session, and keeps it open for as long as the session lives.
@@ -143,14 +143,13 @@ impl Drop for Standing {
 
 /// Passes on what a session's stream says, to its end.
 pub async fn hear(core: &Rc<Core>, upstream: &Rc<Upstream>, session: &Rc<Session>, stream: &mut HttpReply) {
-    let mut scanner = Scanner::new();
     let responder = Responder::Http { upstream: upstream.clone(), session: session.clone() };
     while let Ok(Some((kind, data))) = stream.datum(core).await {
         // What is no message is nobody's.
         if kind == EventKind::Message
-            && let Ok(envelope) = scan(&mut scanner, &data)
+            && let Ok(envelope) = scan(core, &data)
         {
-            session.channel.heard(core, upstream, &responder, &data, envelope);
+            session.channel.heard(core, upstream, &responder, &data, &envelope);
         }
     }
 }

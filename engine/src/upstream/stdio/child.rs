@@ -18,6 +18,7 @@ use crate::io::runtime;
 use crate::io::signal::Queue;
 use crate::io::spawn::{self, ChildReader, ChildWriter};
 use crate::limits::{CHILD_GRACE_MS, CHILD_PENDING_MAX, CHILD_START_MS_MAX, LINE_BYTES_MAX};
+use crate::pooled::Pooled;
 use crate::upstream::channel::{Channel, Pending};
 use crate::upstream::{Era, Event, Responder, Upstream, UpstreamFault, handshake};
 
@@ -130,7 +131,7 @@ impl Child {
     }
 
     /// A line that is a message goes where it belongs.
-    fn heard(self: &Rc<Self>, core: &Rc<Core>, line: &[u8], envelope: Envelope) {
+    fn heard(self: &Rc<Self>, core: &Rc<Core>, line: &[u8], envelope: &Envelope) {
         if envelope.kind().is_none() {
             self.odd(core, line, "it is neither request nor response");
             return;
@@ -222,7 +223,7 @@ async fn greet(child: &Rc<Child>, declared: Declared) -> Result<(), UpstreamFaul
     child.tell(Buf::from(handshake::INITIALIZED.as_bytes()))
 }
 
-async fn answered(child: &Rc<Child>, id: i64, line: Buf) -> Result<(Buf, Envelope), UpstreamFault> {
+async fn answered(child: &Rc<Child>, id: i64, line: Buf) -> Result<(Buf, Pooled<Envelope>), UpstreamFault> {
     let pending = child.ask(Pending::new(id), line)?;
     loop {
         match pending.queue.pop().await {

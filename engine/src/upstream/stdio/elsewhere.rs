@@ -162,7 +162,7 @@ impl Answers {
         self.leash.until_ms.store(at_ms, Ordering::Relaxed);
     }
 
-    pub async fn next(&mut self) -> Result<Event, UpstreamFault> {
+    pub async fn next(&mut self, core: &Core) -> Result<Event, UpstreamFault> {
         let event = tokio::select! {
             biased;
             event = self.events.recv() => event,
@@ -172,6 +172,7 @@ impl Answers {
             Some(Answered(Said::Event { mut bytes, envelope, last, era, waited_ns })) => {
                 bytes.arrive();
                 (self.era, self.waited_ns) = (era, waited_ns);
+                let envelope = core.envelopes.put(envelope);
                 Ok(Event::Message { bytes, from: 0, envelope, last })
             }
             Some(Answered(Said::Failed(fault))) => Err(fault),
@@ -217,6 +218,7 @@ async fn relay(core: &Rc<Core>, parcel: &Parcelled) -> Result<(), UpstreamFault>
             return Err(UpstreamFault::NotMcp("a child's line came as something else".to_owned()));
         };
         bytes.depart();
+        let envelope = *envelope;
         let (era, waited_ns) = (child.era(), child.waited_ns());
         let sent = parcel.answer.send(Answered(Said::Event { bytes, envelope, last, era, waited_ns })).await;
         if sent.is_err() || last {

@@ -10,7 +10,7 @@ use crate::limits::{DEPTH_MAX, ID_BYTES_MAX};
 use crate::mcp::Method;
 
 fn decode(body: &[u8]) -> Result<Message, DecodeFault> {
-    Decoder::new().decode(body)
+    Decoder::new().decode(body).copied()
 }
 
 fn accepted(body: &str) -> Message {
@@ -44,7 +44,7 @@ fn a_modern_call_is_read_into_places() {
         "io.modelcontextprotocol/clientInfo":{"name":"x"},"io.modelcontextprotocol/logLevel":"info","traceparent":5}},
         "jsonrpc":"2.0","id": -0 } "#;
     let mut decoder = Decoder::new();
-    let message = decoder.decode(body.as_bytes()).unwrap();
+    let message = *decoder.decode(body.as_bytes()).unwrap();
     assert_eq!((message.kind, message.method), (Kind::Request, Method::ToolsCall));
     assert_eq!(says(message.id, body), Some("-0"));
     assert_eq!(raw(message.name, body), Some(r#""git\u005flog""#));

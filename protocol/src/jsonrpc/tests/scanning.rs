@@ -14,7 +14,7 @@ fn scan(pieces: &[&[u8]]) -> Result<Envelope, EnvelopeFault> {
     for piece in pieces {
         scanner.feed(piece)?;
     }
-    scanner.finish()
+    scanner.finish().copied()
 }
 
 fn scanned(body: &str) -> Envelope {
