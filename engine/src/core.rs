@@ -37,7 +37,7 @@ use crate::pooled::Pool;
 use crate::session::streams::Over;
 use crate::session::{Past, Seal, Sessions};
 use crate::upstream::http::Reading;
-use crate::upstream::{Ids, Upstream, Upstreams};
+use crate::upstream::{Answering, Ids, Upstream, Upstreams};
 use crate::worker::Parcel;
 
 /// One worker's state.
@@ -78,6 +78,8 @@ pub struct Core {
     pub upstreams: Upstreams,
     /// Replies of HTTP upstreams that are being read.
     pub replies: Pool<Reading>,
+    /// Answers on their way to clients.
+    pub answers: Pool<Answering>,
     /// What events of upstreams on their way to clients are.
     pub envelopes: Pool<Envelope>,
     pub post: Post<Parcel>,
@@ -285,6 +287,7 @@ impl Core {
             open_tasks: OpenTasks::default(),
             upstreams,
             replies: Pool::new(REPLIES_KEPT_MAX),
+            answers: Pool::new(REPLIES_KEPT_MAX),
             envelopes: Pool::new(REPLIES_KEPT_MAX),
             post: parts.post,
             events: parts.events,

@@ -83,7 +83,7 @@ pub const LINGER_MS_MAX: u64 = 2_000;
 pub const REPLY_WINDOW_BYTES: usize = 64 * 1024;
 /// Requests of a server's own that are being answered at once in one session with it; further ones get no answer.
 pub const ANSWERS_MAX: u32 = 16;
-/// Boxes kept for replies of upstreams that are being read: 1.5 KiB each.
+/// Boxes kept for answers of upstreams and their events: 0.5 KiB and less each.
 pub const REPLIES_KEPT_MAX: usize = 1_024;
 /// A line of a stdio child.
 pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;

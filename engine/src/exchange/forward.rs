@@ -19,7 +19,7 @@ use crate::core::{Adopted, Core, InFlight};
 use crate::limits::TASK_RESULT_MS_MAX;
 use crate::session::calls::UnderWay;
 use crate::upstream::reply::Subject;
-use crate::upstream::{self, Era, Order, Repeated, Reply, Upstream, UpstreamFault, Whom};
+use crate::upstream::{self, Answering, Era, Order, Repeated, Reply, Upstream, UpstreamFault, Whom};
 
 /// Said anew: what the client wrote may have line breaks, which end a line of a child.
 const ROOTS_CHANGED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#;
@@ -43,7 +43,7 @@ pub async fn run(
         (Target::Task(held), Asked::Message(message)) => (&held.item, message),
         (Target::Local { answer: Local::Tasks, view }, _) => {
             let page = tasks::list::list(core, adopted, incoming, place, caller, call, view).await?;
-            return Ok(Reply::ready(page, None, admitted));
+            return Ok(Answering::ready(core, page, None, admitted));
         }
         (Target::Local { answer, view }, Asked::Message(message)) => {
             let asking = Asking { core, adopted, incoming, place, call, message, view };
@@ -61,32 +61,32 @@ pub async fn run(
                 }
                 _ => None,
             };
-            return Ok(Reply::ready(body, session, admitted));
+            return Ok(Answering::ready(core, body, session, admitted));
         }
         (Target::Session(Act::End(session)), _) => {
             core.sessions.borrow_mut().take(session.id.serial);
             session.end(core);
-            return Ok(Reply::empty(204, admitted));
+            return Ok(Answering::empty(core, 204, admitted));
         }
         (Target::Session(Act::Answer(session)), Asked::Message(message)) => {
             session.answered(core, incoming.body, message);
-            return Ok(Reply::empty(202, admitted));
+            return Ok(Answering::empty(core, 202, admitted));
         }
         (Target::Session(Act::Cancel(session)), Asked::Message(message)) => {
             if let Some(id) = message.request_id {
                 session.calls.cancel(id.of(incoming.body));
             }
-            return Ok(Reply::empty(202, admitted));
+            return Ok(Answering::empty(core, 202, admitted));
         }
         (Target::Session(Act::Progress(session)), Asked::Message(message)) => {
             session.progressed(core, incoming.body, message);
-            return Ok(Reply::empty(202, admitted));
+            return Ok(Answering::empty(core, 202, admitted));
         }
         (Target::Session(Act::RootsChanged(session)), _) => {
             core.upstreams.tell_session(core, session.id.serial, ROOTS_CHANGED);
-            return Ok(Reply::empty(202, admitted));
+            return Ok(Answering::empty(core, 202, admitted));
         }
-        (Target::Session(Act::Absorb), _) => return Ok(Reply::empty(202, admitted)),
+        (Target::Session(Act::Absorb), _) => return Ok(Answering::empty(core, 202, admitted)),
         (Target::Foreign(method), Asked::Message(message)) => {
             let order = Order {
                 body: incoming.body,
@@ -116,11 +116,11 @@ pub async fn run(
         && upstream.known_era() == Some(Era::Legacy)
     {
         let answer = tasks::older::answer(core, &upstream, held, incoming, message).await?;
-        return Ok(Reply::ready(answer, None, admitted));
+        return Ok(Answering::ready(core, answer, None, admitted));
     }
     if let (Method::ResourcesSubscribe, Some(session)) = (message.method, &call.session) {
         let subscribed = subscriptions::make(core, adopted, incoming, place, caller, session, message);
-        return Box::pin(subscribed).await.map(|body| Reply::ready(body, None, admitted));
+        return Box::pin(subscribed).await.map(|body| Answering::ready(core, body, None, admitted));
     }
     if let (Some(session), Some(id)) = (&call.session, message.id) {
         record.under_way = Some(UnderWay::begin(session, id.of(incoming.body)));
@@ -167,7 +167,7 @@ pub async fn run(
                     return suspend::resume(core, incoming, message, &ticket, admitted);
                 }
                 if let Some(body) = replay::judge(incoming, message, &ticket, &upstream.name)? {
-                    return Ok(Reply::ready(body, None, admitted));
+                    return Ok(Answering::ready(core, body, None, admitted));
                 }
             }
             None if is_legacy(core, &upstream)

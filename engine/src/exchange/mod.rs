@@ -94,7 +94,6 @@ pub struct Incoming<'a> {
 }
 
 /// How the story ended, short of a refusal.
-#[allow(clippy::large_enum_variant)] // the large one is the usual one, and a box would be an allocation per exchange
 pub enum Outcome {
     Reply(Reply),
     /// Another worker owns this session, or the suspended call: it tells the story.

@@ -34,7 +34,7 @@ use crate::limits::{
 use crate::session::Seal;
 use crate::upstream::dialect::{self, Client};
 use crate::upstream::reply::Subject;
-use crate::upstream::{Event, Reply, Responder, Upstream, UpstreamFault, decline};
+use crate::upstream::{Answering, Event, Reply, Responder, Upstream, UpstreamFault, decline};
 
 /// The calls of one worker that wait for their clients to come back.
 #[derive(Default)]
@@ -166,7 +166,7 @@ fn park<'r>(core: &Rc<Core>, reply: &'r mut Reply, client: &Client<'_>) -> Optio
         });
         let over = Rc::new(Signal::new());
         let parked = Parked::new(core, call.clone(), over, None);
-        let mut server = reply.park(parked);
+        let mut server = reply.park(core, parked);
         server.detach_client(core);
         server.extend_deadline(core.clock.coarse_ms() + SUSPENDED_CALL_MS_MAX);
         runtime::spawn_guarded("suspended call", read_on(core.clone(), server, call));
@@ -444,7 +444,7 @@ pub fn resume(
     if !call.asks.borrow().is_empty() {
         let id = message.id.map_or(&b"null"[..], |id| id.of(incoming.body));
         return match call.wait(core, id) {
-            Ok(body) => Ok(Reply::ready(body, None, admitted)),
+            Ok(body) => Ok(Answering::ready(core, body, None, admitted)),
             Err(why) => {
                 call.ended.set();
                 Err(Refusal::Overloaded(why))
@@ -453,7 +453,7 @@ pub fn resume(
     }
     let over = incoming.left.clone().unwrap_or_default();
     let parked = Parked::new(core, call.clone(), over, incoming.client);
-    Ok(Reply::resumed(parked, &call.upstream, call.method, call.subject.clone(), admitted))
+    Ok(Answering::resumed(core, parked, &call.upstream, call.method, call.subject.clone(), admitted))
 }
 
 /// Ends calls whose clients have not come back in time.

@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_same_call_is_known_again_however_it_is_written() {
-        let digest = |body: &str| call(body.as_bytes(), &Decoder::new().decode(body.as_bytes()).unwrap());
+        let digest = |body: &str| call(body.as_bytes(), Decoder::new().decode(body.as_bytes()).unwrap());
         let body =
             |params: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
         let first = digest(&body(r#"{"name":"a","arguments":{"x":[1,2],"y":" \" "}}"#));

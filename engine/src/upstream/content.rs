@@ -149,7 +149,7 @@ mod tests {
         scanner.feed(message.as_bytes()).unwrap();
         let envelope = scanner.finish().unwrap();
         let (mut splices, mut out) = (Splices::new(), Vec::new());
-        let unfit = fit(&mut splices, message.as_bytes(), &envelope, method, revision, legacy);
+        let unfit = fit(&mut splices, message.as_bytes(), envelope, method, revision, legacy);
         splices.omit(message.as_bytes(), [unfit, None, None, None]).unwrap();
         splices.write(message.as_bytes(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();

@@ -65,7 +65,7 @@ mod tests {
         let envelope = scanner.finish().unwrap();
         let (mut splices, mut out) = (Splices::new(), Vec::new());
         let client = Client { modern, method, ..Client::nobody() };
-        answer(&mut splices, message.as_bytes(), &envelope, &client, legacy);
+        answer(&mut splices, message.as_bytes(), envelope, &client, legacy);
         splices.write(message.as_bytes(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }

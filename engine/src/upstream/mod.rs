@@ -53,7 +53,7 @@ use crate::worker::Parcel;
 pub use fault::UpstreamFault;
 use handshake::Said;
 pub use ids::Ids;
-pub use reply::{Event, Reply};
+pub use reply::{Answering, Event, Reply};
 pub use responder::{Responder, decline};
 
 /// A call on its way to an upstream.
@@ -547,5 +547,5 @@ pub async fn call(
             }
         }
     };
-    Ok(Reply::of(source, upstream, order, admitted))
+    Ok(Answering::of(core, source, upstream, order, admitted))
 }

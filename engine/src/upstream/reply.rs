@@ -64,8 +64,11 @@ pub fn scan(core: &Core, message: &[u8]) -> Result<Pooled<Envelope>, UpstreamFau
         .map_err(|fault| UpstreamFault::NotMcp(fault.message()))
 }
 
-/// The answer of an exchange.
-pub struct Reply {
+/// The answer of an exchange, which stays where it is from its first byte to its last.
+pub type Reply = Pooled<Answering>;
+
+/// What is known of an answer.
+pub struct Answering {
     source: Source,
     upstream: Option<InUse>,
     method: Method,
@@ -168,50 +171,35 @@ impl Source {
     }
 }
 
-impl Reply {
-    pub fn of(source: Source, upstream: InUse, order: &Order<'_>, admitted: InFlight) -> Reply {
-        Reply {
+impl Answering {
+    pub fn of(core: &Core, source: Source, upstream: InUse, order: &Order<'_>, admitted: InFlight) -> Reply {
+        core.answers.put(Answering {
             source,
             upstream: Some(upstream),
             method: order.message.method,
-            session_id: None,
-            empty_status: None,
-            subject: None,
-            rounds: None,
             tasks: tasks::Answers::of(order),
-            progress: f64::NEG_INFINITY,
-            half_uri: Cell::default(),
-            waited_elsewhere_ns: 0,
-            _admitted: admitted,
-        }
+            ..Answering::nothing(admitted)
+        })
     }
 
     /// An answer made here.
-    pub fn ready(body: Buf, session_id: Option<Vec<u8>>, admitted: InFlight) -> Reply {
-        Reply {
-            source: Source::Local(Some(body)),
-            upstream: None,
-            method: Method::Unknown,
-            session_id,
-            empty_status: None,
-            subject: None,
-            rounds: None,
-            tasks: None,
-            progress: f64::NEG_INFINITY,
-            half_uri: Cell::default(),
-            waited_elsewhere_ns: 0,
-            _admitted: admitted,
-        }
+    pub fn ready(core: &Core, body: Buf, session_id: Option<Vec<u8>>, admitted: InFlight) -> Reply {
+        let source = Source::Local(Some(body));
+        core.answers.put(Answering { source, session_id, ..Answering::nothing(admitted) })
     }
 
     /// A status and nothing else.
-    pub fn empty(status: u16, admitted: InFlight) -> Reply {
-        Reply {
+    pub fn empty(core: &Core, status: u16, admitted: InFlight) -> Reply {
+        core.answers.put(Answering { empty_status: Some(status), ..Answering::nothing(admitted) })
+    }
+
+    fn nothing(admitted: InFlight) -> Answering {
+        Answering {
             source: Source::Local(None),
             upstream: None,
             method: Method::Unknown,
             session_id: None,
-            empty_status: Some(status),
+            empty_status: None,
             subject: None,
             rounds: None,
             tasks: None,
@@ -224,6 +212,7 @@ impl Reply {
 
     /// An answer of a call that a client has come back for.
     pub fn resumed(
+        core: &Core,
         parked: Parked,
         upstream: &Rc<Upstream>,
         method: Method,
@@ -234,25 +223,22 @@ impl Reply {
         let upstream = Some(InUse::new(upstream));
         // It may have been a task.
         let tasks = Some(Box::default());
-        Reply { source, upstream, method, tasks, subject: Some(subject), ..Reply::empty(200, admitted) }
-            .begun()
-    }
-
-    fn begun(mut self) -> Reply {
-        self.empty_status = None;
-        self
+        let subject = Some(subject);
+        let resumed = Answering { source, upstream, method, tasks, subject, ..Answering::nothing(admitted) };
+        core.answers.put(resumed)
     }
 
     /// The same call without its client, which holds `parked` of it from now on.
-    pub fn park(&mut self, parked: Parked) -> Reply {
+    pub fn park(&mut self, core: &Core, parked: Parked) -> Reply {
         self.waited_elsewhere_ns += self.source.waited_ns();
         let source = std::mem::replace(&mut self.source, Source::Parked(parked));
         let upstream = self.upstream.as_deref().map(InUse::new);
-        let (method, admitted) = (self.method, InFlight::uncounted());
+        let method = self.method;
         // Whoever reads on has what there is to be cancelled.
         let tasks = self.tasks.take();
         self.tasks = tasks.is_some().then(Box::default);
-        Reply { source, upstream, method, tasks, ..Reply::empty(200, admitted) }.begun()
+        let admitted = InFlight::uncounted();
+        core.answers.put(Answering { source, upstream, method, tasks, ..Answering::nothing(admitted) })
     }
 
     pub fn parked(&mut self) -> Option<&mut Parked> {
@@ -284,10 +270,10 @@ impl Reply {
     }
 
     /// The same call was made again: what follows comes from there.
-    pub fn go_on_with(&mut self, again: Reply) {
+    pub fn go_on_with(&mut self, mut again: Reply) {
         self.waited_elsewhere_ns += self.source.waited_ns();
-        self.source = again.source;
-        self.upstream = again.upstream;
+        self.source = std::mem::replace(&mut again.source, Source::Local(None));
+        self.upstream = again.upstream.take();
     }
 
     /// Time spent waiting for somebody else than the upstream.
