@@ -1,5 +1,7 @@
 //! Servers that join several upstreams: what they declare, list, and find by name.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::{Value, json};
 use strait_tests::client::{initialize, legacy, modern};
 use strait_tests::gateway::wait_for;
@@ -397,4 +399,40 @@ fn clients_are_shown_tools_as_their_revision_has_them() {
         older["result"]["tools"],
         json!([{"name": "a__t", "execution": task}, {"name": "b__t", "execution": task, "outputSchema": array}])
     );
+}
+
+#[test]
+fn a_tool_that_is_listed_only_to_a_client_that_can_be_asked_is_known() {
+    for legacy in [false, true] {
+        let few = json!({"tools/list": {"tools": [{"name": "plain"}]}});
+        let all = json!({"tools/list": {"tools": [{"name": "plain"}, {"name": "asks"}]}});
+        let few = Offer { legacy, capabilities: json!({"tools": {}}), lists: few, ..Offer::default() };
+        let all = Offer { lists: all, ..few.clone() };
+        let told = Arc::new(Mutex::new(Value::Null));
+        let told_of = told.clone();
+        let a = Scripted::start(move |request| {
+            let params = &request.body["params"];
+            match method(request) {
+                "initialize" => *told_of.lock().unwrap() = params["capabilities"].clone(),
+                "tools/list" if !legacy => {
+                    *told_of.lock().unwrap() =
+                        params["_meta"]["io.modelcontextprotocol/clientCapabilities"].clone();
+                }
+                _ => {}
+            }
+            let can = told_of.lock().unwrap()["elicitation"].is_object();
+            if can { all.answer(request) } else { few.answer(request) }
+        });
+        let b = Offer { legacy, capabilities: json!({"tools": {}}), ..Offer::default() }.start();
+        let gateway = start(&a, &b);
+        let tools = ask(&gateway, KEY, "tools/list", json!({}))["tools"].clone();
+        assert_eq!(tools, json!([{"name": "a__plain"}, {"name": "a__asks"}]), "legacy {legacy}");
+        let wanted = json!({"sampling": {"context": {}, "tools": {}}, "elicitation": {"form": {}, "url": {}}, "roots": {}});
+        assert_eq!(*told.lock().unwrap(), wanted, "legacy {legacy}");
+        // Who calls is another: what its client declared is what the server is told of it.
+        ask(&gateway, KEY, "tools/call", json!({"name": "a__asks", "arguments": {}}));
+        if legacy {
+            assert_eq!(*told.lock().unwrap(), json!({}), "a client that declares nothing");
+        }
+    }
 }

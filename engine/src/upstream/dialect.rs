@@ -11,7 +11,7 @@ use strait_protocol::jsonrpc::{Envelope, Members, Open, SpliceFault, Splices, ap
 use strait_protocol::mcp::meta::{self, Meta};
 use strait_protocol::mcp::{Method, Names, Revision};
 
-use super::{Era, Order, UpstreamFault, content, errors};
+use super::{Affinity, Era, Order, UpstreamFault, content, errors};
 use crate::core::{Core, Scratch};
 use crate::io::buffer::Buf;
 use crate::session::Session;
@@ -130,7 +130,8 @@ fn named(order: &Order<'_>) -> Option<Span> {
 /// server asks of it in return is carried out as requests of the older revisions.
 fn add_meta(splices: &mut Splices, order: &Order<'_>, capabilities: &mut Vec<u8>) -> Result<(), SpliceFault> {
     capabilities.clear();
-    order.whom.declared.append(Revision::V2026_07_28, capabilities);
+    let affinity = Affinity::of(&order.whom, order.whom.declared);
+    affinity.declares().append(Revision::V2026_07_28, capabilities);
     let introduction = order.whom.introduction.as_ref().map(|introduction| &*introduction.client_info);
     let meta = Meta {
         client_capabilities: capabilities,

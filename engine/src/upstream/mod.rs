@@ -132,6 +132,12 @@ impl Affinity {
     /// Serves questions of our own.
     pub const NOBODY: Affinity = Affinity { key: learn::NOBODY, declared: Declared::NOTHING };
 
+    /// What a server is told in this conversation. Some servers list a tool only to a client that can answer what it would
+    /// ask: so that the catalog has it, our own questions come from one that could. What a server asks there is declined.
+    pub fn declares(self) -> Declared {
+        if self == Affinity::NOBODY { Declared::QUESTIONS } else { self.declared }
+    }
+
     /// For somebody whose client declared this.
     pub fn of(whom: &Whom, declared: Declared) -> Affinity {
         Affinity { key: whom.session.map_or(whom.principal, Affinity::key_of), declared }

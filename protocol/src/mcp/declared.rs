@@ -25,6 +25,14 @@ impl Declared {
     /// The extension of 2026-07-28.
     pub const TASKS: Declared = Declared(1 << 7);
 
+    /// Whatever a server may ask.
+    pub const QUESTIONS: Declared = Declared::SAMPLING
+        .and(Declared::SAMPLING_TOOLS)
+        .and(Declared::SAMPLING_CONTEXT)
+        .and(Declared::ELICITATION_FORM)
+        .and(Declared::ELICITATION_URL)
+        .and(Declared::ROOTS);
+
     /// The inverse of [`Declared::bits`]; bits that mean nothing are dropped.
     pub const fn from_bits(bits: u16) -> Declared {
         Declared(bits & 0xff)

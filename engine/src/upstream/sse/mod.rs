@@ -103,7 +103,7 @@ async fn greet(
     let id = upstream.next_id();
     let pending = session.channel.wait(Pending::with_room(id, ATTENDED_EVENTS_MAX));
     let mut waiting = Waiting::begin(core, upstream.timeouts, pending, None);
-    let initialize = handshake::initialize(id, session.whose.affinity.declared);
+    let initialize = handshake::initialize(id, session.whose.affinity.declares());
     post(core, upstream, endpoints, session, &initialize).await?;
     let (bytes, envelope) = loop {
         match waiting.next(core).await {

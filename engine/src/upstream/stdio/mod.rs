@@ -50,8 +50,10 @@ pub struct Children {
 
 /// The place of one child: it may be running, being started, or waiting to be started again.
 pub struct Slot {
-    /// What the child is told that its clients can be asked.
+    /// What its clients can be asked.
     declared: Declared,
+    /// What the child is told that they can be.
+    declares: Declared,
     child: RefCell<Option<Rc<Child>>>,
     starting: Cell<bool>,
     started: Notify,
@@ -160,7 +162,8 @@ impl Children {
                 child.end(core);
             }
         }
-        let slot = Slot::new(of.declared, core.clock.coarse_ms());
+        let declares = if self.is_shared() { of.declared } else { of.declares() };
+        let slot = Slot::new(of.declared, declares, core.clock.coarse_ms());
         slots.insert(of, slot.clone());
         Ok(slot)
     }
@@ -195,9 +198,10 @@ impl Children {
 }
 
 impl Slot {
-    fn new(declared: Declared, now_ms: u64) -> Rc<Slot> {
+    fn new(declared: Declared, declares: Declared, now_ms: u64) -> Rc<Slot> {
         Rc::new(Slot {
             declared,
+            declares,
             child: RefCell::default(),
             starting: Cell::new(false),
             started: Notify::new(),
@@ -251,7 +255,7 @@ impl Slot {
 
     async fn start(self: Rc<Self>, core: Rc<Core>, upstream: Rc<Upstream>) {
         let reach = upstream.reach.borrow().clone();
-        let started = child::start(&core, &upstream, &reach, self.declared).await;
+        let started = child::start(&core, &upstream, &reach, self.declares).await;
         self.starting.set(false);
         // Whatever happens next, not at once again.
         self.not_before_ms.set(core.clock.coarse_ms() + self.backoff_ms.get());
