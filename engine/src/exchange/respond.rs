@@ -22,6 +22,7 @@ use crate::core::Core;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::ReplyTx;
 use crate::io::runtime;
+use crate::io::signal::Signal;
 use crate::io::tcp::Stream;
 use crate::session::calls::Cancelled;
 use crate::upstream::dialect::Client;
@@ -174,7 +175,12 @@ pub async fn wanted(
     record: &Record,
 ) -> Result<Event, UpstreamFault> {
     let client = client(incoming, record, reply.method());
-    let Some(call) = &record.under_way else { return next(core, reply, &client).await };
+    let Some(call) = &record.under_way else {
+        return match &incoming.left {
+            Some(left) if record.modern => Box::pin(unless_left(core, reply, &client, left)).await,
+            _ => next(core, reply, &client).await,
+        };
+    };
     let event = {
         let event = pin!(next(core, reply, &client));
         call.run(event).await
@@ -182,6 +188,24 @@ pub async fn wanted(
     event.unwrap_or_else(|Cancelled| {
         reply.cancel(core, UpstreamFault::Cancelled.giving_up());
         Err(UpstreamFault::Cancelled)
+    })
+}
+
+/// The next event, for a client whose socket is on another worker: it ends its call by leaving.
+async fn unless_left(
+    core: &Rc<Core>,
+    reply: &mut Reply,
+    client: &Client<'_>,
+    left: &Signal,
+) -> Result<Event, UpstreamFault> {
+    let event = tokio::select! {
+        biased;
+        event = next(core, reply, client) => Some(event),
+        () = left.wait() => None,
+    };
+    event.unwrap_or_else(|| {
+        reply.cancel(core, UpstreamFault::ClientGone.giving_up());
+        Err(UpstreamFault::ClientGone)
     })
 }
 
