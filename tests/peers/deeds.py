@@ -43,6 +43,9 @@ CLIENTS = [
     Client("client (TypeScript)", ("node", str(NPM / "deeds_ts_client.mjs")), "auto", MODERN),
     Client("client (TypeScript)", ("node", str(NPM / "deeds_ts_client.mjs")), "legacy", LEGACY),
     Client("sdk (TypeScript)", ("node", str(NPM / "deeds_ts_sdk.mjs")), "legacy", None),
+    Client("mcp (Python)", PYTHON_DEEDS, "legacy", LEGACY, "sse"),
+    Client("client (TypeScript)", ("node", str(NPM / "deeds_ts_client.mjs")), "legacy", LEGACY, "sse"),
+    Client("sdk (TypeScript)", ("node", str(NPM / "deeds_ts_sdk.mjs")), "legacy", None, "sse"),
 ]
 
 
@@ -121,7 +124,7 @@ def main() -> int:
             for client in CLIENTS:
                 for fixture in FIXTURES:
                     what = f"{name}{client.name} {client.mode}{', HTTP+SSE' if client.transport == 'sse' else ''} with {fixture.name}"
-                    url = f"http://127.0.0.1:{strait.port}{path(fixture.name)}/{'sse' if client.transport == 'sse' else 'mcp'}"
+                    url = f"http://127.0.0.1:{strait.port}{path(fixture.name)}/mcp{'/sse' if client.transport == 'sse' else ''}"
                     for deed in DEEDS:
                         if chosen.only in f"{what}: {deed}":
                             tally.check(f"{what}: {deed}", lambda: trial(client, url, deed, what))

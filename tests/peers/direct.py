@@ -1,5 +1,5 @@
-"""The servers' own words: tools and results learned without Strait, over stdio, in the older era, with no capability declared
-(as Strait declares none for a shared child). What a client sees through Strait is compared with these."""
+"""The servers' own words: tools and results learned without Strait, over stdio, in the older era. What a client sees through Strait is
+compared with these."""
 
 import json
 import os
@@ -14,14 +14,15 @@ from processes import stop, wait_for
 class Stdio:
     """One MCP server as a child process; a request waits for its answer."""
 
-    def __init__(self, command: list[str], env: dict[str, str]):
+    def __init__(self, command: list[str], env: dict[str, str], capabilities: dict):
         self.child = subprocess.Popen(command, env={**os.environ, **env}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       stderr=subprocess.DEVNULL)
         self.pending = b""
         self.last = 0
+        self.capabilities = capabilities
 
     def __enter__(self):
-        hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "strait-peers", "version": "1"}}
+        hello = {"protocolVersion": "2025-11-25", "capabilities": self.capabilities, "clientInfo": {"name": "strait-peers", "version": "1"}}
         try:
             self.ask("initialize", hello)
             self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
@@ -62,10 +63,12 @@ class Stdio:
         return line
 
 
-def learn(command: list[str], env: dict[str, str], calls: list[tuple[str, dict]]) -> tuple[list[dict], list[str], list[dict]]:
-    """The tools of a server, the names of its prompts, and its answers to `calls` in the form the client drivers print them."""
-    with Stdio(command, env) as server:
-        # server-everything registers one more tool when it has seen `initialized`: ask until two lists agree.
+def learn(command: list[str], env: dict[str, str], capabilities: dict,
+          calls: list[tuple[str, dict]]) -> tuple[list[dict], list[str], list[dict]]:
+    """The tools that a server has for a client with these capabilities, the names of its prompts, and its answers to `calls` in the
+    form the client drivers print them."""
+    with Stdio(command, env, capabilities) as server:
+        # server-everything registers more tools when it has seen `initialized`: ask until two lists agree.
         tools: list[dict] = []
 
         def settled() -> bool:

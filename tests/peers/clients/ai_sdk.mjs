@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs';
 import { createMCPClient } from '@ai-sdk/mcp';
 
 const plan = JSON.parse(readFileSync(0, 'utf8'));
+const where = plan.mode === 'sse' ? { type: 'sse', url: `${plan.url}/sse` } : { type: 'http', url: plan.url };
 const client = await createMCPClient({
-  transport: { type: 'http', url: plan.url, headers: { Authorization: `Bearer ${plan.key}` } },
+  transport: { ...where, headers: { Authorization: `Bearer ${plan.key}` } },
   protocolVersionDiscovery: plan.mode === 'auto',
 });
 

@@ -1,7 +1,7 @@
 // The official TypeScript client, `@modelcontextprotocol/client` 2.x, does what goes beyond asking: see deeds.py. A plan comes on
-// stdin, one JSON line of facts goes to stdout.
+// stdin, one JSON line of facts goes to stdout. The transport `sse` is HTTP+SSE.
 import { readFileSync } from 'node:fs';
-import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { Client, SSEClientTransport, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 
 const plan = JSON.parse(readFileSync(0, 'utf8'));
 const seen = { asked: [], sampled: [], progress: [], logged: [], updated: [] };
@@ -26,7 +26,8 @@ client.setNotificationHandler('notifications/resources/updated', ({ params }) =>
   seen.updated.push(params.uri);
   changed();
 });
-await client.connect(new StreamableHTTPClientTransport(new URL(plan.url)));
+const Transport = plan.transport === 'sse' ? SSEClientTransport : StreamableHTTPClientTransport;
+await client.connect(new Transport(new URL(plan.url)));
 seen.protocol = client.getNegotiatedProtocolVersion();
 const modern = seen.protocol >= '2026';
 await client.listTools();

@@ -5,6 +5,7 @@ import json
 import sys
 
 from fastmcp import Client
+from fastmcp.client.transports import SSETransport
 from mcp import MCPError
 
 
@@ -17,7 +18,10 @@ async def call(client: Client, name: str, args: dict) -> dict:
 
 
 async def facts(plan: dict) -> dict:
-    async with Client(plan["url"], auth=plan["key"], mode=plan["mode"], timeout=30) as client:
+    over_sse = plan["mode"] == "sse"
+    where = SSETransport(f"{plan['url']}/sse", auth=plan["key"]) if over_sse else plan["url"]
+    how = {"mode": "legacy"} if over_sse else {"auth": plan["key"], "mode": plan["mode"]}
+    async with Client(where, timeout=30, **how) as client:
         tools = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in await client.list_tools()]
         seen = {"protocol": client.session.protocol_version, "tools": tools}
         seen["calls"] = [await call(client, c["name"], c["args"]) for c in plan["calls"]]

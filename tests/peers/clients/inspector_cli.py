@@ -7,12 +7,14 @@ import subprocess
 import sys
 
 plan = json.load(sys.stdin)
+over_sse = [f"{plan['url']}/sse", "--transport", "sse", "--protocol-era", "legacy"]
+where = over_sse if plan["mode"] == "sse" else [plan["url"], "--transport", "http", "--protocol-era", plan["mode"]]
 launcher = os.path.join(os.environ["PEERS_NPM"], "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js")
 
 
 def ask(method: str, *more: str) -> dict:
-    command = ["node", launcher, "--cli", plan["url"], "--transport", "http", "--header", f"Authorization: Bearer {plan['key']}",
-               "--protocol-era", plan["mode"], "--format", "json", "--quiet", "--method", method, *more]
+    command = ["node", launcher, "--cli", *where, "--header", f"Authorization: Bearer {plan['key']}",
+               "--format", "json", "--quiet", "--method", method, *more]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     try:
         return json.loads(done.stdout or done.stderr)

@@ -22,7 +22,8 @@ async def call(tools: dict, name: str, args: dict) -> dict:
 
 async def facts(plan: dict) -> dict:
     headers = {"Authorization": f"Bearer {plan['key']}"}
-    client = MultiServerMCPClient({"strait": {"transport": "http", "url": plan["url"], "headers": headers}})
+    where = {"transport": "sse", "url": f"{plan['url']}/sse"} if plan["mode"] == "sse" else {"transport": "http", "url": plan["url"]}
+    client = MultiServerMCPClient({"strait": {**where, "headers": headers}})
     async with client.session("strait") as session:
         tools = {tool.name: tool for tool in await load_mcp_tools(session)}
         seen = {"protocol": (await client.get_server_info())["strait"].protocolVersion}

@@ -10,10 +10,11 @@ import tempfile
 
 plan = json.load(sys.stdin)
 program = os.path.join(os.environ["PEERS_NPM"], "node_modules/mcp-remote/dist/client.js")
+where = [f"{plan['url']}/sse", "--transport", "sse-only"] if plan["mode"] == "sse" else [plan["url"], "--transport", "http-only"]
 # It goes when its stdin ends, so the pipe stays open until it has gone by itself; and it goes without waiting for what a pipe has
 # not taken yet, so its words go to a file.
 with tempfile.TemporaryFile("w+") as said_to:
-    child = subprocess.Popen(["node", program, plan["url"], "--allow-http", "--header", f"Authorization: Bearer {plan['key']}"],
+    child = subprocess.Popen(["node", program, *where, "--allow-http", "--header", f"Authorization: Bearer {plan['key']}"],
                              stdin=subprocess.PIPE, stdout=said_to, stderr=subprocess.STDOUT)
     try:
         child.wait(60)

@@ -1,5 +1,5 @@
 """`mcporter`, one process a call, as people use it in scripts; it has no words for prompts and resources. A plan comes on stdin, one
-JSON line of facts goes to stdout. Which revision it speaks it does not say."""
+JSON line of facts goes to stdout. Which revision it speaks it does not say, and HTTP+SSE only where Streamable HTTP is refused."""
 
 import json
 import os
@@ -12,7 +12,7 @@ program = os.path.join(os.environ["PEERS_NPM"], "node_modules/mcporter/dist/cli.
 
 
 def ask(verb: str, *more: str) -> dict:
-    server = ["--http-url", plan["url"], "--allow-http", "--name", "strait", "--header", f"Authorization=Bearer {plan['key']}", "--no-oauth"]
+    server = ["--http-url", plan["url"] + ("/sse" if plan["mode"] == "sse" else ""), "--allow-http", "--name", "strait", "--header", f"Authorization=Bearer {plan['key']}", "--no-oauth"]
     done = subprocess.run(["node", program, verb, *server, *more], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     try:
         return json.loads(done.stdout)

@@ -1,12 +1,14 @@
 // The official TypeScript client, `@modelcontextprotocol/client` 2.x. A plan comes on stdin, one JSON line of facts goes to stdout.
 import { readFileSync } from 'node:fs';
-import { Client, ProtocolError, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { Client, ProtocolError, SSEClientTransport, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 
 const plan = JSON.parse(readFileSync(0, 'utf8'));
-const client = new Client({ name: 'strait-peers', version: '1' }, { versionNegotiation: { mode: plan.mode } });
-await client.connect(new StreamableHTTPClientTransport(new URL(plan.url), {
-  requestInit: { headers: { Authorization: `Bearer ${plan.key}` } },
-}));
+const overSse = plan.mode === 'sse';
+const client = new Client({ name: 'strait-peers', version: '1' }, { versionNegotiation: { mode: overSse ? 'legacy' : plan.mode } });
+const options = { requestInit: { headers: { Authorization: `Bearer ${plan.key}` } } };
+await client.connect(overSse
+  ? new SSEClientTransport(new URL(`${plan.url}/sse`), options)
+  : new StreamableHTTPClientTransport(new URL(plan.url), options));
 
 const tools = [];
 for (let cursor; ;) {
