@@ -118,9 +118,12 @@ fn finish(
     watched.append(&mut walk.watched);
     rules.sources = files.files().map(|file| source(&file.name, &file.text)).chain(resolved).collect();
     secrets.into_iter().for_each(|span| files.mask(span));
+    let mut catalog = None;
+    if let Some(lock) = lock {
+        let names = || rules.upstreams.iter().map(|upstream| upstream.name.as_str());
+        (rules.pins, catalog) = (lock.pins(names()), Some(lock.catalog(names())));
+    }
     let rules = Some(rules).filter(|_| !findings.has_errors());
-    let names = rules.iter().flat_map(|rules| &rules.upstreams).map(|upstream| upstream.name.as_str());
-    let catalog = lock.filter(|_| rules.is_some()).map(|lock| lock.catalog(names));
     let (findings, omitted) = findings.finish();
     Outcome { rules, catalog, findings, omitted, sources: files, watched }
 }

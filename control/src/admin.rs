@@ -47,6 +47,7 @@ pub fn router(board: Arc<Board>, bound: SocketAddr, token: Token) -> Router {
     let names = Arc::new(vec![bound.ip().to_string()]);
     let administration = Router::new()
         .route("/admin/sessions", get(sessions))
+        .route("/admin/quarantine", get(quarantine))
         .route_layer(middleware::from_fn_with_state(token, only_with_token));
     Router::new()
         .merge(administration)
@@ -82,6 +83,11 @@ async fn sessions(State(board): State<Arc<Board>>) -> Response {
         Some(roll_call) => axum::Json(roll_call.run().await).into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "the workers have not started yet\n").into_response(),
     }
+}
+
+/// What is not exposed because a lock file pins something else.
+async fn quarantine(State(board): State<Arc<Board>>) -> Response {
+    axum::Json(board.quarantined()).into_response()
 }
 
 /// 200 while every worker's beats advance. A worker that hangs cannot be mended from inside.

@@ -14,6 +14,7 @@ use strait_table::catalog::{Known, Lists};
 use crate::ledger::{Ledger, Standing};
 use crate::limits::{LEFT_OUT_SHOWN_MAX, STALLED_AFTER};
 use crate::metrics::{self, Reloads, Seen};
+use crate::quarantine::Quarantine;
 use crate::roll_call::RollCall;
 use crate::watchdog::Watchdog;
 
@@ -30,6 +31,7 @@ struct Shown {
     driver: &'static str,
     upstreams: Vec<Value>,
     left_out: Value,
+    quarantine: Quarantine,
     watchdog: Watchdog,
     book: Option<Book>,
     reload: Value,
@@ -91,6 +93,16 @@ impl Board {
         self.shown().left_out = json!({ "count": told.len(), "first": first });
     }
 
+    /// What upstreams offer otherwise than it is pinned.
+    pub fn quarantine(&self, quarantine: &Quarantine) {
+        self.shown().quarantine = quarantine.clone();
+    }
+
+    /// All of it, as `/admin/quarantine` says it.
+    pub fn quarantined(&self) -> Value {
+        self.shown().quarantine.to_json(usize::MAX)
+    }
+
     /// How the last reload went, and how many snapshots are in use.
     pub fn reload(&self, reload: Value, counts: Reloads) {
         let mut shown = self.shown();
@@ -146,6 +158,7 @@ impl Board {
             "snapshots": shown.snapshots,
             "upstreams": shown.upstreams,
             "left_out": shown.left_out,
+            "quarantine": shown.quarantine.brief(),
             "workers": workers,
         })
     }
@@ -177,6 +190,7 @@ impl Board {
             ready: shown.phase == Phase::Open,
             reloads: shown.reloads,
             snapshots: shown.snapshots,
+            quarantine: &shown.quarantine,
         })
     }
 

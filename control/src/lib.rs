@@ -28,6 +28,7 @@ pub mod load;
 pub mod log;
 mod metrics;
 pub mod private;
+mod quarantine;
 mod reach;
 mod roll_call;
 pub mod sample;

@@ -35,6 +35,8 @@ pub const PULSE_EVERY: Duration = Duration::from_millis(250);
 
 /// Things left out of lists that `/readyz` names; how many there are it always says, and the log has all.
 pub const LEFT_OUT_SHOWN_MAX: usize = 32;
+/// Quarantined things that `/readyz` names; `/admin/quarantine` has all.
+pub const QUARANTINED_SHOWN_MAX: usize = 32;
 
 /// How often watched files are looked at: a person who saved one hardly waits, and a look costs about 1 us.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);

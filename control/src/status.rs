@@ -103,6 +103,19 @@ pub fn text(status: &Value) -> String {
             out.push_str(&format!("  {error}\n"));
         }
     }
+    let quarantine = &gateway["quarantine"];
+    if quarantine["count"].as_u64().is_some_and(|count| count > 0) {
+        out.push_str(&format!(
+            "\n{} quarantined: review what changed, then run `strait lock`\n",
+            quarantine["count"]
+        ));
+        for one in quarantine["shown"].as_array().into_iter().flatten() {
+            let name = word(&one["name"]);
+            let dot = if name.is_empty() { "" } else { "." };
+            let (what, part, upstream) = (word(&one["what"]), word(&one["part"]), word(&one["upstream"]));
+            out.push_str(&format!("  {what:<8} {part} {upstream}{dot}{name}\n"));
+        }
+    }
     table(
         &mut out,
         &open["sessions"],

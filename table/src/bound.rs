@@ -39,6 +39,20 @@ pub struct BoundServer {
     pub public: bool,
     /// Upstreams some of whose URIs are shown here under other URIs, ascending.
     pub renamed_uris: Vec<u16>,
+    /// What would be exposed here and is quarantined, by kind and name.
+    pub held: Vec<Held>,
+}
+
+/// An item whose definition is not the one that is pinned: no list shows it and nobody calls it until somebody has looked.
+#[derive(Archive, Deserialize, Serialize, Debug)]
+pub struct Held {
+    pub kind: Kind,
+    pub exposed: String,
+    pub upstream: u16,
+    /// Rules that speak of it, ascending.
+    pub rules: Vec<u16>,
+    /// Its upstream does not offer it any more; else it offers something else under this name.
+    pub gone: bool,
 }
 
 /// What a server declares, in the words of either era. What it lists it can do, whether it says so or not.
@@ -60,6 +74,40 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// The words for what can be declared.
+    pub const WORDS: [&str; 9] =
+        ["tools", "prompts", "resources", "subscribe", "completions", "logging", "core_tasks", "tasks", "ui"];
+
+    /// In the order of [`Capabilities::WORDS`].
+    pub fn flags(&mut self) -> [&mut bool; 9] {
+        let Capabilities {
+            tools,
+            prompts,
+            resources,
+            subscribe,
+            completions,
+            logging,
+            core_tasks,
+            tasks,
+            ui,
+        } = self;
+        [tools, prompts, resources, subscribe, completions, logging, core_tasks, tasks, ui]
+    }
+
+    /// The words for what is declared.
+    pub fn words(mut self) -> Vec<&'static str> {
+        let said = self.flags().map(|flag| *flag);
+        Capabilities::WORDS.into_iter().zip(said).filter(|(_, said)| *said).map(|(word, _)| word).collect()
+    }
+
+    /// What both can do.
+    pub fn and(mut self, mut other: Capabilities) -> Capabilities {
+        for (ours, theirs) in self.flags().into_iter().zip(other.flags()) {
+            *ours &= *theirs;
+        }
+        self
+    }
+
     /// What one or the other can do.
     pub fn or(self, other: Capabilities) -> Capabilities {
         Capabilities {
@@ -131,7 +179,7 @@ pub enum Scalar {
 }
 
 /// What kind of thing an item is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Archive, Deserialize, Serialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Tool,
     Prompt,
@@ -153,7 +201,38 @@ impl ArchivedCapabilities {
     }
 }
 
+impl ArchivedCapabilities {
+    /// Out of the table.
+    pub fn read(&self) -> Capabilities {
+        // Flags have no bytes that are not one.
+        rkyv::deserialize::<Capabilities, rkyv::rancor::Error>(self).unwrap_or_default()
+    }
+}
+
+impl From<&ArchivedKind> for Kind {
+    fn from(kind: &ArchivedKind) -> Kind {
+        match kind {
+            ArchivedKind::Tool => Kind::Tool,
+            ArchivedKind::Prompt => Kind::Prompt,
+            ArchivedKind::Resource => Kind::Resource,
+            ArchivedKind::Template => Kind::Template,
+        }
+    }
+}
+
 impl Kind {
+    pub const ALL: [Kind; 4] = [Kind::Tool, Kind::Prompt, Kind::Resource, Kind::Template];
+
+    /// What one of them is called.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::Tool => "tool",
+            Kind::Prompt => "prompt",
+            Kind::Resource => "resource",
+            Kind::Template => "template",
+        }
+    }
+
     /// Templates are declared and governed with resources.
     fn among<T>(self, tools: T, prompts: T, resources: T) -> T {
         match self {
@@ -183,6 +262,14 @@ impl ArchivedBoundServer {
             Kind::Resource => &self.resources,
             Kind::Template => &self.templates,
         }
+    }
+
+    /// What is quarantined under `name`.
+    pub fn held(&self, kind: Kind, name: &[u8]) -> Option<&ArchivedHeld> {
+        let at = self.held.binary_search_by(|held| {
+            Kind::from(&held.kind).cmp(&kind).then_with(|| held.exposed.as_bytes().cmp(name))
+        });
+        at.ok().and_then(|at| self.held.get(at))
     }
 }
 

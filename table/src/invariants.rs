@@ -5,7 +5,7 @@
 use strait_policy::ROLES_MAX;
 use strait_policy::roles::CONDITION_DEPTH_MAX;
 
-use crate::bound::{ArchivedBound, ArchivedShelf};
+use crate::bound::{ArchivedBound, ArchivedShelf, Kind};
 use crate::file::OpenError;
 use crate::rules::{ArchivedConditionOp, ArchivedRules, ArchivedTo, ArchivedTransport};
 
@@ -51,6 +51,10 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
             ensure(rooted, "an endpoint's path does not begin with `/`")?;
         }
     }
+    ensure(
+        rules.pins.is_empty() || rules.pins.len() == rules.upstreams.len(),
+        "what is pinned is of other upstreams than the rules",
+    )?;
     ensure(!rules.listeners.is_empty(), "there is no listener")
 }
 
@@ -91,6 +95,17 @@ pub(crate) fn bound(rules: &ArchivedRules, bound: &ArchivedBound) -> Result<(), 
                     .all(is_upstream),
             "a server speaks of an upstream that is not there",
         )?;
+        let mut last = None;
+        for held in server.held.iter() {
+            ensure(is_upstream(&held.upstream), "what is quarantined is of an upstream that is not there")?;
+            ensure(
+                held.rules.iter().all(|rule| (rule.to_native() as usize) < rules.policy.rules.len()),
+                "what is quarantined is spoken of by a rule that is not there",
+            )?;
+            let key = Some((Kind::from(&held.kind), held.exposed.as_bytes()));
+            ensure(last < key, "what is quarantined is not in its order")?;
+            last = key;
+        }
         for shelf in [&server.tools, &server.prompts, &server.resources, &server.templates] {
             self::shelf(rules, bound, shelf)?;
         }

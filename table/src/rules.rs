@@ -10,6 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 use strait_policy::Principal;
 
+use crate::bound::Capabilities;
 use crate::names::Names;
 
 /// The whole of a configuration, resolved.
@@ -29,6 +30,9 @@ pub struct Rules {
     /// Request bodies over this are refused with 413.
     pub body_bytes_max: u32,
     pub caps: Caps,
+    /// What a lock file says that each upstream offers, by upstream. Empty: there is none, and whatever they offer is
+    /// exposed.
+    pub pins: Vec<Pins>,
     /// Where each part was written, in load order.
     pub sources: Vec<Source>,
 }
@@ -38,6 +42,28 @@ pub struct Source {
     /// As written in the including file; the root's is its file name, so that bytes do not depend on
     /// where the config lies.
     pub path: String,
+    pub blake3: [u8; 32],
+}
+
+/// What is pinned of one upstream. Of one that the lock file does not have: nothing, so that nothing is exposed.
+#[derive(Archive, Deserialize, Serialize, Debug, Default)]
+pub struct Pins {
+    /// It spoke a revision before 2026-07-28.
+    pub older: bool,
+    pub capabilities: Capabilities,
+    pub instructions: Option<String>,
+    /// By name, no name twice, like the other three.
+    pub tools: Vec<Pin>,
+    pub prompts: Vec<Pin>,
+    pub resources: Vec<Pin>,
+    pub templates: Vec<Pin>,
+}
+
+/// A definition, and the hash that one which says the same has ([`crate::pins`]).
+#[derive(Archive, Deserialize, Serialize, Debug)]
+pub struct Pin {
+    pub name: String,
+    pub json: String,
     pub blake3: [u8; 32],
 }
 

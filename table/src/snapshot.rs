@@ -16,7 +16,7 @@ use strait_policy::roles::Op;
 use strait_policy::{Principal, RoleSet, RuleView, Verdict, decide, roles};
 
 use crate::bind::{bind, speaks};
-use crate::bound::{ArchivedBound, Bound, Kind};
+use crate::bound::{ArchivedBound, ArchivedHeld, Bound, Kind};
 use crate::catalog::Catalog;
 use crate::file::{Generation, HEADER_BYTES, Header, OpenError, section_of_bound};
 use crate::invariants;
@@ -190,6 +190,16 @@ impl Snapshot {
         decide(self.default_effect(), speaking, roles)
     }
 
+    /// Decides on something that is quarantined: to whom it would not be shown, nothing is told of it.
+    pub fn decide_held(&self, held: &ArchivedHeld, roles: &RoleSet) -> Verdict {
+        let rules = &self.rules().policy.rules;
+        let speaking = held.rules.iter().filter_map(|index| {
+            let index = index.to_native();
+            rules.get(usize::from(index)).map(|rule| rule_view(index, rule))
+        });
+        decide(self.default_effect(), speaking, roles)
+    }
+
     /// Decides a resource URI that only a template covers: such names are open-ended, so their
     /// patterns are matched now. `upstream` is the template's.
     pub fn decide_uri(&self, upstream: usize, uri: &str, roles: &RoleSet) -> Verdict {
@@ -223,6 +233,15 @@ fn op(op: &ArchivedConditionOp) -> Op<'_> {
 /// A snapshot of rules that were just compiled, without a file between.
 pub fn of_rules(rules: &Rules) -> Result<Snapshot, OpenError> {
     Snapshot::from_bytes(&crate::file::write(rules, None))
+}
+
+/// The bytes of the table of these rules; where they pin what upstreams offer, bound to that.
+pub fn table_of(rules: &Rules) -> Result<Vec<u8>, OpenError> {
+    if rules.pins.is_empty() {
+        return Ok(crate::file::write(rules, None));
+    }
+    let (bound, _) = bind(of_rules(rules)?.rules(), &Catalog::default());
+    Ok(crate::file::write(rules, Some(&bound)))
 }
 
 const _: () = assert!(HEADER_BYTES.is_multiple_of(crate::file::ALIGN));

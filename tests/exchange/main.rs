@@ -19,6 +19,7 @@ mod listen;
 mod older_servers;
 mod overload;
 mod parameters;
+mod quarantine;
 mod replay;
 mod resume;
 mod rounds;

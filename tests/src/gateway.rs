@@ -21,6 +21,8 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// What to start.
 pub struct Setup {
     pub config: String,
+    /// The text of `strait.lock` beside it.
+    pub lock: Option<String>,
     pub workers: usize,
     pub driver: DriverChoice,
     pub force_wrong_worker: bool,
@@ -35,6 +37,7 @@ impl Setup {
     pub fn new(config: impl Into<String>) -> Setup {
         Setup {
             config: config.into(),
+            lock: None,
             workers: 2,
             driver: driver_from_environment(),
             force_wrong_worker: false,
@@ -90,6 +93,9 @@ impl Gateway {
             setup.config
         );
         std::fs::write(&config, text).expect("write the config");
+        if let Some(lock) = &setup.lock {
+            std::fs::write(folder.join("strait.lock"), lock).expect("write the lock file");
+        }
         let outcome = strait_config_compiler::load(&config, &|name| std::env::var(name).ok());
         let rendered = strait_config_compiler::render(&outcome, false);
         let rules = outcome.rules.unwrap_or_else(|| panic!("the config has findings:\n{rendered}"));

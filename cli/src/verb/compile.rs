@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use strait_control::load::compile;
 use strait_control::{Code, Failure, Source, source};
-use strait_table::{Snapshot, file};
+use strait_table::{Snapshot, snapshot};
 
 use crate::output::{Output, print};
 
@@ -50,9 +50,9 @@ impl Compile {
         if !self.confined {
             output.warnings(&outcome);
         }
-        let bytes = file::write(rules, None);
-        let snapshot = Snapshot::from_bytes(&bytes)
-            .map_err(|error| Failure::bug(format!("the compiled table does not open: {error}")))?;
+        let unsound = |error| Failure::bug(format!("the compiled table does not open: {error}"));
+        let bytes = snapshot::table_of(rules).map_err(unsound)?;
+        let snapshot = Snapshot::from_bytes(&bytes).map_err(unsound)?;
         write_whole(&self.output, &bytes).map_err(|error| {
             let message = format!("cannot write `{}`: {error}", self.output.display());
             Failure::new(Code::Unfit, message).help("name a file in a folder that this user may write")

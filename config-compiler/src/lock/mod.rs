@@ -14,9 +14,10 @@ mod write;
 use std::path::Path;
 
 use strait_protocol::jsonrpc::tight;
-use strait_table::bound::{Capabilities, Kind};
+use strait_table::bound::Kind;
 use strait_table::catalog::{Catalog, Definition, Known, Lists};
 use strait_table::pins;
+use strait_table::rules::{Pin, Pins};
 
 use crate::source::Span;
 
@@ -27,8 +28,6 @@ pub use write::write;
 pub const FILE_NAME: &str = "strait.lock";
 /// Of the form that this file describes.
 pub const VERSION: u64 = 1;
-
-pub const KINDS: [Kind; 4] = [Kind::Tool, Kind::Prompt, Kind::Resource, Kind::Template];
 
 /// A lock file that was read.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ pub struct Locked {
     pub pinned: Pinned,
     pub name_at: Span,
     pub instructions_at: Option<Span>,
-    /// By kind as in [`KINDS`], and item of its list.
+    /// By kind as in [`Kind::ALL`], and item of its list.
     pub places: [Vec<Place>; 4],
 }
 
@@ -78,6 +77,12 @@ impl Lock {
         self.upstreams.iter().find(|locked| locked.pinned.name == upstream)
     }
 
+    /// The same as a table holds it.
+    pub fn pins<'n>(&self, upstreams: impl Iterator<Item = &'n str>) -> Vec<Pins> {
+        let pins = |name| self.find(name).map(|locked| locked.pinned.pins()).unwrap_or_default();
+        upstreams.map(pins).collect()
+    }
+
     /// What is pinned, for upstreams in this order; nothing is known of one that is not in the file.
     pub fn catalog<'n>(&self, upstreams: impl Iterator<Item = &'n str>) -> Catalog {
         let lists = |name| self.find(name).map(|locked| locked.pinned.lists.clone()).unwrap_or_default();
@@ -86,6 +91,27 @@ impl Lock {
 }
 
 impl Pinned {
+    fn pins(&self) -> Pins {
+        let pin = |definition: &Definition| {
+            let blake3 = pins::hash(&definition.json)?;
+            Some(Pin { name: definition.name.clone(), json: definition.json.clone(), blake3 })
+        };
+        let list = |kind| -> Vec<Pin> {
+            let mut all: Vec<Pin> = self.lists.of(kind).iter().filter_map(pin).collect();
+            all.sort_by(|one, other| one.name.cmp(&other.name));
+            all
+        };
+        Pins {
+            older: self.lists.older,
+            capabilities: self.lists.capabilities,
+            instructions: self.lists.instructions.clone(),
+            tools: list(Kind::Tool),
+            prompts: list(Kind::Prompt),
+            resources: list(Kind::Resource),
+            templates: list(Kind::Template),
+        }
+    }
+
     /// Pins what an upstream offers. What cannot be pinned is left out and told.
     pub fn of(name: &str, offered: &Lists) -> (Pinned, Vec<Unfit>) {
         let mut unfit = Vec::new();
@@ -135,47 +161,6 @@ pub fn list_word(kind: Kind) -> &'static str {
         Kind::Resource => "resources",
         Kind::Template => "templates",
     }
-}
-
-/// How one of them is called.
-pub fn item_word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Tool => "tool",
-        Kind::Prompt => "prompt",
-        Kind::Resource => "resource",
-        Kind::Template => "template",
-    }
-}
-
-/// The words of a lock file for what an upstream declares, in the order of [`capability`].
-pub const CAPABILITIES: [&str; 9] =
-    ["tools", "prompts", "resources", "subscribe", "completions", "logging", "core_tasks", "tasks", "ui"];
-
-/// The flag behind the word at `index` of [`CAPABILITIES`].
-fn capability(of: &mut Capabilities, index: usize) -> Option<&mut bool> {
-    let all = [
-        &mut of.tools,
-        &mut of.prompts,
-        &mut of.resources,
-        &mut of.subscribe,
-        &mut of.completions,
-        &mut of.logging,
-        &mut of.core_tasks,
-        &mut of.tasks,
-        &mut of.ui,
-    ];
-    all.into_iter().nth(index)
-}
-
-/// The words for what is declared.
-pub fn capability_words(mut of: Capabilities) -> Vec<&'static str> {
-    let mut words = Vec::new();
-    for (index, word) in CAPABILITIES.iter().enumerate() {
-        if capability(&mut of, index).is_some_and(|flag| *flag) {
-            words.push(*word);
-        }
-    }
-    words
 }
 
 /// The lock file of a configuration.

@@ -13,7 +13,7 @@ use strait_table::catalog::{Definition, Known, Lists};
 use strait_table::pins;
 
 use super::write::hex;
-use super::{CAPABILITIES, KINDS, Lock, Locked, Pinned, VERSION, capability, compact, item_word, list_word};
+use super::{Lock, Locked, Pinned, VERSION, compact, list_word};
 use crate::{
     diagnostic::{Code, Finding, Findings, codes},
     limits::{LOCK_BYTES_MAX, LOCK_DEPTH_MAX},
@@ -230,13 +230,13 @@ impl Reader<'_> {
         }
         let mut places = [const { Vec::new() }; 4];
         for ((kind, list), places) in
-            KINDS.into_iter().zip([tools, prompts, resources, templates]).zip(&mut places)
+            Kind::ALL.into_iter().zip([tools, prompts, resources, templates]).zip(&mut places)
         {
             let mut seen = HashSet::new();
             for item in self.elements(list?, list_word(kind))? {
                 let Some((definition, place)) = self.item(&name, kind, item) else { continue };
                 if !seen.insert(definition.name.clone()) {
-                    let message = format!("{} `{name}.{}` is pinned twice", item_word(kind), definition.name);
+                    let message = format!("{} `{name}.{}` is pinned twice", kind.word(), definition.name);
                     self.report(Finding::new(&codes::LOCK_FORM, place.name, message).help(AGAIN));
                 }
                 lists.of_mut(kind).push(definition);
@@ -251,11 +251,11 @@ impl Reader<'_> {
         let mut declared = Capabilities::default();
         for element in self.elements(list, "capabilities")? {
             let word = self.text(element)?;
-            let known = CAPABILITIES.iter().position(|known| *known == word);
-            match known.and_then(|index| capability(&mut declared, index)) {
-                Some(flag) => *flag = true,
+            let mut flags = Capabilities::WORDS.into_iter().zip(declared.flags());
+            match flags.find(|(known, _)| *known == word) {
+                Some((_, flag)) => *flag = true,
                 None => {
-                    let message = format!("`{word}` is not one of {}", suggest::listed(&CAPABILITIES));
+                    let message = format!("`{word}` is not one of {}", suggest::listed(&Capabilities::WORDS));
                     self.wrong(&codes::LOCK_FORM, element, message);
                 }
             }
@@ -276,12 +276,12 @@ impl Reader<'_> {
     }
 
     fn item(&mut self, upstream: &str, kind: Kind, at: Place) -> Option<(Definition, super::Place)> {
-        let what = format!("a pinned {}", item_word(kind));
+        let what = format!("a pinned {}", kind.word());
         let [name_at, hash, definition] = self.fields(at, &what, ["name", "blake3", "definition"], &[])?;
         let (name_at, hash, definition) = (name_at?, hash?, definition?);
         let name = self.text(name_at)?;
         let json = std::str::from_utf8(definition.of(self.bytes)).ok()?;
-        let what = format!("the definition of {} `{upstream}.{name}`", item_word(kind));
+        let what = format!("the definition of {} `{upstream}.{name}`", kind.word());
         let Some(found) = pins::hash(json).filter(|_| json.starts_with('{')) else {
             let message = format!("{what} is not a JSON object that every client can read");
             self.wrong(&codes::LOCK_FORM, definition, message);

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{KINDS, Pinned, VERSION, capability_words, list_word, text::laid_out};
+use super::{Pinned, VERSION, list_word, text::laid_out};
+use strait_table::bound::Kind;
 use strait_table::catalog::Definition;
 use strait_table::pins;
 
@@ -29,7 +30,7 @@ fn upstream(out: &mut String, pinned: &Pinned) {
         format!("\"name\": {}", string(&pinned.name)),
         format!("\"era\": {}", string(if lists.older { "legacy" } else { "modern" })),
     ];
-    let words: Vec<String> = capability_words(lists.capabilities).into_iter().map(string).collect();
+    let words: Vec<String> = lists.capabilities.words().into_iter().map(string).collect();
     members.push(format!("\"capabilities\": [{}]", words.join(", ")));
     if let Some(text) = &lists.instructions {
         let lines: Vec<String> =
@@ -40,7 +41,7 @@ fn upstream(out: &mut String, pinned: &Pinned) {
             lines.join(",")
         ));
     }
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let items: Vec<String> = lists.of(kind).iter().filter_map(item).collect();
         let items =
             if items.is_empty() { "[]".to_owned() } else { format!("[\n{}\n      ]", items.join(",\n")) };

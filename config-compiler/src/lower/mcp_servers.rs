@@ -60,6 +60,7 @@ pub fn lower(walk: &mut Walk<'_>, root: &Node) -> Rules {
         access_log: AccessLog::default(),
         body_bytes_max: BODY_BYTES_MAX,
         caps: Caps::default(),
+        pins: Vec::new(),
         sources: Vec::new(),
     }
 }

@@ -77,6 +77,7 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
         access_log: blocks.access_log.map(|node| access_log(walk, node)).unwrap_or_default(),
         body_bytes_max: blocks.body_max.and_then(|node| body_max(walk, node)).unwrap_or(BODY_BYTES_MAX),
         caps: blocks.caps.map(|node| caps(walk, node)).unwrap_or_default(),
+        pins: Vec::new(),
         sources: Vec::new(),
     }
 }

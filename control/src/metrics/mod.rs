@@ -9,6 +9,7 @@ mod text;
 
 use std::sync::Arc;
 
+use crate::quarantine::Quarantine;
 use strait_engine::WorkerFigures;
 use strait_engine::figures::cell::{Counter, Gauge};
 use strait_engine::figures::histogram::Distribution;
@@ -31,6 +32,7 @@ pub struct Seen<'b> {
     pub reloads: Reloads,
     /// In use, those that only exchanges under way still hold included.
     pub snapshots: usize,
+    pub quarantine: &'b Quarantine,
 }
 
 pub struct Worker {
@@ -145,6 +147,11 @@ fn upstreams(out: &mut Exposition, seen: &Seen<'_>) {
         if let Some(is_ready) = upstream.is_ready {
             ready.series(&[("upstream", &upstream.name)], is_ready);
         }
+    }
+    let help = "Things that an upstream offers otherwise than strait.lock pins them.";
+    let mut family = out.family(Kind::Gauge, "strait_upstream_quarantined", help);
+    for (upstream, what, count) in seen.quarantine.counts() {
+        family.series(&[("upstream", upstream), ("what", what.word())], count as u64);
     }
     children(
         out,

@@ -20,6 +20,7 @@ use crate::keys::Generated;
 use crate::ledger::{Change, Ledger, Pending};
 use crate::limits::*;
 use crate::load::Loader;
+use crate::quarantine::Quarantine;
 use crate::reach::{self, Found, Plan};
 use crate::roll_call::RollCall;
 use crate::sessions::Sessions;
@@ -50,6 +51,8 @@ pub(super) struct Control {
     pub pending: Pending,
     /// What the last `bind` found, and so was told already. Not more: upstreams choose the names in it.
     told: BTreeSet<String>,
+    /// What the last `bind` held back.
+    quarantine: Quarantine,
 }
 
 struct Signals {
@@ -128,6 +131,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         phase: Phase::Starting,
         pending: Pending::default(),
         told: BTreeSet::new(),
+        quarantine: Quarantine::default(),
     };
     control.begin(hung_up);
     control.keep(events, prepared.found, ears, &mut signals, open_by).await
@@ -260,6 +264,7 @@ impl Control {
     fn show_edition(&self) {
         self.board.snapshot(&self.edition.snapshot);
         self.board.left_out(&self.told);
+        self.board.quarantine(&self.quarantine);
         self.board.roll_call(RollCall { rolls: self.handle.rolls(), edition: Arc::downgrade(&self.edition) });
     }
 
@@ -286,6 +291,7 @@ impl Control {
         });
         let last = std::mem::replace(&mut self.told, texts.collect());
         self.told.difference(&last).for_each(log::warn);
+        self.quarantine.renew(snapshot, self.ledger.catalog());
         snapshot.with_bound(&bound).map_err(|error| error.to_string())
     }
 

@@ -38,6 +38,7 @@ pub mod listen;
 pub mod local;
 pub mod meter;
 pub mod mirror;
+mod quarantine;
 pub mod record;
 pub mod refusal;
 pub mod replay;

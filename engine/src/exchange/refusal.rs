@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use strait_protocol::http1::HeadFault;
 use strait_protocol::jsonrpc::{DecodeFault, ErrorId, append_error};
 use strait_protocol::mcp::{Revision, codes};
+use strait_table::Kind;
 
 use crate::figures::labels::Outcome;
 use crate::upstream::UpstreamFault;
@@ -59,6 +60,13 @@ pub enum Refusal {
         uri: String,
         modern: bool,
     },
+    /// Its upstream offers something else than a lock file pins. Told only to whom it would be shown.
+    Quarantined {
+        kind: Kind,
+        name: String,
+        upstream: String,
+        gone: bool,
+    },
     UnknownTask {
         id: String,
     },
@@ -105,6 +113,7 @@ impl Refusal {
             UnknownTool { .. } => "unknown_tool",
             UnknownPrompt { .. } => "unknown_prompt",
             UnknownResource { .. } => "unknown_resource",
+            Quarantined { .. } => "quarantined",
             UnknownTask { .. } => "unknown_task",
             Undeclared { .. } => "undeclared",
             BadCursor => "bad_cursor",
@@ -147,7 +156,7 @@ impl Refusal {
             Params(_) | UnknownMethod { .. } => 200,
             Undeclared { .. } => 400,
             UnknownTool { .. } | UnknownPrompt { .. } | UnknownResource { .. } => 200,
-            UnknownTask { .. } | BadCursor => 200,
+            Quarantined { .. } | UnknownTask { .. } | BadCursor => 200,
             Upstream { .. } | Internal(_) => 200,
         }
     }
@@ -161,7 +170,7 @@ impl Refusal {
             UnknownMethod { .. } => codes::METHOD_NOT_FOUND,
             Undeclared { .. } => codes::MISSING_CLIENT_CAPABILITY,
             Params(_) | UnknownTool { .. } | UnknownPrompt { .. } => codes::INVALID_PARAMS,
-            UnknownTask { .. } | BadCursor => codes::INVALID_PARAMS,
+            Quarantined { .. } | UnknownTask { .. } | BadCursor => codes::INVALID_PARAMS,
             UnknownResource { modern: true, .. } => codes::INVALID_PARAMS,
             UnknownResource { modern: false, .. } => codes::RESOURCE_NOT_FOUND_LEGACY,
             Upstream { fault: UpstreamFault::Undeclared(_), .. } => codes::MISSING_CLIENT_CAPABILITY,
@@ -205,6 +214,18 @@ impl Refusal {
             UnknownTool { name } => format!("Unknown tool: {name}").into(),
             UnknownPrompt { name } => format!("Unknown prompt: {name}").into(),
             UnknownResource { uri, .. } => format!("Resource not found: {uri}").into(),
+            Quarantined { kind, name, upstream, gone } => {
+                let kind = kind.word();
+                let what = match gone {
+                    true => format!("upstream `{upstream}` no longer offers it as strait.lock pins it"),
+                    false => format!("what upstream `{upstream}` says of it is not what strait.lock pins"),
+                };
+                format!(
+                    "gateway: {kind} `{name}` is quarantined: {what}; it can be used again when an operator has \
+                     reviewed the change and run `strait lock`"
+                )
+                .into()
+            }
             UnknownTask { id } => format!("Task not found: {id}").into(),
             Undeclared { extension } => {
                 format!("request: its client capabilities must declare the extension {extension}").into()

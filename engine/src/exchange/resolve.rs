@@ -11,6 +11,7 @@ use super::arrive::Place;
 use super::decode::{self, Asked, Call};
 use super::identify::Caller;
 use super::listen::{self, Wanted};
+use super::quarantine;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::tasks::{self, Held};
@@ -118,7 +119,7 @@ pub fn run(
     let server = adopted.snapshot.bound().servers.get(place.server).ok_or(Refusal::NoSuchPath)?;
     let can = &server.capabilities;
     let view = adopted.view(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
-    let search = Search { core, adopted, incoming, place, view };
+    let search = Search { core, adopted, incoming, place, caller, view };
     let local = match message.method {
         Method::ServerDiscover => Local::Discover,
         Method::Initialize => Local::Initialize,
@@ -200,6 +201,7 @@ struct Search<'a> {
     adopted: &'a Rc<Adopted>,
     incoming: &'a Incoming<'a>,
     place: &'a Place,
+    caller: &'a Caller,
     view: Rc<View>,
 }
 
@@ -208,7 +210,7 @@ impl Search<'_> {
         let name = name.ok_or(Refusal::Params("`params.name` is missing"))?;
         let mut scratch = self.core.scratch.borrow_mut();
         let name = name.read(self.incoming.body, &mut scratch.text);
-        let index = self.find(kind, name).ok_or_else(|| unknown(kind, name, false))?;
+        let index = self.find(kind, name).ok_or_else(|| self.absent(kind, name, false))?;
         self.item(kind, index, false, None, record)
     }
 
@@ -218,7 +220,7 @@ impl Search<'_> {
         let mut scratch = self.core.scratch.borrow_mut();
         let uri = uri.read(self.incoming.body, &mut scratch.text);
         let served = uris::served(self.adopted, self.place.server, uri);
-        let served = served.ok_or_else(|| unknown(Kind::Resource, uri, record.modern))?;
+        let served = served.ok_or_else(|| self.absent(Kind::Resource, uri, record.modern))?;
         self.item(served.kind, served.index, served.kind == Kind::Template, served.own, record)
     }
 
@@ -235,6 +237,11 @@ impl Search<'_> {
 
     fn find(&self, kind: Kind, name: &[u8]) -> Option<usize> {
         self.adopted.shelf(self.place.server, kind)?.find(name)
+    }
+
+    fn absent(&self, kind: Kind, name: &[u8], modern: bool) -> Refusal {
+        let held = quarantine::held(self.adopted, self.place.server, self.caller, kind, name);
+        held.unwrap_or_else(|| unknown(kind, name, modern))
     }
 
     fn item(

@@ -6,6 +6,7 @@
 
 mod fragment;
 mod mirrored;
+mod quarantine;
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -14,13 +15,15 @@ use strait_policy::glob;
 use strait_protocol::Span;
 use strait_protocol::jsonrpc::Members;
 
-use crate::bound::{Bound, BoundServer, Capabilities, Item, Kind, Mirrored, Section, Shelf};
+use crate::bound::{Bound, BoundServer, Capabilities, Held, Item, Kind, Mirrored, Section, Shelf};
 use crate::catalog::{Catalog, Definition, Known, Lists};
 use crate::names::Names;
 use crate::rules::{
     ArchivedNaming, ArchivedPattern, ArchivedPatternKind, ArchivedRules, ArchivedServer, ArchivedTransport,
 };
 use crate::uris;
+
+pub use quarantine::{Quarantined, What, quarantined};
 
 /// Bytes of a name that an upstream may list; longer ones are left out.
 pub const NAME_BYTES_MAX: usize = 1_024;
@@ -39,11 +42,15 @@ pub struct BindFinding {
     pub reason: &'static str,
 }
 
-/// Joins `rules` with `catalog`. What cannot be exposed is left out and told.
+/// Joins `rules` with `catalog`. What cannot be exposed is left out and told. Where rules pin what upstreams offer, that
+/// is exposed, as far as `catalog` does not say otherwise.
 pub fn bind(rules: &ArchivedRules, catalog: &Catalog) -> (Bound, Vec<BindFinding>) {
+    let pinned = (!rules.pins.is_empty()).then(|| quarantine::held_to(&rules.pins, catalog));
+    let (catalog, held) = pinned.as_ref().map_or((catalog, None), |(pinned, held)| (pinned, Some(held)));
     let mut binder = Binder {
         rules,
         catalog,
+        held,
         bound: Bound::default(),
         interned: HashMap::new(),
         judged: HashMap::new(),
@@ -63,6 +70,8 @@ pub fn bind(rules: &ArchivedRules, catalog: &Catalog) -> (Bound, Vec<BindFinding
 struct Binder<'r> {
     rules: &'r ArchivedRules,
     catalog: &'r Catalog,
+    /// What of the catalog is quarantined, where there are pins.
+    held: Option<&'r quarantine::Marked>,
     bound: Bound,
     interned: HashMap<String, u32>,
     /// By upstream, kind and place in its list.
@@ -94,14 +103,15 @@ impl Binder<'_> {
         };
         // Tools speak of resources by their URIs.
         self.moved.clear();
-        let resources = self.shelf(server, Kind::Resource, &members, prefixed);
-        let templates = self.shelf(server, Kind::Template, &members, prefixed);
+        let mut held = Vec::new();
+        let resources = self.shelf(server, Kind::Resource, &members, prefixed, &mut held);
+        let templates = self.shelf(server, Kind::Template, &members, prefixed, &mut held);
         let renamed = [&resources, &templates].into_iter().flat_map(|shelf| &shelf.items);
         let renamed = renamed.filter(|item| item.exposed != item.bare).map(|item| item.upstream);
         let renamed_uris: BTreeSet<u16> = renamed.collect();
         let mut bound = BoundServer {
-            tools: self.shelf(server, Kind::Tool, &members, prefixed),
-            prompts: self.shelf(server, Kind::Prompt, &members, prefixed),
+            tools: self.shelf(server, Kind::Tool, &members, prefixed, &mut held),
+            prompts: self.shelf(server, Kind::Prompt, &members, prefixed, &mut held),
             resources,
             templates,
             renamed_uris: renamed_uris.into_iter().collect(),
@@ -110,6 +120,8 @@ impl Binder<'_> {
             upstreams: members.iter().map(|upstream| *upstream as u16).collect(),
             ..BoundServer::default()
         };
+        held.sort_by(|one, other| (one.kind, &one.exposed).cmp(&(other.kind, &other.exposed)));
+        bound.held = held;
         for upstream in &members {
             bound.capabilities = bound.capabilities.or(self.through(server, *upstream));
             let lists = self.catalog.upstreams.get(*upstream);
@@ -190,7 +202,14 @@ impl Binder<'_> {
         })
     }
 
-    fn shelf(&mut self, server: &ArchivedServer, kind: Kind, members: &[usize], prefixed: bool) -> Shelf {
+    fn shelf(
+        &mut self,
+        server: &ArchivedServer,
+        kind: Kind,
+        members: &[usize],
+        prefixed: bool,
+        held: &mut Vec<Held>,
+    ) -> Shelf {
         let mut items: Vec<Item> = Vec::new();
         let mut taken: HashMap<String, usize> = HashMap::new();
         for upstream in members.iter().copied() {
@@ -231,7 +250,13 @@ impl Binder<'_> {
                         continue;
                     }
                 };
+                // A name that is quarantined is nobody else's.
                 taken.insert(exposed.clone(), upstream);
+                if let Some(gone) = self.held.and_then(|held| held.get(upstream, kind, &definition.name)) {
+                    let rules = judged.rules.clone();
+                    held.push(Held { kind, exposed, upstream: upstream as u16, rules, gone });
+                    continue;
+                }
                 if kind == Kind::Resource && exposed != definition.name {
                     self.moved.insert((upstream, definition.name.clone()), exposed.clone());
                 }

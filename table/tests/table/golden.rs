@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 
 use rkyv::rancor;
-use strait_table::bound::{Bound, BoundServer, Capabilities, Item, Mirrored, Scalar, Section, Shelf};
+use strait_table::bound::{Bound, BoundServer, Capabilities, Held, Item, Mirrored, Scalar, Section, Shelf};
 use strait_table::file::{FORMAT_VERSION, write};
 use strait_table::names::Names;
 use strait_table::rules::*;
-use strait_table::{OpenError, Snapshot};
+use strait_table::{Kind, OpenError, Snapshot};
 
 const CHANGED: &str = "the archived layout changed. Tables in use would be misread: bump `FORMAT_VERSION`, keep the \
                        old golden file, and make a new one (docs/TABLE_FORMAT.md, \"Golden files\")";
@@ -217,11 +217,33 @@ fn rules() -> Rules {
         access_log: AccessLog { to: LogTo::File("/var/log/strait.jsonl".into()), sample_ppm: 250_000 },
         body_bytes_max: 4 << 20,
         caps: Caps { connections: 100, calls: 10, bytes: 1 << 24 },
+        pins: (0..8).map(pins).collect(),
         sources: vec![
             Source { path: "gateway.yaml".into(), blake3: [7; 32] },
             Source { path: "teams/a.yaml".into(), blake3: std::array::from_fn(|at| at as u8) },
         ],
     }
+}
+
+fn pins(at: usize) -> Pins {
+    let pin = |name: &str| Pin {
+        name: name.into(),
+        json: format!("{{\"name\":\"{name}\"}}"),
+        blake3: [at as u8; 32],
+    };
+    Pins {
+        older: at.is_multiple_of(2),
+        capabilities: Capabilities { tools: true, ..Capabilities::default() },
+        instructions: (at == 0).then(|| "use it".into()),
+        tools: vec![pin("a"), pin("b")],
+        prompts: vec![pin("p")],
+        resources: vec![pin("note://a")],
+        templates: vec![pin("note://{a}")],
+    }
+}
+
+fn held(kind: Kind, gone: bool) -> Held {
+    Held { kind, exposed: "a".into(), upstream: 1, rules: vec![0, 2], gone }
 }
 
 fn shelf(items: Vec<Item>) -> Shelf {
@@ -263,6 +285,12 @@ fn bound() -> Bound {
         partial: true,
         public: true,
         renamed_uris: vec![0, 7],
+        held: vec![
+            held(Kind::Tool, false),
+            held(Kind::Prompt, true),
+            held(Kind::Resource, false),
+            held(Kind::Template, true),
+        ],
     };
     let fragments = [
         r#"{"name":"git__log"}"#,

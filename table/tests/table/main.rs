@@ -6,4 +6,5 @@ mod decide;
 mod golden;
 mod names;
 mod open;
+mod quarantine;
 mod support;

@@ -38,6 +38,10 @@ pub fn served(adopted: &Adopted, server: usize, uri: &[u8]) -> Option<Served> {
         let upstream = usize::from(item.upstream.to_native());
         return Some(Served { kind: Kind::Resource, index, upstream, own });
     }
+    // A template does not bring back what is quarantined.
+    if adopted.snapshot.bound().servers.get(server)?.held(Kind::Resource, uri).is_some() {
+        return None;
+    }
     let uri = std::str::from_utf8(uri).ok()?;
     let templates = &adopted.shelf(server, Kind::Template)?.items;
     let (index, item) =
