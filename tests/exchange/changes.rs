@@ -153,6 +153,21 @@ fn what_a_transparent_server_announces_is_passed_on_even_if_nothing_differs() {
     }
 }
 
+#[test]
+fn a_listen_of_ours_holds_no_buffer_while_nothing_is_said() {
+    let gate = Gate::default();
+    let upstream = announcing(vec![(gate.clone(), "notifications/tools/list_changed")]);
+    let gateway = Gateway::start(Setup::new(two_roles(&upstream.url(), "")));
+    let (mut client, _) = listening(&gateway, KEY, json!({"toolsListChanged": true}));
+    gate.open();
+    assert_eq!(told(&mut client), "notifications/tools/list_changed");
+    drop(client);
+    let held = || gateway.handle().figures().iter().map(|worker| worker.held_bytes.get()).sum::<u64>();
+    wait_for("nothing to be held", || held() == 0);
+    assert_eq!(upstream.arrived("subscriptions/listen").len(), 1, "the listen still stands");
+    gateway.stop();
+}
+
 /// A legacy server, one child for each session. A call says what to say before its answer.
 const SCRIPT: &str = r#"
 import json, sys

@@ -16,7 +16,7 @@ use strait_protocol::sse::{self, EventKind};
 
 use super::call::Objection;
 use super::large::{self, Large};
-use super::request::{Request, Term};
+use super::request::Request;
 use super::resume;
 use super::session::{Held, Session};
 use super::wire::{Grip, Wire};
@@ -106,7 +106,7 @@ impl Reading {
         opening: Opening,
     ) -> Result<HttpReply, UpstreamFault> {
         let Opening { stream, buf, head, watch, until_ms, replica, waited } = opening;
-        let stands = matches!(request.term, Term::Standing);
+        let stands = request.stands();
         if head.encoded {
             return Err(UpstreamFault::Http(
                 "the body has a Content-Encoding that was not asked for".to_owned(),

@@ -151,6 +151,12 @@ impl<'a> Request<'a> {
         !matches!(self.method, Method::ToolsCall | Method::Unknown) || !matches!(self.verb, Verb::Post)
     }
 
+    /// What answers it may say nothing for a long time: no buffer waits for that.
+    pub(super) fn stands(&self) -> bool {
+        matches!(self.term, Term::Standing)
+            || matches!(self.method, Method::SubscriptionsListen | Method::TasksResult)
+    }
+
     fn watch(&self, core: &Rc<Core>, deadline_ms: u64, line: &Line) -> Watch {
         let watch = core.watches.shutdown_at(deadline_ms, line.stream.fd());
         if let Some(grip) = self.grip {
@@ -177,7 +183,7 @@ impl<'a> Request<'a> {
         watch: &Watch,
         asked: Instant,
     ) -> Result<(Buf, ReplyHead, Waited), UpstreamFault> {
-        if matches!(self.term, Term::Standing) {
+        if self.stands() {
             // Some servers send the head with their first message.
             let _ = line.stream.readable().await;
         }
