@@ -189,6 +189,8 @@ pub const SUSPENDED_ASKS_MAX: usize = 16;
 pub const SUSPENDED_EVENTS_MAX: usize = 16;
 /// Questions that come within this of the first are put together.
 pub const ASKS_WINDOW_MS: u64 = 10;
+/// Turns of the loop that what had come by then is given to pass through the tasks between a socket and the call.
+pub const ASKS_TURNS: u32 = 8;
 
 /// An upstream's own id of a task, which the client's id of it holds.
 pub const TASK_ID_BYTES_MAX: usize = 512;

@@ -29,7 +29,8 @@ use crate::io::runtime;
 use crate::io::signal::{Queue, Signal};
 use crate::io::watch::{Cause, Watch};
 use crate::limits::{
-    ASKS_WINDOW_MS, SUSPENDED_ASKS_MAX, SUSPENDED_CALL_MS_MAX, SUSPENDED_EVENTS_MAX, SUSPENDED_MAX,
+    ASKS_TURNS, ASKS_WINDOW_MS, SUSPENDED_ASKS_MAX, SUSPENDED_CALL_MS_MAX, SUSPENDED_EVENTS_MAX,
+    SUSPENDED_MAX,
 };
 use crate::session::Seal;
 use crate::upstream::dialect::{self, Client};
@@ -338,10 +339,9 @@ impl Parked {
     /// What the server says next; or, a moment after it has asked something, the answer that suspends the call.
     pub async fn next(&mut self, core: &Rc<Core>, client: &Client<'_>) -> Result<Event, UpstreamFault> {
         if let Some(until_ns) = self.gather_until_ns {
-            let left = Duration::from_nanos(until_ns.saturating_sub(core.clock.now_ns()));
-            return match runtime::timeout(left, self.call.events.pop()).await {
-                Ok(said) => said.unwrap_or(Err(UpstreamFault::Closed { after_bytes: true })),
-                Err(runtime::Elapsed) => {
+            return match self.gathered(core, until_ns).await {
+                Some(said) => said.unwrap_or(Err(UpstreamFault::Closed { after_bytes: true })),
+                None => {
                     let bytes = self.call.wait(core, client.id).map_err(|_| UpstreamFault::NoRoom)?;
                     self.is_left = true;
                     Ok(Event::Ready { bytes, last: true })
@@ -363,6 +363,16 @@ impl Parked {
             Err(()) => Err(UpstreamFault::ClientGone),
         }
     }
+
+    /// What the server says until then.
+    async fn gathered(&self, core: &Rc<Core>, until_ns: u64) -> Option<Option<Result<Event, UpstreamFault>>> {
+        let left = Duration::from_nanos(until_ns.saturating_sub(core.clock.now_ns()));
+        if let Ok(said) = runtime::timeout(left, self.call.events.pop()).await {
+            return Some(said);
+        }
+        take_in().await;
+        self.call.events.try_pop().map(Some)
+    }
 }
 
 impl Drop for Parked {
@@ -370,6 +380,13 @@ impl Drop for Parked {
         if !self.is_left {
             self.call.ended.set();
         }
+    }
+}
+
+/// Lets what has come be read. A worker that was kept from running finds a time over, and what came in it not yet read.
+pub async fn take_in() {
+    for _ in 0..ASKS_TURNS {
+        runtime::yield_turn().await;
     }
 }
 
@@ -466,4 +483,41 @@ pub fn end_overdue(core: &Rc<Core>) {
         }
         waits
     });
+}
+
+#[cfg(all(test, not(feature = "simulation")))]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::io::tests::{on_each, pair_with_std};
+
+    /// The chain is that of a call: a task reads a socket, another one passes on, a third waits until the window closes.
+    #[test]
+    fn what_came_while_the_worker_stood_still_is_taken_in() {
+        on_each(|| async {
+            for _ in 0..20 {
+                let (mut ours, mut peer) = pair_with_std().await;
+                let (read, heard) = (Rc::new(Queue::new(1)), Rc::new(Queue::new(1)));
+                let (reads, passed, hears) = (read.clone(), read, heard.clone());
+                runtime::spawn(async move {
+                    let (received, _) = ours.recv(Buf::new()).await;
+                    let _ = reads.push(received.unwrap());
+                });
+                runtime::spawn(async move {
+                    let _ = hears.push(passed.pop().await);
+                });
+                runtime::spawn(async move {
+                    runtime::sleep(Duration::from_millis(1)).await;
+                    peer.write_all(b"?").unwrap();
+                    // The worker stands still, and the window closes meanwhile.
+                    std::thread::sleep(Duration::from_millis(10));
+                });
+                if runtime::timeout(Duration::from_millis(3), heard.pop()).await.is_err() {
+                    take_in().await;
+                    assert!(heard.try_pop().is_some());
+                }
+            }
+        });
+    }
 }

@@ -48,4 +48,4 @@ pub mod vigil;
 pub mod watch;
 
 #[cfg(all(test, not(feature = "simulation")))]
-mod tests;
+pub(crate) mod tests;

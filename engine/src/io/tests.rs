@@ -33,7 +33,7 @@ fn drivers() -> Vec<Chosen> {
 }
 
 /// Runs `main` as a worker of its own thread, once per driver; fails if it takes longer than a minute.
-pub(super) fn on_each<F: Future<Output = ()> + 'static>(main: impl Fn() -> F + Send + Sync + 'static) {
+pub(crate) fn on_each<F: Future<Output = ()> + 'static>(main: impl Fn() -> F + Send + Sync + 'static) {
     let main = Arc::new(main);
     for chosen in drivers() {
         let main = main.clone();
@@ -80,7 +80,7 @@ pub(super) async fn pair() -> (Stream, Stream) {
 }
 
 /// One end as a [`Stream`], the other as a blocking socket for another thread.
-async fn pair_with_std() -> (Stream, StdStream) {
+pub(crate) async fn pair_with_std() -> (Stream, StdStream) {
     let listener = Listener::bind(loopback()).unwrap();
     let std = StdStream::connect(listener.local_addr().unwrap()).unwrap();
     let (ours, _) = listener.accept(&Stop::new()).await.unwrap().unwrap();

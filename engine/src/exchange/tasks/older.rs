@@ -24,6 +24,7 @@ use crate::exchange::Incoming;
 use crate::exchange::arrive::Place;
 use crate::exchange::decode::{Asked, Call};
 use crate::exchange::refusal::Refusal;
+use crate::exchange::suspend;
 use crate::io::buffer::Buf;
 use crate::io::runtime;
 use crate::io::signal::Signal;
@@ -444,6 +445,7 @@ impl Open {
         if !is_here {
             // Further questions may come with the first.
             runtime::sleep(Duration::from_millis(ASKS_WINDOW_MS)).await;
+            suspend::take_in().await;
         }
         self.used_ms.set(core.clock.coarse_ms());
         !self.asks.borrow().is_empty()
