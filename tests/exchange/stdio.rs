@@ -75,7 +75,7 @@ fn held(folder: &Path) -> usize {
 #[test]
 fn a_call_does_not_wait_for_a_restart_longer_than_for_an_answer() {
     for force_wrong_worker in [false, true] {
-        let (gateway, folder) = start(force_wrong_worker, "first_byte: 500ms, call: 1s");
+        let (gateway, folder) = start(force_wrong_worker, "first_byte: 2s, call: 3s");
         let mut client = Client::connect(gateway.address);
         assert!(client.roundtrip(call(1, json!({}))).json()["result"].is_object());
         let answer = client.roundtrip(call(2, json!({"exit": 1})));

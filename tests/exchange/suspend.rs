@@ -156,6 +156,41 @@ fn a_legacy_servers_questions_suspend_a_modern_clients_call() {
 }
 
 #[test]
+fn a_ping_is_answered_while_the_client_of_a_suspended_call_is_away() {
+    for force_wrong_worker in [false, true] {
+        let (pings, ends) = (Gate::default(), Gate::default());
+        let (ping, end) = (pings.clone(), ends.clone());
+        let rest = scripted::legacy(move |request| {
+            let pinged = json!({"jsonrpc": "2.0", "id": "p", "method": "ping"});
+            let last = json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {"content": []}});
+            vec![
+                Step::Send([event_stream(), event(&roots(1))].concat()),
+                Step::Await(ping.clone()),
+                Step::Send(event(&pinged)),
+                Step::Await(end.clone()),
+                Step::Send([event(&last), b"0\r\n\r\n".to_vec()].concat()),
+            ]
+        });
+        let upstream = Scripted::start(move |request: &Arrived| match method(request) {
+            "" => vec![Step::Send(ACCEPTED.to_vec())],
+            _ => rest(request),
+        });
+        let gateway = start(force_wrong_worker, &upstream);
+        let first = last(&send(&gateway, call(KEY, 5, json!({}))));
+        assert_eq!(first["result"]["resultType"], "input_required");
+        pings.open();
+        wait_for("the ping to be answered", || upstream.arrived("").len() == 1);
+        let answer = upstream.arrived("")[0].body.clone();
+        assert_eq!(answer, json!({"jsonrpc": "2.0", "id": "p", "result": {}}));
+        let state = first["result"]["requestState"].clone();
+        ends.open();
+        let back = json!({"requestState": state, "inputResponses": {"r1": {"roots": []}}});
+        assert_eq!(last(&send(&gateway, call(KEY, 6, back)))["result"]["resultType"], "complete");
+        assert_lives(&gateway);
+    }
+}
+
+#[test]
 fn a_state_is_good_for_one_call_of_one_caller() {
     let answers = Answers::default();
     let upstream = asks(vec![vec![roots(1)]], answers.clone());

@@ -13,7 +13,7 @@ use strait_table::catalog::{Catalog, Lists};
 use crate::edition::{Key, Ledger, facts};
 
 /// How long anything may take on a loaded machine before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long exchanges under way may take when a gateway ends.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
