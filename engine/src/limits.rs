@@ -159,6 +159,10 @@ pub const CALL_STREAMS_MAX: usize = 16;
 pub const CALL_STREAMS_PER_CORE_MAX: usize = 512;
 /// How long one is kept that is over.
 pub const CALL_STREAM_KEPT_MS: u64 = 30_000;
+/// Bytes of those that are over: of one session, room for one of any size; of all sessions of a core, so many eighths of
+/// what it may hold in all. The oldest give way.
+pub const OVER_BYTES_PER_SESSION_MAX: usize = WIRE_ANSWER_BYTES_MAX;
+pub const OVER_EIGHTHS: usize = 1;
 /// Messages of one batch, which are carried out at the same time.
 pub const BATCH_MAX: usize = 64;
 /// What a client is asked to wait before it comes back to an event stream whose connection ended.

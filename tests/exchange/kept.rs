@@ -100,6 +100,77 @@ fn a_client_goes_on_with_its_session_after_a_restart() {
     }
 }
 
+/// A stream that goes on behind this event.
+fn resume(gateway: &Gateway, session: &str, after: &str) -> Client {
+    let mut client = Client::connect(gateway.address);
+    client.send(format!(
+        "GET /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\nAccept: text/event-stream\r\n\
+         Mcp-Session-Id: {session}\r\nLast-Event-ID: {after}\r\n\r\n"
+    ));
+    assert_eq!(client.stream_head().status, 200);
+    client
+}
+
+#[test]
+fn what_had_an_id_before_a_restart_is_nothing_else_after_it() {
+    let (upstream, mut session) = (upstream(), None);
+    // What the client was given in each life of the gateway: ids of events and of a question.
+    let (mut events, mut questions) = (Vec::<String>::new(), Vec::<Value>::new());
+    for _ in 0..3 {
+        let gateway =
+            start(&upstream, |config| Setup { sessions: kept(1, HashSet::new()), ..Setup::new(config) });
+        let mut client = Client::connect(gateway.address);
+        let capabilities = json!({"sampling": {}});
+        let session =
+            session.get_or_insert_with(|| initialize_as(&mut client, KEY, "2025-06-18", capabilities));
+        // Its own stream begins anew, whatever is named of an earlier one: nothing of it is passed over.
+        let own = events.iter().map(|id| id.split('-').next().unwrap().parse::<u64>().unwrap());
+        for stream in own.filter(|stream| stream % (1 << 20) == 0).chain([0]) {
+            if questions.is_empty() {
+                continue;
+            }
+            let mut stream = resume(&gateway, session, &format!("{stream}-1"));
+            let told = stream.event().expect("an event");
+            assert_eq!(told.message["method"], "notifications/tools/list_changed");
+            events.push(told.id.expect("an id"));
+            break;
+        }
+        let params = json!({"name": "echo", "arguments": {"case": "ask"}});
+        client.send(legacy(KEY, session, 7, "tools/call", params));
+        client.stream_head();
+        let question = client.event().expect("a question");
+        // What an earlier one was answered is no answer to this one.
+        for id in &questions {
+            let answer = json!({"jsonrpc": "2.0", "id": id, "result": {"old": true}}).to_string();
+            let headers = [("Authorization", "Bearer key-full"), ("Mcp-Session-Id", session.as_str())];
+            assert_eq!(
+                Client::connect(gateway.address).roundtrip(post(&headers, answer.as_bytes())).status,
+                202
+            );
+        }
+        let id = question.message["id"].clone();
+        assert!(id.as_u64().expect("a number") < 1 << 53, "{id}: a double holds it");
+        assert!(!questions.contains(&id));
+        questions.push(id);
+        let answer = client.event().expect("an answer");
+        assert_eq!(client.event(), None);
+        // Ids of answers that are gone are good for nothing.
+        for id in &events {
+            if id.split('-').next().unwrap().parse::<u64>().unwrap() % (1 << 20) != 0 {
+                assert_eq!(resume(&gateway, session, id).event(), None, "{id}");
+            }
+        }
+        for id in [question.id, answer.id] {
+            let id = id.expect("an id");
+            assert!(!events.contains(&id), "{id} of {events:?}");
+            events.push(id);
+        }
+        assert_lives(&gateway);
+    }
+    let answered = upstream.arrived("");
+    assert!(answered.iter().all(|answer| answer.body["result"]["old"].is_null()), "{answered:?}");
+}
+
 #[test]
 fn a_session_that_ended_stays_dead() {
     for force_wrong_worker in [false, true] {

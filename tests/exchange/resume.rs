@@ -1,7 +1,7 @@
 //! Answers of several messages to older clients: event streams that outlive the connection they began on.
 
 use serde_json::{Value, json};
-use strait_engine::limits::{CALL_STREAMS_MAX, OUTLET_EVENTS_MAX};
+use strait_engine::limits::{CALL_STREAMS_MAX, OUTLET_EVENTS_MAX, OVER_BYTES_PER_SESSION_MAX, OVER_EIGHTHS};
 use strait_tests::client::{initialize, initialize_as, legacy, post};
 use strait_tests::gateway::wait_for;
 use strait_tests::scripted::{self, ACCEPTED, Arrived, echoed, event, event_stream, json_reply, method};
@@ -294,6 +294,71 @@ fn a_session_has_so_many_answers_that_can_be_resumed_and_more_that_cannot() {
     first.stream_head();
     assert!(next(&mut first).0.starts_with(&format!("{}-", CALL_STREAMS_MAX + 1)));
     assert_lives(&gateway);
+}
+
+/// A server that begins each answer at once, and ends it with this many bytes when the gate of its number opens.
+fn large(gates: &[Gate], bytes: usize) -> Scripted {
+    let gates = gates.to_vec();
+    Scripted::modern(move |request| {
+        let number: usize = request.argument("number").parse().expect("a number");
+        let answer = json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {
+            "resultType": "complete", "content": [{"type": "text", "text": "x".repeat(bytes)}]}});
+        vec![
+            Step::Send([event_stream(), event(&progress(request, 1, ""))].concat()),
+            Step::Await(gates[number].clone()),
+            last(&answer),
+        ]
+    })
+}
+
+/// What clients have left and nobody may ever come back for is bounded by its bytes, and the oldest gives way.
+#[test]
+fn abandoned_answers_are_kept_up_to_so_many_bytes() {
+    const BYTES: usize = 3_000_000;
+    const MIB: usize = 1 << 20;
+    // One session has its fill; the core has, of two sessions that have not.
+    let of_a_core = 64 * MIB / 8 * OVER_EIGHTHS / BYTES;
+    for (sessions, caps, kept) in [(1, 512, OVER_BYTES_PER_SESSION_MAX / BYTES), (2, 64, of_a_core)] {
+        println!("{sessions} sessions, {caps} MiB");
+        let gates: Vec<Gate> = (0..8).map(|_| Gate::default()).collect();
+        let upstream = large(&gates, BYTES);
+        let config = format!(
+            "caps: {{ bytes: {caps}MiB }}\n{}",
+            config(&format!("  up: {{ http: \"{}\" }}", upstream.url()))
+        );
+        let gateway = Gateway::start(Setup { workers: 1, ..Setup::new(config) });
+        let sum = |figure: fn(&strait_engine::figures::WorkerFigures) -> u64| {
+            gateway.handle().figures().iter().map(|worker| figure(worker)).sum::<u64>()
+        };
+        let mut client = Client::connect(gateway.address);
+        let sessions: Vec<String> =
+            (0..sessions).map(|_| initialize(&mut client, KEY, "2025-06-18")).collect();
+        let mut left = Vec::new();
+        for (number, gate) in gates.iter().enumerate() {
+            let session = &sessions[number % sessions.len()];
+            let mut client = Client::connect(gateway.address);
+            let params = json!({"name": "echo", "arguments": {"number": number.to_string()},
+                "_meta": {"progressToken": "t"}});
+            client.send(legacy(KEY, session, number as i64, "tools/call", params));
+            client.stream_head();
+            left.push((session, next(&mut client).0));
+            drop(client);
+            wait_for("the client to be missed", || standing(&gateway) == 0);
+            gate.open();
+            wait_for("the call to end without its client", || sum(|worker| worker.inflight.get()) == 0);
+        }
+        wait_for("the rest to be dropped", || {
+            sum(|worker| worker.answers_dropped.get()) == (gates.len() - kept) as u64
+        });
+        let held = sum(|worker| worker.held_bytes.get());
+        assert!(held < (kept as u64 + 3) * BYTES as u64 * 2, "{held}");
+        for (number, (session, after)) in left.iter().enumerate() {
+            let mut back = resume(&gateway, session, after);
+            let rest = back.event().map(|event| event.message["id"].clone());
+            assert_eq!(rest, (number >= gates.len() - kept).then(|| json!(number)));
+        }
+        assert_lives(&gateway);
+    }
 }
 
 /// A legacy server with sessions that hangs up on every call, and answers whoever comes back; `token` before or after.

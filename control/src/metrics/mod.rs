@@ -188,7 +188,7 @@ type Row<T> = (&'static str, &'static str, fn(&WorkerFigures) -> &T);
 fn workers(out: &mut Exposition, workers: &[Worker]) {
     let names: Vec<String> = (0..workers.len()).map(|worker| worker.to_string()).collect();
     let each = || names.iter().map(String::as_str).zip(workers);
-    let counters: [Row<Counter>; 9] = [
+    let counters: [Row<Counter>; 10] = [
         ("strait_connections_accepted_total", "Connections that were accepted.", |w| &w.accepted),
         (
             "strait_connections_refused_total",
@@ -206,6 +206,11 @@ fn workers(out: &mut Exposition, workers: &[Worker]) {
             "strait_access_log_lines_dropped_total",
             "Access lines that were lost because their writer was behind.",
             |w| &w.log_lines_dropped,
+        ),
+        (
+            "strait_kept_answers_dropped_total",
+            "Answers that gave way to others before their clients came back for them.",
+            |w| &w.answers_dropped,
         ),
         ("strait_worker_beats_total", "Ticks; 20 a second while a worker moves.", |w| &w.beats),
         ("strait_worker_panics_total", "Tasks that panicked and were ended.", |w| &w.panics),

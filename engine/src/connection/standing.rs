@@ -183,7 +183,7 @@ impl Drop for Standing {
 }
 
 impl Framing {
-    fn render(self, stream: u32, number: u64, message: &[u8]) -> Buf {
+    fn render(self, stream: u64, number: u64, message: &[u8]) -> Buf {
         let mut id = Vec::new();
         if self.ids {
             append_id(&mut id, stream, number);
@@ -216,8 +216,8 @@ impl Framing {
 const CHUNK_ROOM: usize = 24;
 
 /// Appends an event id: the outlet's number and the message's.
-pub fn append_id(out: &mut Vec<u8>, stream: u32, number: u64) {
-    decimal::append(out, u64::from(stream));
+pub fn append_id(out: &mut Vec<u8>, stream: u64, number: u64) {
+    decimal::append(out, stream);
     out.push(b'-');
     decimal::append(out, number);
 }

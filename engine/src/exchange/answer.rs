@@ -126,7 +126,7 @@ impl Carried {
 impl Drop for Carried {
     /// Also when the task panics: whoever reads must not wait for ever.
     fn drop(&mut self) {
-        self.core.over.end(&self.session, &self.outlet, self.core.clock.coarse_ms());
+        self.core.over.end(&self.core, &self.session, &self.outlet);
     }
 }
 

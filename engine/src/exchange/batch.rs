@@ -37,7 +37,7 @@ pub struct Whole {
 
 impl Drop for Whole {
     fn drop(&mut self) {
-        self.core.over.end(&self.session, &self.outlet, self.core.clock.coarse_ms());
+        self.core.over.end(&self.core, &self.session, &self.outlet);
     }
 }
 

@@ -28,7 +28,7 @@ use crate::io::runtime;
 use crate::io::signal::Signal;
 use crate::session::outlet::Outlet;
 use crate::session::wire::Wire;
-use crate::session::{Carriage, Introduction, Seal, Session, SessionId};
+use crate::session::{Carriage, Introduction, Numbers, Seal, Session, SessionId};
 use crate::worker::Parcel;
 
 /// Who must tell the story.
@@ -110,9 +110,9 @@ fn taken_up(
     }
     let sight = Sight::new(adopted, adopted.outline(place.server, caller.roles)?);
     let (introduction, now_ms) = (Introduction::default(), core.clock.coarse_ms());
-    let session = sessions.begin(id, introduction, sight, Outlet::new(0), now_ms)?;
-    // Seconds go on faster than a session gave numbers.
-    session.streams.begin_after((core.clock.coarse_unix_ms() / 1_000) as u32);
+    let numbers = Numbers::since(core.clock.coarse_unix_ms());
+    let session = sessions.begin(id, introduction, sight, Outlet::new(numbers.stream), now_ms)?;
+    session.questions.begin_after(numbers.question);
     drop(sessions);
     // What it saw of the lists before is not known any more.
     session.missed(core);
@@ -138,7 +138,7 @@ pub fn begin_session(
             return Err(Refusal::Invalid("this session was initialized already"));
         }
         Some(wire) => (wire.serial, wire.outlet.clone()),
-        None => (Seal::serial().map_err(internal)?, Outlet::new(0)),
+        None => (Seal::serial().map_err(internal)?, Outlet::new(Numbers::FIRST.stream)),
     };
     let id = SessionId {
         worker: core.id as u16,

@@ -18,8 +18,8 @@ use super::{Ending, Incoming};
 use crate::connection::standing::{self, Framing, Standing, Tally, Tenant};
 use crate::core::{Adopted, Core, StandingPlace};
 use crate::limits::STREAM_RETRY_MS;
-use crate::session::Session;
 use crate::session::outlet::{Outlet, Reader};
+use crate::session::{Numbers, Session};
 
 /// A stream that was allowed and is about to begin.
 pub struct Opening {
@@ -86,12 +86,13 @@ fn resumed(session: &Session, id: &[u8]) -> Option<(Rc<Outlet>, u64)> {
     let dash = id.iter().position(|byte| *byte == b'-')?;
     let stream = decimal::parse(id.get(..dash)?)?;
     let after = decimal::parse(id.get(dash + 1..)?)?;
-    let own = stream == u64::from(session.standing.stream);
+    let own = stream == session.standing.stream;
     let outlet = if own { Some(session.standing.clone()) } else { session.streams.find(stream) };
     // Of an answer's parts the older may be gone: what is left of it, its end above all, is worth having.
     match outlet.filter(|outlet| if own { outlet.has_after(after) } else { after <= outlet.last() }) {
         Some(outlet) => Some((outlet, after)),
-        None if own => None,
+        // Of the own stream of an earlier process nothing is left, and nothing of it is said under other ids.
+        None if own || Numbers::is_own(stream) => None,
         // Of an answer that is over. The session's own stream would never say the rest, and may have its reader.
         None => Some((over(stream), 0)),
     }
@@ -99,7 +100,7 @@ fn resumed(session: &Session, id: &[u8]) -> Option<(Rc<Outlet>, u64)> {
 
 /// A stream that says nothing and ends.
 fn over(stream: u64) -> Rc<Outlet> {
-    let outlet = Outlet::new(u32::try_from(stream).unwrap_or(u32::MAX));
+    let outlet = Outlet::new(stream);
     outlet.close();
     outlet
 }
@@ -124,7 +125,7 @@ pub async fn run(
 }
 
 /// Appends the event that says nothing but where a client may go on that loses its connection, and when.
-pub fn append_priming(out: &mut Vec<u8>, stream: u32, after: u64, retry_ms: u64) {
+pub fn append_priming(out: &mut Vec<u8>, stream: u64, after: u64, retry_ms: u64) {
     let mut id = Vec::new();
     standing::append_id(&mut id, stream, after);
     sse::append_retry(out, Some(&id), Some(retry_ms));

@@ -63,6 +63,8 @@ pub struct WorkerFigures {
     pub mailbox_trips: Counter,
     pub mailbox_full: Counter,
     pub log_lines_dropped: Counter,
+    /// Answers that gave way to others before their clients came back for them.
+    pub answers_dropped: Counter,
     pub panics: Counter,
     /// How often it looked for work instead of sleeping, as `--busy-poll` asks.
     pub busy_polls: Counter,

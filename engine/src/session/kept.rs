@@ -30,6 +30,33 @@ impl std::fmt::Debug for Kept {
     }
 }
 
+/// Where the numbers of a session begin: a client may name those of an earlier process, which must not name anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Of its own stream; those of answers follow.
+    pub stream: u64,
+    /// The last of its questions.
+    pub question: u64,
+}
+
+impl Numbers {
+    pub const FIRST: Numbers = Numbers { stream: 0, question: 0 };
+    /// Answers that a session could begin in the millisecond in which it was taken up, for them to meet the next one's.
+    const STREAM_BITS: u32 = 20;
+
+    /// Of one that is taken up now. An earlier process cannot have come so far: it would have begun a million streams, or
+    /// asked a thousand questions, in each millisecond. Clients read the number of a question as a double: it stays below
+    /// 2^53 for 250 years.
+    pub const fn since(unix_ms: u64) -> Numbers {
+        Numbers { stream: unix_ms << Numbers::STREAM_BITS, question: unix_ms.saturating_mul(1_000) }
+    }
+
+    /// Whether this is the number of a session's own stream, in whichever process.
+    pub const fn is_own(stream: u64) -> bool {
+        stream.is_multiple_of(1 << Numbers::STREAM_BITS)
+    }
+}
+
 /// Which sessions of earlier processes are over.
 pub struct Past {
     /// `None`: nothing is kept.

@@ -27,11 +27,11 @@ use crate::core::Core;
 use crate::exchange::subscriptions::Subscriptions;
 use crate::limits::{SESSION_IDLE_MS_MAX, SESSIONS_PER_CORE_MAX};
 use calls::Calls;
-pub use kept::{Kept, Past};
+pub use kept::{Kept, Numbers, Past};
 use outlet::Outlet;
 use questions::{Question, Questions};
 pub use seal::{Carriage, Seal};
-use streams::Streams;
+use streams::{Streams, Taken};
 use tasks::Tasks;
 use wire::Wire;
 
@@ -114,8 +114,8 @@ pub struct Sessions {
     wires: HashMap<u128, Rc<Wire>>,
     /// No question of any session is overdue before this.
     soonest_ms: Rc<Cell<u64>>,
-    /// How many answers all sessions keep.
-    streams: Rc<Cell<usize>>,
+    /// What the answers take that all sessions keep.
+    taken: Rc<Taken>,
 }
 
 impl Default for Sessions {
@@ -124,7 +124,7 @@ impl Default for Sessions {
             live: HashMap::new(),
             wires: HashMap::new(),
             soonest_ms: Rc::new(Cell::new(u64::MAX)),
-            streams: Rc::default(),
+            taken: Rc::default(),
         }
     }
 }
@@ -147,13 +147,13 @@ impl Sessions {
             declared: id.declared,
             introduction: Arc::new(introduction),
             log_level: Cell::new(None),
+            streams: Streams::new(standing.stream, self.taken.clone()),
             standing,
             sight,
             told: Cell::default(),
             subscriptions: Subscriptions::default(),
             questions: Questions::new(self.soonest_ms.clone()),
             calls: Calls::default(),
-            streams: Streams::new(self.streams.clone()),
             tasks: Tasks::default(),
             used_ms: Cell::new(now_ms),
         });

@@ -21,8 +21,8 @@ use crate::limits::{OUTLET_BYTES_MAX, OUTLET_EVENTS_MAX};
 
 /// A stream of messages, in order, numbered from 1.
 pub struct Outlet {
-    /// Its number within the session: the first half of its event ids.
-    pub stream: u32,
+    /// Its number within the session, also over restarts: the first half of its event ids.
+    pub stream: u64,
     ring: RefCell<Ring>,
     changed: Signal,
     /// Counts readers: only the newest goes on.
@@ -121,7 +121,7 @@ pub struct Reader {
 }
 
 impl Outlet {
-    pub fn new(stream: u32) -> Rc<Outlet> {
+    pub fn new(stream: u64) -> Rc<Outlet> {
         Outlet::build(stream, Keeps::Read)
     }
 
@@ -136,11 +136,11 @@ impl Outlet {
     }
 
     /// The answer of a call: see [`Keeps::Answer`].
-    pub fn answer(stream: u32) -> Rc<Outlet> {
+    pub fn answer(stream: u64) -> Rc<Outlet> {
         Outlet::build(stream, Keeps::Answer)
     }
 
-    fn build(stream: u32, keeps: Keeps) -> Rc<Outlet> {
+    fn build(stream: u64, keeps: Keeps) -> Rc<Outlet> {
         let ring = RefCell::new(Ring { first: 1, ..Ring::default() });
         let (changed, readers, is_read) = (Signal::new(), Cell::new(0), Cell::new(false));
         let (made_room, has_lost) = (Notify::new(), Cell::new(false));
@@ -351,7 +351,7 @@ impl Reader {
     }
 
     /// The number of the stream that is read.
-    pub fn stream(&self) -> u32 {
+    pub fn stream(&self) -> u64 {
         self.outlet.stream
     }
 

@@ -47,6 +47,11 @@ impl Questions {
         Questions { waiting: RefCell::default(), last: Cell::new(0), soonest_ms }
     }
 
+    /// Numbers go on behind this one.
+    pub fn begin_after(&self, last: u64) {
+        self.last.set(last);
+    }
+
     /// Remembers a question and gives the id under which the client is asked; gives it back when there are too many.
     pub fn put(&self, question: Question) -> Result<u64, Question> {
         let mut waiting = self.waiting.borrow_mut();
