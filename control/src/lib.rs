@@ -25,6 +25,7 @@ mod ledger;
 mod limits;
 mod listen;
 pub mod load;
+pub mod lock;
 pub mod log;
 mod metrics;
 pub mod private;
@@ -44,6 +45,7 @@ mod test_support;
 mod time;
 mod watch;
 mod watchdog;
+pub mod whole;
 
 pub use failure::{Code, Failure};
 pub use source::Source;

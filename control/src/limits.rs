@@ -33,6 +33,13 @@ pub const STALL_TOLD_AFTER: Duration = Duration::from_secs(1);
 /// How often beats are looked at.
 pub const PULSE_EVERY: Duration = Duration::from_millis(250);
 
+/// A `strait lock` asks an upstream again that failed, as it may be starting.
+pub const LOCK_RETRY_WITHIN: Duration = Duration::from_secs(5);
+/// Its engine ends within this, children included.
+pub const LOCK_DRAIN_WITHIN: Duration = Duration::from_secs(2);
+/// A shorter value of a reference may be in anybody's words by chance.
+pub const SECRET_BYTES_MIN: usize = 8;
+
 /// Things left out of lists that `/readyz` names; how many there are it always says, and the log has all.
 pub const LEFT_OUT_SHOWN_MAX: usize = 32;
 /// Quarantined things that `/readyz` names; `/admin/quarantine` has all.

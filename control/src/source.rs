@@ -87,6 +87,11 @@ pub fn compile(path: &Path) -> Outcome {
     strait_config_compiler::load(path, &|name| std::env::var(name).ok())
 }
 
+/// The same without the lock file, for whoever writes that.
+pub fn compile_unlocked(path: &Path) -> Outcome {
+    strait_config_compiler::load_unlocked(path, &|name| std::env::var(name).ok())
+}
+
 /// The failure that findings amount to.
 pub fn findings(path: &Path, outcome: Outcome) -> Failure {
     let count = outcome.errors();

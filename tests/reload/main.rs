@@ -5,6 +5,7 @@
 mod kept;
 mod keys;
 mod load;
+mod locks;
 mod process;
 mod refusals;
 mod sessions;

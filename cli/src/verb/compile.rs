@@ -1,13 +1,11 @@
 //! `strait compile CONFIG -o TABLE`: deterministic, and written whole or not at all. A reader of the
 //! table's path sees the old file or the new one, also after a power cut.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 use strait_control::load::compile;
-use strait_control::{Code, Failure, Source, source};
+use strait_control::{Code, Failure, Source, source, whole};
 use strait_table::{Snapshot, snapshot};
 
 use crate::output::{Output, print};
@@ -53,7 +51,7 @@ impl Compile {
         let unsound = |error| Failure::bug(format!("the compiled table does not open: {error}"));
         let bytes = snapshot::table_of(rules).map_err(unsound)?;
         let snapshot = Snapshot::from_bytes(&bytes).map_err(unsound)?;
-        write_whole(&self.output, &bytes).map_err(|error| {
+        whole::write(&self.output, &bytes).map_err(|error| {
             let message = format!("cannot write `{}`: {error}", self.output.display());
             Failure::new(Code::Unfit, message).help("name a file in a folder that this user may write")
         })?;
@@ -66,23 +64,4 @@ impl Compile {
         output.facts(&facts, || format!("{table}: generation {generation}, {} bytes\n", bytes.len()));
         Ok(())
     }
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = name.to_owned();
-    temporary.push(format!(".new-{}", std::process::id()));
-    let temporary = folder.join(temporary);
-    let written = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(folder)?.sync_all()
-    };
-    written().inspect_err(|_| {
-        // Best effort: the error that matters is the caller's.
-        let _ = fs::remove_file(&temporary);
-    })
 }

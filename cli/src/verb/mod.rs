@@ -7,6 +7,7 @@ mod echo;
 mod inspect;
 mod keys;
 mod load;
+mod lock;
 mod prove;
 mod sample;
 mod schema;
@@ -30,6 +31,8 @@ pub enum Verb {
     Check(check::Check),
     /// Compile a configuration into a table.
     Compile(compile::Compile),
+    /// Write down what every upstream offers, so that nothing else is exposed; or tell what has changed since.
+    Lock(lock::Lock),
     /// Show a table or a configuration as it is served.
     Inspect(inspect::Inspect),
     /// Print the JSON Schema of the configuration language, for editors.
@@ -59,6 +62,7 @@ impl Verb {
             Verb::Stdio(stdio) => stdio.run(output),
             Verb::Check(check) => check.run(output),
             Verb::Compile(compile) => compile.run(output),
+            Verb::Lock(lock) => lock.run(output),
             Verb::Inspect(inspect) => inspect.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),

@@ -6,9 +6,11 @@
 //! wrote them, and only the white space between them is ours, so that a change of an upstream is a small
 //! difference in a review.
 
+pub mod diff;
 pub mod hidden;
 mod read;
 mod text;
+mod words;
 mod write;
 
 use std::path::Path;
