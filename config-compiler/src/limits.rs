@@ -36,6 +36,12 @@ pub const UPSTREAMS_MAX: usize = 4_096;
 pub const SERVERS_MAX: usize = 4_096;
 pub const IDENTITIES_MAX: usize = 256;
 pub const LISTENERS_MAX: usize = 64;
+pub const LIMITS_MAX: usize = 4_096;
+pub const PRICES_MAX: usize = 4_096;
+/// Calls that a limit may allow in one of its units, or at once.
+pub const LIMIT_CALLS_MAX: u64 = 1_000_000_000;
+/// Micro-USD that a price may be, or a limit may allow: a million dollars less one millionth.
+pub const MONEY_MICRO_USD_MAX: u64 = 1_000_000_000_000 - 1;
 pub const RULES_MAX: usize = 20_000;
 /// Source text of one role's condition.
 pub const CONDITION_BYTES_MAX: usize = 4_096;
@@ -46,7 +52,10 @@ pub const CONDITION_NESTING_MAX: usize = 32;
 pub const CONTRADICTION_PAIRS_MAX: usize = 4_000_000;
 
 // Rules, servers and identities are numbered in 16 bits in the table.
-const _: () = assert!(RULES_MAX <= u16::MAX as usize);
+const _: () = assert!(RULES_MAX <= u16::MAX as usize && LIMITS_MAX <= u16::MAX as usize);
+// What a window of policy can hold.
+const _: () = assert!(MONEY_MICRO_USD_MAX <= strait_policy::limit::window::USED_MAX);
+const _: () = assert!(LIMIT_CALLS_MAX <= strait_policy::limit::window::USED_MAX);
 const _: () = assert!(SERVERS_MAX <= u16::MAX as usize && IDENTITIES_MAX <= SERVERS_MAX);
 // A nested operand needs at most one more value on the condition's stack.
 const _: () = assert!(CONDITION_NESTING_MAX < strait_policy::roles::CONDITION_DEPTH_MAX);

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use strait_config_compiler::{Outcome, Rules, load, load_text, render};
+use strait_table::limit::{Facet, Measure, Unit};
 use strait_table::rules::*;
 
 fn example(name: &str) -> PathBuf {
@@ -247,4 +248,43 @@ proptest::proptest! {
     fn any_json_text_is_read_as_json_means_it(text in "\\PC{0,40}|[\\x01-\\x7e\u{a0}\u{2028}\u{1f600}]{0,20}|[${}:env]{0,12}", pretty: bool) {
         proptest::prop_assert_eq!(instructions_by_json(&text, pretty), text);
     }
+}
+
+#[test]
+fn each_measure_is_a_limit_and_what_is_left_alone_keeps_its_state() {
+    let with = |limits: &str| {
+        compile(&format!(
+            "upstreams: {{ crm: {{ sample: http }} }}\nservers: {{ s: {{ path: /s, tools: [\"*\"] }} }}\nprices: {{ \"crm.*\": 0.002 usd }}\nlimits:\n{limits}"
+        ))
+    };
+    let rules = with(
+        "  - { id: all, per: [tool, principal], on: [\"tool:crm.*\"], rate: 20/min, calls: 10/h, cost: 2.5 usd/day, concurrency: 8 }\n  - { per: [], calls: 1/day }",
+    );
+    let told: Vec<(&str, Measure)> =
+        rules.limits.iter().map(|limit| (limit.id.as_str(), limit.measure)).collect();
+    assert_eq!(
+        told,
+        [
+            ("all", Measure::Rate { count: 20, per: Unit::Minute, burst: 20 }),
+            ("all", Measure::Calls { max: 10, per: Unit::Hour }),
+            ("all", Measure::Cost { max_micro_usd: 2_500_000, per: Unit::Day }),
+            ("all", Measure::Concurrency { max: 8 }),
+            ("limit-2", Measure::Calls { max: 1, per: Unit::Day }),
+        ]
+    );
+    assert_eq!(rules.limits[0].per, [Facet::Principal, Facet::Tool]);
+    assert_eq!(rules.limits[0].on, [Pattern { kind: PatternKind::Tool, glob: "crm.*".into() }]);
+    assert_eq!((rules.prices[0].on.clone(), rules.prices[0].micro_usd), (any("crm.*"), 2_000));
+    // Other numbers in a window or of calls at once count on; another rate begins anew; what has no name of its own
+    // is known by all that it says.
+    let states = |rules: &Rules| -> Vec<u64> { rules.limits.iter().map(|limit| limit.state).collect() };
+    let changed = with(
+        "  - { id: all, per: [principal, tool], rate: 30/min, calls: 5/h, cost: 9 usd/day, concurrency: 1 }\n  - { per: [], calls: 2/day }",
+    );
+    let same: Vec<bool> = states(&rules).iter().zip(states(&changed)).map(|(a, b)| *a == b).collect();
+    assert_eq!(same, [false, true, true, true, false]);
+    let mut all = states(&rules);
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 5);
 }

@@ -125,7 +125,16 @@ fn the_schema_and_the_walker_agree_on_shapes() {
         ("/policy/rules", json!([{ "id": "r", "allow": ["*"], "when": "x" }]), false),
         ("/identity", json!({ "i": { "api_keys": { "generate": [{ "id": "a" }] } } }), true),
         ("/identity", json!({ "i": { "jwt": {} } }), false),
-        ("/limits", json!([]), false),
+        ("/limits", json!([]), true),
+        ("/limits", json!([{ "id": "a", "per": ["principal"], "rate": "20/s", "burst": 40 }]), true),
+        ("/limits", json!([{ "per": [], "concurrency": 8, "on": ["a.*"], "calls": "1/day" }]), true),
+        ("/limits", json!([{ "rate": "20/s" }]), false),
+        ("/limits", json!([{ "per": ["session"], "rate": "20/s" }]), false),
+        ("/limits", json!([{ "per": [], "rate": 20 }]), false),
+        ("/limits", json!({}), false),
+        ("/prices", json!({ "a.*": "0.5 usd" }), true),
+        ("/prices", json!({ "a.*": 5 }), false),
+        ("/screen", json!([]), false),
     ];
     for (place, value, expected) in cases {
         let mut config = base.clone();

@@ -116,7 +116,7 @@ async fn metrics(State(board): State<Arc<Board>>) -> Response {
 mod tests {
     use axum::body::Body;
     use serde_json::Value;
-    use strait_engine::figures::upstreams::Book;
+    use strait_engine::figures::places::Books;
     use strait_engine::{UpstreamId, WorkerFigures};
 
     use super::*;
@@ -191,7 +191,7 @@ mod tests {
     fn a_worker_that_stands_still_is_named() {
         let board = Board::default();
         let figures = [Arc::new(WorkerFigures::default()), Arc::default()];
-        board.engine(&figures, &Book::default(), "epoll");
+        board.engine(&figures, &Books::default(), "epoll");
         let later = Instant::now() + 2 * STALLED_AFTER;
         figures[0].beats.add(5);
         board.pulse(later);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use strait_engine::WorkerFigures;
-use strait_engine::figures::upstreams::Book;
+use strait_engine::figures::places::Books;
 use strait_table::Snapshot;
 use strait_table::catalog::{Known, Lists};
 
@@ -33,7 +33,7 @@ struct Shown {
     left_out: Value,
     quarantine: Quarantine,
     watchdog: Watchdog,
-    book: Option<Book>,
+    books: Books,
     reload: Value,
     reloads: Reloads,
     snapshots: usize,
@@ -56,10 +56,10 @@ impl Default for Board {
 }
 
 impl Board {
-    pub fn engine(&self, figures: &[Arc<WorkerFigures>], book: &Book, driver: &'static str) {
+    pub fn engine(&self, figures: &[Arc<WorkerFigures>], books: &Books, driver: &'static str) {
         let mut shown = self.shown();
         shown.driver = driver;
-        shown.book = Some(book.clone());
+        shown.books = books.clone();
         shown.watchdog = Watchdog::new(figures, Instant::now());
     }
 
@@ -176,7 +176,7 @@ impl Board {
             let of = shown.upstreams.iter().find(|upstream| upstream["name"] == name);
             of.map(|upstream| upstream["state"] == "ready")
         };
-        let upstreams = shown.book.as_ref().map(Book::read).unwrap_or_default().into_iter();
+        let upstreams = shown.books.upstreams.read().into_iter();
         let upstreams = upstreams.map(|(name, place)| {
             let is_ready = is_ready(&name);
             metrics::Upstream { name, place, is_ready }
@@ -184,6 +184,7 @@ impl Board {
         metrics::render(&Seen {
             workers: shown.watchdog.workers().map(worker).collect(),
             upstreams: upstreams.collect(),
+            limits: shown.books.limits.read(),
             driver: shown.driver,
             generation: &shown.generation,
             catalog: &shown.catalog,

@@ -8,12 +8,15 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use strait_policy::RoleSet;
+use strait_policy::limit::Measure;
 use strait_protocol::jsonrpc::{Decoder, Envelope, Scanner, Splices};
 use strait_table::bound::ArchivedShelf;
 use strait_table::catalog::{Announced, FreshUntil};
 use strait_table::{Kind, Snapshot, View};
 use tokio::sync::mpsc;
 
+use crate::allowance::cells::{Denial, Key};
+use crate::allowance::{Allowances, Held, Metering};
 use crate::audit::LogLines;
 use crate::caps::{Caps, Room};
 use crate::changes::{self, Outline};
@@ -60,6 +63,8 @@ pub struct Core {
     /// Every connection that is served, so that a drain can let the idle ones go.
     pub seats: RefCell<HashMap<RawFd, Rc<Seat>>>,
     pub inflight: Cell<usize>,
+    /// What callers may still use of their limits.
+    pub allowances: Allowances,
     /// Answers that stand open, of [`STANDING_EIGHTHS`] of the connections at most.
     pub standing: Cell<usize>,
     pub figures: Arc<WorkerFigures>,
@@ -103,6 +108,8 @@ pub struct Scratch {
 pub struct Adopted {
     pub snapshot: Arc<Snapshot>,
     pub keys: Arc<KeyRing>,
+    /// `None`: nothing is limited.
+    pub metering: Option<Arc<Metering>>,
     /// By upstream of the table. Weak, so that an exchange which outlives its generation holds the one
     /// upstream it needs and lets the others go.
     upstreams: Rc<[Weak<Upstream>]>,
@@ -131,6 +138,7 @@ impl Adopted {
         Rc::new(Adopted {
             snapshot,
             keys,
+            metering: edition.metering.clone(),
             upstreams,
             servers,
             fresh_until,
@@ -158,9 +166,12 @@ impl Adopted {
             (Some(known), Some(principal)) => *known.get_or_insert_with(|| Known {
                 roles: self.snapshot.roles_of(principal),
                 digest: digest(&principal.id),
+                user: digest(&principal.user),
+                agent: digest(&principal.agent),
+                tenant: digest(&principal.tenant),
             }),
             // A number nobody was given: no roles, and a digest no session is bound to.
-            _ => Known { roles: RoleSet::default(), digest: u64::MAX },
+            _ => Known { roles: RoleSet::default(), digest: u64::MAX, user: 0, agent: 0, tenant: 0 },
         }
     }
 
@@ -232,6 +243,10 @@ impl Adopted {
 pub struct Known {
     pub roles: RoleSet,
     pub digest: u64,
+    /// Digests of who else is meant: what limits are told apart by.
+    pub user: u64,
+    pub agent: u64,
+    pub tenant: u64,
 }
 
 /// What a worker is made of that others choose.
@@ -257,6 +272,10 @@ impl Core {
         let upstreams = Upstreams::new(Ids::of(parts.id, parts.workers));
         let adopted = Adopted::new(&parts.edition, upstreams.adopt(&parts.edition));
         parts.figures.serves(&parts.edition);
+        let allowances = Allowances::new(parts.workers);
+        if let Some(metering) = &adopted.metering {
+            allowances.prepare(metering);
+        }
         Rc::new(Core {
             id: parts.id,
             workers: parts.workers,
@@ -273,6 +292,7 @@ impl Core {
             turning_away: Cell::new(0),
             seats: RefCell::default(),
             inflight: Cell::new(0),
+            allowances,
             standing: Cell::new(0),
             figures: parts.figures,
             decoder: RefCell::new(Decoder::new()),
@@ -320,7 +340,11 @@ impl Core {
         let rules = edition.snapshot.rules();
         self.caps.set(Caps::configured(rules).within(&self.room, self.workers));
         let upstreams = self.upstreams.adopt(edition);
-        self.adopted.replace(Adopted::new(edition, upstreams));
+        let adopted = Adopted::new(edition, upstreams);
+        if let Some(metering) = &adopted.metering {
+            self.allowances.prepare(metering);
+        }
+        self.adopted.replace(adopted);
         self.figures.serves(edition);
         self.changed.set();
         let pause_ns = self.clock.now_ns().saturating_sub(began_ns);
@@ -353,7 +377,7 @@ impl Core {
             return Err("too many bytes on their way");
         }
         self.inflight.set(self.inflight.get() + 1);
-        Ok(InFlight { core: Some(self.clone()) })
+        Ok(InFlight { core: Some(self.clone()), held: Held::default() })
     }
 }
 
@@ -385,15 +409,22 @@ impl Drop for StandingPlace {
     }
 }
 
-/// A place among the exchanges under way; given back when dropped.
+/// A place among the exchanges under way, and those among calls at once that limits count; given back when dropped.
 pub struct InFlight {
     core: Option<Rc<Core>>,
+    held: Held,
 }
 
 impl InFlight {
     /// No place: a question of our own, which no drain waits for.
     pub fn uncounted() -> InFlight {
-        InFlight { core: None }
+        InFlight { core: None, held: Held::default() }
+    }
+
+    /// Takes a place among the calls at once of a limit's key as well.
+    pub fn hold(&mut self, key: Key, measure: &Measure) -> Result<(), Denial> {
+        let Some(core) = &self.core else { return Err(Denial::Full) };
+        core.allowances.hold(&core.clock, key, measure, &mut self.held)
     }
 }
 
@@ -401,6 +432,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         if let Some(core) = &self.core {
             core.inflight.set(core.inflight.get() - 1);
+            core.allowances.release(&core.clock, &mut self.held);
         }
     }
 }

@@ -12,7 +12,8 @@ use strait_table::Snapshot;
 use strait_table::catalog::{Announced, Catalog, FreshUntil};
 use strait_table::rules::{ArchivedEra, ArchivedPer, ArchivedTransport, ArchivedUpstream};
 
-use crate::figures::upstreams::{Book, Place};
+use crate::allowance::{Metering, OnceCells};
+use crate::figures::places::{Books, Place};
 use crate::handle::{Facts, KeyRing, Reach};
 use crate::upstream::stdio::Per;
 use crate::upstream::{Era, SharedEra};
@@ -38,7 +39,10 @@ pub struct Edition {
     pub(crate) announced: Arc<[Announced]>,
     /// The id that the next new upstream gets.
     next_id: u32,
-    pub(crate) book: Book,
+    pub(crate) books: Books,
+    /// The table's limits, if it has any.
+    pub(crate) metering: Option<Arc<Metering>>,
+    cells: Arc<OnceCells>,
 }
 
 /// All that a worker needs to know of an upstream, in whichever generation it is.
@@ -84,13 +88,14 @@ pub struct Sharing {
 impl Edition {
     /// The edition a process starts with.
     pub fn first(snapshot: Arc<Snapshot>, facts: Facts) -> Edition {
-        Edition::build(1, snapshot, facts, &HashMap::new(), 0, Book::default())
+        Edition::build(1, snapshot, facts, &HashMap::new(), 0, Books::default(), Arc::default())
     }
 
     /// Another table, in which upstreams that stayed what they were keep their ids.
     pub fn succeed(&self, snapshot: Arc<Snapshot>, facts: Facts) -> Edition {
         let known = self.wirings.iter().map(|wiring| (wiring.content.name.as_str(), wiring)).collect();
-        let next = Edition::build(self.serial + 1, snapshot, facts, &known, self.next_id, self.book.clone());
+        let (books, cells) = (self.books.clone(), self.cells.clone());
+        let next = Edition::build(self.serial + 1, snapshot, facts, &known, self.next_id, books, cells);
         let before = |id| self.index_of(id).and_then(|index| self.announced.get(index).copied());
         let announced = next.ids().map(|id| before(id).unwrap_or_default()).collect();
         Edition { announced, ..next }
@@ -102,7 +107,8 @@ impl Edition {
         facts: Facts,
         known: &HashMap<&str, &Arc<Wiring>>,
         mut next_id: u32,
-        book: Book,
+        books: Books,
+        cells: Arc<OnceCells>,
     ) -> Edition {
         let wirings = snapshot.rules().upstreams.iter().enumerate().map(|(index, rules)| {
             let content = Content::of(rules, reach_of(&facts.reaches, index));
@@ -110,7 +116,7 @@ impl Edition {
                 Some(kept) if kept.content == content => (*kept).clone(),
                 _ => {
                     next_id += 1;
-                    let place = book.place_of(&content.name);
+                    let place = books.upstreams.place_of(&content.name);
                     Arc::new(Wiring { id: UpstreamId(next_id - 1), content, era: Arc::default(), place })
                 }
             }
@@ -119,6 +125,7 @@ impl Edition {
         let servers = snapshot.rules().servers.iter().map(|server| digest(&server.name)).collect();
         let fresh_until = snapshot.rules().upstreams.iter().map(|_| FreshUntil::default()).collect();
         let announced = snapshot.rules().upstreams.iter().map(|_| Announced::default()).collect();
+        let metering = Metering::of(&snapshot, &cells, &books.limits).map(Arc::new);
         Edition {
             serial,
             snapshot,
@@ -128,7 +135,9 @@ impl Edition {
             fresh_until,
             announced,
             next_id,
-            book,
+            books,
+            metering,
+            cells,
         }
     }
 
@@ -143,7 +152,9 @@ impl Edition {
             fresh_until: catalog.upstreams.iter().map(|lists| lists.fresh_until).collect(),
             announced: catalog.upstreams.iter().map(|lists| lists.announced).collect(),
             next_id: self.next_id,
-            book: self.book.clone(),
+            books: self.books.clone(),
+            metering: self.metering.clone(),
+            cells: self.cells.clone(),
         }
     }
 
@@ -177,7 +188,9 @@ impl Edition {
             fresh_until: self.fresh_until.clone(),
             announced: self.announced.clone(),
             next_id: self.next_id,
-            book: self.book.clone(),
+            books: self.books.clone(),
+            metering: self.metering.clone(),
+            cells: self.cells.clone(),
         }
     }
 

@@ -16,7 +16,7 @@ use strait_table::catalog::Lists;
 
 use crate::edition::{Edition, UpstreamId};
 use crate::figures::WorkerFigures;
-use crate::figures::upstreams::Book;
+use crate::figures::places::Books;
 use crate::fold::Fold;
 use crate::io::driver::{Driver, DriverChoice};
 use crate::io::runtime::Thread;
@@ -178,7 +178,7 @@ impl Rolls {
 pub struct Handle {
     pub(crate) commands: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) figures: Vec<Arc<WorkerFigures>>,
-    pub(crate) upstreams: Book,
+    pub(crate) books: Books,
     pub(crate) driver: Driver,
     pub(crate) notes: Vec<String>,
     pub(crate) addresses: Vec<SocketAddr>,
@@ -232,9 +232,9 @@ impl Handle {
         &self.figures
     }
 
-    /// Whose figures are in which place of [`WorkerFigures::upstream`].
-    pub fn upstreams(&self) -> &Book {
-        &self.upstreams
+    /// Whose figures are in which place of [`WorkerFigures`].
+    pub fn books(&self) -> &Books {
+        &self.books
     }
 
     pub fn driver(&self) -> Driver {

@@ -17,6 +17,7 @@ compile_error!(
     "the feature `simulation` replaces the network and the clock: it is for tests/simulation, not for a release"
 );
 
+mod allowance;
 pub mod audit;
 pub mod caps;
 mod changes;

@@ -220,8 +220,19 @@ pub const VIEWS_PER_CORE_MAX: usize = 1_024;
 pub const PAGE_ITEMS_MAX: usize = 1_000;
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Upstreams of a table that have figures under their own name, 2.2 KB per worker each; the rest is counted together.
-pub const UPSTREAMS_NAMED_MAX: usize = 256;
+/// Allowances that are kept count of at once, in all workers together: 16 bytes each, 4 MiB, made when a table first has
+/// limits. More are refused until some are whole again.
+pub const ALLOWANCES_MAX: usize = 1 << 18;
+/// Slots in which an allowance may be: four cache lines that are looked at when a lease is spent.
+pub const CELL_WAYS: usize = 16;
+/// How often a worker looks again at a slot that another one is changing, a few nanoseconds each.
+pub const LOOKS_MAX: usize = 4_096;
+/// Allowances of which one worker holds a lease: 72 bytes each, 72 KiB.
+pub const LEASES_MAX: usize = 1 << 10;
+/// Places among calls under way that one worker holds: 16 bytes each, grown to when needed.
+pub const HOLDS_MAX: usize = 1 << 16;
+/// Upstreams of a table, and limits, that have figures under their own name, 2.2 KB and 128 B per worker each; the rest is counted together.
+pub const NAMED_MAX: usize = 256;
 /// Words for why an exchange was refused; the code knows about eighty.
 pub const REASONS_MAX: usize = 128;
 

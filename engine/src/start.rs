@@ -97,7 +97,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
     let mut handle = Handle {
         commands: Vec::new(),
         figures: Vec::new(),
-        upstreams: edition.book.clone(),
+        books: edition.books.clone(),
         driver: chosen.driver,
         notes: [&chosen.note, &lowered].into_iter().flatten().cloned().collect(),
         addresses,

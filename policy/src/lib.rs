@@ -12,6 +12,7 @@
 
 pub mod authorize;
 pub mod glob;
+pub mod limit;
 pub mod principal;
 pub mod roles;
 

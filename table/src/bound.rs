@@ -155,6 +155,12 @@ pub struct Item {
     pub modern_fragment: u32,
     /// Rules that speak of it, ascending.
     pub rules: Vec<u16>,
+    /// The same of limits.
+    pub limits: Vec<u16>,
+    /// What one call of it costs.
+    pub price_micro_usd: u64,
+    /// Its number in every catalog: what limits per tool are kept under.
+    pub print: u64,
     /// For a template, the glob that the URIs it makes satisfy; else empty.
     pub glob: String,
     /// Arguments that headers must repeat (`x-mcp-header`).

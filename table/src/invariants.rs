@@ -15,6 +15,7 @@ pub const NUMBERED_MAX: usize = u16::MAX as usize;
 pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
     let numbered =
         [rules.upstreams.len(), rules.servers.len(), rules.identities.len(), rules.policy.rules.len()];
+    ensure(rules.limits.len() <= NUMBERED_MAX, "more than 65,535 limits")?;
     ensure(numbered.iter().all(|count| *count <= NUMBERED_MAX), "more than 65,535 of one kind")?;
     ensure(rules.roles.len() <= ROLES_MAX, "more roles than a role set holds")?;
     ensure(rules.paths.is_sound(rules.servers.len()), "the path index points at a server that is not there")?;
@@ -36,6 +37,15 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
             ensure(
                 roles.iter().all(|role| (role.to_native() as usize) < rules.roles.len()),
                 "a rule speaks to a role that is not there",
+            )?;
+        }
+    }
+    for limit in rules.limits.iter() {
+        ensure(limit.policy().is_some(), "a limit's numbers come to nothing")?;
+        if let ArchivedTo::Roles(roles) = &limit.to {
+            ensure(
+                roles.iter().all(|role| (role.to_native() as usize) < rules.roles.len()),
+                "a limit is for a role that is not there",
             )?;
         }
     }
@@ -139,6 +149,10 @@ fn shelf(rules: &ArchivedRules, bound: &ArchivedBound, shelf: &ArchivedShelf) ->
         ensure(
             item.rules.is_sorted_by(|a, b| a < b),
             "the rules that speak of an item are not in their order",
+        )?;
+        ensure(
+            item.limits.iter().all(|limit| (limit.to_native() as usize) < rules.limits.len()),
+            "an item is spoken of by a limit that is not there",
         )?;
     }
     Ok(())

@@ -16,6 +16,7 @@ pub mod bound;
 pub mod catalog;
 pub mod file;
 mod invariants;
+pub mod limit;
 #[allow(unsafe_code)]
 mod mapping;
 pub mod names;

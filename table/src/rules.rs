@@ -11,6 +11,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use strait_policy::Principal;
 
 use crate::bound::Capabilities;
+use crate::limit::{Limit, Price};
 use crate::names::Names;
 
 /// The whole of a configuration, resolved.
@@ -26,6 +27,8 @@ pub struct Rules {
     pub identities: Vec<Identity>,
     pub roles: Vec<Role>,
     pub policy: Policy,
+    pub limits: Vec<Limit>,
+    pub prices: Vec<Price>,
     pub access_log: AccessLog,
     /// Request bodies over this are refused with 413.
     pub body_bytes_max: u32,

@@ -15,6 +15,7 @@ mod kept;
 mod learning;
 mod legacy;
 mod levels;
+mod limits;
 mod listen;
 mod older_servers;
 mod overload;

@@ -32,6 +32,10 @@ impl Ledger {
         self.edition.index_of(upstream).expect("the table is never replaced here")
     }
 
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     /// The edition that knows what an upstream has told, or that it could not be asked.
     pub fn learned(&mut self, upstream: usize, outcome: Result<Lists, String>) -> Arc<Edition> {
         let lists = &mut self.catalog.upstreams[upstream];

@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use strait_engine::{Deadlines, DriverChoice, Edition, Event, Handle, Kept, Options};
-use strait_table::bind;
 use strait_table::catalog::{Catalog, Lists};
+use strait_table::{Snapshot, bind};
 
 use crate::edition::{Key, Ledger, facts};
 
@@ -66,6 +66,7 @@ pub struct Gateway {
     pub address: SocketAddr,
     pub log: PathBuf,
     folder: PathBuf,
+    keys: Vec<Key>,
 }
 
 #[derive(Default)]
@@ -77,6 +78,8 @@ struct State {
     ended: HashSet<u128>,
     /// The last one that workers were given.
     edition: Option<Arc<Edition>>,
+    /// What its upstreams told.
+    catalog: Catalog,
     stopped: usize,
 }
 
@@ -86,20 +89,10 @@ impl Gateway {
         watch_for_panics();
         let folder = scratch_folder();
         let log = folder.join("access.log");
-        let config = folder.join("strait.yaml");
-        let text = format!(
-            "strait: 1\nlisteners: {{ main: {{ bind: \"127.0.0.1:0\" }} }}\naccess_log: {{ path: {} }}\n{}",
-            log.display(),
-            setup.config
-        );
-        std::fs::write(&config, text).expect("write the config");
         if let Some(lock) = &setup.lock {
             std::fs::write(folder.join("strait.lock"), lock).expect("write the lock file");
         }
-        let outcome = strait_config_compiler::load(&config, &|name| std::env::var(name).ok());
-        let rendered = strait_config_compiler::render(&outcome, false);
-        let rules = outcome.rules.unwrap_or_else(|| panic!("the config has findings:\n{rendered}"));
-        let snapshot = Arc::new(strait_table::snapshot::of_rules(&rules).expect("open the table"));
+        let snapshot = Arc::new(compiled(&folder, &log, &setup.config));
         let edition = Arc::new(Edition::first(snapshot.clone(), facts(&snapshot, &setup.keys)));
         let options = Options {
             workers: setup.workers,
@@ -118,8 +111,9 @@ impl Gateway {
             move || bind_lists(&handle, edition, events, &state)
         });
         let address = handle.addresses()[0];
-        let upstreams = rules.upstreams.len();
-        let gateway = Gateway { handle: Some(handle), binder: Some(binder), state, address, log, folder };
+        let (upstreams, keys) = (snapshot.rules().upstreams.len(), setup.keys);
+        let gateway =
+            Gateway { handle: Some(handle), binder: Some(binder), state, address, log, folder, keys };
         wait_for("every upstream to answer or fail", || {
             gateway.state.lock().unwrap().learned.len() == upstreams
         });
@@ -157,6 +151,21 @@ impl Gateway {
             let (bound, _) = bind(edition.snapshot.rules(), &catalog);
             edition.rebound(Arc::new(edition.snapshot.with_bound(&bound).expect("bind")), &catalog)
         });
+    }
+
+    /// From now on it serves this config, whose upstreams are those of before and offer what they told.
+    pub fn reconfigure(&self, config: &str) {
+        let snapshot = Arc::new(compiled(&self.folder, &self.log, config));
+        let catalog = self.state.lock().unwrap().catalog.clone();
+        let (bound, _) = bind(snapshot.rules(), &catalog);
+        let bound = Arc::new(snapshot.with_bound(&bound).expect("bind"));
+        let facts = facts(&snapshot, &self.keys);
+        self.succeed(|edition| edition.succeed(snapshot, facts).rebound(bound, &catalog));
+    }
+
+    /// Of the edition that workers were given last.
+    pub fn serial(&self) -> u64 {
+        self.state.lock().unwrap().edition.as_ref().map_or(0, |edition| edition.serial)
     }
 
     /// From now on these keys are known, and no others.
@@ -207,6 +216,19 @@ impl Drop for Gateway {
     }
 }
 
+fn compiled(folder: &Path, log: &Path, config: &str) -> Snapshot {
+    let text = format!(
+        "strait: 1\nlisteners: {{ main: {{ bind: \"127.0.0.1:0\" }} }}\naccess_log: {{ path: {} }}\n{config}",
+        log.display(),
+    );
+    let path = folder.join("strait.yaml");
+    std::fs::write(&path, text).expect("write the config");
+    let outcome = strait_config_compiler::load(&path, &|name| std::env::var(name).ok());
+    let rendered = strait_config_compiler::render(&outcome, false);
+    let rules = outcome.rules.unwrap_or_else(|| panic!("the config has findings:\n{rendered}"));
+    strait_table::snapshot::of_rules(&rules).expect("open the table")
+}
+
 fn bind_lists(
     handle: &Arc<Handle>,
     edition: Arc<Edition>,
@@ -221,6 +243,7 @@ fn bind_lists(
                     (ledger.index_of(upstream), outcome.as_ref().map(|_| ()).map_err(String::clone));
                 let edition = ledger.learned(upstream, outcome);
                 handle.adopt(edition.clone());
+                state.lock().unwrap().catalog = ledger.catalog().clone();
                 state.lock().unwrap().edition = Some(edition);
                 state.lock().unwrap().learned.insert(upstream, told);
             }

@@ -65,6 +65,18 @@ fn facts(snapshot: &Snapshot) -> Value {
         };
         json!({ "id": rule.id.as_str(), "effect": effect(&rule.effect), "on": patterns(&rule.patterns), "to": to })
     });
+    let limits = rules.limits.iter().map(|limit| {
+        let name = |index: usize| rules.roles.get(index).map_or("?", |role| role.name.as_str());
+        let to: Value = match &limit.to {
+            ArchivedTo::Everyone => Value::Null,
+            ArchivedTo::Roles(roles) => roles.iter().map(|role| name(role.to_native().into())).collect(),
+        };
+        json!({ "id": limit.id.as_str(), "allows": limit.describe(), "on": patterns(&limit.on), "to": to })
+    });
+    let prices = rules.prices.iter().map(|price| {
+        let on = patterns(std::slice::from_ref(&price.on));
+        json!({ "on": on, "price": strait_table::limit::usd(price.micro_usd.to_native()) })
+    });
     json!({
         "generation": snapshot.generation().to_string(),
         "admin": rules.admin_bind.as_str(),
@@ -74,6 +86,8 @@ fn facts(snapshot: &Snapshot) -> Value {
         "identities": identities.collect::<Vec<_>>(),
         "roles": roles.collect::<Vec<_>>(),
         "policy": { "default": effect(&rules.policy.default), "rules": policy.collect::<Vec<_>>() },
+        "limits": limits.collect::<Vec<_>>(),
+        "prices": prices.collect::<Vec<_>>(),
         "sources": rules.sources.iter().map(|source| source.path.as_str()).collect::<Vec<_>>(),
     })
 }
@@ -91,6 +105,8 @@ fn text(facts: &Value) -> String {
         &policy["rules"],
         &["effect", "id"],
     );
+    lines(&mut out, "limits", &facts["limits"], &["id"]);
+    lines(&mut out, "prices", &facts["prices"], &["on"]);
     out.push_str(&format!("sources {}\n", plain(&facts["sources"])));
     out
 }

@@ -14,7 +14,7 @@ pub fn run(walk: &mut Walk<'_>, scopes: &[&Scope<'_>]) {
     for scope in scopes {
         let whom = match scope.what {
             "upstream" => "no server shows anything of it",
-            "role" => "no rule speaks to it",
+            "role" => "no rule or limit speaks to it",
             _ => "no server accepts it",
         };
         for (declared, used) in scope.declared.iter().zip(&scope.used) {

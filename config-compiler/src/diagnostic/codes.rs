@@ -59,6 +59,7 @@ codes! {
     LANGUAGE_VERSION = 112, Error, "the file is written in another version of the language";
     ONE_OF = 113, Error, "keys that exclude each other, or none of those of which one is needed";
     MIXED_FORMS = 114, Error, "`mcpServers` beside keys of the native language";
+    LIMIT = 115, Error, "a rate, a count or an amount of money is not written as limits want it";
 
     // Names and references.
     DECLARED_TWICE = 201, Error, "two declarations have the same name, id, path or address";
@@ -86,6 +87,7 @@ codes! {
     CONTRADICTION = 501, Error, "an allow that an unconditional deny covers whole";
     NOTHING_ALLOWED = 502, Warning, "nobody can ever do anything under this policy";
     HOLD_DENIES = 503, Warning, "a hold denies, since no approver channel exists in this version";
+    NO_PRICE = 504, Warning, "a limit on cost where nothing has a price";
 
     // Safety.
     OPEN_SERVER = 601, Error, "a server without `auth` on an address others can reach";

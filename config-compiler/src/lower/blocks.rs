@@ -25,6 +25,9 @@ pub struct Blocks<'n> {
     pub roles: Vec<Declared<'n>>,
     pub admin: Option<&'n Node>,
     pub policies: Vec<&'n Node>,
+    pub limits: Vec<&'n Node>,
+    /// Patterns, as names.
+    pub prices: Vec<Declared<'n>>,
     pub access_log: Option<&'n Node>,
     pub body_max: Option<&'n Node>,
     pub caps: Option<&'n Node>,
@@ -67,6 +70,8 @@ impl<'n> Blocks<'n> {
         names(walk, fields.get("identity"), &mut self.identities, "identities by name");
         names(walk, fields.get("roles"), &mut self.roles, "roles by name");
         self.policies.extend(fields.get("policy"));
+        self.limits.extend(fields.get("limits").filter(|node| !node.is_nothing()));
+        names(walk, fields.get("prices"), &mut self.prices, "prices by pattern");
         once(walk, &mut self.admin, fields.get("admin"), "admin");
         once(walk, &mut self.access_log, fields.get("access_log"), "access_log");
         once(walk, &mut self.body_max, fields.get("body_max"), "body_max");

@@ -57,6 +57,8 @@ pub fn lower(walk: &mut Walk<'_>, root: &Node) -> Rules {
         identities: Vec::new(),
         roles: Vec::new(),
         policy: Policy { default: Effect::Allow, rules: Vec::new() },
+        limits: Vec::new(),
+        prices: Vec::new(),
         access_log: AccessLog::default(),
         body_bytes_max: BODY_BYTES_MAX,
         caps: Caps::default(),

@@ -6,6 +6,7 @@
 pub mod blocks;
 pub mod condition;
 pub mod identity;
+pub mod limits;
 pub mod listener;
 pub mod mcp_servers;
 pub mod pattern;
@@ -63,6 +64,9 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let servers = server::lower(walk, &server_names, &mut upstream_names, &mut identity_names, &reachable);
     let policy = policy::lower(walk, blocks, &mut upstream_names, &mut role_names);
 
+    let prices = limits::prices(walk, blocks, &upstream_names);
+    let limits = limits::lower(walk, blocks, &upstream_names, &mut role_names, &prices);
+
     check::unused::run(walk, &[&upstream_names, &identity_names, &role_names]);
     let paths = Names::build(servers.iter().map(|server| server.path.as_str()));
     Rules {
@@ -74,6 +78,8 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
         identities,
         roles,
         policy,
+        limits,
+        prices,
         access_log: blocks.access_log.map(|node| access_log(walk, node)).unwrap_or_default(),
         body_bytes_max: blocks.body_max.and_then(|node| body_max(walk, node)).unwrap_or(BODY_BYTES_MAX),
         caps: blocks.caps.map(|node| caps(walk, node)).unwrap_or_default(),

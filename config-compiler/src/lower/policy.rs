@@ -131,7 +131,7 @@ fn rule(walk: &mut Walk<'_>, node: &Node, upstreams: &Scope<'_>, roles: &mut Sco
     Some(Draft { id: id?, id_span, effect, effect_span: said.key_span, patterns, to })
 }
 
-fn patterns(walk: &mut Walk<'_>, entry: &Entry, upstreams: &Scope<'_>, by: &str) -> Vec<Written> {
+pub fn patterns(walk: &mut Walk<'_>, entry: &Entry, upstreams: &Scope<'_>, by: &str) -> Vec<Written> {
     let Some(items) = walk.list(&entry.value, "patterns") else { return Vec::new() };
     if items.is_empty() {
         let message = format!("{by} speaks of nothing");
@@ -147,7 +147,7 @@ fn patterns(walk: &mut Walk<'_>, entry: &Entry, upstreams: &Scope<'_>, by: &str)
     written
 }
 
-fn audience(walk: &mut Walk<'_>, entry: &Entry, roles: &mut Scope<'_>, by: &str) -> Vec<u16> {
+pub fn audience(walk: &mut Walk<'_>, entry: &Entry, roles: &mut Scope<'_>, by: &str) -> Vec<u16> {
     let Some(items) = walk.list(&entry.value, "roles") else { return Vec::new() };
     if items.is_empty() {
         let finding = Finding::new(&codes::MISSING, entry.value.span, format!("{by} speaks to nobody"))

@@ -87,6 +87,12 @@ pub static ROOT: Block = Block {
         key("roles", Shape::Names(&Shape::Text), "Names for conditions over the principal, in CEL."),
         key("policy", Shape::Block(&POLICY), "Who may do what."),
         key(
+            "limits",
+            Shape::List(&Shape::Block(&LIMIT)),
+            "How much of it: rates, counts, money, calls at once.",
+        ),
+        key("prices", Shape::Names(&Shape::Text), "What one call costs, by pattern: `0.002 usd`."),
+        key(
             "access_log",
             Shape::Either(&[Shape::Words(&["stdout", "off"]), Shape::Block(&ACCESS_LOG)]),
             "One JSON line per exchange.",
@@ -100,7 +106,6 @@ pub static ROOT: Block = Block {
         ),
     ],
     later: &[
-        "limits",
         "screen",
         "approvals",
         "cache",
@@ -329,6 +334,49 @@ pub static POLICY: Block = Block {
         key("rules", Shape::List(&Shape::Block(&RULE)), "The rules."),
     ],
     later: &["cedar", "shadow"],
+    foreign: false,
+};
+
+pub static LIMIT: Block = Block {
+    name: "a limit",
+    expected: "a limit like `{ per: [principal], rate: 20/s }`",
+    about: "At least one of rate, calls, cost and concurrency. Each is a limit of its own.",
+    keys: &[
+        key(
+            "id",
+            Shape::Text,
+            "Named in refusals, figures and the access log. Default: `limit-` and its place.",
+        ),
+        required(
+            "per",
+            Shape::List(&Shape::Words(&[
+                "principal",
+                "agent",
+                "user",
+                "tenant",
+                "tool",
+                "upstream",
+                "server",
+            ])),
+            "Callers and things that differ in these have allowances of their own; empty: all share one.",
+        ),
+        key("on", TEXTS, "Patterns of tools, prompts and resources. Default: everything."),
+        key("to", TEXTS, "Roles it is for. Default: everyone."),
+        key("rate", Shape::Text, "Calls per time: `20/s`; units are s, min, h and day."),
+        key(
+            "burst",
+            Shape::Integer { min: 1, max: crate::limits::LIMIT_CALLS_MAX },
+            "Calls at once, of `rate`. Default: the number of `rate`.",
+        ),
+        key("calls", Shape::Text, "Calls in each minute, hour or day of UTC: `10000/day`."),
+        key("cost", Shape::Text, "Money in each minute, hour or day of UTC: `25 usd/day`; see `prices`."),
+        key(
+            "concurrency",
+            Shape::Integer { min: 1, max: crate::limits::LIMIT_CALLS_MAX },
+            "Calls under way at once.",
+        ),
+    ],
+    later: &[],
     foreign: false,
 };
 

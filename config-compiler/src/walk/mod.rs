@@ -8,6 +8,7 @@
 
 pub mod json;
 pub mod keys;
+pub mod limit;
 pub mod scalar;
 pub mod suggest;
 pub mod text;

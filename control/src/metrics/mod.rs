@@ -15,7 +15,8 @@ use strait_engine::figures::cell::{Counter, Gauge};
 use strait_engine::figures::histogram::Distribution;
 use strait_engine::figures::labels::{Layer, MethodClass, Outcome};
 use strait_engine::figures::phases;
-use strait_engine::figures::upstreams::{Place, UpstreamFigures};
+use strait_engine::figures::places::Place;
+use strait_engine::figures::upstreams::UpstreamFigures;
 
 pub use reloads::Reloads;
 pub use text::CONTENT_TYPE;
@@ -25,6 +26,8 @@ use text::{Exposition, Kind};
 pub struct Seen<'b> {
     pub workers: Vec<Worker>,
     pub upstreams: Vec<Upstream>,
+    /// By `id/measure`.
+    pub limits: Vec<(String, Place)>,
     pub driver: &'static str,
     pub generation: &'b str,
     pub catalog: &'b str,
@@ -57,6 +60,7 @@ pub fn render(seen: &Seen<'_>) -> String {
     let mut out = Exposition::default();
     traffic(&mut out, &seen.workers);
     upstreams(&mut out, seen);
+    limits(&mut out, seen);
     workers(&mut out, &seen.workers);
     gateway(&mut out, seen);
     process::write(&mut out);
@@ -157,6 +161,24 @@ fn upstreams(out: &mut Exposition, seen: &Seen<'_>) {
         out,
         &met.iter().map(|(upstream, workers)| (upstream.name.as_str(), &**workers)).collect::<Vec<_>>(),
     );
+}
+
+fn limits(out: &mut Exposition, seen: &Seen<'_>) {
+    let help = "Calls that a limit concerned: within all limits, or refused by this one.";
+    let mut calls = out.family(Kind::Counter, "strait_limit_calls_total", help);
+    for (name, place) in &seen.limits {
+        let workers = || seen.workers.iter().filter_map(|worker| worker.figures.limit_seen(*place));
+        let (limit, measure) = name.rsplit_once('/').unwrap_or((name, "any"));
+        if workers().next().is_none() {
+            continue;
+        }
+        let (admitted, refused) = workers().fold((0, 0), |(admitted, refused), figures| {
+            (admitted + figures.admitted.get(), refused + figures.refused.get())
+        });
+        for (outcome, count) in [("admitted", admitted), ("refused", refused)] {
+            calls.series(&[("limit", limit), ("measure", measure), ("outcome", outcome)], count);
+        }
+    }
 }
 
 /// Of those upstreams that have started one.

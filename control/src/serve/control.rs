@@ -111,7 +111,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
     // Nobody else writes the slot.
     let _ = slot.set(handle.clone());
 
-    board.engine(handle.figures(), handle.upstreams(), handle.driver().label());
+    board.engine(handle.figures(), handle.books(), handle.driver().label());
     let (reload, ears) = Reload::new(prepared.sources, prepared.marks, prepared.fallen_back);
     let mut control = Control {
         running: handle.figures().len(),

@@ -1,13 +1,32 @@
-//! Within limits? In this version: the caps of the core. An early 503 with Retry-After, not memory
-//! growth.
+//! Within limits? The caps of the core first: an early 503 with Retry-After, not memory growth. Then the limits that
+//! concern this call; a table without any costs a branch.
+//!
+//! A call is within all of its limits or takes nothing from any: what was taken before the one that stands against it
+//! is put back. What a limit counts is a request for an item: a call, a read, and also a completion or a subscription, which
+//! cost an upstream the same. Only what gives content has a price. A list, a task that is asked after and an act on
+//! a session are not counted: they belong to what was, or are answered here.
 
 use std::rc::Rc;
 
-use super::authorize::Permit;
-use super::refusal::Refusal;
-use crate::core::{Core, InFlight};
+use strait_policy::limit::Measure;
+use strait_protocol::mcp::{Method, Revision};
+use strait_table::bound::ArchivedItem;
 
-/// Proof that the exchange is within limits; it holds its place until dropped.
+use super::Incoming;
+use super::arrive::Place;
+use super::authorize::Permit;
+use super::decode::{Asked, Call};
+use super::identify::Caller;
+use super::reached::Reached;
+use super::record::Record;
+use super::refusal::Refusal;
+use super::resolve::Target;
+use crate::allowance::cells::{Denial, Key};
+use crate::allowance::{Limit, Metering, Whose};
+use crate::core::{Adopted, Core, InFlight};
+use crate::limits::RETRY_AFTER_S;
+
+/// Proof that the exchange is within limits; it holds its places until dropped.
 pub struct Admission {
     place: InFlight,
 }
@@ -18,6 +37,174 @@ impl Admission {
     }
 }
 
-pub fn run(core: &Rc<Core>, _permit: Permit) -> Result<Admission, Refusal> {
-    core.admit().map(|place| Admission { place }).map_err(Refusal::Overloaded)
+#[allow(clippy::too_many_arguments)] // whose call of what it is, is spread over the stages before
+pub fn run(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    incoming: &Incoming<'_>,
+    place: &Place,
+    caller: &Caller,
+    call: &Call,
+    target: &Target,
+    _permit: Permit,
+    record: &mut Record,
+) -> Result<Admission, Refusal> {
+    let mut admitted = core.admit().map_err(Refusal::Overloaded)?;
+    if let (Some(metering), Asked::Message(message)) = (&adopted.metering, &call.asked) {
+        let asking = Asking { core, adopted, metering, caller };
+        let uri = message.uri.or(message.reference_uri);
+        let gives = matches!(message.method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead);
+        let subject = match target {
+            Target::Upstream(item) if item.covered => {
+                let mut scratch = core.scratch.borrow_mut();
+                let own = item.own_uri.as_ref().map(|own| own.as_bytes());
+                let uri = own.or_else(|| Some(uri?.read(incoming.body, &mut scratch.text)));
+                let uri = uri.and_then(|uri| std::str::from_utf8(uri).ok());
+                let found = uri.and_then(|uri| adopted.snapshot.limits_of_uri(item.upstream, uri));
+                let found = found.ok_or(Refusal::Internal("a resource without a URI was allowed"))?;
+                let whose = asking.whose(found.print, item.upstream, place.server);
+                Subject { whose, cost: found.price_micro_usd, gives, limits: Concerned::Found(found.limits) }
+            }
+            Target::Upstream(item) => {
+                let shelf = adopted.shelf(place.server, item.kind);
+                let bound = shelf.and_then(|shelf| shelf.items.get(item.index));
+                let bound = bound.ok_or(Refusal::Internal("an item that was found is gone"))?;
+                if bound.limits.is_empty() {
+                    return Ok(Admission { place: admitted });
+                }
+                let whose = asking.whose(bound.print.to_native(), item.upstream, place.server);
+                let cost = bound.price_micro_usd.to_native();
+                Subject { whose, cost, gives, limits: Concerned::Bound(bound) }
+            }
+            Target::Foreign(foreign) => {
+                let found = adopted.snapshot.limits_of_method(foreign.upstream, &foreign.method);
+                let found = found.ok_or(Refusal::Internal("an upstream that was found is gone"))?;
+                let whose = asking.whose(found.print, foreign.upstream, place.server);
+                let limits = Concerned::Found(found.limits);
+                Subject { whose, cost: found.price_micro_usd, gives: true, limits }
+            }
+            Target::Local { .. } | Target::Session(_) | Target::Task(_) | Target::Listen(_) => {
+                return Ok(Admission { place: admitted });
+            }
+        };
+        if let Err((index, denial)) = asking.take(&subject, &mut admitted) {
+            record.limit(index);
+            let begins_task = call.revision == Revision::V2025_11_25 && message.task.is_some();
+            let as_result = message.method == Method::ToolsCall && !begins_task;
+            return Err(asking.refusal(index, denial, subject.cost, as_result));
+        }
+    }
+    Ok(Admission { place: admitted })
+}
+
+struct Asking<'a> {
+    core: &'a Rc<Core>,
+    adopted: &'a Adopted,
+    metering: &'a Metering,
+    caller: &'a Caller,
+}
+
+/// What is asked for, as limits see it.
+struct Subject<'a> {
+    whose: Whose,
+    /// Of what gives content, in micro-USD.
+    cost: u64,
+    gives: bool,
+    limits: Concerned<'a>,
+}
+
+/// The limits that speak of it, by index.
+enum Concerned<'a> {
+    Bound(&'a ArchivedItem),
+    Found(Vec<u16>),
+}
+
+impl Concerned<'_> {
+    fn get(&self, at: usize) -> Option<usize> {
+        match self {
+            Concerned::Bound(item) => item.limits.get(at).map(|limit| usize::from(limit.to_native())),
+            Concerned::Found(limits) => limits.get(at).copied().map(usize::from),
+        }
+    }
+
+    /// From the first to before the `end`th.
+    fn until(&self, end: usize) -> impl Iterator<Item = usize> + '_ {
+        (0..end).map_while(|at| self.get(at))
+    }
+}
+
+impl Asking<'_> {
+    fn whose(&self, tool: u64, upstream: usize, server: usize) -> Whose {
+        let known = self.adopted.known(self.caller.principal);
+        Whose {
+            principal: known.digest,
+            agent: known.agent,
+            user: known.user,
+            tenant: known.tenant,
+            tool,
+            upstream: self.metering.upstreams.get(upstream).copied().unwrap_or(0),
+            server: self.adopted.server_digest(server).unwrap_or(0),
+        }
+    }
+
+    /// The limit of this number if it is for this caller, its key, and how much of it the call needs.
+    fn concerning(&self, index: usize, subject: &Subject<'_>) -> Option<(&Limit, Key, u64)> {
+        let limit = self.metering.limits.get(index).filter(|limit| limit.is_for(&self.caller.roles))?;
+        let units = match limit.measure {
+            Measure::Cost(_) if subject.gives => subject.cost,
+            Measure::Cost(_) => 0,
+            Measure::Rate(_) | Measure::Calls(_) | Measure::Concurrency(_) => 1,
+        };
+        (units > 0).then(|| (limit, limit.key(&subject.whose), units))
+    }
+
+    /// All that the call needs, or nothing, and which limit stands against it.
+    fn take(&self, subject: &Subject<'_>, admitted: &mut InFlight) -> Result<(), (usize, Denial)> {
+        let core = self.core;
+        for (at, index) in subject.limits.until(usize::MAX).enumerate() {
+            let Some((limit, key, units)) = self.concerning(index, subject) else { continue };
+            let taken = match &limit.measure {
+                // Given back with the exchange's place, also when another limit stands against it.
+                Measure::Concurrency(_) => admitted.hold(key, &limit.measure),
+                measure => core.allowances.take(&core.clock, key, measure, units),
+            };
+            let Err(denial) = taken else { continue };
+            core.figures.limit(limit.place).refused.add(1);
+            for index in subject.limits.until(at) {
+                match self.concerning(index, subject) {
+                    Some((limit, key, units)) if !matches!(limit.measure, Measure::Concurrency(_)) => {
+                        core.allowances.put_back(&core.clock, key, units);
+                    }
+                    _ => {}
+                }
+            }
+            return Err((index, denial));
+        }
+        for index in subject.limits.until(usize::MAX) {
+            if let Some((limit, ..)) = self.concerning(index, subject) {
+                core.figures.limit(limit.place).admitted.add(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, index: usize, denial: Denial, cost: u64, as_result: bool) -> Refusal {
+        let rules = self.adopted.snapshot.rules();
+        let (Some(limit), Some(running)) = (rules.limits.get(index), self.metering.limits.get(index)) else {
+            return Refusal::Internal("a limit that was reached is gone");
+        };
+        let wait_ns = match denial {
+            Denial::Full => return Refusal::Overloaded("more allowances in use than can be kept count of"),
+            Denial::Reached { wait_ns } => wait_ns,
+        };
+        let seconds = |wait_ns: u64| wait_ns.div_ceil(1_000_000_000).max(RETRY_AFTER_S);
+        Refusal::Limited(Box::new(Reached {
+            limit: limit.id.as_str().to_owned(),
+            measure: running.measure,
+            allows: limit.describe(),
+            never: wait_ns.is_none().then(|| strait_table::limit::usd(cost)),
+            retry_after_s: wait_ns.map(seconds),
+            as_result,
+        }))
+    }
 }

@@ -39,6 +39,7 @@ pub mod local;
 pub mod meter;
 pub mod mirror;
 mod quarantine;
+mod reached;
 pub mod record;
 pub mod refusal;
 pub mod replay;
@@ -216,7 +217,7 @@ async fn carry_out(
     let target = resolve::run(core, adopted, incoming, place, caller, call, record)?;
     let permit = authorize::run(core, adopted, incoming, caller, call, &target, record)?;
     mirror::run(core, adopted, incoming, place, call, &target)?;
-    let admission = meter::run(core, permit)?;
+    let admission = meter::run(core, adopted, incoming, place, caller, call, &target, permit, record)?;
     let call = screen::call(call);
     let clearance = approve::run(admission);
     record.mark(core, Phase::Policy);

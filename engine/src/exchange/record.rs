@@ -69,6 +69,8 @@ pub struct Record {
     method: Method,
     class: MethodClass,
     verdict: Option<Verdict>,
+    /// The limit that stood against it.
+    limit: Option<usize>,
     refusal: Option<&'static str>,
     outcome: Outcome,
     /// Whom the call was sent to.
@@ -100,6 +102,7 @@ impl Record {
             method: Method::Unknown,
             class: MethodClass::Unread,
             verdict: None,
+            limit: None,
             refusal: None,
             outcome: Outcome::Ok,
             asked: None,
@@ -147,6 +150,11 @@ impl Record {
 
     pub fn verdict(&mut self, verdict: Verdict) {
         self.verdict = Some(verdict);
+    }
+
+    /// By index of the table.
+    pub fn limit(&mut self, limit: usize) {
+        self.limit = Some(limit);
     }
 
     /// The call is about to be sent.
@@ -294,6 +302,7 @@ impl Record {
         let rule = self.verdict.and_then(Verdict::rule);
         text("rule", rule.and_then(|r| rules.policy.rules.get(usize::from(r))).map(|r| r.id.as_str()));
         text("refused", self.refusal);
+        text("limit", self.limit.and_then(|limit| rules.limits.get(limit)).map(|limit| limit.id.as_str()));
         if let Some(peer) = self.peer {
             // Writing into a vector cannot fail, and allocates nothing once it has grown.
             let _ = write!(out, ",\"peer\":\"{peer}\"");

@@ -10,6 +10,7 @@ use strait_protocol::jsonrpc::{DecodeFault, ErrorId, append_error};
 use strait_protocol::mcp::{Revision, codes};
 use strait_table::Kind;
 
+use super::reached::Reached;
 use crate::figures::labels::Outcome;
 use crate::upstream::UpstreamFault;
 
@@ -76,6 +77,8 @@ pub enum Refusal {
     },
     BadCursor,
     Overloaded(&'static str),
+    /// The caller may do it, and not now.
+    Limited(Box<Reached>),
     Draining,
     Upstream {
         name: String,
@@ -118,6 +121,7 @@ impl Refusal {
             Undeclared { .. } => "undeclared",
             BadCursor => "bad_cursor",
             Overloaded(_) => "overloaded",
+            Limited(reached) => reached.label(),
             Draining => "draining",
             Upstream { fault, .. } => fault.label(),
             Internal(_) => "internal",
@@ -150,6 +154,8 @@ impl Refusal {
             NotAcceptable { .. } => 406,
             Unauthenticated => 401,
             Overloaded(_) | Draining => 503,
+            Limited(reached) if modern && !reached.as_result => 429,
+            Limited(_) => 200,
             Params(_) if modern => 400,
             Upstream { fault: UpstreamFault::Undeclared(_), .. } if modern => 400,
             UnknownMethod { .. } if modern => 404,
@@ -175,6 +181,7 @@ impl Refusal {
             UnknownResource { modern: false, .. } => codes::RESOURCE_NOT_FOUND_LEGACY,
             Upstream { fault: UpstreamFault::Undeclared(_), .. } => codes::MISSING_CLIENT_CAPABILITY,
             Upstream { .. } | Internal(_) | Overloaded(_) | Draining => codes::INTERNAL_ERROR,
+            Limited(_) => codes::LIMITED,
             SessionUnknown => -32001,
             _ => codes::INVALID_REQUEST,
         }
@@ -232,6 +239,7 @@ impl Refusal {
             }
             BadCursor => "Invalid cursor: the list has changed or the cursor is not ours; start again".into(),
             Overloaded(what) => format!("gateway: overloaded: {what}; retry later").into(),
+            Limited(reached) => reached.message().into(),
             Draining => "gateway: shutting down; retry on another connection".into(),
             Upstream { name, fault } => format!("upstream `{name}`: {fault}").into(),
             Internal(what) => format!("gateway: {what}; this is a defect of strait, please report it").into(),
@@ -246,6 +254,11 @@ impl Refusal {
             (None, _) => ErrorId::Null,
         };
         let message = self.message();
+        if let (Refusal::Limited(reached), ErrorId::Raw(id)) = (self, &id)
+            && reached.as_result
+        {
+            return reached.append_result(out, id, message.as_bytes(), modern);
+        }
         let data = self.data();
         append_error(out, id, self.code(), &message, data.as_deref());
     }
@@ -272,6 +285,11 @@ impl Refusal {
                 format!(r#"{{"reason":"{}","retryAfter":{}}}"#, self.label(), crate::limits::RETRY_AFTER_S)
                     .into(),
             ),
+            Limited(reached) => {
+                let mut data = Vec::new();
+                reached.append_data(&mut data);
+                Some(data)
+            }
             Upstream { fault: UpstreamFault::Undeclared(needed), .. } => {
                 let mut data = br#"{"requiredCapabilities":"#.to_vec();
                 needed.append(Revision::V2026_07_28, &mut data);
@@ -301,6 +319,10 @@ impl Refusal {
             Refusal::Overloaded(_) | Refusal::Draining => {
                 head.number("Retry-After", crate::limits::RETRY_AFTER_S)
             }
+            Refusal::Limited(reached) => match reached.retry_after_s {
+                Some(seconds) => head.number("Retry-After", seconds),
+                None => head,
+            },
             _ => head,
         }
     }

@@ -11,6 +11,8 @@
 pub mod cell;
 pub mod histogram;
 pub mod labels;
+pub mod limits;
+pub mod places;
 pub mod reasons;
 pub mod upstreams;
 
@@ -21,8 +23,10 @@ use crate::exchange::record::PHASES;
 use cell::{Counter, Gauge};
 use histogram::Histogram;
 use labels::{MethodClass, Outcome};
+use limits::LimitFigures;
+use places::{Place, Places};
 use reasons::Reasons;
-use upstreams::{Place, Places, UpstreamFigures};
+use upstreams::UpstreamFigures;
 
 /// Figures of one worker. Aligned so that no two workers share a line, the neighbour's prefetch included.
 #[derive(Debug, Default)]
@@ -71,7 +75,8 @@ pub struct WorkerFigures {
 
     /// The serial of the edition it serves from.
     pub edition: AtomicU64,
-    upstreams: Places,
+    upstreams: Places<UpstreamFigures>,
+    limits: Places<LimitFigures>,
 }
 
 impl WorkerFigures {
@@ -79,11 +84,14 @@ impl WorkerFigures {
         &self.requests[method as usize][outcome as usize]
     }
 
-    /// By the worker whose figures these are: from now on it serves from `edition`, whose upstreams are shown from the
-    /// start, with nothing counted.
+    /// By the worker whose figures these are: from now on it serves from `edition`, whose upstreams and limits are shown
+    /// from the start, with nothing counted.
     pub(crate) fn serves(&self, edition: &Edition) {
         for wiring in edition.wirings().iter() {
             self.upstreams.at(wiring.place);
+        }
+        for limit in edition.metering.iter().flat_map(|metering| &metering.limits) {
+            self.limits.at(limit.place);
         }
         self.edition.store(edition.serial, Ordering::Release);
     }
@@ -93,7 +101,17 @@ impl WorkerFigures {
         self.upstreams.at(place)
     }
 
+    /// Of a limit; by the worker whose figures these are.
+    pub(crate) fn limit(&self, place: Place) -> &LimitFigures {
+        self.limits.at(place)
+    }
+
     /// The same for everybody else: `None` until the worker has met it.
+    pub fn limit_seen(&self, place: Place) -> Option<&LimitFigures> {
+        self.limits.seen(place)
+    }
+
+    /// The same of an upstream.
     pub fn upstream_seen(&self, place: Place) -> Option<&UpstreamFigures> {
         self.upstreams.seen(place)
     }

@@ -145,6 +145,7 @@ async fn tick(core: Rc<Core>) {
         core.figures.lag.record(core.clock.now_ns().saturating_sub(due_ns));
         let now_ms = core.clock.tick();
         core.watches.tick(now_ms);
+        core.allowances.tick(&core.clock);
         core.log.flush();
         publish(&core);
         ticks += 1;

@@ -6,6 +6,8 @@ pub const INVALID_REQUEST: i64 = -32600;
 pub const METHOD_NOT_FOUND: i64 = -32601;
 pub const INVALID_PARAMS: i64 = -32602;
 pub const INTERNAL_ERROR: i64 = -32603;
+/// Ours, outside the range that JSON-RPC reserves; the number is what HTTP has for it.
+pub const LIMITED: i64 = 429;
 
 /// 2026-07-28: a mirrored header is missing, malformed, or says something else than the body.
 pub const HEADER_MISMATCH: i64 = -32020;

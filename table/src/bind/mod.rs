@@ -17,6 +17,7 @@ use strait_protocol::jsonrpc::Members;
 
 use crate::bound::{Bound, BoundServer, Capabilities, Held, Item, Kind, Mirrored, Section, Shelf};
 use crate::catalog::{Catalog, Definition, Known, Lists};
+use crate::limit;
 use crate::names::Names;
 use crate::rules::{
     ArchivedNaming, ArchivedPattern, ArchivedPatternKind, ArchivedRules, ArchivedServer, ArchivedTransport,
@@ -86,6 +87,8 @@ struct Judged {
     /// Where it says its name.
     name: Result<Span, &'static str>,
     rules: Vec<u16>,
+    limits: Vec<u16>,
+    price_micro_usd: u64,
     /// Of a tool.
     mirrored: Vec<Mirrored>,
 }
@@ -267,6 +270,9 @@ impl Binder<'_> {
                     modern_fragment,
                     mirrored: judged.mirrored.clone(),
                     rules: judged.rules.clone(),
+                    limits: judged.limits.clone(),
+                    price_micro_usd: judged.price_micro_usd,
+                    print: limit::print_of(kind, &full),
                     glob: if kind == Kind::Template { uris::template_glob(&exposed) } else { String::new() },
                     exposed,
                 });
@@ -313,7 +319,9 @@ impl Binder<'_> {
             Err(_) => (name, Vec::new()),
         };
         let rules = self.rules_for(kind, full, &definition.name);
-        let judged = Rc::new(Judged { name, rules, mirrored });
+        let limits = limit::speaking(&self.rules.limits, kind, full, &definition.name);
+        let price_micro_usd = limit::price(&self.rules.prices, kind, full, &definition.name);
+        let judged = Rc::new(Judged { name, rules, limits, price_micro_usd, mirrored });
         self.judged.insert((upstream, kind, place), judged.clone());
         judged
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use rkyv::rancor;
 use strait_table::bound::{Bound, BoundServer, Capabilities, Held, Item, Mirrored, Scalar, Section, Shelf};
 use strait_table::file::{FORMAT_VERSION, write};
+use strait_table::limit::{Facet, Limit, Measure, Price, Unit};
 use strait_table::names::Names;
 use strait_table::rules::*;
 use strait_table::{Kind, OpenError, Snapshot};
@@ -74,7 +75,7 @@ fn the_golden_values_use_every_variant() {
     let text = format!("{:?}{:?}", rules(), bound());
     let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Sse Bearer Header Basic \
                     Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Const IdIs \
-                    IdStartsWith IdEndsWith InGroup Not And Or Allow Hold Deny Everyone Roles Text Integer Boolean";
+                    IdStartsWith IdEndsWith InGroup Agent User Tenant Upstream Server Rate Calls Cost Concurrency Second Minute Hour Day Not And Or Allow Hold Deny Everyone Roles Text Integer Boolean";
     // Of `LogTo` a table holds one: the one with content.
     for variant in variants.split_whitespace() {
         let whole = |at: usize| {
@@ -206,6 +207,11 @@ fn rules() -> Rules {
             role("bots", vec![IdStartsWith("bot-".into()), IdEndsWith("@corp".into()), Not, And]),
             role("nobody", vec![Const(false)]),
         ],
+        limits: limits(),
+        prices: vec![Price {
+            on: Pattern { kind: PatternKind::Any, glob: "crm.*".into() },
+            micro_usd: 2_000,
+        }],
         policy: Policy {
             default: Effect::Deny,
             rules: vec![
@@ -255,6 +261,25 @@ fn shelf(items: Vec<Item>) -> Shelf {
     }
 }
 
+fn limits() -> Vec<Limit> {
+    let limit = |id: &str, per: &[Facet], measure| Limit {
+        id: id.into(),
+        state: 7,
+        per: per.to_vec(),
+        on: vec![Pattern { kind: PatternKind::Tool, glob: "crm.*".into() }],
+        to: To::Roles(vec![0]),
+        measure,
+    };
+    let all = Facet::ALL.map(|(_, facet)| facet);
+    vec![
+        limit("burst", &all, Measure::Rate { count: 20, per: Unit::Second, burst: 40 }),
+        limit("daily", &[], Measure::Calls { max: 10_000, per: Unit::Day }),
+        limit("daily", &[Facet::Tenant], Measure::Cost { max_micro_usd: 25_000_000, per: Unit::Hour }),
+        limit("slow", &[Facet::Upstream], Measure::Concurrency { max: 8 }),
+        limit("minute", &[Facet::User], Measure::Calls { max: 1, per: Unit::Minute }),
+    ]
+}
+
 fn bound() -> Bound {
     let item = |exposed: &str, bare: &str, fragment, rules: &[u16], glob: &str| Item {
         exposed: exposed.into(),
@@ -264,6 +289,9 @@ fn bound() -> Bound {
         modern_fragment: fragment / 2,
         rules: rules.to_vec(),
         glob: glob.into(),
+        limits: vec![0, 3],
+        price_micro_usd: 2_000,
+        print: 0x1234_5678_9abc_def0,
         mirrored: [("Region", Scalar::Text), ("Count", Scalar::Integer), ("Dry", Scalar::Boolean)]
             .map(|(header, scalar)| Mirrored {
                 header: header.into(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use strait_table::bound::{Bound, BoundServer, Capabilities, Item, Section, Shelf};
 use strait_table::file::{ALIGN, Extent, FORMAT_VERSION, HEADER_BYTES, Header, MAGIC, write};
+use strait_table::limit::{Limit, Measure, Unit};
 use strait_table::names::Names;
 use strait_table::rules::*;
 use strait_table::{Snapshot, bind};
@@ -159,10 +160,10 @@ fn a_damaged_part_is_named() {
     );
     // The file's last byte belongs to the catalog, which is the root of its archive.
     check(&flipped(table().len() - 1), "table damaged: the catalog section does not match its checksum");
-    let bytes = write(&rules(), None);
-    let padded = Header::parse(&bytes).unwrap().rules;
-    assert!(range(&padded).end < bytes.len(), "choose rules that do not end at a multiple of {ALIGN}");
-    let mut bytes = bytes;
+    // Of rules that end at a multiple of 64 by themselves there is no padding.
+    let tables = [9, 25].map(|long| write(&Rules { admin_bind: "a".repeat(long), ..rules() }, None));
+    let is_padded = |bytes: &Vec<u8>| range(&Header::parse(bytes).unwrap().rules).end < bytes.len();
+    let mut bytes = tables.into_iter().find(is_padded).expect("one of two lengths is no multiple");
     *bytes.last_mut().unwrap() = 1;
     check(&bytes, "table damaged: the padding between its sections is not zero");
 }
@@ -332,6 +333,24 @@ fn forged_rules_are_caught_by_their_meaning() {
     check("an http upstream has no endpoint", &|rules| {
         rules.upstreams[0].transport = Transport::Http { endpoints: Vec::new() };
     });
+    let limit = |measure| Limit {
+        id: "l".into(),
+        state: 0,
+        per: Vec::new(),
+        on: Vec::new(),
+        to: To::Roles(vec![9]),
+        measure,
+    };
+    check("a limit is for a role that is not there", &|rules| {
+        rules.limits = vec![limit(Measure::Concurrency { max: 1 })];
+    });
+    for measure in [
+        Measure::Rate { count: 0, per: Unit::Second, burst: 1 },
+        Measure::Rate { count: 1, per: Unit::Day, burst: 1_000 },
+        Measure::Calls { max: 1, per: Unit::Second },
+    ] {
+        check("a limit's numbers come to nothing", &|rules| rules.limits = vec![limit(measure)]);
+    }
     check("an endpoint's path does not begin with `/`", &|rules| {
         let endpoint = Endpoint { host: "h".into(), port: 1, path: "mcp".into() };
         rules.upstreams[0].transport = Transport::Http { endpoints: vec![endpoint] };
@@ -348,6 +367,9 @@ fn forged_catalogs_are_caught_by_their_meaning() {
         modern_fragment: 0,
         rules: vec![0, 2],
         glob: String::new(),
+        limits: Vec::new(),
+        price_micro_usd: 0,
+        print: 0,
         mirrored: Vec::new(),
     };
     let check = |expected: &str, change: &dyn Fn(&mut Bound)| {
@@ -395,6 +417,9 @@ fn forged_catalogs_are_caught_by_their_meaning() {
     });
     check("an item is spoken of by a rule that is not there", &|bound| {
         bound.servers[0].tools.items[0].rules = vec![3];
+    });
+    check("an item is spoken of by a limit that is not there", &|bound| {
+        bound.servers[0].tools.items[0].limits = vec![0];
     });
     for rules in [vec![2, 0], vec![1, 1]] {
         check("the rules that speak of an item are not in their order", &|bound| {
