@@ -162,12 +162,19 @@ impl Shown<'_> {
                 "\nKeys are in {path}: put yours in STRAIT_KEY (`strait keys new {path} --id NAME` makes one)"
             );
         }
-        let list = example::list();
-        let _ = writeln!(out, "\nList the tools\n{}", curl(&url, header.as_deref(), &list));
         let principal = match &credential {
             Credential::Generated(key) => key.principal.clone(),
             _ => strait_policy::Principal::anonymous(),
         };
+        // A rule may hide some: then the list is shorter than what is counted above.
+        let seen = match (&credential, example::tools(self.snapshot, 0, &principal)) {
+            (Credential::None | Credential::Generated(_), Some((seen, all))) if seen < all => {
+                format!(" that {} may see: {seen} of {all}", principal.id)
+            }
+            _ => String::new(),
+        };
+        let list = example::list();
+        let _ = writeln!(out, "\nList the tools{seen}\n{}", curl(&url, header.as_deref(), &list));
         if let Some(call) = example::call(self.snapshot, 0, &principal) {
             let _ = writeln!(out, "\nCall one\n{}", curl(&url, header.as_deref(), &call));
         }

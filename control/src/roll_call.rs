@@ -100,7 +100,7 @@ fn session(worker: usize, line: &SessionLine, names: &Names) -> Value {
         "idle_ms": line.idle_ms,
         "questions": line.questions,
         "subscriptions": line.subscriptions,
-        "listening": line.is_listening,
+        "stream_open": line.is_listening,
     })
 }
 

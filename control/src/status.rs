@@ -120,7 +120,7 @@ pub fn text(status: &Value) -> String {
         &mut out,
         &open["sessions"],
         "sessions of older clients",
-        "WORKER  SERVER           PRINCIPAL        REVISION    IDLE S  QUESTIONS  SUBSCRIBED  LISTENS",
+        "WORKER  SERVER           PRINCIPAL        REVISION    IDLE S  QUESTIONS  SUBSCRIBED  STREAM",
         |session| {
             format!(
                 "{:>6}  {:<16} {:<16} {:<10} {:>7}  {:>9}  {:>10}  {}",
@@ -131,7 +131,7 @@ pub fn text(status: &Value) -> String {
                 seconds(&session["idle_ms"]),
                 session["questions"].to_string(),
                 session["subscriptions"].to_string(),
-                if session["listening"] == true { "yes" } else { "no" },
+                if session["stream_open"] == true { "open" } else { "-" },
             )
         },
     );

@@ -2,7 +2,7 @@
 //! connection ends, nothing behind it is answered or reaches an upstream. And the other side of it:
 //! unusual requests that are right get their answers, in order.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use strait_tests::client::{modern, post};
 use strait_tests::scripted::{echoed, json_reply};
 use strait_tests::{Client, Gateway, Scripted, Setup};
@@ -373,9 +373,17 @@ fn other_methods_are_refused_without_losing_the_connection() {
             "{method} /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer key-full\r\n\r\n"
         ));
         let answer = client.answer_to(method).expect("an answer");
-        assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, DELETE")), "{method}");
-        if method != "HEAD" {
-            assert_eq!(answer.error(), (-32600, "request: method not allowed, expected POST, DELETE".into()));
+        assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, POST, DELETE")), "{method}");
+        let said = match method {
+            "HEAD" => None,
+            "GET" | "DELETE" => Some(
+                "request: GET and DELETE are about a session of an older client, and need its Mcp-Session-Id; \
+                 without one, expected POST",
+            ),
+            _ => Some("request: method not allowed, expected GET, POST, DELETE"),
+        };
+        if let Some(said) = said {
+            assert_eq!(answer.error(), (-32600, said.to_owned()));
         }
         // The next answer begins where this one ended.
         assert_eq!(client.roundtrip(call(1, json!({}))).status, 200, "after {method}");
@@ -383,7 +391,23 @@ fn other_methods_are_refused_without_losing_the_connection() {
     client.send("DELETE /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Session-Id: x\r\n\r\n");
     let answer = client.answer().expect("an answer");
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
+    client.send("GET /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    assert_eq!(client.answer().expect("an answer").status, 404);
+    let unknown = modern("key-full", 1, "tools/call", json!({"name": "unknown", "arguments": {}}));
+    assert_eq!(client.roundtrip(unknown).error().0, -32602);
     assert_lives(&gateway);
+    // Each line says what was asked: the method of MCP, or else that of HTTP.
+    let lines = gateway.stop();
+    let asked: Vec<Value> = lines
+        .iter()
+        .filter(|line| line["refused"].is_string())
+        .map(|line| json!([line["http"], line["method"], line["refused"]]))
+        .collect();
+    let http = ["GET", "HEAD", "other", "other", "OPTIONS", "other", "DELETE", "other", "DELETE"];
+    let mut expected: Vec<Value> = http.iter().map(|method| json!([method, null, "method"])).collect();
+    expected.push(json!(["GET", null, "no_such_path"]));
+    expected.push(json!([null, "tools/call", "unknown_tool"]));
+    assert_eq!(asked, expected);
 }
 
 #[test]

@@ -16,6 +16,13 @@ pub fn list() -> Example {
     request("tools/list", None, json!({}))
 }
 
+/// How many tools of a server the principal sees, and how many there are.
+pub fn tools(snapshot: &Snapshot, server: usize, principal: &Principal) -> Option<(usize, usize)> {
+    let view = View::of(snapshot, server, &snapshot.roles_of(principal))?;
+    let all = snapshot.bound().servers.get(server)?.tools.items.len();
+    Some((view.kind(Kind::Tool).visible_from(0).count(), all))
+}
+
 /// A call of the first visible tool that only reads, or of the first visible one. `None` when the
 /// principal sees no tool, or one whose name no header can carry as it is.
 pub fn call(snapshot: &Snapshot, server: usize, principal: &Principal) -> Option<Example> {

@@ -9,7 +9,7 @@ use super::*;
 use crate::sample::{Kind, Sample as Server};
 use strait_table::catalog::{Definition, Lists};
 
-fn snapshot(auth: Vec<u16>) -> Snapshot {
+fn snapshot(auth: Vec<u16>, hidden: Option<&str>) -> Snapshot {
     let pattern = |glob: &str| strait_table::rules::Pattern { kind: PatternKind::Any, glob: glob.into() };
     let mut rules = crate::test_support::rules();
     rules.upstreams = vec![Upstream {
@@ -36,11 +36,22 @@ fn snapshot(auth: Vec<u16>) -> Snapshot {
         Identity { name: "file".into(), method: AuthMethod::KeyFile { path: "keys.yaml".into() } },
     ];
     rules.policy.default = Effect::Allow;
+    rules.policy.rules.extend(hidden.map(|hidden| Rule {
+        id: "hidden".into(),
+        effect: Effect::Deny,
+        patterns: vec![pattern(hidden)],
+        to: To::Everyone,
+    }));
     strait_table::snapshot::of_rules(&rules).unwrap()
 }
 
 /// The banner of the stdio sample's real lists.
 fn banner(auth: Vec<u16>, secrets: bool) -> String {
+    banner_without(auth, secrets, None)
+}
+
+/// The same where a rule hides what is called so.
+fn banner_without(auth: Vec<u16>, secrets: bool, hidden: Option<&str>) -> String {
     let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
     let answer = Server::new(Kind::Hello).answer(&list).unwrap();
     let tools = answer["result"]["tools"].as_array().unwrap().iter();
@@ -48,7 +59,7 @@ fn banner(auth: Vec<u16>, secrets: bool) -> String {
         tools.map(|tool| Definition { name: tool["name"].as_str().unwrap().into(), json: tool.to_string() });
     let mut ledger = Ledger::new([(UpstreamId(0), "hello".to_owned())].into_iter());
     ledger.learned(UpstreamId(0), Ok(Lists { tools: tools.collect(), ..Lists::default() }));
-    let snapshot = snapshot(auth);
+    let snapshot = snapshot(auth, hidden);
     let snapshot = snapshot.with_bound(&bind(snapshot.rules(), ledger.catalog()).0).unwrap();
     let key = Generated {
         identity: 0,
@@ -93,6 +104,14 @@ fn a_terminal_sees_everything_ready_to_copy() {
             r#"{"mcpServers":{"strait":{"type":"http","url":"http://127.0.0.1:8080/mcp","headers":{"Authorization":"Bearer sk-strait-SECRET"}}}}"#,
         ],
     );
+}
+
+#[test]
+fn a_list_that_is_shorter_than_what_there_is_says_so() {
+    let whole = banner(vec![0], true);
+    check(&whole, &["`default`: 4 tools", "\nList the tools\n"]);
+    let hidden = banner_without(vec![0], true, Some("hello.greet"));
+    check(&hidden, &["`default`: 4 tools", "\nList the tools that you may see: 3 of 4\n"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use strait_table::rules::ArchivedListener;
 
 use super::Incoming;
 use super::record::Record;
-use super::refusal::Refusal;
+use super::refusal::{ALLOWED, Refusal};
 use crate::core::Adopted;
 
 /// The virtual server a request is for, and what its HTTP method asks.
@@ -39,6 +39,7 @@ pub const SESSION: &[u8] = b"session=";
 
 pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> Result<Place, Refusal> {
     let head = incoming.head;
+    record.http(head.method);
     let rules = adopted.snapshot.rules();
     if let Some(listener) = rules.listeners.get(usize::from(incoming.listener)) {
         // Only HTTP/1.0 may come without one; a foreign one is foreign in every version.
@@ -71,7 +72,8 @@ pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> R
             Verb::Stream
         }
         _ if claims_modern => return Err(Refusal::Method { allow: "POST" }),
-        _ => return Err(Refusal::Method { allow: "POST, DELETE" }),
+        Method::Get | Method::Delete => return Err(Refusal::MethodOfSession),
+        _ => return Err(Refusal::Method { allow: ALLOWED }),
     };
     if verb == Verb::Post {
         if head.content_type != ContentType::Json {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use strait_policy::Verdict;
 use strait_protocol::decimal;
+use strait_protocol::http1;
 use strait_protocol::jsonrpc::append_string;
 use strait_protocol::mcp::Method;
 use strait_protocol::{Span, mcp};
@@ -67,6 +68,8 @@ pub struct Record {
     server: Option<usize>,
     item: Option<(Kind, usize, u16)>,
     method: Method,
+    /// What is told where there is no such method.
+    http: http1::Method,
     class: MethodClass,
     verdict: Option<Verdict>,
     /// The limit that stood against it.
@@ -100,6 +103,7 @@ impl Record {
             server: None,
             item: None,
             method: Method::Unknown,
+            http: http1::Method::Post,
             class: MethodClass::Unread,
             verdict: None,
             limit: None,
@@ -127,6 +131,10 @@ impl Record {
 
     pub fn principal(&mut self, principal: u32) {
         self.principal = Some(principal);
+    }
+
+    pub fn http(&mut self, method: http1::Method) {
+        self.http = method;
     }
 
     pub fn method(&mut self, method: mcp::Method) {
@@ -279,7 +287,10 @@ impl Record {
         append_text(out, "listener", rules.listeners.get(listener).map(|l| l.name.as_str()));
         append_text(out, "principal", principal.map(|p| p.id.as_str()));
         append_text(out, "server", self.server.and_then(|s| rules.servers.get(s)).map(|s| s.name.as_str()));
-        append_text(out, "method", (self.method != Method::Unknown).then(|| self.method.as_str()));
+        match self.method {
+            Method::Unknown => append_text(out, "http", Some(http_word(self.http))),
+            method => append_text(out, "method", Some(method.as_str())),
+        }
     }
 
     fn append(&self, out: &mut Vec<u8>, core: &Core, adopted: &Adopted, listener: usize, bytes_in: usize) {
@@ -393,6 +404,17 @@ fn timestamp(out: &mut Vec<u8>) {
     padded(seconds / 60 % 60, 2, b':');
     padded(seconds % 60, 2, b'.');
     padded(u64::from(since.subsec_millis()), 3, b'Z');
+}
+
+fn http_word(method: http1::Method) -> &'static str {
+    match method {
+        http1::Method::Get => "GET",
+        http1::Method::Post => "POST",
+        http1::Method::Delete => "DELETE",
+        http1::Method::Options => "OPTIONS",
+        http1::Method::Head => "HEAD",
+        http1::Method::Other => "other",
+    }
 }
 
 /// Days since 1970-01-01 as a date of the Gregorian calendar (years count from March, so that the leap

@@ -14,6 +14,9 @@ use super::reached::Reached;
 use crate::figures::labels::Outcome;
 use crate::upstream::UpstreamFault;
 
+/// What a server's path takes, of clients of all revisions.
+pub const ALLOWED: &str = "GET, POST, DELETE";
+
 /// A refusal, before it is written.
 #[derive(Debug)]
 pub enum Refusal {
@@ -31,6 +34,8 @@ pub enum Refusal {
     Method {
         allow: &'static str,
     },
+    /// GET or DELETE, which are about a session, without one.
+    MethodOfSession,
     MediaType,
     NotAcceptable {
         expected: &'static str,
@@ -100,7 +105,7 @@ impl Refusal {
             NoSuchPath => "no_such_path",
             Host => "host",
             Origin => "origin",
-            Method { .. } => "method",
+            Method { .. } | MethodOfSession => "method",
             MediaType => "content_type",
             NotAcceptable { .. } => "accept",
             Unauthenticated => "unauthenticated",
@@ -149,7 +154,7 @@ impl Refusal {
             TooLarge { .. } => 413,
             NoSuchPath | SessionUnknown => 404,
             Host | Origin => 403,
-            Method { .. } => 405,
+            Method { .. } | MethodOfSession => 405,
             MediaType => 415,
             NotAcceptable { .. } => 406,
             Unauthenticated => 401,
@@ -198,6 +203,11 @@ impl Refusal {
             Host => "request: this listener does not answer to that Host; see `hosts` of the listener".into(),
             Origin => "request: Origin not allowed; see `origins` of the listener".into(),
             Method { allow } => format!("request: method not allowed, expected {allow}").into(),
+            MethodOfSession => {
+                "request: GET and DELETE are about a session of an older client, and need its Mcp-Session-Id; \
+                 without one, expected POST"
+                    .into()
+            }
             MediaType => "request: expected Content-Type application/json".into(),
             NotAcceptable { expected } => format!("request: Accept must list {expected}, or */*").into(),
             Unauthenticated => "request: expected a valid API key as `Authorization: Bearer …`".into(),
@@ -315,6 +325,7 @@ impl Refusal {
     ) -> strait_protocol::http1::write::Head<'h> {
         match self {
             Refusal::Method { allow } => head.header("Allow", allow.as_bytes()),
+            Refusal::MethodOfSession => head.header("Allow", ALLOWED.as_bytes()),
             Refusal::Unauthenticated => head.header("WWW-Authenticate", b"Bearer"),
             Refusal::Overloaded(_) | Refusal::Draining => {
                 head.number("Retry-After", crate::limits::RETRY_AFTER_S)
