@@ -298,7 +298,7 @@ impl Core {
             decoder: RefCell::new(Decoder::new()),
             scanner: RefCell::default(),
             scratch: RefCell::default(),
-            sessions: RefCell::default(),
+            sessions: RefCell::new(Sessions::new(&parts.deadlines)),
             listens: Listens::default(),
             past: parts.past,
             over: Over::default(),

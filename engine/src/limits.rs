@@ -264,6 +264,8 @@ pub struct Deadlines {
     pub idle_ms: u64,
     pub idle_pressed_ms: u64,
     pub question_ms: u64,
+    pub session_idle_ms: u64,
+    pub keep_alive_ms: u64,
     pub suspended_ms: u64,
 }
 
@@ -277,6 +279,8 @@ impl Default for Deadlines {
             idle_ms: IDLE_MS_MAX,
             idle_pressed_ms: IDLE_PRESSED_MS_MAX,
             question_ms: QUESTION_MS_MAX,
+            session_idle_ms: SESSION_IDLE_MS_MAX,
+            keep_alive_ms: KEEP_ALIVE_MS,
             suspended_ms: SUSPENDED_MS_MAX,
         }
     }

@@ -24,6 +24,8 @@ const DEADLINES: Deadlines = Deadlines {
     idle_ms: 600_000,
     idle_pressed_ms: 5_000,
     question_ms: 5_000,
+    session_idle_ms: 3_600_000,
+    keep_alive_ms: 15_000,
     suspended_ms: 5_000,
 };
 

@@ -11,6 +11,7 @@ mod conversion;
 mod drain;
 mod edge;
 mod http_sse;
+mod idle;
 mod kept;
 mod learning;
 mod legacy;

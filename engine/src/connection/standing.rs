@@ -20,7 +20,7 @@ use crate::exchange::respond::{Gone, Next, Sink};
 use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyRx, ReplyTx};
 use crate::io::tcp::{Idle, Stream};
-use crate::limits::{KEEP_ALIVE_MS, KEEP_ALIVES_PER_SWEEP};
+use crate::limits::KEEP_ALIVES_PER_SWEEP;
 use crate::session::outlet::{Found, Reader};
 
 /// What a stream is for.
@@ -229,7 +229,7 @@ pub fn keep_alive(core: &Core) {
     let seats = core.seats.borrow();
     let quiet = seats.values().filter(|seat| {
         let since_ms = seat.stands_quiet_since_ms.get();
-        since_ms > 0 && now_ms.saturating_sub(since_ms) >= KEEP_ALIVE_MS
+        since_ms > 0 && now_ms.saturating_sub(since_ms) >= core.deadlines.keep_alive_ms
     });
     quiet.take(KEEP_ALIVES_PER_SWEEP).for_each(|seat| seat.idle.cancel());
 }
@@ -358,7 +358,8 @@ impl Stands {
     }
 
     fn is_quiet(&self, core: &Core) -> bool {
-        core.clock.coarse_ms().saturating_sub(self.seat.stands_quiet_since_ms.get()) >= KEEP_ALIVE_MS
+        core.clock.coarse_ms().saturating_sub(self.seat.stands_quiet_since_ms.get())
+            >= core.deadlines.keep_alive_ms
     }
 }
 

@@ -25,7 +25,7 @@ use strait_protocol::mcp::{Declared, LogLevel, Revision};
 use crate::changes::{List, Sight};
 use crate::core::Core;
 use crate::exchange::subscriptions::Subscriptions;
-use crate::limits::{SESSION_IDLE_MS_MAX, SESSIONS_PER_CORE_MAX};
+use crate::limits::{Deadlines, SESSIONS_PER_CORE_MAX};
 use calls::Calls;
 pub use kept::{Kept, Numbers, Past};
 use outlet::Outlet;
@@ -99,11 +99,11 @@ impl Session {
     }
 
     /// A client that reads the session's stream, or waits for an answer, uses it.
-    fn is_idle(&self, now_ms: u64) -> bool {
+    fn is_idle(&self, now_ms: u64, idle_ms_max: u64) -> bool {
         if self.standing.is_read() || !self.calls.is_empty() {
             self.used_ms.set(now_ms);
         }
-        self.idle_ms(now_ms) > SESSION_IDLE_MS_MAX
+        self.idle_ms(now_ms) > idle_ms_max
     }
 }
 
@@ -116,20 +116,21 @@ pub struct Sessions {
     soonest_ms: Rc<Cell<u64>>,
     /// What the answers take that all sessions keep.
     taken: Rc<Taken>,
+    /// One that is unused for longer is gone.
+    idle_ms_max: u64,
 }
 
-impl Default for Sessions {
-    fn default() -> Sessions {
+impl Sessions {
+    pub fn new(deadlines: &Deadlines) -> Sessions {
         Sessions {
             live: HashMap::new(),
             wires: HashMap::new(),
             soonest_ms: Rc::new(Cell::new(u64::MAX)),
             taken: Rc::default(),
+            idle_ms_max: deadlines.session_idle_ms,
         }
     }
-}
 
-impl Sessions {
     /// Begins a session whose own stream is `standing`; `None` when the core has its fill.
     pub fn begin(
         &mut self,
@@ -163,7 +164,7 @@ impl Sessions {
 
     /// The session, used now; `None` when there is none such.
     pub fn touch(&self, serial: u128, now_ms: u64) -> Option<Rc<Session>> {
-        let session = self.live.get(&serial).filter(|session| !session.is_idle(now_ms))?;
+        let session = self.live.get(&serial).filter(|session| !session.is_idle(now_ms, self.idle_ms_max))?;
         session.used_ms.set(now_ms);
         Some(session.clone())
     }
@@ -199,7 +200,7 @@ impl Sessions {
     }
 
     fn take_idle(&mut self, now_ms: u64) -> Vec<Rc<Session>> {
-        let idle = self.live.iter().filter(|(_, session)| session.is_idle(now_ms));
+        let idle = self.live.iter().filter(|(_, session)| session.is_idle(now_ms, self.idle_ms_max));
         let idle: Vec<u128> = idle.map(|(serial, _)| *serial).collect();
         idle.into_iter().filter_map(|serial| self.live.remove(&serial)).collect()
     }

@@ -139,6 +139,9 @@ async fn receive(core: Rc<Core>, mut inbox: Inbox<Parcel>) {
 /// Looks at deadlines, hands over access lines, publishes figures.
 async fn tick(core: Rc<Core>) {
     let mut ticks: u64 = 0;
+    // Looking at every session takes milliseconds when there are many, and an idle one is unknown to its client already:
+    // once a minute, as long as it may be idle for an hour.
+    let session_sweep_ticks = (core.deadlines.session_idle_ms / 60 / 1_000).max(1) * SWEEP_TICKS;
     loop {
         let due_ns = core.clock.now_ns() + TICK_MS * 1_000_000;
         sleep(Duration::from_millis(TICK_MS)).await;
@@ -157,7 +160,7 @@ async fn tick(core: Rc<Core>) {
             core.over.sweep(core.clock.coarse_ms());
             suspend::end_overdue(&core);
             tasks::older::end_overdue(&core);
-            if ticks.is_multiple_of(SESSION_SWEEP_TICKS) {
+            if ticks.is_multiple_of(session_sweep_ticks) {
                 session::end_idle(&core);
             }
             standing::keep_alive(&core);
@@ -187,8 +190,6 @@ fn publish(core: &Core) {
 }
 
 const SWEEP_TICKS: u64 = 1_000 / TICK_MS;
-/// Looking at every session takes milliseconds when there are many, and an idle one is unknown to its client already.
-const SESSION_SWEEP_TICKS: u64 = 60 * SWEEP_TICKS;
 
 /// The addresses of listeners, resolved from the table.
 pub fn addresses(rules: &strait_table::rules::ArchivedRules) -> Result<Vec<SocketAddr>, String> {
