@@ -138,7 +138,7 @@ pub enum Event {
     /// `pause_ns`: for how long it did nothing else.
     Adopted { worker: usize, pause_ns: u64 },
     /// A client's session is over: told only when sessions are kept.
-    SessionEnded { serial: u128, begun_unix_ms: u64 },
+    SessionEnded { serial: u128, begun_unix_ms: u64, principal: u64 },
     /// Something an operator should read.
     Notice { level: Level, text: String },
     /// The worker ended; `Err` when it was not asked to.

@@ -141,9 +141,12 @@ pub const SESSIONS_PER_CORE_MAX: usize = 65_536;
 pub const SESSION_IDLE_MS_MAX: u64 = 60 * 60 * 1_000;
 /// A session is taken up by a later process until it is this old: then its client begins a new one.
 pub const SESSION_KEPT_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
-/// Sessions that ended and are remembered, 16 bytes each and a line of 50 in the state folder. Beyond, none outlives the
+/// Sessions that ended and are remembered, 16 bytes each and a line of 64 in the state folder. Beyond, none outlives the
 /// process.
 pub const SESSIONS_ENDED_MAX: usize = 262_144;
+/// Those of one principal. Beyond, all that it had until then are over for later processes, and nobody else's: one key
+/// must not end the sessions of all.
+pub const SESSIONS_ENDED_PER_PRINCIPAL_MAX: usize = SESSIONS_ENDED_MAX / 16;
 
 /// Messages and bytes that a stream towards a client keeps for a reader that comes back; the oldest give way.
 pub const OUTLET_EVENTS_MAX: usize = 256;

@@ -1,6 +1,7 @@
 //! Sessions of older clients that outlive the gateway: its successor has the same key and knows which of them are over.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use strait_engine::Kept;
@@ -29,7 +30,7 @@ fn upstream() -> Scripted {
 }
 
 fn kept(key: u8, ended: HashSet<u128>) -> Option<Kept> {
-    Some(Kept { key: [key; 32], ended })
+    Some(Kept { key: [key; 32], ended, ..Kept::default() })
 }
 
 fn start(upstream: &Scripted, setup: impl FnOnce(String) -> Setup) -> Gateway {
@@ -211,6 +212,35 @@ fn a_session_that_ended_stays_dead() {
         assert_eq!(list(&third, KEY, &alive).status, 200, "after two restarts");
         assert_lives(&third);
     }
+}
+
+#[test]
+fn a_principal_that_ended_too_many_loses_its_own_sessions_and_nobody_elses() {
+    let upstream = upstream();
+    let begin = |over| {
+        let sessions = Some(Kept { key: [1; 32], over, ..Kept::default() });
+        start(&upstream, |config| Setup { sessions, ..Setup::new(config) })
+    };
+    let first = begin(HashMap::new());
+    let mut client = Client::connect(first.address);
+    let [ended, left] = std::array::from_fn(|_| initialize_as(&mut client, KEY, "2025-06-18", json!({})));
+    let other = initialize_as(&mut client, "key-small", "2025-06-18", json!({}));
+    assert_eq!(delete(&first, &ended), 204);
+    wait_for("its end to be told", || first.ended_sessions().len() == 1);
+    let until = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let over: HashMap<u64, u64> =
+        first.ended_principals().into_iter().map(|principal| (principal, until)).collect();
+    drop(first);
+    let second = begin(over.clone());
+    let [ended, gone] = [&ended, &left].map(|session| list(&second, KEY, session).status);
+    assert_eq!((ended, gone), (404, 404));
+    assert_eq!(list(&second, "key-small", &other).status, 200);
+    let mut client = Client::connect(second.address);
+    let later = initialize_as(&mut client, KEY, "2025-06-18", json!({}));
+    drop(second);
+    let third = begin(over);
+    assert_eq!(list(&third, KEY, &later).status, 200, "begun since");
+    assert_lives(&third);
 }
 
 #[test]

@@ -74,8 +74,8 @@ struct State {
     learned: HashMap<usize, Result<(), String>>,
     notices: Vec<String>,
     child_lines: Vec<String>,
-    /// Serials of sessions that are over.
-    ended: HashSet<u128>,
+    /// Serials of sessions that are over, and whose they were.
+    ended: HashMap<u128, u64>,
     /// The last one that workers were given.
     edition: Option<Arc<Edition>>,
     /// What its upstreams told.
@@ -141,7 +141,12 @@ impl Gateway {
 
     /// Sessions that are over, as far as the gateway has told.
     pub fn ended_sessions(&self) -> HashSet<u128> {
-        self.state.lock().unwrap().ended.clone()
+        self.state.lock().unwrap().ended.keys().copied().collect()
+    }
+
+    /// Whose they were: digests of principals.
+    pub fn ended_principals(&self) -> HashSet<u64> {
+        self.state.lock().unwrap().ended.values().copied().collect()
     }
 
     /// From now on the upstreams offer these lists, whatever they told.
@@ -249,8 +254,8 @@ fn bind_lists(
             }
             Event::Adopted { .. } => {}
             Event::Notice { text, .. } => state.lock().unwrap().notices.push(text),
-            Event::SessionEnded { serial, .. } => {
-                state.lock().unwrap().ended.insert(serial);
+            Event::SessionEnded { serial, principal, .. } => {
+                state.lock().unwrap().ended.insert(serial, principal);
             }
             Event::ChildLog { line, .. } => state.lock().unwrap().child_lines.push(line),
             Event::Stopped { worker, outcome } => {

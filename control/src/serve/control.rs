@@ -205,9 +205,9 @@ impl Control {
             Event::Learned { upstream, outcome } => self.learned(upstream, outcome),
             Event::ChildLog { upstream, line } => log::of_child(self.name(upstream), &line),
             Event::Adopted { pause_ns, .. } => self.adopted(pause_ns),
-            Event::SessionEnded { serial, begun_unix_ms } => {
+            Event::SessionEnded { serial, begun_unix_ms, principal } => {
                 if let Some(sessions) = &mut self.sessions {
-                    sessions.ended(serial, begun_unix_ms);
+                    sessions.ended(serial, begun_unix_ms, principal);
                 }
             }
             Event::Notice { level, text } => log::at(level, &text),

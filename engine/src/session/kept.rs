@@ -5,15 +5,15 @@
 //! still open. Those of this process need no memory, because an id of this process without a session is dead; those of
 //! an earlier one are told to control, which keeps them for the next ([`crate::Event::SessionEnded`]).
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::SessionId;
 use crate::core::Core;
 use crate::handle::Event;
 use crate::io::moment;
-use crate::limits::{SESSION_KEPT_MS_MAX, SESSIONS_ENDED_MAX};
+use crate::limits::{SESSION_KEPT_MS_MAX, SESSIONS_ENDED_MAX, SESSIONS_ENDED_PER_PRINCIPAL_MAX};
 
 /// What is kept from one process to the next.
 #[derive(Clone, Default)]
@@ -21,6 +21,8 @@ pub struct Kept {
     pub key: [u8; 32],
     /// Serials of sessions that ended in earlier processes.
     pub ended: HashSet<u128>,
+    /// Principals that had too many: their sessions are over that began until this moment, on the clock since 1970.
+    pub over: HashMap<u64, u64>,
 }
 
 // The key is a secret: it is left out.
@@ -64,11 +66,43 @@ pub struct Past {
     /// Sessions that began before this are of an earlier process.
     since_unix_ms: u64,
     /// Of those, the ones that ended in this one.
-    ended: RefCell<HashSet<u128>>,
+    ended: RefCell<Ended>,
     /// Ended ones that control has not been told of yet.
     owed: RefCell<Vec<Event>>,
-    /// Too many have ended to remember them all: none is taken up any more.
-    is_full: Cell<bool>,
+}
+
+/// Sessions of earlier processes that ended in this one, by principal.
+#[derive(Default)]
+struct Ended {
+    of: HashMap<u64, HashSet<u128>>,
+    /// Principals of whom too many have ended to remember them all: none of theirs is taken up any more.
+    over: HashSet<u64>,
+    remembered: usize,
+    /// Of all principals together: nobody's is.
+    is_full: bool,
+}
+
+impl Ended {
+    fn has(&self, id: &SessionId) -> bool {
+        self.is_full
+            || self.over.contains(&id.principal)
+            || self.of.get(&id.principal).is_some_and(|ended| ended.contains(&id.serial))
+    }
+
+    fn add(&mut self, id: &SessionId) {
+        if self.has(id) {
+            return;
+        }
+        let ended = self.of.entry(id.principal).or_default();
+        ended.insert(id.serial);
+        self.remembered += 1;
+        if ended.len() > SESSIONS_ENDED_PER_PRINCIPAL_MAX {
+            self.remembered -= ended.len();
+            self.of.remove(&id.principal);
+            self.over.insert(id.principal);
+        }
+        self.is_full = self.remembered >= SESSIONS_ENDED_MAX;
+    }
 }
 
 impl Past {
@@ -78,7 +112,6 @@ impl Past {
             since_unix_ms: moment::since_1970().as_millis() as u64,
             ended: RefCell::default(),
             owed: RefCell::default(),
-            is_full: Cell::new(false),
         }
     }
 
@@ -87,9 +120,9 @@ impl Past {
         let Some(kept) = &self.kept else { return false };
         id.begun_unix_ms < self.since_unix_ms
             && now_unix_ms.saturating_sub(id.begun_unix_ms) < SESSION_KEPT_MS_MAX
-            && !self.is_full.get()
             && !kept.ended.contains(&id.serial)
-            && !self.ended.borrow().contains(&id.serial)
+            && kept.over.get(&id.principal).is_none_or(|until_ms| id.begun_unix_ms > *until_ms)
+            && !self.ended.borrow().has(id)
     }
 
     /// A session is over, for good.
@@ -99,14 +132,13 @@ impl Past {
             return;
         }
         if id.begun_unix_ms < self.since_unix_ms {
-            let mut ended = self.ended.borrow_mut();
-            if ended.len() < SESSIONS_ENDED_MAX {
-                ended.insert(id.serial);
-            } else {
-                self.is_full.set(true);
-            }
+            self.ended.borrow_mut().add(id);
         }
-        let ended = Event::SessionEnded { serial: id.serial, begun_unix_ms: id.begun_unix_ms };
+        let ended = Event::SessionEnded {
+            serial: id.serial,
+            begun_unix_ms: id.begun_unix_ms,
+            principal: id.principal,
+        };
         // A control that takes nothing for so long will not take these either.
         if self.owed.borrow().len() < SESSIONS_ENDED_MAX {
             self.owed.borrow_mut().push(ended);
@@ -123,5 +155,41 @@ impl Past {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strait_protocol::mcp::{Declared, Revision};
+
+    use super::*;
+
+    #[test]
+    fn a_principal_whose_sessions_end_in_masses_ends_no_others() {
+        let id = |principal, serial| SessionId {
+            worker: 0,
+            server: 1,
+            revision: Revision::V2025_06_18,
+            principal,
+            serial,
+            declared: Declared::NOTHING,
+            begun_unix_ms: 1,
+        };
+        let mut ended = Ended::default();
+        ended.add(&id(1, 7));
+        for serial in 0..2 * SESSIONS_ENDED_MAX as u128 {
+            ended.add(&id(2, serial));
+        }
+        assert!(ended.has(&id(1, 7)) && !ended.has(&id(1, 8)));
+        assert!(ended.has(&id(2, u128::MAX)), "all of theirs");
+        assert_eq!(ended.remembered, 1);
+        // So many together that nobody can tell: then nobody's.
+        for principal in 3..20 {
+            for serial in 0..SESSIONS_ENDED_PER_PRINCIPAL_MAX as u128 {
+                ended.add(&id(principal, serial));
+            }
+        }
+        assert!(ended.has(&id(1, 8)));
+        assert!(ended.remembered <= SESSIONS_ENDED_MAX);
     }
 }
