@@ -578,7 +578,7 @@ def main() -> int:
 
     os.environ["PATH"] = f"{NODE}:{os.environ['PATH']}"  # one node for all, whatever the machine has
 
-    processes.bound(60 if chosen.full else 25)
+    processes.bound(150 if chosen.full else 30)
     tally = Tally()
     work = pathlib.Path(tempfile.mkdtemp(prefix="strait-peers-"))
     prepare(work)

@@ -31,29 +31,33 @@ await client.connect(new Transport(new URL(plan.url)));
 seen.protocol = client.getNegotiatedProtocolVersion();
 const modern = seen.protocol >= '2026';
 await client.listTools();
-const say = async (name, args = {}, options = {}, more = {}) => (await client.callTool({ name, arguments: args, ...more }, options)).content[0].text;
+// What a tool of the plan, by the deed that it is for, says.
+const say = async (deed, options = {}, more = {}) => {
+  const [name, args] = plan.tools[deed];
+  return (await client.callTool({ name, arguments: args, ...more }, options)).content[0].text;
+};
 
 if (plan.deeds.includes('ask')) {
-  seen.elicitation = await say('test_elicitation', { message: 'may it?' });
-  seen.sampling = await say('test_sampling', { prompt: 'say a word' });
-  seen.roots = await say('test_input_required_result_list_roots');
+  seen.elicitation = await say('elicit');
+  seen.sampling = await say('sample');
+  seen.roots = await say('roots');
 }
 if (plan.deeds.includes('tell')) {
-  await say('test_tool_with_progress', {}, { onprogress: ({ progress }) => seen.progress.push(progress) });
+  await say('progress', { onprogress: ({ progress }) => seen.progress.push(progress) });
   if (!modern) await client.setLoggingLevel('info');
-  await say('test_tool_with_logging', {}, {}, modern ? { _meta: { 'io.modelcontextprotocol/logLevel': 'info' } } : {});
+  if (plan.tools.log) await say('log', {}, modern ? { _meta: { 'io.modelcontextprotocol/logLevel': 'info' } } : {});
 }
 if (plan.deeds.includes('watch')) {
   const listening = modern ? await client.listen({ resourceSubscriptions: [plan.watched] }) : await client.subscribeResource({ uri: plan.watched });
-  await say('test_trigger_resource_change');
+  await say('touch');
   await change;
   await (modern ? listening.close() : client.unsubscribeResource({ uri: plan.watched }));
-  await say('test_trigger_resource_change');
+  await say('touch');
 }
 if (plan.deeds.includes('cancel')) { // a call is given up as soon as it reports; the server must come to know
   const leave = new AbortController();
-  await client.callTool({ name: 'test_wait', arguments: { key: plan.wait } }, { signal: leave.signal, onprogress: () => leave.abort() }).catch(() => {});
-  while (!(await say('test_cancelled')).includes(plan.wait)) await new Promise((done) => setTimeout(done, 50));
+  await say('wait', { signal: leave.signal, onprogress: () => leave.abort() }).catch(() => {});
+  while (!(await say('cancelled')).includes(plan.wait)) await new Promise((done) => setTimeout(done, 50));
   seen.cancelled = true;
 }
 await client.close();
