@@ -40,6 +40,7 @@ pub fn rules(size: Size) -> Rules {
             resources: Vec::new(),
             naming: Naming::Prefix,
             instructions: String::new(),
+            shapes: Vec::new(),
         }],
         paths: Names::build(["/mcp"].into_iter()),
         roles: (0..size.roles)

@@ -43,6 +43,12 @@ pub const LIMIT_CALLS_MAX: u64 = 1_000_000_000;
 /// Micro-USD that a price may be, or a limit may allow: a million dollars less one millionth.
 pub const MONEY_MICRO_USD_MAX: u64 = 1_000_000_000_000 - 1;
 pub const RULES_MAX: usize = 20_000;
+/// Shapes of one server.
+pub const SHAPES_MAX: usize = 4_096;
+/// A value that a shape fixes, gives by default or lets pass, as JSON: each call carries what is fixed.
+pub const SHAPE_VALUE_BYTES_MAX: usize = 4_096;
+/// Values of one `enum`: compared one by one on each call, and told in a refusal.
+pub const SHAPE_VALUES_MAX: usize = 64;
 /// Source text of one role's condition.
 pub const CONDITION_BYTES_MAX: usize = 4_096;
 /// Parentheses, `!` and operators a condition may nest.

@@ -172,6 +172,7 @@ mod tests {
             resources: Vec::new(),
             naming: Naming::Auto,
             instructions: String::new(),
+            shapes: Vec::new(),
         };
         let generated = |id: &str| GeneratedKey {
             id: id.into(),

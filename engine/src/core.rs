@@ -23,6 +23,7 @@ use crate::changes::{self, Outline};
 use crate::connection::Seat;
 use crate::edition::{Edition, digest};
 use crate::exchange::listen::Listens;
+use crate::exchange::shape::Edited;
 use crate::exchange::suspend::Suspensions;
 use crate::exchange::tasks::older::OpenTasks;
 use crate::figures::WorkerFigures;
@@ -85,6 +86,8 @@ pub struct Core {
     pub replies: Pool<Reading>,
     /// Answers on their way to clients.
     pub answers: Pool<Answering>,
+    /// Calls as the shapes of their tools have made them.
+    pub edits: Pool<Edited>,
     /// What events of upstreams on their way to clients are.
     pub envelopes: Pool<Envelope>,
     pub post: Post<Parcel>,
@@ -308,6 +311,7 @@ impl Core {
             upstreams,
             replies: Pool::new(REPLIES_KEPT_MAX),
             answers: Pool::new(REPLIES_KEPT_MAX),
+            edits: Pool::new(REPLIES_KEPT_MAX),
             envelopes: Pool::new(REPLIES_KEPT_MAX),
             post: parts.post,
             events: parts.events,

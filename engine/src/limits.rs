@@ -81,6 +81,11 @@ pub const LINGER_MS_MAX: u64 = 2_000;
 /// A JSON reply up to this size is checked whole before its first byte leaves; a larger one is checked
 /// while it streams.
 pub const REPLY_WINDOW_BYTES: usize = 64 * 1024;
+/// The largest answer out of which a shape takes something: it is gathered and looked at whole, a few milliseconds of its
+/// worker. A larger one is refused.
+pub const SHAPED_RESULT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Lists inside of each other on the way to what a shape takes out; each is walked once more. Deeper results are refused.
+pub const SHAPED_LISTS_MAX: usize = 8;
 /// Requests of a server's own that are being answered at once in one session with it; further ones get no answer.
 pub const ANSWERS_MAX: u32 = 16;
 /// Boxes kept for answers of upstreams and their events: 0.5 KiB and less each.

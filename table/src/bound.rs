@@ -165,6 +165,8 @@ pub struct Item {
     pub glob: String,
     /// Arguments that headers must repeat (`x-mcp-header`).
     pub mirrored: Vec<Mirrored>,
+    /// Which shape of its server it has. Only tools have one.
+    pub shape: Option<u16>,
 }
 
 /// An argument of a tool that `Mcp-Param-{header}` repeats.

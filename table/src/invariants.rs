@@ -5,9 +5,10 @@
 use strait_policy::ROLES_MAX;
 use strait_policy::roles::CONDITION_DEPTH_MAX;
 
-use crate::bound::{ArchivedBound, ArchivedShelf, Kind};
+use crate::bound::{ArchivedBound, ArchivedItem, ArchivedShelf, Kind};
 use crate::file::OpenError;
 use crate::rules::{ArchivedConditionOp, ArchivedRules, ArchivedTo, ArchivedTransport};
+use crate::shape::{ARGUMENTS_MAX, ArchivedArgument, ArchivedShape, ArchivedStep, DROPS_MAX, PATH_KEYS_MAX};
 
 /// Rules, servers, upstreams and identities are numbered with 16 bits.
 pub const NUMBERED_MAX: usize = u16::MAX as usize;
@@ -27,6 +28,8 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
         ensure(server.path.starts_with('/'), "a server's path does not begin with `/`")?;
         let found = rules.paths.find(server.path.as_bytes(), |at| rules.servers[at].path == server.path);
         ensure(found == Some(index), "a server is not found by its path")?;
+        ensure(server.shapes.len() <= NUMBERED_MAX, "more than 65,535 of one kind")?;
+        server.shapes.iter().try_for_each(|shape| self::shape(rules, shape))?;
     }
     for role in rules.roles.iter() {
         // A malformed condition would be a role nobody has, and a deny to that role would be silent.
@@ -68,6 +71,34 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
     ensure(!rules.listeners.is_empty(), "there is no listener")
 }
 
+fn shape(rules: &ArchivedRules, shape: &ArchivedShape) -> Result<(), OpenError> {
+    ensure(
+        (shape.upstream.to_native() as usize) < rules.upstreams.len(),
+        "a shape is of an upstream that is not there",
+    )?;
+    ensure(
+        shape.arguments.len() <= ARGUMENTS_MAX && shape.drops.len() <= DROPS_MAX,
+        "a shape says more than a worker looks at",
+    )?;
+    let deep = |keys: usize| (1..=PATH_KEYS_MAX).contains(&keys);
+    ensure(
+        shape.arguments.iter().all(|argument| deep(argument.path.len()))
+            && shape
+                .drops
+                .iter()
+                .all(|path| deep(path.len()) && matches!(path.last(), Some(ArchivedStep::Key(_)))),
+        "a path of a shape is empty, longer than a worker walks, or ends in nothing",
+    )?;
+    // Arguments that have a key in common stand together, and no one is inside of another.
+    let in_order = |one: &ArchivedArgument, other: &ArchivedArgument| {
+        one.path < other.path && !other.path.starts_with(&one.path)
+    };
+    ensure(
+        shape.arguments.is_sorted_by(in_order),
+        "the arguments of a shape are not in their order, or one is inside of another",
+    )
+}
+
 /// Does the program leave exactly one value, within the depth that its evaluation has?
 fn is_whole(condition: &[ArchivedConditionOp]) -> bool {
     use ArchivedConditionOp::*;
@@ -96,7 +127,7 @@ pub(crate) fn bound(rules: &ArchivedRules, bound: &ArchivedBound) -> Result<(), 
         bound.upstreams.len() == rules.upstreams.len(),
         "the catalog is of other upstreams than the rules",
     )?;
-    for server in bound.servers.iter() {
+    for (server, said) in bound.servers.iter().zip(rules.servers.iter()) {
         ensure(
             server.sections.iter().all(|section| is_upstream(&section.upstream))
                 && [&server.upstreams, &server.renamed_uris]
@@ -119,8 +150,25 @@ pub(crate) fn bound(rules: &ArchivedRules, bound: &ArchivedBound) -> Result<(), 
         for shelf in [&server.tools, &server.prompts, &server.resources, &server.templates] {
             self::shelf(rules, bound, shelf)?;
         }
+        let unshaped = [&server.prompts, &server.resources, &server.templates];
+        ensure(
+            unshaped.into_iter().flat_map(|shelf| shelf.items.iter()).all(|item| item.shape.is_none()),
+            "something else than a tool has a shape",
+        )?;
+        // A tool without the shape that its server gives it would be the powerful one.
+        ensure(
+            server.tools.items.iter().all(|item| has_its_shape(&said.shapes, item)),
+            "a tool has not the shape that its server gives it",
+        )?;
     }
     Ok(())
+}
+
+fn has_its_shape(shapes: &[ArchivedShape], item: &ArchivedItem) -> bool {
+    match item.shape.as_ref() {
+        Some(shape) => shapes.get(usize::from(shape.to_native())).is_some_and(|shape| shape.is_of(item)),
+        None => !shapes.iter().any(|shape| shape.is_of(item)),
+    }
 }
 
 fn shelf(rules: &ArchivedRules, bound: &ArchivedBound, shelf: &ArchivedShelf) -> Result<(), OpenError> {

@@ -22,6 +22,7 @@ mod mapping;
 pub mod names;
 pub mod pins;
 pub mod rules;
+pub mod shape;
 pub mod snapshot;
 pub mod uris;
 pub mod view;

@@ -13,6 +13,7 @@ use strait_policy::Principal;
 use crate::bound::Capabilities;
 use crate::limit::{Limit, Price};
 use crate::names::Names;
+use crate::shape::Shape;
 
 /// The whole of a configuration, resolved.
 #[derive(Archive, Deserialize, Serialize, Debug, Default)]
@@ -212,6 +213,8 @@ pub struct Server {
     pub naming: Naming,
     /// Text of `instructions` for clients; empty: the upstreams' own, joined.
     pub instructions: String,
+    /// Tools that are shown otherwise than their upstream lists them.
+    pub shapes: Vec<Shape>,
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,6 +26,7 @@ mod replay;
 mod resume;
 mod rounds;
 mod sessions;
+mod shapes;
 mod smuggling;
 mod states;
 mod stdio;

@@ -89,6 +89,10 @@ codes! {
     HOLD_DENIES = 503, Warning, "a hold denies, since no approver channel exists in this version";
     NO_PRICE = 504, Warning, "a limit on cost where nothing has a price";
 
+    // Shapes of tools.
+    SHAPE_CLASH = 551, Error, "what a shape says of an argument contradicts itself, or another argument of it";
+    SHAPE_UNSHOWN = 552, Error, "a shape of a tool that its server does not show";
+
     // Safety.
     OPEN_SERVER = 601, Error, "a server without `auth` on an address others can reach";
     CLEAR_TEXT = 602, Warning, "a secret is written in clear text";

@@ -47,6 +47,7 @@ pub fn lower(walk: &mut Walk<'_>, root: &Node) -> Rules {
         resources: all(PatternKind::Resource),
         naming: strait_table::rules::Naming::Auto,
         instructions: String::new(),
+        shapes: Vec::new(),
     };
     Rules {
         listeners: vec![listener::fallback()],

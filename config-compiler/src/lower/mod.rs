@@ -13,6 +13,7 @@ pub mod pattern;
 pub mod policy;
 pub mod scope;
 pub mod server;
+pub mod shape;
 pub mod upstream;
 
 use strait_table::{

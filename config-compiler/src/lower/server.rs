@@ -11,6 +11,7 @@ use super::{
     listener::Reachable,
     pattern::{self, Written},
     scope::Scope,
+    shape,
 };
 use crate::{
     diagnostic::{Finding, codes},
@@ -77,6 +78,7 @@ fn server(
         walk.word(node, &[("auto", Naming::Auto), ("prefix", Naming::Prefix), ("bare", Naming::Bare)])
     });
     let instructions = fields.get("instructions").and_then(|node| walk.text(node)).unwrap_or_default();
+    let shapes = shape::lower(walk, fields.get("shape"), &tools, upstreams, &by);
     let silent = ["tools", "prompts", "resources"].iter().all(|key| declared.node.get(key).is_none());
     fields.finish();
     if silent {
@@ -94,6 +96,7 @@ fn server(
         resources,
         naming: naming.unwrap_or(Naming::Auto),
         instructions,
+        shapes,
     };
     Some((server, path_node?.span))
 }

@@ -1,5 +1,5 @@
-//! A mapping of the author's as the text of a JSON object: claims. Numbers stay as they are written,
-//! because conditions compare them exactly.
+//! What the author wrote as the text of JSON: claims, and the values of arguments. Numbers stay as they
+//! are written, because they are compared exactly.
 
 use super::Walk;
 use crate::{
@@ -14,15 +14,45 @@ type ReadText = fn(&mut Walk<'_>, &Node) -> Option<String>;
 impl Walk<'_> {
     pub fn json_object(&mut self, node: &Node, text: ReadText) -> Option<String> {
         self.map(node, "a mapping like `{ level: 3 }`")?;
+        self.json_value(node, text, CLAIMS_BYTES_MAX)
+    }
+
+    /// Anything that JSON can say.
+    pub fn json_value(&mut self, node: &Node, text: ReadText, bytes_max: usize) -> Option<String> {
         let mut out = String::new();
         self.append_json(node, text, &mut out)?;
-        if out.len() > CLAIMS_BYTES_MAX {
-            let message = format!("this has {} bytes as JSON, more than {CLAIMS_BYTES_MAX}", out.len());
+        if out.len() > bytes_max {
+            let message = format!("this has {} bytes as JSON, more than {bytes_max}", out.len());
             let span = self.files.first_line(node.span);
             self.report(Finding::new(&codes::OUT_OF_RANGE, span, message));
             return None;
         }
         Some(out)
+    }
+
+    /// A number, as it is written.
+    pub fn json_number(&mut self, node: &Node) -> Option<String> {
+        const WORD: &str = "a number as JSON writes it";
+        let scalar = self.scalar(node, WORD)?;
+        if scalar.kind() == Kind::Number && is_json_number(&scalar.text) {
+            return Some(scalar.text.clone());
+        }
+        let finding = self.wrong_type(node, WORD);
+        self.report(finding);
+        None
+    }
+
+    pub fn flag(&mut self, node: &Node) -> Option<bool> {
+        const WORD: &str = "`true` or `false`";
+        match self.scalar(node, WORD)?.text.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                let finding = self.wrong_type(node, WORD);
+                self.report(finding);
+                None
+            }
+        }
     }
 
     /// As deep as the parser lets trees be.

@@ -5,6 +5,10 @@
 //! `later` holds keys of the language that this version does not enforce: writing one is an error
 //! that says so, because a gateway that silently ignores a limit is worse than one that refuses it.
 
+mod shape;
+
+pub use shape::{ARGUMENT, OUTPUT, SHAPE};
+
 /// A mapping with fixed keys.
 #[derive(Debug)]
 pub struct Block {
@@ -40,6 +44,9 @@ pub enum Shape {
         min: u64,
         max: u64,
     },
+    /// Any number.
+    Number,
+    Flag,
     Share,
     Duration,
     Size,
@@ -48,6 +55,8 @@ pub enum Shape {
     OneOrMany(&'static Shape),
     /// A mapping of any names and values.
     Json,
+    /// Anything that JSON can say.
+    Value,
     /// Any names, each with the same shape.
     Names(&'static Shape),
     Block(&'static Block),
@@ -273,6 +282,11 @@ pub static SERVER: Block = Block {
             "instructions",
             Shape::Text,
             "What clients are told about this server. Default: the upstreams' own words.",
+        ),
+        key(
+            "shape",
+            Shape::Names(&Shape::OneOrMany(&Shape::Block(&SHAPE))),
+            "Tools that are shown otherwise than their upstream lists them, by `upstream.tool`; a list shows one in several ways.",
         ),
     ],
     later: &["limits", "screen", "cache", "tests", "description", "tls"],

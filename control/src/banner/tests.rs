@@ -29,6 +29,7 @@ fn snapshot(auth: Vec<u16>, hidden: Option<&str>) -> Snapshot {
         resources: Vec::new(),
         naming: Naming::Auto,
         instructions: String::new(),
+        shapes: Vec::new(),
     }];
     rules.paths = strait_table::names::Names::build(["/mcp"].into_iter());
     rules.identities = vec![

@@ -14,7 +14,7 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::resolve::{Act, Foreign, Local, Target};
 use super::screen::Screened;
-use super::{Incoming, hand_over, replay, subscriptions, suspend, tasks, ticket};
+use super::{Incoming, hand_over, replay, shape, subscriptions, suspend, tasks, ticket};
 use crate::core::{Adopted, Core, InFlight};
 use crate::limits::TASK_RESULT_MS_MAX;
 use crate::session::calls::UnderWay;
@@ -31,12 +31,12 @@ pub async fn run(
     incoming: &Incoming<'_>,
     place: &Place,
     caller: &Caller,
-    call: Screened<'_>,
+    screened: Screened<'_>,
     target: &Target,
     clearance: Clearance,
     record: &mut Record,
 ) -> Result<Reply, Refusal> {
-    let call = call.call();
+    let call = screened.call();
     let admitted = clearance.into_place();
     let (item, message) = match (target, &call.asked) {
         (Target::Upstream(item), Asked::Message(message)) => (item, message),
@@ -111,12 +111,24 @@ pub async fn run(
     let upstream =
         adopted.upstream(item.upstream).ok_or_else(|| Refusal::Upstream { name: name(), fault: gone() })?;
     record.asks(upstream.clone());
+    let subject = Subject {
+        adopted: adopted.clone(),
+        server: place.server,
+        kind: item.kind,
+        index: item.index,
+        covered: item.covered,
+        own_uri: item.own_uri.clone(),
+        drops: item.shape.filter(|shape| shape::drops(adopted, place.server, *shape)),
+        principal: caller.digest,
+    };
     if let Target::Task(held) = target
         && call.revision.is_modern()
         && upstream.known_era() == Some(Era::Legacy)
     {
         let answer = tasks::older::answer(core, &upstream, held, incoming, message).await?;
-        return Ok(Answering::ready(core, answer, None, admitted));
+        let mut reply = Answering::ready(core, answer, None, admitted);
+        reply.about(subject);
+        return Ok(reply);
     }
     if let (Method::ResourcesSubscribe, Some(session)) = (message.method, &call.session) {
         let subscribed = subscriptions::make(core, adopted, incoming, place, caller, session, message);
@@ -125,15 +137,6 @@ pub async fn run(
     if let (Some(session), Some(id)) = (&call.session, message.id) {
         record.under_way = Some(UnderWay::begin(session, id.of(incoming.body)));
     }
-    let subject = Subject {
-        adopted: adopted.clone(),
-        server: place.server,
-        kind: item.kind,
-        index: item.index,
-        covered: item.covered,
-        own_uri: item.own_uri.clone(),
-        principal: caller.digest,
-    };
     let order = Order {
         body: incoming.body,
         message,
@@ -143,6 +146,8 @@ pub async fn run(
         },
         client: call.revision,
         head: match call.revision.is_modern() {
+            // What the client's head repeats is not all that the upstream gets.
+            true if screened.is_edited() => subject.annotated(),
             true => Some(Repeated::Said(incoming.head, incoming.bytes)),
             false if message.method == Method::ToolsCall => subject.annotated(),
             false => None,

@@ -10,6 +10,7 @@
 //! | [`identify`] | a [`identify::Caller`]: who asks |
 //! | [`decode`] | a [`decode::Call`]: what is asked, in which revision |
 //! | [`resolve`] | a [`resolve::Target`]: upstream item, local answer or session act |
+//! | [`shape`] | a [`shape::Shaped`] call: of a tool that has a shape, what the upstream is to get |
 //! | [`authorize`] | a [`authorize::Permit`] |
 //! | [`meter`] | an [`meter::Admission`] |
 //! | [`screen`] | a [`screen::Screened`] call |
@@ -48,6 +49,7 @@ pub mod respond;
 pub mod reverse;
 pub mod rounds;
 pub mod screen;
+pub mod shape;
 pub mod stream;
 pub mod subscriptions;
 pub mod suspend;
@@ -76,6 +78,7 @@ use record::{Phase, Record};
 use refusal::Refusal;
 use resolve::Target;
 use respond::{Next, Responded, Sink};
+use shape::Shaped;
 
 /// A request as it arrived, on whichever worker tells its story.
 pub struct Incoming<'a> {
@@ -93,6 +96,13 @@ pub struct Incoming<'a> {
     pub wire: Option<&'a Wire>,
     /// When all of it was here, on the clock that all workers share.
     pub arrived_ns: u64,
+}
+
+impl Incoming<'_> {
+    /// The same request with another body.
+    pub fn with_body<'a>(&'a self, body: &'a [u8]) -> Incoming<'a> {
+        Incoming { body, left: self.left.clone(), ..*self }
+    }
 }
 
 /// How the story ended, short of a refusal.
@@ -215,10 +225,19 @@ async fn carry_out(
 ) -> Result<Outcome, Refusal> {
     record.mark(core, Phase::Decode);
     let target = resolve::run(core, adopted, incoming, place, caller, call, record)?;
-    let permit = authorize::run(core, adopted, incoming, caller, call, &target, record)?;
+    // Policy decides on what the upstream gets. What a shape refuses is told only to who may call the tool.
+    let shaped = shape::run(core, adopted, incoming, place, call, &target);
+    let permit = match shaped.as_ref().ok().and_then(Shaped::edited) {
+        Some(edited) => {
+            let sent = edited.incoming(incoming);
+            authorize::run(core, adopted, &sent, caller, edited.call(), &target, record)?
+        }
+        None => authorize::run(core, adopted, incoming, caller, call, &target, record)?,
+    };
+    let shaped = shaped?;
     mirror::run(core, adopted, incoming, place, call, &target)?;
     let admission = meter::run(core, adopted, incoming, place, caller, call, &target, permit, record)?;
-    let call = screen::call(call);
+    let call = screen::call(call, &shaped);
     let clearance = approve::run(admission);
     record.mark(core, Phase::Policy);
     if let Target::Listen(wanted) = target {
@@ -226,7 +245,9 @@ async fn carry_out(
         return listen::open(core, adopted, incoming, place, caller, call, wanted, clearance)
             .map(Outcome::Listen);
     }
-    let reply =
-        forward::run(core, adopted, incoming, place, caller, call, &target, clearance, record).await?;
+    let edited = shaped.edited().map(|edited| edited.incoming(incoming));
+    let sent = edited.as_ref().unwrap_or(incoming);
+    let reply = forward::run(core, adopted, sent, place, caller, call, &target, clearance, record).await?;
+    record.edited = shaped.into_edited();
     Ok(Outcome::Reply(reply))
 }

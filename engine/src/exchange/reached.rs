@@ -71,25 +71,25 @@ impl Reached {
         }
         out.push(b'}');
     }
+}
 
-    /// The whole answer, to a call whose id is written so.
-    pub fn append_result(&self, out: &mut Vec<u8>, id: &[u8], message: &[u8], modern: bool) {
-        out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-        out.extend_from_slice(id);
-        out.extend_from_slice(b",\"result\":{\"content\":[{\"type\":\"text\",\"text\":");
-        append_string(out, message);
-        out.extend_from_slice(b"}],\"isError\":true,");
-        if modern {
-            out.extend_from_slice(b"\"resultType\":\"complete\",");
-        }
-        out.extend_from_slice(b"\"_meta\":{");
-        if modern {
-            append_server(out);
-            out.push(b',');
-        }
-        append_string(out, META_REFUSAL.as_bytes());
-        out.push(b':');
-        self.append_data(out);
-        out.extend_from_slice(b"}}}");
+/// A refusal as a tool's result: the whole answer, to a call whose id is written so.
+pub fn append_result(out: &mut Vec<u8>, id: &[u8], message: &[u8], data: &[u8], modern: bool) {
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    out.extend_from_slice(id);
+    out.extend_from_slice(b",\"result\":{\"content\":[{\"type\":\"text\",\"text\":");
+    append_string(out, message);
+    out.extend_from_slice(b"}],\"isError\":true,");
+    if modern {
+        out.extend_from_slice(b"\"resultType\":\"complete\",");
     }
+    out.extend_from_slice(b"\"_meta\":{");
+    if modern {
+        append_server(out);
+        out.push(b',');
+    }
+    append_string(out, META_REFUSAL.as_bytes());
+    out.push(b':');
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"}}}");
 }

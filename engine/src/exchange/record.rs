@@ -19,10 +19,12 @@ use strait_table::Kind;
 
 use super::Incoming;
 use super::refusal::Refusal;
+use super::shape::Edited;
 use crate::connection::standing::Tally;
 use crate::core::{Adopted, Core};
 use crate::figures::labels::{Layer, MethodClass, Outcome};
 use crate::io::moment;
+use crate::pooled::Pooled;
 use crate::session::Session;
 use crate::session::calls::UnderWay;
 use crate::upstream::{Reply, Upstream, UpstreamFault};
@@ -61,6 +63,8 @@ pub struct Record {
     pub session: Option<Rc<Session>>,
     /// A call of that session, on its way to an upstream or answered by it: its client may cancel it.
     pub under_way: Option<UnderWay>,
+    /// What the upstream was sent, where that is not what the client sent.
+    pub edited: Option<Pooled<Edited>>,
     began_ns: u64,
     marked_ns: u64,
     phases: [u64; PHASES.len()],
@@ -96,6 +100,7 @@ impl Record {
             modern: false,
             session: None,
             under_way: None,
+            edited: None,
             began_ns: now_ns,
             marked_ns: now_ns,
             phases: [0; PHASES.len()],

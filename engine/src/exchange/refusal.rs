@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 
 use strait_protocol::http1::HeadFault;
-use strait_protocol::jsonrpc::{DecodeFault, ErrorId, append_error};
+use strait_protocol::jsonrpc::{DecodeFault, ErrorId, append_error, append_string};
 use strait_protocol::mcp::{Revision, codes};
 use strait_table::Kind;
 
-use super::reached::Reached;
+use super::reached::{Reached, append_result};
 use crate::figures::labels::Outcome;
 use crate::upstream::UpstreamFault;
 
@@ -76,6 +76,12 @@ pub enum Refusal {
     UnknownTask {
         id: String,
     },
+    /// A tool's shape does not let a call say this.
+    Argument {
+        text: String,
+        /// The call's answer is a tool's result, which the model reads.
+        as_result: bool,
+    },
     /// The client did not declare the extension of 2026-07-28 that it uses.
     Undeclared {
         extension: &'static str,
@@ -123,6 +129,7 @@ impl Refusal {
             UnknownResource { .. } => "unknown_resource",
             Quarantined { .. } => "quarantined",
             UnknownTask { .. } => "unknown_task",
+            Argument { .. } => "argument",
             Undeclared { .. } => "undeclared",
             BadCursor => "bad_cursor",
             Overloaded(_) => "overloaded",
@@ -167,7 +174,7 @@ impl Refusal {
             Params(_) | UnknownMethod { .. } => 200,
             Undeclared { .. } => 400,
             UnknownTool { .. } | UnknownPrompt { .. } | UnknownResource { .. } => 200,
-            Quarantined { .. } | UnknownTask { .. } | BadCursor => 200,
+            Quarantined { .. } | UnknownTask { .. } | Argument { .. } | BadCursor => 200,
             Upstream { .. } | Internal(_) => 200,
         }
     }
@@ -181,7 +188,7 @@ impl Refusal {
             UnknownMethod { .. } => codes::METHOD_NOT_FOUND,
             Undeclared { .. } => codes::MISSING_CLIENT_CAPABILITY,
             Params(_) | UnknownTool { .. } | UnknownPrompt { .. } => codes::INVALID_PARAMS,
-            Quarantined { .. } | UnknownTask { .. } | BadCursor => codes::INVALID_PARAMS,
+            Quarantined { .. } | UnknownTask { .. } | Argument { .. } | BadCursor => codes::INVALID_PARAMS,
             UnknownResource { modern: true, .. } => codes::INVALID_PARAMS,
             UnknownResource { modern: false, .. } => codes::RESOURCE_NOT_FOUND_LEGACY,
             Upstream { fault: UpstreamFault::Undeclared(_), .. } => codes::MISSING_CLIENT_CAPABILITY,
@@ -244,6 +251,7 @@ impl Refusal {
                 .into()
             }
             UnknownTask { id } => format!("Task not found: {id}").into(),
+            Argument { text, .. } => text.clone().into(),
             Undeclared { extension } => {
                 format!("request: its client capabilities must declare the extension {extension}").into()
             }
@@ -256,21 +264,29 @@ impl Refusal {
         }
     }
 
-    /// Appends the JSON-RPC error. `id` is the request's id as written, when it could be read.
+    /// Appends the JSON-RPC error, or the result that says so. `id` is the request's id as written, when it could be read.
     pub fn append_body(&self, out: &mut Vec<u8>, id: Option<&[u8]>, modern: bool) {
         let id = match (id, self) {
             (Some(raw), _) => ErrorId::Raw(raw),
             (None, _) if modern => ErrorId::Omitted,
             (None, _) => ErrorId::Null,
         };
-        let message = self.message();
-        if let (Refusal::Limited(reached), ErrorId::Raw(id)) = (self, &id)
-            && reached.as_result
-        {
-            return reached.append_result(out, id, message.as_bytes(), modern);
+        let (message, data) = (self.message(), self.data());
+        match id {
+            ErrorId::Raw(id) if self.is_result() => {
+                append_result(out, id, message.as_bytes(), data.as_deref().unwrap_or(b"{}"), modern);
+            }
+            id => append_error(out, id, self.code(), &message, data.as_deref()),
         }
-        let data = self.data();
-        append_error(out, id, self.code(), &message, data.as_deref());
+    }
+
+    /// It is the result of a tool's call, which the model reads.
+    fn is_result(&self) -> bool {
+        match self {
+            Refusal::Limited(reached) => reached.as_result,
+            Refusal::Argument { as_result, .. } => *as_result,
+            _ => false,
+        }
     }
 
     fn data(&self) -> Option<Vec<u8>> {
@@ -278,13 +294,13 @@ impl Refusal {
         match self {
             Unsupported { requested } => {
                 let mut data = br#"{"supported":["2026-07-28"],"requested":"#.to_vec();
-                strait_protocol::jsonrpc::append_string(&mut data, requested.as_bytes());
+                append_string(&mut data, requested.as_bytes());
                 data.push(b'}');
                 Some(data)
             }
             UnknownResource { uri, .. } => {
                 let mut data = br#"{"uri":"#.to_vec();
-                strait_protocol::jsonrpc::append_string(&mut data, uri.as_bytes());
+                append_string(&mut data, uri.as_bytes());
                 data.push(b'}');
                 Some(data)
             }

@@ -48,6 +48,8 @@ pub struct Item {
     pub covered: bool,
     /// What its upstream calls a URI, where the client was shown another.
     pub own_uri: Option<Rc<str>>,
+    /// Of a tool: which shape of its server it has.
+    pub shape: Option<u16>,
 }
 
 pub struct Foreign {
@@ -257,7 +259,8 @@ impl Search<'_> {
         let upstream = item.upstream.to_native();
         record.item(kind, index, upstream);
         let upstream = usize::from(upstream);
-        Ok(Target::Upstream(Item { kind, index, upstream, view: self.view, covered, own_uri }))
+        let shape = item.shape.as_ref().map(|shape| shape.to_native());
+        Ok(Target::Upstream(Item { kind, index, upstream, view: self.view, covered, own_uri, shape }))
     }
 }
 

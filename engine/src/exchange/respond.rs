@@ -17,7 +17,8 @@ use super::hand_over::Relayed;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::reverse::{self, Direction};
-use super::{Incoming, answer, rounds, screen, tasks, uris};
+use super::shape::Edited;
+use super::{Incoming, answer, rounds, screen, shape, tasks, uris};
 use crate::core::Core;
 use crate::io::buffer::Buf;
 use crate::io::mailbox::ReplyTx;
@@ -138,8 +139,20 @@ pub async fn run(
     next.into()
 }
 
-/// The next event that the client is to see, screened.
+/// The next event that the client is to see, screened and without what its tool's shape drops.
 pub async fn next(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Result<Event, UpstreamFault> {
+    if reply.loses_something() {
+        return Box::pin(shape::result::next(core, reply, client)).await;
+    }
+    delivered(core, reply, client).await
+}
+
+/// The same as its upstream said it.
+pub async fn delivered(
+    core: &Rc<Core>,
+    reply: &mut Reply,
+    client: &Client<'_>,
+) -> Result<Event, UpstreamFault> {
     loop {
         if reply.rounds.is_some()
             && let Some(event) = Box::pin(rounds::next(core, reply)).await?
@@ -225,14 +238,14 @@ async fn message(
 }
 
 /// What the client of an exchange is, for whoever edits what it is sent.
-pub fn client<'a>(incoming: &Incoming<'a>, record: &'a Record, method: Method) -> Client<'a> {
+pub fn client<'a>(incoming: &'a Incoming<'_>, record: &'a Record, method: Method) -> Client<'a> {
     Client {
         id: record.id.map_or(&b"null"[..], |id| id.of(incoming.body)),
         token: record.token.map(|token| token.of(incoming.body)),
         modern: record.modern,
         method,
         session: record.session.as_ref(),
-        body: incoming.body,
+        body: record.edited.as_deref().map_or(incoming.body, Edited::body),
     }
 }
 

@@ -56,7 +56,8 @@ pub fn find(adopted: &Rc<Adopted>, server: usize, roles: RoleSet, uri: &[u8]) ->
     let Served { kind, index, upstream, own } = uris::served(adopted, server, uri)?;
     let view = adopted.view(server, roles)?;
     let bare = own.as_ref().map_or_else(|| uri.to_vec(), |own| own.as_bytes().to_vec());
-    let item = Item { kind, index, upstream, view, covered: kind == Kind::Template, own_uri: own };
+    let item =
+        Item { kind, index, upstream, view, covered: kind == Kind::Template, own_uri: own, shape: None };
     if !authorize::decide(adopted, &item, &roles, uri).is_permit() {
         return None;
     }

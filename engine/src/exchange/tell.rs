@@ -181,7 +181,7 @@ async fn tell(
         }
         let last = event.is_last();
         if let Event::Fragment { bytes, .. } = &event {
-            gather(core, &mut gathered, bytes).map_err(failed)?;
+            gather(core, &mut gathered, bytes, WIRE_ANSWER_BYTES_MAX).map_err(failed)?;
             if !last {
                 continue;
             }
@@ -216,9 +216,9 @@ fn rendered(core: &Rc<Core>, incoming: &Incoming<'_>, reply: &Reply, event: &Eve
 }
 
 /// A piece of an answer that is one event on the stream.
-fn gather(core: &Core, gathered: &mut Buf, piece: &[u8]) -> Result<(), UpstreamFault> {
-    if gathered.len() + piece.len() > WIRE_ANSWER_BYTES_MAX {
-        return Err(UpstreamFault::TooLarge { limit: WIRE_ANSWER_BYTES_MAX });
+pub fn gather(core: &Core, gathered: &mut Buf, piece: &[u8], limit: usize) -> Result<(), UpstreamFault> {
+    if gathered.len() + piece.len() > limit {
+        return Err(UpstreamFault::TooLarge { limit });
     }
     if gathered.room() < piece.len() {
         let more = (gathered.capacity() * 2).max(gathered.len() + piece.len());

@@ -8,6 +8,7 @@ use strait_protocol::mcp::{Declared, Method, codes};
 
 use strait_table::Kind;
 use strait_table::bound::ArchivedItem;
+use strait_table::shape::ArchivedShape;
 
 use super::dialect::{self, Client};
 use super::{Era, InUse, Order, Repeated, Responder, Upstream, UpstreamFault, Whom, http, stdio};
@@ -100,6 +101,8 @@ pub struct Subject {
     pub covered: bool,
     /// What its upstream calls that URI, where the client was shown another.
     pub own_uri: Option<Rc<str>>,
+    /// Which shape the tool has, if results of it lose something.
+    pub drops: Option<u16>,
     /// Digest of the caller.
     pub principal: u64,
 }
@@ -246,6 +249,18 @@ impl Answering {
             Source::Parked(parked) => Some(parked),
             _ => None,
         }
+    }
+
+    /// Whether the tool that answers has a shape that takes something out of its results.
+    pub fn loses_something(&self) -> bool {
+        self.subject.as_ref().is_some_and(|subject| subject.drops.is_some())
+    }
+
+    /// That shape.
+    pub fn drops(&self) -> Option<&ArchivedShape> {
+        let subject = self.subject.as_ref()?;
+        let shape = subject.drops?;
+        subject.adopted.snapshot.rules().servers.get(subject.server)?.shapes.get(usize::from(shape))
     }
 
     pub fn subject(&self) -> Option<&Subject> {

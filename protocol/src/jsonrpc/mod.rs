@@ -4,7 +4,7 @@
 //! whatever two parsers could read differently. An upstream's message may be larger than any buffer and decides
 //! little, so [`Scanner`] reads it as it arrives and keeps only the envelope. Neither builds a tree: both answer with
 //! spans into the original bytes, and [`Splices`] edits those bytes. [`Members`] and [`Elements`] walk an object or
-//! an array of them for the cold side.
+//! an array of them for the cold side, [`Gaps`] takes members out of one.
 
 mod decode;
 mod decode_fault;
@@ -13,10 +13,13 @@ mod envelope;
 mod envelope_fault;
 mod error;
 mod facts;
+mod gaps;
 mod guard;
 mod members;
 mod message;
+mod number;
 mod omit;
+mod pick;
 mod reading;
 mod scanner;
 mod splice;
@@ -30,9 +33,12 @@ pub use decode_fault::{DecodeCause, DecodeFault};
 pub use envelope::{Envelope, IdValue, Open, ResultType};
 pub use envelope_fault::{EnvelopeCause, EnvelopeFault};
 pub use error::{ErrorId, append_error};
+pub use gaps::Gaps;
 pub use members::{Elements, Member, MemberFault, Members};
 pub use message::{Kind, Message, Text};
+pub use number::{EXPONENT_MAX, compare_numbers, is_integer};
 pub use omit::OMITTED_MAX;
+pub use pick::{PICKED_MAX, Picked, Picker};
 pub use scanner::Scanner;
 pub use splice::{SpliceFault, Splices};
-pub use text::{append_string, tight, unescape};
+pub use text::{Unescape, append_string, tight, unescape};

@@ -106,7 +106,7 @@ pub(crate) fn says_same(one: &[u8], other: &[u8]) -> bool {
 }
 
 /// The bytes that a string says. Stops early at a malformed escape, with `broken` set.
-pub(crate) struct Unescape<'a> {
+pub struct Unescape<'a> {
     rest: &'a [u8],
     pending: [u8; 4],
     pending_len: u8,

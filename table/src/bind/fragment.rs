@@ -16,7 +16,7 @@ pub struct Fragments {
     pub newer: Option<String>,
 }
 
-/// Where to write another string.
+/// Where to write other JSON, or more of it.
 pub type Edits = Vec<(Span, String)>;
 
 /// Whose definition it is decides what the other era's clients are spared. `None` when the edits do not fit.
@@ -35,7 +35,7 @@ pub fn rendered(json: &str, edits: Edits, kind: Kind, of_older: bool) -> Option<
 }
 
 /// Where a tool says which resource shows it (`_meta.ui.resourceUri`, and the older `_meta["ui/resourceUri"]`), and what.
-pub fn surfaces(json: &[u8]) -> Edits {
+pub fn surfaces(json: &[u8]) -> Vec<(Span, String)> {
     let find = |object: Span, key: &str| Members::find(json, object, key).ok().flatten();
     let Some(meta) = find(all(json), "_meta") else { return Vec::new() };
     let places = [find(meta, "ui").and_then(|ui| find(ui, "resourceUri")), find(meta, "ui/resourceUri")];
@@ -50,21 +50,31 @@ pub fn string(json: &[u8], place: Span) -> Option<String> {
         .then(|| String::from_utf8(text.key_text(json).into_owned()).ok())?
 }
 
-fn all(json: &[u8]) -> Span {
+/// A text as a JSON string.
+pub fn quoted(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    append_string(&mut out, text.as_bytes());
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// All of a definition.
+pub fn all(json: &[u8]) -> Span {
     Span::between(0, json.len())
 }
 
-fn edited(json: &str, mut edits: Edits) -> Option<String> {
-    edits.sort_unstable_by_key(|(place, _)| place.start);
-    let mut out = Vec::with_capacity(json.len() + edits.iter().map(|(_, text)| text.len()).sum::<usize>());
+/// A definition with these edits, in any order; `None` when two of them fight over a byte.
+pub fn edited(json: &str, mut edits: Edits) -> Option<String> {
+    // What is put in at a place stands before what takes its bytes away.
+    edits.sort_by_key(|(place, _)| (place.start, place.end()));
+    let mut out = String::with_capacity(json.len() + edits.iter().map(|(_, text)| text.len()).sum::<usize>());
     let mut kept = 0;
     for (place, text) in edits {
-        out.extend_from_slice(json.as_bytes().get(kept..place.start as usize)?);
-        append_string(&mut out, text.as_bytes());
+        out.push_str(json.get(kept..place.start as usize)?);
+        out.push_str(&text);
         kept = place.end() as usize;
     }
-    out.extend_from_slice(json.as_bytes().get(kept..)?);
-    String::from_utf8(out).ok()
+    out.push_str(json.get(kept..)?);
+    Some(out)
 }
 
 /// Without a member of the outermost object; `None` when there is none.

@@ -7,7 +7,9 @@
 mod fragment;
 mod mirrored;
 mod quarantine;
+mod variant;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -22,6 +24,7 @@ use crate::names::Names;
 use crate::rules::{
     ArchivedNaming, ArchivedPattern, ArchivedPatternKind, ArchivedRules, ArchivedServer, ArchivedTransport,
 };
+use crate::shape::{ArchivedShape, ArchivedStep};
 use crate::uris;
 
 pub use quarantine::{Quarantined, What, quarantined};
@@ -40,7 +43,7 @@ pub struct BindFinding {
     pub upstream: String,
     /// As the upstream calls it, shortened, with control characters escaped: fit to be printed.
     pub name: String,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 /// Joins `rules` with `catalog`. What cannot be exposed is left out and told. Where rules pin what upstreams offer, that
@@ -172,7 +175,7 @@ impl Binder<'_> {
                     server: server.name.as_str().to_owned(),
                     upstream: name.to_owned(),
                     name: "instructions".to_owned(),
-                    reason: "with them the server's are longer than 65,536 bytes: cut",
+                    reason: "with them the server's are longer than 65,536 bytes: cut".into(),
                 });
             }
             left -= text.len();
@@ -223,59 +226,69 @@ impl Binder<'_> {
                 if !patterns_of(server, kind).iter().any(|p| speaks(p, kind, &full, &definition.name)) {
                     continue;
                 }
-                let exposed = match kind {
-                    Kind::Tool | Kind::Prompt if prefixed => {
-                        format!("{upstream_name}{SEPARATOR}{}", definition.name)
-                    }
-                    Kind::Resource | Kind::Template
-                        if is_others(kind, &definition.name, upstream, &taken, &items) =>
-                    {
-                        uris::renamed(upstream_name, kind, &definition.name)
-                    }
-                    _ => definition.name.clone(),
-                };
                 let judged = self.judge(upstream, kind, place, definition, &full);
-                let fragments = match (judged.name, taken.get(&exposed)) {
-                    (Err(reason), _) => Err(reason),
-                    (Ok(_), Some(by)) if *by == upstream => Err("its upstream lists it twice"),
-                    (Ok(_), Some(_)) => Err("another upstream exposes this name already"),
-                    (Ok(name), None) => self.fragments(definition, name, kind, upstream, &exposed),
-                };
-                let (fragment, modern_fragment) = match fragments {
-                    Ok(fragments) => fragments,
-                    Err(reason) => {
-                        self.findings.push(BindFinding {
-                            server: server.name.as_str().to_owned(),
-                            upstream: upstream_name.to_owned(),
-                            name: printable(&definition.name),
-                            reason,
-                        });
+                for shape in shapes_of(server, kind, upstream, &definition.name) {
+                    let exposed = match (kind, shape.and_then(|(_, shape)| shape.name.as_deref())) {
+                        (_, Some(name)) => name.to_owned(),
+                        (Kind::Tool | Kind::Prompt, None) if prefixed => {
+                            format!("{upstream_name}{SEPARATOR}{}", definition.name)
+                        }
+                        (Kind::Resource | Kind::Template, None)
+                            if is_others(kind, &definition.name, upstream, &taken, &items) =>
+                        {
+                            uris::renamed(upstream_name, kind, &definition.name)
+                        }
+                        _ => definition.name.clone(),
+                    };
+                    let shown = match (&judged.name, taken.get(&exposed)) {
+                        (Err(reason), _) => Err((*reason).into()),
+                        (Ok(_), _) if is_reserved(server, kind, shape, &exposed) => {
+                            Err("a shape of this server has its name".into())
+                        }
+                        (Ok(_), Some(by)) if *by == upstream => Err("its upstream lists it twice".into()),
+                        (Ok(_), Some(_)) => Err("another upstream exposes this name already".into()),
+                        (Ok(name), None) => match shape {
+                            None => self.fragments(definition, *name, kind, upstream, &exposed),
+                            Some((_, shape)) => self.shaped(server, definition, upstream, &exposed, shape),
+                        },
+                    };
+                    let (fragment, modern_fragment) = match shown {
+                        Ok(fragments) => fragments,
+                        Err(reason) => {
+                            self.find(server, upstream, &definition.name, reason);
+                            continue;
+                        }
+                    };
+                    taken.insert(exposed.clone(), upstream);
+                    // A name that is quarantined is nobody else's.
+                    if let Some(gone) = self.held.and_then(|held| held.get(upstream, kind, &definition.name))
+                    {
+                        let rules = judged.rules.clone();
+                        held.push(Held { kind, exposed, upstream: upstream as u16, rules, gone });
                         continue;
                     }
-                };
-                // A name that is quarantined is nobody else's.
-                taken.insert(exposed.clone(), upstream);
-                if let Some(gone) = self.held.and_then(|held| held.get(upstream, kind, &definition.name)) {
-                    let rules = judged.rules.clone();
-                    held.push(Held { kind, exposed, upstream: upstream as u16, rules, gone });
-                    continue;
+                    if kind == Kind::Resource && exposed != definition.name {
+                        self.moved.insert((upstream, definition.name.clone()), exposed.clone());
+                    }
+                    let is_template = kind == Kind::Template;
+                    items.push(Item {
+                        bare: definition.name.clone(),
+                        upstream: upstream as u16,
+                        fragment,
+                        modern_fragment,
+                        mirrored: judged.mirrored.clone(),
+                        rules: judged.rules.clone(),
+                        limits: judged.limits.clone(),
+                        price_micro_usd: judged.price_micro_usd,
+                        print: limit::print_of(kind, &full),
+                        glob: if is_template { uris::template_glob(&exposed) } else { String::new() },
+                        exposed,
+                        shape: shape.map(|(index, _)| index),
+                    });
                 }
-                if kind == Kind::Resource && exposed != definition.name {
-                    self.moved.insert((upstream, definition.name.clone()), exposed.clone());
-                }
-                items.push(Item {
-                    bare: definition.name.clone(),
-                    upstream: upstream as u16,
-                    fragment,
-                    modern_fragment,
-                    mirrored: judged.mirrored.clone(),
-                    rules: judged.rules.clone(),
-                    limits: judged.limits.clone(),
-                    price_micro_usd: judged.price_micro_usd,
-                    print: limit::print_of(kind, &full),
-                    glob: if kind == Kind::Template { uris::template_glob(&exposed) } else { String::new() },
-                    exposed,
-                });
+            }
+            if kind == Kind::Tool && lists.known == Known::Fresh {
+                self.find_unlisted(server, upstream, lists);
             }
         }
         let contributors = members.iter().copied().filter(|upstream| {
@@ -293,6 +306,54 @@ impl Binder<'_> {
             public: is_open(server) && upstreams.iter().all(is_public),
             upstreams: upstreams.into_iter().map(|upstream| upstream as u16).collect(),
         }
+    }
+
+    fn find(
+        &mut self,
+        server: &ArchivedServer,
+        upstream: usize,
+        name: &str,
+        reason: impl Into<Cow<'static, str>>,
+    ) {
+        self.findings.push(BindFinding {
+            server: server.name.as_str().to_owned(),
+            upstream: self.rules.upstreams[upstream].name.as_str().to_owned(),
+            name: printable(name),
+            reason: reason.into(),
+        });
+    }
+
+    /// Shapes of tools that their upstream does not have.
+    fn find_unlisted(&mut self, server: &ArchivedServer, upstream: usize, lists: &Lists) {
+        let its = server.shapes.iter().filter(|shape| usize::from(shape.upstream.to_native()) == upstream);
+        let unlisted: BTreeSet<&str> = its
+            .map(|shape| shape.tool.as_str())
+            .filter(|tool| !lists.tools.iter().any(|definition| definition.name == *tool))
+            .collect();
+        for tool in unlisted {
+            self.find(server, upstream, tool, "a shape is of this tool, which its upstream does not list");
+        }
+    }
+
+    /// As a shape shows a tool.
+    fn shaped(
+        &mut self,
+        server: &ArchivedServer,
+        definition: &Definition,
+        upstream: usize,
+        exposed: &str,
+        shape: &ArchivedShape,
+    ) -> Result<(u32, u32), Cow<'static, str>> {
+        let variant = variant::variant(&definition.json, shape)?;
+        let shown = Definition { name: definition.name.clone(), json: variant.json };
+        let fragments =
+            self.fragments(&shown, the_name(&shown, Kind::Tool)?, Kind::Tool, upstream, exposed)?;
+        for at in variant.unmet {
+            let path = shape.drops.get(at).map(|path| written(path)).unwrap_or_default();
+            let reason = format!("shown; its output schema has no `{path}`, which is dropped where it comes");
+            self.find(server, upstream, &definition.name, reason);
+        }
+        Ok(fragments)
     }
 
     fn judge(
@@ -342,15 +403,15 @@ impl Binder<'_> {
         kind: Kind,
         upstream: usize,
         exposed: &str,
-    ) -> Result<(u32, u32), &'static str> {
+    ) -> Result<(u32, u32), Cow<'static, str>> {
         let mut edits = Vec::new();
         if exposed != definition.name {
-            edits.push((name, exposed.to_owned()));
+            edits.push((name, fragment::quoted(exposed)));
         }
         if kind == Kind::Tool && !self.moved.is_empty() {
             let moved = |uri| self.moved.get(&(upstream, uri)).cloned();
             let surfaces = fragment::surfaces(definition.json.as_bytes()).into_iter();
-            edits.extend(surfaces.filter_map(|(place, uri)| Some((place, moved(uri)?))));
+            edits.extend(surfaces.filter_map(|(place, uri)| Some((place, fragment::quoted(&moved(uri)?)))));
         }
         let of_older = self.catalog.upstreams.get(upstream).is_some_and(|lists| lists.older);
         let fragments = fragment::rendered(&definition.json, edits, kind, of_older).ok_or(AMBIGUOUS)?;
@@ -379,6 +440,40 @@ fn is_others(kind: Kind, uri: &str, upstream: usize, taken: &HashMap<String, usi
         && items
             .iter()
             .any(|item| usize::from(item.upstream) != upstream && uris::may_overlap(&item.glob, &glob))
+}
+
+/// The shapes that a server gives a tool; one that has none is shown as it is.
+fn shapes_of<'r>(
+    server: &'r ArchivedServer,
+    kind: Kind,
+    upstream: usize,
+    name: &str,
+) -> Vec<Option<(u16, &'r ArchivedShape)>> {
+    let shapes = server.shapes.iter().enumerate().filter(|(_, shape)| {
+        kind == Kind::Tool && usize::from(shape.upstream.to_native()) == upstream && shape.tool == *name
+    });
+    let shapes: Vec<_> = shapes.map(|(index, shape)| Some((index as u16, shape))).collect();
+    if shapes.is_empty() { vec![None] } else { shapes }
+}
+
+/// A name that the author gives to a shape is nothing else's, or an upstream could take it by listing a tool of that name.
+fn is_reserved(
+    server: &ArchivedServer,
+    kind: Kind,
+    shape: Option<(u16, &ArchivedShape)>,
+    exposed: &str,
+) -> bool {
+    let own = shape.is_some_and(|(_, shape)| shape.name.is_some());
+    kind == Kind::Tool && !own && server.shapes.iter().any(|shape| shape.name.as_deref() == Some(exposed))
+}
+
+/// A dropped path as its author writes it.
+fn written(path: &[ArchivedStep]) -> String {
+    let steps = path.iter().map(|step| match step {
+        ArchivedStep::Key(key) => key.as_str(),
+        ArchivedStep::Each => "*",
+    });
+    steps.collect::<Vec<_>>().join(".")
 }
 
 /// Whoever asks is nobody in particular, so everyone sees the same.

@@ -22,14 +22,14 @@ fn names(shelf: &Shelf) -> Vec<&str> {
 }
 
 /// One tool of one upstream, shown as `git__log`.
-fn prefixed(definition: Definition) -> Result<String, &'static str> {
+fn prefixed(definition: Definition) -> Result<String, String> {
     let mut rules = rules();
     rules.servers[0].naming = Naming::Prefix;
     let mut catalog = catalog();
     catalog.upstreams = vec![Lists { known: Known::Fresh, tools: vec![definition], ..Lists::default() }];
     let (bound, findings) = bound(&rules, &catalog);
     match findings.first() {
-        Some(finding) => Err(finding.reason),
+        Some(finding) => Err(finding.reason.to_string()),
         None => Ok(bound.fragments[bound.servers[0].tools.items[0].fragment as usize].clone()),
     }
 }
@@ -143,7 +143,7 @@ fn what_cannot_be_exposed_is_left_out_and_told() {
         assert_eq!(names(&bound.servers[0].tools), shown);
         let found: Vec<(&str, &str, &str)> = findings
             .iter()
-            .map(|finding| (finding.upstream.as_str(), finding.name.as_str(), finding.reason))
+            .map(|finding| (finding.upstream.as_str(), finding.name.as_str(), &*finding.reason))
             .collect();
         assert_eq!(found, told);
         assert!(findings.iter().all(|finding| finding.server == "default"));
@@ -256,7 +256,7 @@ fn a_rename_changes_the_name_and_no_other_byte() {
     #[track_caller]
     fn check(name: &str, json: &str, expected: Result<&str, &'static str>) {
         let found = prefixed(Definition { name: name.into(), json: json.into() });
-        assert_eq!(found.as_deref().map_err(|reason| *reason), expected);
+        assert_eq!(found.as_deref().map_err(String::as_str), expected);
     }
     let ambiguous = Err("its definition does not name it exactly once");
     check("log", r#"{"name":"log"}"#, Ok(r#"{"name":"git__log"}"#));

@@ -10,6 +10,7 @@ use strait_table::file::{FORMAT_VERSION, write};
 use strait_table::limit::{Facet, Limit, Measure, Price, Unit};
 use strait_table::names::Names;
 use strait_table::rules::*;
+use strait_table::shape::{Argument, Narrowed, Said, Shape, Step};
 use strait_table::{Kind, OpenError, Snapshot};
 
 const CHANGED: &str = "the archived layout changed. Tables in use would be misread: bump `FORMAT_VERSION`, keep the \
@@ -138,6 +139,36 @@ fn pattern(kind: PatternKind, glob: &str) -> Pattern {
     Pattern { kind, glob: glob.into() }
 }
 
+fn shape() -> Shape {
+    let argument =
+        |path: &[&str], said| Argument { path: path.iter().map(|key| (*key).into()).collect(), said };
+    let text = |json: &str| Some(json.to_owned());
+    Shape {
+        upstream: 1,
+        tool: "get".into(),
+        name: text("crm__get"),
+        title: text("Get"),
+        description: text("Gets one."),
+        arguments: vec![
+            argument(&["debug"], Said::Hidden),
+            argument(
+                &["limit"],
+                Said::Narrowed(Narrowed { min: text("1"), max: text("500.0"), ..Narrowed::default() }),
+            ),
+            argument(
+                &["note"],
+                Said::Narrowed(Narrowed { default: text("\"x\""), required: true, ..Narrowed::default() }),
+            ),
+            argument(&["to", "region"], Said::Fixed("\"eu\"".into())),
+            argument(
+                &["to", "size"],
+                Said::Narrowed(Narrowed { among: vec!["1".into(), "null".into()], ..Narrowed::default() }),
+            ),
+        ],
+        drops: vec![vec![Step::Key("items".into()), Step::Each, Step::Key("secret".into())]],
+    }
+}
+
 fn servers() -> Vec<Server> {
     let server = |name: &str, path: &str, naming| Server {
         name: name.into(),
@@ -148,6 +179,7 @@ fn servers() -> Vec<Server> {
         resources: vec![pattern(PatternKind::Resource, "file:///*")],
         naming,
         instructions: "Be brief: \u{1f980}".into(),
+        shapes: vec![shape()],
     };
     vec![
         server("default", "/mcp", Naming::Auto),
@@ -292,6 +324,7 @@ fn bound() -> Bound {
         limits: vec![0, 3],
         price_micro_usd: 2_000,
         print: 0x1234_5678_9abc_def0,
+        shape: (bare == "get").then_some(0),
         mirrored: [("Region", Scalar::Text), ("Count", Scalar::Integer), ("Dry", Scalar::Boolean)]
             .map(|(header, scalar)| Mirrored {
                 header: header.into(),

@@ -7,4 +7,5 @@ mod golden;
 mod names;
 mod open;
 mod quarantine;
+mod shape;
 mod support;

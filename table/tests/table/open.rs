@@ -7,6 +7,7 @@ use strait_table::file::{ALIGN, Extent, FORMAT_VERSION, HEADER_BYTES, Header, MA
 use strait_table::limit::{Limit, Measure, Unit};
 use strait_table::names::Names;
 use strait_table::rules::*;
+use strait_table::shape::{Argument, Said, Shape, Step};
 use strait_table::{Snapshot, bind};
 
 use crate::support::*;
@@ -287,6 +288,50 @@ fn walk(snapshot: &Snapshot) {
     }
 }
 
+type Change<'a> = &'a dyn Fn(&mut Rules);
+
+fn forged_shapes_are_caught(check: &dyn Fn(&str, Change<'_>)) {
+    let shape = || Shape {
+        upstream: 0,
+        tool: "log".into(),
+        name: None,
+        title: None,
+        description: None,
+        arguments: Vec::new(),
+        drops: Vec::new(),
+    };
+    let argument =
+        |path: &[&str]| Argument { path: path.iter().map(|key| (*key).into()).collect(), said: Said::Hidden };
+    check("a shape is of an upstream that is not there", &|rules| {
+        rules.servers[0].shapes = vec![Shape { upstream: 2, ..shape() }];
+    });
+    check("a shape says more than a worker looks at", &|rules| {
+        let arguments = (0..33).map(|at| argument(&[&format!("{at:02}")])).collect();
+        rules.servers[0].shapes = vec![Shape { arguments, ..shape() }];
+    });
+    check("a shape says more than a worker looks at", &|rules| {
+        let drops = vec![vec![Step::Key("a".into())]; 33];
+        rules.servers[0].shapes = vec![Shape { drops, ..shape() }];
+    });
+    let path = "a path of a shape is empty, longer than a worker walks, or ends in nothing";
+    for argument in [argument(&[]), argument(&["a"; 9])] {
+        check(path, &|rules| {
+            rules.servers[0].shapes = vec![Shape { arguments: vec![argument.clone()], ..shape() }];
+        });
+    }
+    for drop in [vec![], vec![Step::Key("a".into()); 9], vec![Step::Key("a".into()), Step::Each]] {
+        check(path, &|rules| {
+            rules.servers[0].shapes = vec![Shape { drops: vec![drop.clone()], ..shape() }];
+        });
+    }
+    for paths in [[&["b"][..], &["a"]], [&["a"], &["a"]], [&["a"], &["a", "b"]]] {
+        check("the arguments of a shape are not in their order, or one is inside of another", &|rules| {
+            let arguments = paths.iter().map(|path| argument(path)).collect();
+            rules.servers[0].shapes = vec![Shape { arguments, ..shape() }];
+        });
+    }
+}
+
 #[test]
 fn forged_rules_are_caught_by_their_meaning() {
     let check = |expected: &str, change: &dyn Fn(&mut Rules)| {
@@ -328,6 +373,7 @@ fn forged_rules_are_caught_by_their_meaning() {
             rules.roles[0].condition = condition.clone();
         });
     }
+    forged_shapes_are_caught(&check);
     check("an upstream's name is empty or has a dot", &|rules| rules.upstreams[0].name = "a.b".into());
     check("an upstream's name is empty or has a dot", &|rules| rules.upstreams[0].name = "".into());
     check("an http upstream has no endpoint", &|rules| {
@@ -371,6 +417,7 @@ fn forged_catalogs_are_caught_by_their_meaning() {
         price_micro_usd: 0,
         print: 0,
         mirrored: Vec::new(),
+        shape: None,
     };
     let check = |expected: &str, change: &dyn Fn(&mut Bound)| {
         let mut rules = rules();
@@ -426,6 +473,14 @@ fn forged_catalogs_are_caught_by_their_meaning() {
             bound.servers[0].tools.items[0].rules = rules.clone();
         });
     }
+    check("a tool has not the shape that its server gives it", &|bound| {
+        bound.servers[0].tools.items[0].shape = Some(0);
+    });
+    check("something else than a tool has a shape", &|bound| {
+        let prompt = Item { shape: Some(0), ..item() };
+        bound.servers[0].prompts =
+            Shelf { index: Names::build(["git__log"].into_iter()), items: vec![prompt], ..Shelf::default() };
+    });
 }
 
 /// A file of its own, gone with the test.

@@ -46,6 +46,7 @@ pub fn server(name: &str, path: &str, globs: &[&str]) -> Server {
         resources: patterns(PatternKind::Any, globs),
         naming: Naming::Auto,
         instructions: String::new(),
+        shapes: Vec::new(),
     }
 }
 

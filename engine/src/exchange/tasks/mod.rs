@@ -106,14 +106,22 @@ fn find_text(
     }
     let shelf = adopted.shelf(server, Kind::Tool).ok_or(Refusal::NoSuchPath)?;
     let index = shelf.find(&id.tool).ok_or_else(unknown)?;
-    let upstream = shelf.items.get(index).ok_or_else(unknown)?.upstream.to_native();
+    let listed = shelf.items.get(index).ok_or_else(unknown)?;
+    let upstream = listed.upstream.to_native();
     let rules = adopted.snapshot.rules().upstreams.get(usize::from(upstream)).ok_or_else(unknown)?;
     if digest(&rules.name) != id.upstream {
         return Err(unknown());
     }
     let view = adopted.view(server, caller.roles).ok_or(Refusal::NoSuchPath)?;
-    let item =
-        Item { kind: Kind::Tool, index, upstream: upstream.into(), view, covered: false, own_uri: None };
+    let item = Item {
+        kind: Kind::Tool,
+        index,
+        upstream: upstream.into(),
+        view,
+        covered: false,
+        own_uri: None,
+        shape: listed.shape.as_ref().map(|shape| shape.to_native()),
+    };
     Ok(Held { item, id })
 }
 

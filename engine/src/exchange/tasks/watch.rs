@@ -21,6 +21,7 @@ use crate::exchange::arrive::Place;
 use crate::exchange::identify::Caller;
 use crate::exchange::listen::Listen;
 use crate::exchange::refusal::Refusal;
+use crate::exchange::shape;
 use crate::io::runtime;
 use crate::io::signal::Signal;
 use crate::limits::{LISTEN_SILENT_MS_MAX, TASK_ASKS_MS_MAX, WATCHED_TASKS_MAX};
@@ -111,7 +112,8 @@ pub fn wanted(
 
 const _: () = assert!(WATCHED_TASKS_MAX == 16, "the refusal says so");
 
-/// The task, if this caller may still look at it.
+/// The task, if this caller may still look at it. One whose result loses something is not told of: what is told goes by
+/// whoever takes it out.
 fn allowed(
     core: &Rc<Core>,
     adopted: &Rc<Adopted>,
@@ -120,6 +122,9 @@ fn allowed(
     shown: &[u8],
 ) -> Option<super::Held> {
     let held = super::find_text(core, adopted, server, caller, shown).ok()?;
+    if held.item.shape.is_some_and(|shape| shape::drops(adopted, server, shape)) {
+        return None;
+    }
     held.item.view.kind(held.item.kind).verdict(held.item.index).is_permit().then_some(held)
 }
 
