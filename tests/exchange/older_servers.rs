@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use strait_tests::scripted::{
 use strait_tests::{Client, Gate, Gateway, Scripted, Setup, Step};
 
 use crate::common::{KEY, assert_lives, call, config, text};
+use crate::suspend;
 
 fn up(url: &str, more: &str) -> String {
     config(&format!("  up: {{ http: \"{url}\"{more} }}"))
@@ -371,4 +372,94 @@ fn an_http_sse_server_that_dies_fails_what_was_under_way_and_comes_back() {
         assert_eq!(answer.json()["result"]["content"][0]["text"], "{\"n\":1}", "{}", text(&answer));
         assert_lives(&gateway);
     }
+}
+
+#[test]
+fn a_client_that_leaves_ends_no_connection_that_its_call_is_done_with() {
+    // Sessions are lost when a test says so; the call whose refusal comes `late` was made before that, and waits for the
+    // same handshake. It alone leaves a connection that can be used again.
+    let (late, opens, answers) = (Gate::default(), Gate::default(), Gate::default());
+    let (refused, port) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU16::new(0)));
+    let gates = [&late, &opens, &answers].map(Gate::clone);
+    let opened = AtomicUsize::new(0);
+    let upstream = Scripted::start(move |request: &Arrived| {
+        let [late, opens, answers] = gates.clone();
+        let (case, answer) = (request.argument("case").to_owned(), echoed(request));
+        let is_new = |case: &str| {
+            let mut refused = refused.lock().unwrap();
+            let is_new = !refused.iter().any(|known| known == case);
+            refused.push(case.to_owned());
+            is_new
+        };
+        let whole = |head: &str, keeps: bool, body: &str| {
+            let (connection, length) = (if keeps { "keep-alive" } else { "close" }, body.len());
+            let fields = "Content-Type: application/json\r\nContent-Length";
+            format!("HTTP/1.1 {head}\r\nConnection: {connection}\r\n{fields}: {length}\r\n\r\n{body}")
+                .into_bytes()
+        };
+        match (method(request), case.as_str()) {
+            ("initialize", _) => {
+                let id = format!("200 OK\r\nMcp-Session-Id: {}", opened.fetch_add(1, Ordering::SeqCst));
+                let is_held = !refused.lock().unwrap().is_empty();
+                let gate = is_held.then_some(Step::Await(opens));
+                let answer = Step::Send(whole(&id, false, &initialized(request).to_string()));
+                gate.into_iter().chain([answer]).collect()
+            }
+            ("server/discover", _) => vec![Step::Send(http(400, "application/json", NOT_INITIALIZED))],
+            ("tools/list", _) => json_reply(
+                &json!({"jsonrpc": "2.0", "id": request.body["id"], "result": {"tools": scripted::tools()}}),
+            ),
+            ("tools/call", "lost") if is_new("lost") => vec![Step::Send(whole("404 Gone", false, "{}"))],
+            ("tools/call", "late") if is_new("late") => {
+                let port = port.clone();
+                let seen = Deed::step(move |stream| {
+                    port.store(stream.peer_addr().expect("an address").port(), Ordering::SeqCst);
+                    true
+                });
+                let refusal = whole("404 Gone", true, std::str::from_utf8(NOT_INITIALIZED).expect("UTF-8"));
+                vec![seen, Step::Await(late), Step::Send(refusal)]
+            }
+            ("tools/call", "held") => [vec![Step::Await(answers)], json_reply(&answer)].concat(),
+            ("tools/call", _) => {
+                let port = port.clone();
+                vec![Deed::step(move |stream| {
+                    let again = stream.peer_addr().expect("an address").port() == port.load(Ordering::SeqCst);
+                    let mut answer = answer.clone();
+                    answer["result"]["again"] = json!(again);
+                    stream.write_all(&whole("200 OK", again, &answer.to_string())).is_ok() && again
+                })]
+            }
+            _ => vec![Step::Send(ACCEPTED.to_vec())],
+        }
+    });
+    let gateway = Gateway::start(Setup { workers: 1, ..Setup::new(up(&upstream.url(), "")) });
+    let call = |key: &str, id: i64, case: &str| suspend::call(key, id, json!({"arguments": {"case": case}}));
+    let begun = |case: &str| upstream.arrived("tools/call").iter().any(|call| call.argument("case") == case);
+    let [mut leaves, mut stays, mut other] = [(); 3].map(|()| Client::connect(gateway.address));
+    stays.roundtrip(call(KEY, 1, "quick"));
+    other.roundtrip(call("key-small", 2, "quick"));
+    let handshakes = upstream.arrived("initialize").len();
+    leaves.send(call(KEY, 3, "late"));
+    wait_for("the first call", || begun("late"));
+    stays.send(call(KEY, 4, "lost"));
+    wait_for("another handshake", || upstream.arrived("initialize").len() == handshakes + 1);
+    late.open();
+    wait_for("the connection to be free", || {
+        other.roundtrip(call("key-small", 5, "quick")).json()["result"]["again"] == json!(true)
+    });
+    other.send(call("key-small", 6, "held"));
+    wait_for("the next call there", || begun("held"));
+    drop(leaves);
+    let figures =
+        || (gateway.handle().figures()[0].inflight.get(), gateway.handle().figures()[0].beats.get());
+    wait_for("the first call to end", || figures().0 == 2);
+    let before = figures().1;
+    wait_for("a look at deadlines", || figures().1 > before + 1);
+    answers.open();
+    let answer = other.answer().expect("an answer");
+    assert!(text(&answer).contains("held"), "{}", text(&answer));
+    opens.open();
+    let answer = stays.answer().expect("an answer");
+    assert!(text(&answer).contains("lost"), "{}", text(&answer));
+    assert_lives(&gateway);
 }

@@ -19,7 +19,7 @@ use super::large::{self, Large};
 use super::request::Request;
 use super::resume;
 use super::session::{Held, Session};
-use super::wire::{Grip, Wire};
+use super::wire::Wire;
 use crate::core::Core;
 use crate::io::buffer::{BUFFER_BYTES, Buf};
 use crate::io::clock::Waited;
@@ -47,7 +47,6 @@ pub struct Reading {
     session_id: Option<Box<[u8]>>,
     /// While there is one, its session is not idle.
     _held: Option<Held>,
-    pub(super) grip: Option<Rc<Grip>>,
     /// Attempts in a row to resume that came to nothing.
     pub(super) resumes: u32,
     /// A refusal that was read to learn what it means.
@@ -131,6 +130,7 @@ impl Reading {
             client_fd: request.client_fd,
             until_ms,
             stands,
+            grip: request.grip.cloned(),
             call_ms: request.upstream.timeouts.call_ms,
             keep: head.keep_alive,
             upstream: request.upstream.clone(),
@@ -147,7 +147,6 @@ impl Reading {
             session: request.session.clone(),
             session_id,
             _held: request.session.as_ref().filter(|_| request.id.is_some()).map(Held::of),
-            grip: request.grip.cloned(),
             resumes: 0,
             stashed: None,
             may_be_asked: request.may_be_asked,

@@ -31,6 +31,7 @@ impl Reading {
         };
         let (upstream, replica) = (wire.upstream.clone(), wire.replica);
         let (client_fd, until_ms, call_ms) = (wire.client_fd, wire.until_ms, wire.call_ms);
+        let grip = wire.grip.clone();
         while self.resumes < RESUMES_MAX && session.is_live() {
             self.resumes += 1;
             let now_ms = core.clock.coarse_ms();
@@ -47,7 +48,7 @@ impl Reading {
             if core.clock.coarse_ms() >= until_ms {
                 return Err(UpstreamFault::CallTimeout { ms: call_ms });
             }
-            if self.grip.as_ref().is_some_and(|grip| grip.is_over()) {
+            if grip.as_ref().is_some_and(|grip| grip.is_over()) {
                 return Err(BROKEN);
             }
             let reach = upstream.reach.borrow().clone();
@@ -57,7 +58,7 @@ impl Reading {
                 term: Term::Until(until_ms),
                 session: Some(session.clone()),
                 client_fd,
-                grip: self.grip.as_ref(),
+                grip: grip.as_ref(),
                 ..Request::new(&upstream, strait_protocol::mcp::Method::Unknown, self.era)
             };
             match request.send(core, endpoints, replica, Outgoing::from(&b""[..])).await {

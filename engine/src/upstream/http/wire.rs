@@ -33,6 +33,8 @@ pub(super) struct Wire {
     pub keep: bool,
     /// It may say nothing for hours.
     pub stands: bool,
+    /// By which somebody else may end the connection.
+    pub grip: Option<Rc<Grip>>,
     pub upstream: Rc<Upstream>,
     pub replica: usize,
     /// For more of the body.
@@ -111,8 +113,11 @@ impl Wire {
     }
 
     pub fn give_back(self, core: &Rc<Core>) {
+        // The task may go on without it, and what ends the task must not end the next one's connection.
+        let is_ours = self.grip.as_ref().is_none_or(|grip| grip.let_go());
         // Bytes behind the answer belong to nothing we asked.
-        if self.keep && self.body.is_done() && self.buf.len() == self.at && !self.watch.fired() {
+        let is_clean = self.keep && self.body.is_done() && self.buf.len() == self.at;
+        if is_ours && is_clean && !self.watch.fired() {
             drop(self.watch);
             pool::give_back(core, &self.upstream, self.replica, self.stream);
         }
@@ -131,6 +136,11 @@ impl Grip {
     pub(super) fn hold(&self, core: &Rc<Core>, stream: &Stream) {
         let deadline_ms = if self.is_over() { 0 } else { u64::MAX };
         self.watch.replace(Some(core.watches.shutdown_at(deadline_ms, stream.fd())));
+    }
+
+    /// The task is done with this connection; `false` when it was ended.
+    fn let_go(&self) -> bool {
+        self.watch.take().is_none_or(|watch| !watch.fired())
     }
 
     /// The task has until then.
