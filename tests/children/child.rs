@@ -11,7 +11,7 @@ use strait_tests::{Answer, Client, Gateway, Setup};
 pub const KEY: &str = "key-full";
 pub const ERAS: [&str; 2] = ["modern", "legacy"];
 /// `first_byte` of every `kid`, where a test waits for it.
-pub const SHORT: &str = ", timeout: { first_byte: 300ms }";
+pub const SHORT: &str = ", timeout: { first_byte: 1s }";
 
 /// The script, in a folder of its own.
 pub struct Script {

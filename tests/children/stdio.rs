@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use strait_tests::client::{initialize, legacy, modern};
-use strait_tests::gateway::{assert_no_worker_panicked, wait_for};
+use strait_tests::gateway::{PATIENCE, assert_no_worker_panicked, wait_for};
 use strait_tests::scripted::{echoed, json_reply, modern as modern_server};
 use strait_tests::{Client, Gateway, Scripted, Setup};
 
@@ -101,9 +101,9 @@ fn a_call_that_is_never_answered_times_out() {
             for call in [doing(5, arguments.clone()), legacy(KEY, &session, 5, "tools/call", params)] {
                 let begun = Instant::now();
                 let message = fault(&client.roundtrip(call), 5);
-                assert_eq!(message, "upstream `kid`: no first byte of an answer within 300 ms");
+                assert_eq!(message, "upstream `kid`: no first byte of an answer within 1000 ms");
                 let took = begun.elapsed();
-                assert!(took >= Duration::from_millis(250) && took < Duration::from_secs(3), "{took:?}");
+                assert!(took >= Duration::from_millis(950) && took < PATIENCE, "{took:?}");
             }
             assert_serves(gateway);
         }

@@ -17,10 +17,15 @@ use strait_tests::{Answer, Client, Gate, Gateway, Scripted, Setup, Step};
 
 use crate::common::{KEY, assert_lives, call, config, reason, text};
 
-const TIMEOUT: &str = "timeout: { connect: 500ms, first_byte: 500ms, call: 1s }";
+const TIMEOUT: &str = "timeout: { connect: 500ms, first_byte: 2s, call: 3s }";
 
 fn one(url: &str) -> String {
     config(&format!("  up: {{ http: \"{url}\", {TIMEOUT} }}"))
+}
+
+/// The same where nothing is to be given up.
+fn patient(url: &str) -> String {
+    config(&format!("  up: {{ http: \"{url}\", timeout: {{ first_byte: 60s, call: 60s }} }}"))
 }
 
 fn json_head(length: usize) -> Vec<u8> {
@@ -158,10 +163,10 @@ const CASES: &[(&str, &str, &str)] = &[
     ("closes after an event", "upstream_closed", "in the middle of its answer"),
     ("closes in an event", "upstream_closed", "in the middle of its answer"),
     ("ends a stream too soon", "upstream_closed", "in the middle of its answer"),
-    ("never answers", "upstream_first_byte_timeout", "within 500 ms"),
-    ("stops in its head", "upstream_first_byte_timeout", "within 500 ms"),
-    ("stops in its body", "upstream_call_timeout", "within 1000 ms"),
-    ("stops after an event", "upstream_call_timeout", "within 1000 ms"),
+    ("never answers", "upstream_first_byte_timeout", "within 2000 ms"),
+    ("stops in its head", "upstream_first_byte_timeout", "within 2000 ms"),
+    ("stops in its body", "upstream_call_timeout", "within 3000 ms"),
+    ("stops after an event", "upstream_call_timeout", "within 3000 ms"),
     ("speaks TLS", "upstream_http", "malformed HTTP"),
     ("speaks lines", "upstream_http", "malformed HTTP"),
     ("bare line feeds", "upstream_http", "bare LF"),
@@ -597,10 +602,7 @@ fn a_large_answer_streams_through_byte_for_byte() {
                     Step::Send([framed(rest), end].concat()),
                 ]
             });
-            let gateway = Gateway::start(Setup {
-                workers: 1,
-                ..Setup::new(one(&upstream.url()).replace("call: 1s", "call: 60s"))
-            });
+            let gateway = Gateway::start(Setup { workers: 1, ..Setup::new(patient(&upstream.url())) });
             let mut client = Client::connect(gateway.address);
             client.send(call(7, json!({})));
             // Most of what the upstream has sent is here while the rest has not been made yet.
@@ -725,7 +727,7 @@ fn events_are_read_whatever_their_line_ends_and_cuts() {
             vec![Step::Send([head.as_bytes(), stream.as_bytes()].concat()), Step::Close]
         }
     });
-    let gateway = Gateway::start(Setup::new(one(&upstream.url()).replace("call: 1s", "call: 60s")));
+    let gateway = Gateway::start(Setup::new(patient(&upstream.url())));
     let mut client = Client::connect(gateway.address);
     for case in ["LF", "CRLF", "CR", "LF bytewise", "CRLF bytewise", "CR bytewise", "LF big", "CRLF big"] {
         let answer = client.roundtrip(call(7, json!({"case": case})));
@@ -746,8 +748,7 @@ fn a_client_that_goes_away_ends_the_call_upstream() {
         "" => json_reply(&echoed(request)),
         _ => vec![Step::Hang],
     });
-    let gateway =
-        Gateway::start(Setup::new(one(&upstream.url()).replace("500ms, call: 1s", "60s, call: 60s")));
+    let gateway = Gateway::start(Setup::new(patient(&upstream.url())));
     let mut client = Client::connect(gateway.address);
     client.send(call(7, json!({"case": "hang"})));
     wait_for("the call", || upstream.arrived("tools/call").len() == 1);
