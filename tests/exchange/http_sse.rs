@@ -1,10 +1,12 @@
 //! Clients of 2024-11-05, which POST messages and are answered on one event stream.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::{Value, json};
 use strait_engine::limits::{OUTLET_BYTES_MAX, REPLY_WINDOW_BYTES, WIRE_MESSAGES_MAX};
 use strait_tests::client::{initialize, post, post_to};
 use strait_tests::gateway::{assert_no_worker_panicked, wait_for};
-use strait_tests::scripted::{echoed, event, event_stream, json_reply};
+use strait_tests::scripted::{self, echoed, event, event_stream, json_reply, method};
 use strait_tests::{Answer, Client, Gate, Gateway, Scripted, Setup, Step};
 
 use crate::common::{KEY, assert_lives, config, text};
@@ -378,4 +380,35 @@ fn a_drain_lets_answers_out_first() {
     assert!(heard.contains(&json!(1)), "{heard:?}");
     client.stream.until_unread(b"\r\n0\r\n\r\n");
     gateway.stop();
+}
+
+#[test]
+fn a_server_that_hangs_up_to_be_asked_again_ends_nobodys_stream() {
+    for force_wrong_worker in [false, true] {
+        let answer = Arc::new(Mutex::new(Value::Null));
+        let rest = scripted::legacy(|request| json_reply(&echoed(request)));
+        let upstream = Scripted::start(move |request| {
+            let whole =
+                |event: Vec<u8>| vec![Step::Send([event_stream(), event, b"0\r\n\r\n".to_vec()].concat())];
+            match (method(request), request.header("Last-Event-ID")) {
+                ("tools/call", _) if request.argument("case") == "polled" => {
+                    *answer.lock().unwrap() = echoed(request);
+                    let mark = "id: 7\nretry: 20\ndata:\n\n";
+                    whole(format!("{:x}\r\n{mark}\r\n", mark.len()).into_bytes())
+                }
+                ("GET", Some("7")) => whole(event(&answer.lock().unwrap())),
+                _ => rest(request),
+            }
+        });
+        let gateway = gateway(&upstream, force_wrong_worker);
+        let mut client = SseClient::open(&gateway, "/mcp/sse", KEY);
+        client.initialize("2025-11-25", json!({}));
+        client.ask(1, "tools/call", json!({"name": "echo", "arguments": {"case": "polled"}}));
+        let answer = client.hear();
+        assert_eq!(answer["id"], 1);
+        assert!(answer.to_string().contains("polled"), "{answer}");
+        client.call(2);
+        assert_eq!(client.hear()["id"], 2);
+        assert_lives(&gateway);
+    }
 }

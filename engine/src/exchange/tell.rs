@@ -175,8 +175,11 @@ async fn tell(
             has_begun = true;
         }
         if let Event::Paused { .. } = &event {
-            // As its server does: whoever waits may come back, without a connection meanwhile.
-            outlet.hang_up();
+            // As its server does: whoever waits may come back, without a connection meanwhile. To an HTTP+SSE stream
+            // nobody can.
+            if incoming.wire.is_none() {
+                outlet.hang_up();
+            }
             continue;
         }
         let last = event.is_last();
