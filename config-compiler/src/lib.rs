@@ -22,6 +22,7 @@ pub mod limits;
 mod load;
 pub mod lock;
 pub mod lower;
+pub mod names;
 mod schema;
 pub mod source;
 pub mod walk;

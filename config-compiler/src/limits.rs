@@ -53,6 +53,8 @@ pub const SHAPE_VALUES_MAX: usize = 64;
 pub const CONDITION_BYTES_MAX: usize = 4_096;
 /// Parentheses, `!` and operators a condition may nest.
 pub const CONDITION_NESTING_MAX: usize = 32;
+/// Pinned names that patterns with a star are held against in one load: about 2 s. What lies beyond goes without this check.
+pub const PATTERN_NAMES_MAX: usize = 50_000_000;
 /// Pairs of patterns compared while looking for contradictions: about 0.1 s. A policy with more keeps
 /// its meaning; what lies beyond goes without this check.
 pub const CONTRADICTION_PAIRS_MAX: usize = 4_000_000;

@@ -7,6 +7,7 @@ use strait_table::catalog::Catalog;
 use strait_table::rules::{Rules, Source};
 
 use crate::{
+    check,
     diagnostic::{Finding, Findings, Severity, codes},
     lock::{self, Lock},
     lower,
@@ -122,6 +123,10 @@ fn finish(
     if let Some(lock) = lock {
         let names = || rules.upstreams.iter().map(|upstream| upstream.name.as_str());
         (rules.pins, catalog) = (lock.pins(names()), Some(lock.catalog(names())));
+        check::pinned::suspicious(&files, &lock, &mut findings);
+        if !findings.has_errors() {
+            check::pinned::exposed(&rules, &lock, &mut findings);
+        }
     }
     let rules = Some(rules).filter(|_| !findings.has_errors());
     let (findings, omitted) = findings.finish();

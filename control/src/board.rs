@@ -32,6 +32,7 @@ struct Shown {
     upstreams: Vec<Value>,
     left_out: Value,
     quarantine: Quarantine,
+    suspicions: Value,
     watchdog: Watchdog,
     books: Books,
     reload: Value,
@@ -98,6 +99,11 @@ impl Board {
         self.shown().quarantine = quarantine.clone();
     }
 
+    /// What is suspicious in what upstreams say.
+    pub fn suspicions(&self, shown: Value) {
+        self.shown().suspicions = shown;
+    }
+
     /// All of it, as `/admin/quarantine` says it.
     pub fn quarantined(&self) -> Value {
         self.shown().quarantine.to_json(usize::MAX)
@@ -159,6 +165,7 @@ impl Board {
             "upstreams": shown.upstreams,
             "left_out": shown.left_out,
             "quarantine": shown.quarantine.brief(),
+            "suspicions": shown.suspicions,
             "workers": workers,
         })
     }

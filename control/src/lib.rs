@@ -40,6 +40,7 @@ pub mod source;
 mod state;
 pub mod status;
 pub mod stdio_front;
+mod suspicions;
 #[cfg(test)]
 mod test_support;
 mod time;

@@ -42,6 +42,8 @@ pub const SECRET_BYTES_MIN: usize = 8;
 
 /// Things left out of lists that `/readyz` names; how many there are it always says, and the log has all.
 pub const LEFT_OUT_SHOWN_MAX: usize = 32;
+/// Suspicions that `/readyz` names and the log tells at once; upstreams choose how many there are.
+pub const SUSPICIONS_SHOWN_MAX: usize = 32;
 /// Quarantined things that `/readyz` names; `/admin/quarantine` has all.
 pub const QUARANTINED_SHOWN_MAX: usize = 32;
 

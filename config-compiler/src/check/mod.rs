@@ -2,5 +2,8 @@
 
 pub mod clear_text;
 pub mod contradiction;
+pub mod matches_nothing;
 pub mod nothing_allowed;
+pub mod pinned;
+pub mod stale_lock;
 pub mod unused;

@@ -109,4 +109,16 @@ codes! {
     LOCK_FORM = 803, Error, "a lock file is not of the form that `strait lock` writes";
     LOCK_EDITED = 804, Error, "a definition in a lock file does not fit its hash or name";
     LOCK_MISSING = 805, Error, "`catalog: locked` without a lock file";
+    LOCK_STALE = 806, Warning, "configuration and lock file do not speak of the same upstreams";
+    NOT_EXPOSED = 807, Warning, "something that is pinned cannot be exposed";
+
+    // Rules and servers against what is pinned.
+    UNKNOWN_ITEM = 811, Error, "a pattern names something that its upstream does not offer";
+    MATCHES_NOTHING = 812, Warning, "a pattern matches nothing that its upstreams offer";
+
+    // What upstreams say of themselves.
+    LOOKALIKE = 821, Warning, "two names look alike";
+    HIDDEN_TEXT = 822, Warning, "a definition holds characters that nobody sees";
+    SHADOWING = 823, Warning, "a definition speaks of another upstream's tool";
+    SAME_NAME = 824, Warning, "two upstreams offer something of the same name";
 }

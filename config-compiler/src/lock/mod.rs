@@ -13,6 +13,7 @@ mod text;
 mod words;
 mod write;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use strait_protocol::jsonrpc::tight;
@@ -38,12 +39,16 @@ pub struct Lock {
     pub span: Span,
     /// In the order of the file.
     pub upstreams: Vec<Locked>,
+    /// `upstreams` by name.
+    by_name: HashMap<String, usize>,
 }
 
 /// One upstream of a lock file.
 #[derive(Debug)]
 pub struct Locked {
     pub pinned: Pinned,
+    /// Names of items, by kind as in [`Kind::ALL`]: their places in the list.
+    names: [HashMap<String, usize>; 4],
     pub name_at: Span,
     pub instructions_at: Option<Span>,
     /// By kind as in [`Kind::ALL`], and item of its list.
@@ -75,8 +80,19 @@ pub struct Unfit {
 }
 
 impl Lock {
+    fn new(span: Span, upstreams: Vec<Locked>) -> Lock {
+        let name = |(at, locked): (usize, &Locked)| (locked.pinned.name.clone(), at);
+        let by_name = upstreams.iter().enumerate().map(name).collect();
+        Lock { span, upstreams, by_name }
+    }
+
     pub fn find(&self, upstream: &str) -> Option<&Locked> {
-        self.upstreams.iter().find(|locked| locked.pinned.name == upstream)
+        self.by_name.get(upstream).and_then(|at| self.upstreams.get(*at))
+    }
+
+    /// Whether an upstream is pinned with an item of this kind and name.
+    pub fn has(&self, upstream: &str, kind: Kind, name: &str) -> bool {
+        self.find(upstream).is_some_and(|locked| locked.place(kind, name).is_some())
     }
 
     /// The same as a table holds it.
@@ -89,6 +105,22 @@ impl Lock {
     pub fn catalog<'n>(&self, upstreams: impl Iterator<Item = &'n str>) -> Catalog {
         let lists = |name| self.find(name).map(|locked| locked.pinned.lists.clone()).unwrap_or_default();
         Catalog { upstreams: upstreams.map(lists).collect() }
+    }
+}
+
+impl Locked {
+    fn new(pinned: Pinned, name_at: Span, instructions_at: Option<Span>, places: [Vec<Place>; 4]) -> Locked {
+        let names = Kind::ALL.map(|kind| {
+            let items = pinned.lists.of(kind).iter().enumerate();
+            items.map(|(at, item)| (item.name.clone(), at)).collect()
+        });
+        Locked { pinned, names, name_at, instructions_at, places }
+    }
+
+    /// Where an item stands.
+    pub fn place(&self, kind: Kind, name: &str) -> Option<&Place> {
+        let of = kind as usize;
+        self.names.get(of)?.get(name).and_then(|at| self.places.get(of)?.get(*at))
     }
 }
 

@@ -71,7 +71,8 @@ fn of_text(file: FileId, text: &str, findings: &mut Findings) -> Option<Lock> {
     let begin = text.len() - text.trim_start().len();
     let all = Place::between(begin, begin + text.trim().len());
     let upstreams = reader.root(all);
-    reader.whole.then_some(Lock { span: reader.at(all), upstreams: upstreams? })
+    let span = reader.at(all);
+    upstreams.filter(|_| reader.whole).map(|upstreams| Lock::new(span, upstreams))
 }
 
 struct Reader<'t> {
@@ -244,7 +245,7 @@ impl Reader<'_> {
             }
         }
         let name_at = self.at(name_at);
-        Some(Locked { pinned: Pinned { name, lists }, name_at, instructions_at, places })
+        Some(Locked::new(Pinned { name, lists }, name_at, instructions_at, places))
     }
 
     fn capabilities(&mut self, list: Place) -> Option<Capabilities> {

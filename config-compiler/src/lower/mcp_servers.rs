@@ -15,7 +15,7 @@ use strait_table::{
 
 use super::{ADMIN_BIND, BODY_BYTES_MAX, listener, upstream};
 use crate::{
-    check::clear_text,
+    check::{self, clear_text},
     diagnostic::{Finding, codes},
     limits::{NAME_BYTES_MAX, UPSTREAMS_MAX},
     source::{Entry, Node, Span, include::seen_from_root, reference::Spelling},
@@ -77,6 +77,7 @@ fn servers(walk: &mut Walk<'_>, entries: &[Entry]) -> Vec<Upstream> {
     }
     for entry in entries.iter().take(UPSTREAMS_MAX) {
         let name = normalised(walk, entry);
+        check::stale_lock::is_pinned(walk, &name, entry.key_span);
         if let Some(first) = names.insert(name.clone(), entry.key_span) {
             let message = format!("two servers would be called `{name}`");
             walk.report(

@@ -57,6 +57,7 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
         // Acted on when the lock file was looked for: `load.rs`.
         walk.word(node, &[("dynamic", ()), ("locked", ())]);
     }
+    check::stale_lock::run(walk, &upstream_names);
     let (listeners, reachable) = listener::lower(walk, &listener_names);
     let admin_bind = listener::admin(walk, blocks.admin, &listeners, &listener_names);
     let upstreams = upstream_names.lower(walk, upstream::lower);

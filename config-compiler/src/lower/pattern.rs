@@ -5,6 +5,7 @@ use strait_table::rules::{Pattern, PatternKind};
 
 use super::scope::Scope;
 use crate::{
+    check,
     diagnostic::{Finding, codes},
     limits::PATTERN_BYTES_MAX,
     source::{Node, Span},
@@ -56,8 +57,15 @@ pub fn read(walk: &mut Walk<'_>, node: &Node, kind: PatternKind) -> Option<Writt
     None
 }
 
-/// The upstreams that a pattern can speak of; none is a finding.
+/// The upstreams that a pattern can speak of; none is a finding, and so is one that offers nothing of the kind.
 pub fn upstreams(walk: &mut Walk<'_>, written: &Written, scope: &Scope<'_>, by: &str) -> Vec<usize> {
+    let reached = declared(walk, written, scope, by);
+    let names: Vec<&str> = reached.iter().map(|at| scope.declared[*at].name).collect();
+    check::matches_nothing::run(walk, written, &names, by);
+    reached
+}
+
+fn declared(walk: &mut Walk<'_>, written: &Written, scope: &Scope<'_>, by: &str) -> Vec<usize> {
     let glob = written.pattern.glob.as_str();
     let literal_head = glob.split_once('.').map(|(head, _)| head).filter(|head| !head.contains('*'));
     if let Some(at) = literal_head.and_then(|head| scope.find(head)) {

@@ -19,6 +19,7 @@ use strait_table::rules::Source;
 
 use crate::{
     diagnostic::{Finding, Findings, codes},
+    limits::PATTERN_NAMES_MAX,
     lock::Lock,
     source::{Entry, FileId, Kind, Node, Scalar, SourceMap, Span, Value},
 };
@@ -40,6 +41,8 @@ pub struct Walk<'s> {
     pub whole: bool,
     /// What upstreams offer, where a lock file pins it.
     pub lock: Option<&'s Lock>,
+    /// Pinned names that patterns may still be held against.
+    pub pattern_names: usize,
 }
 
 impl<'s> Walk<'s> {
@@ -51,7 +54,18 @@ impl<'s> Walk<'s> {
     ) -> Walk<'s> {
         let (resolved, counted) = (Vec::new(), HashSet::new());
         let (secrets, watched) = (Vec::new(), Vec::new());
-        Walk { files, findings, env, resolved, counted, secrets, watched, whole, lock: None }
+        Walk {
+            files,
+            findings,
+            env,
+            resolved,
+            counted,
+            secrets,
+            watched,
+            whole,
+            lock: None,
+            pattern_names: PATTERN_NAMES_MAX,
+        }
     }
 
     pub fn report(&mut self, finding: Finding) {

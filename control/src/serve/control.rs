@@ -24,6 +24,7 @@ use crate::quarantine::Quarantine;
 use crate::reach::{self, Found, Plan};
 use crate::roll_call::RollCall;
 use crate::sessions::Sessions;
+use crate::suspicions::Suspicions;
 use crate::{admin, log};
 
 pub(super) struct Control {
@@ -53,6 +54,7 @@ pub(super) struct Control {
     told: BTreeSet<String>,
     /// What the last `bind` held back.
     quarantine: Quarantine,
+    suspicions: Suspicions,
 }
 
 struct Signals {
@@ -132,6 +134,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         pending: Pending::default(),
         told: BTreeSet::new(),
         quarantine: Quarantine::default(),
+        suspicions: Suspicions::default(),
     };
     control.begin(hung_up);
     control.keep(events, prepared.found, ears, &mut signals, open_by).await
@@ -265,6 +268,7 @@ impl Control {
         self.board.snapshot(&self.edition.snapshot);
         self.board.left_out(&self.told);
         self.board.quarantine(&self.quarantine);
+        self.board.suspicions(self.suspicions.to_json());
         self.board.roll_call(RollCall { rolls: self.handle.rolls(), edition: Arc::downgrade(&self.edition) });
     }
 
@@ -292,6 +296,7 @@ impl Control {
         let last = std::mem::replace(&mut self.told, texts.collect());
         self.told.difference(&last).for_each(log::warn);
         self.quarantine.renew(snapshot, self.ledger.catalog());
+        self.suspicions.renew(snapshot, &self.ledger);
         snapshot.with_bound(&bound).map_err(|error| error.to_string())
     }
 

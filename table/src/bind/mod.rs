@@ -563,7 +563,8 @@ fn the_name(definition: &Definition, kind: Kind) -> Result<Span, &'static str> {
     }
 }
 
-fn printable(name: &str) -> String {
+/// A name as findings show it.
+pub fn printable(name: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     name.chars().take(128).map(escape).collect()
 }
