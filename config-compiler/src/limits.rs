@@ -60,7 +60,8 @@ pub const PATTERN_NAMES_MAX: usize = 50_000_000;
 pub const CONTRADICTION_PAIRS_MAX: usize = 4_000_000;
 
 // Rules, servers and identities are numbered in 16 bits in the table.
-const _: () = assert!(RULES_MAX <= u16::MAX as usize && LIMITS_MAX <= u16::MAX as usize);
+const _: () = assert!(RULES_MAX <= u16::MAX as usize);
+const _: () = assert!(LIMITS_MAX <= u16::MAX as usize);
 // What a window of policy can hold.
 const _: () = assert!(MONEY_MICRO_USD_MAX <= strait_policy::limit::window::USED_MAX);
 const _: () = assert!(LIMIT_CALLS_MAX <= strait_policy::limit::window::USED_MAX);

@@ -251,7 +251,7 @@ impl ReplyReader {
                     Ok(envelope) if envelope.kind() == Some(Kind::Response) => {
                         if self.verdict.is_none() {
                             let start = self.event.get(..START_BYTES.min(self.event.len()));
-                            let judged = judge(&envelope, self.expected, start.unwrap_or_default());
+                            let judged = judge(envelope, self.expected, start.unwrap_or_default());
                             self.verdict = Some(self.with_status(judged));
                         }
                     }
@@ -267,7 +267,7 @@ impl ReplyReader {
         let judged = match self.phase {
             _ if self.fault => Err(Cause::Malformed),
             Phase::Json => match self.scanner.finish() {
-                Ok(envelope) => judge(&envelope, self.expected, &self.start),
+                Ok(envelope) => judge(envelope, self.expected, &self.start),
                 Err(_) => Err(Cause::Malformed),
             },
             // The stream ended in order, without the answer it was for.
