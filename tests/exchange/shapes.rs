@@ -7,6 +7,7 @@ use strait_tests::scripted::{self, Arrived, json_reply, method};
 use strait_tests::{Answer, Client, Gateway, Scripted, Setup, Step};
 
 use crate::common::{KEY, assert_lives};
+use crate::tasks_across;
 
 const SHAPES: &str = r#"
       up.refund:
@@ -274,4 +275,135 @@ fn what_is_dropped_leaves_results_whichever_way_they_come() {
         }
         assert_lives(&gateway);
     }
+}
+
+#[test]
+fn a_call_that_is_made_again_is_made_as_its_shape_says() {
+    let upstream = server(false, |request| match request.body["params"]["requestState"].as_str() {
+        Some("again") => json_reply(&answered(request, &results()[0])),
+        _ => {
+            json_reply(&answered(request, &json!({"resultType": "input_required", "requestState": "again"})))
+        }
+    });
+    let shape = SHAPES.replace(
+        "          args:",
+        "          output: { drop: [customer.email, items.secret] }\n          args:",
+    );
+    let gateway = start(&upstream, &shape);
+    let [_, mut peer] = Peer::both(&gateway);
+    assert_eq!(told(&peer.call("refund_small", json!({"amount": 1}))), results()[1]);
+    let sent = upstream.arrived("tools/call");
+    let arguments =
+        json!({"note": "via support", "opts": {"mode": [1, {"a": "b"}]}, "region": "eu", "amount": 1});
+    assert_eq!(sent.len(), 2);
+    for call in sent {
+        assert_eq!(
+            (&call.body["params"]["name"], &call.body["params"]["arguments"]),
+            (&json!("refund"), &arguments)
+        );
+        assert_eq!(call.header("mcp-param-region"), Some("eu"));
+    }
+    assert_lives(&gateway);
+}
+
+/// A server of 2025-11-25 whose calls are tasks if their clients say so.
+fn task_server() -> Scripted {
+    let rest = scripted::legacy(|request| json_reply(&scripted::echoed(request)));
+    Scripted::start(move |request| {
+        let described = json!({"taskId": "job", "status": "completed", "createdAt": "c", "lastUpdatedAt": "l", "ttl": 60000});
+        let result = match method(request) {
+            "initialize" => {
+                let mut answer = scripted::initialized(request);
+                answer["result"]["capabilities"] =
+                    json!({"tools": {}, "tasks": {"requests": {"tools": {"call": {}}}}});
+                return json_reply(&answer);
+            }
+            "tools/list" => {
+                let mut tools = tools();
+                tools[0]["execution"] = json!({"taskSupport": "required"});
+                json!({"tools": tools})
+            }
+            "tools/call" => json!({"task": described}),
+            "tasks/get" => described,
+            "tasks/result" => results()[0].clone(),
+            _ => return rest(request),
+        };
+        json_reply(&answered(request, &result))
+    })
+}
+
+#[test]
+fn results_of_tasks_lose_what_results_of_calls_do() {
+    let upstream = task_server();
+    let gateway = start(&upstream, DROPS);
+    let [mut newer, mut older] = Peer::both(&gateway);
+    let begun = older.ask("tools/call", json!({"name": "refund", "arguments": {}, "task": {}})).json();
+    let id = begun["result"]["task"]["taskId"].as_str().expect("a task").to_owned();
+    assert_eq!(told(&older.ask("tasks/result", json!({"taskId": id})).json()), results()[1]);
+    // A client that knows no tasks has the result for its answer.
+    assert_eq!(told(&newer.call("refund", json!({}))), results()[1]);
+    // One that knows those of 2026-07-28 has it in the task's state.
+    let declared = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    let mut ask = |method: &str, params: Value| {
+        let Peer::Modern(client) = &mut newer else { unreachable!() };
+        client.roundtrip(tasks_across::modern(7, method, params, declared.clone())).json()
+    };
+    let begun = ask("tools/call", json!({"name": "refund", "arguments": {}}));
+    let id = begun["result"]["taskId"].as_str().expect("a task").to_owned();
+    let state = ask("tasks/get", json!({"taskId": id}));
+    assert_eq!(state["result"]["status"], "completed", "{state}");
+    assert_eq!(told(&state["result"]), results()[1]);
+    // What a shape refuses is an error where there would be a task instead of a result.
+    let shapes = "\n      up.refund: { args: { amount: { max: 500 } } }\n";
+    let gateway = start(&upstream, shapes);
+    let [_, mut older] = Peer::both(&gateway);
+    let refused =
+        older.ask("tools/call", json!({"name": "refund", "arguments": {"amount": 501}, "task": {}}));
+    assert_eq!(refused.error(), (-32602, "argument `amount` must be a number of at most 500".to_owned()));
+    assert_lives(&gateway);
+}
+
+#[test]
+fn a_shape_tells_nothing_to_who_may_not_call_its_tool() {
+    let upstream = server(false, |request| json_reply(&scripted::echoed(request)));
+    let config = format!(
+        r#"
+upstreams: {{ up: {{ http: "{}" }} }}
+servers:
+  default:
+    path: /mcp
+    auth: [staff]
+    tools: ["*"]
+    shape: {{ up.refund: {{ name: small, args: {{ amount: {{ max: 5 }} }} }} }}
+identity: {{ staff: {{ api_keys: ./keys.yaml }} }}
+roles: {{ full: '"full" in principal.groups' }}
+policy:
+  default: deny
+  rules:
+    - {{ id: refunds, allow: [up.refund], to: [full] }}
+    - {{ id: variant, allow: [up.small] }}
+"#,
+        upstream.url()
+    );
+    let gateway = Gateway::start(Setup::new(config));
+    let mut client = Client::connect(gateway.address);
+    let mut call = |key: &str, name: &str, amount: i64| {
+        let params = json!({"name": name, "arguments": {"amount": amount}});
+        client.roundtrip(modern(key, 7, "tools/call", params))
+    };
+    // Rules speak of the upstream's own name.
+    for (name, amount) in [("small", 6), ("small", 5), ("refund", 5)] {
+        assert_eq!(call("key-small", name, amount).error(), (-32602, format!("Unknown tool: {name}")));
+    }
+    assert_eq!(call(KEY, "refund", 5).error().0, -32602, "the tool itself is not shown");
+    assert_eq!(call(KEY, "small", 6).json()["result"]["isError"], true);
+    assert_eq!(call(KEY, "small", 5).json()["result"]["content"][0]["text"], "{\"amount\":5}");
+    assert_eq!(upstream.arrived("tools/call").len(), 1);
+    drop(client);
+    let lines = gateway.stop();
+    let line = lines.iter().find(|line| line["refused"] == "argument").expect("a line");
+    assert_eq!(
+        (&line["tool"], &line["variant"], &line["rule"]),
+        (&json!("refund"), &json!("small"), &json!("refunds"))
+    );
 }

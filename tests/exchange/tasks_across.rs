@@ -119,7 +119,7 @@ fn start(force_wrong_worker: bool, upstream: &Scripted) -> Gateway {
 }
 
 /// A request of 2026-07-28.
-fn modern(id: i64, method: &str, mut params: Value, capabilities: Value) -> Vec<u8> {
+pub fn modern(id: i64, method: &str, mut params: Value, capabilities: Value) -> Vec<u8> {
     let named =
         params.get("name").or_else(|| params.get("taskId")).and_then(Value::as_str).unwrap_or("").to_owned();
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");

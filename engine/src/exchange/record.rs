@@ -313,6 +313,7 @@ impl Record {
             };
             let item = adopted.shelf(server, kind).and_then(|shelf| shelf.items.get(index));
             text(name, item.map(|item| item.bare.as_str()));
+            text("variant", item.filter(|item| item.shape.is_some()).map(|item| item.exposed.as_str()));
         }
         text("verdict", self.verdict.map(Verdict::label));
         let rule = self.verdict.and_then(Verdict::rule);

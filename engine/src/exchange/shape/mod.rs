@@ -6,6 +6,8 @@
 //! way to an argument are guarded ([`Decoder::member`]), so that the server cannot read another one than was looked at.
 
 pub mod result;
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 
@@ -83,12 +85,9 @@ pub fn run(
     let body = incoming.body;
     let begins_task = call.revision == Revision::V2025_11_25 && message.task.is_some();
     let mut shaper = Shaper { decoder: &mut decoder, body, splices, added: text, as_result: !begins_task };
-    shaper.arguments(message, &shape.arguments)?;
-    if splices.is_empty() {
+    let Some(edited) = shaper.edited(message, &shape.arguments)? else {
         return Ok(Shaped { edited: None });
-    }
-    let mut edited = Buf::with_capacity(body.len().saturating_add_signed(splices.delta() as isize));
-    splices.write(body, edited.vec()).map_err(|_| UNFIT)?;
+    };
     let message = *decoder.decode(&edited).map_err(Refusal::Decode)?;
     let call = Call { asked: Asked::Message(message), ..call.clone() };
     Ok(Shaped { edited: Some(core.edits.put(Edited { body: edited, call })) })
@@ -117,6 +116,18 @@ struct Shaper<'a> {
 }
 
 impl Shaper<'_> {
+    /// The body as the upstream is to have it; `None`: as it is.
+    fn edited(&mut self, message: &Message, arguments: &[ArchivedArgument]) -> Result<Option<Buf>, Refusal> {
+        self.arguments(message, arguments)?;
+        if self.splices.is_empty() {
+            return Ok(None);
+        }
+        let bytes = self.body.len().saturating_add_signed(self.splices.delta() as isize);
+        let mut edited = Buf::with_capacity(bytes);
+        self.splices.write(self.body, edited.vec()).map_err(|_| UNFIT)?;
+        Ok(Some(edited))
+    }
+
     fn arguments(&mut self, message: &Message, arguments: &[ArchivedArgument]) -> Result<(), Refusal> {
         if let Some(object) = message.arguments {
             return self.object(object, arguments, 0);

@@ -44,9 +44,9 @@ fn stripped(core: &Core, shape: &ArchivedShape, event: Event) -> Result<Event, U
     if event.bytes().len() > SHAPED_RESULT_BYTES_MAX {
         return Err(UpstreamFault::TooLarge { limit: SHAPED_RESULT_BYTES_MAX });
     }
-    let mut cutter = Cutter::of(shape, event.bytes());
-    cutter.message().map_err(|unread| UpstreamFault::NotMcp(unread.words().to_owned()))?;
-    let Some(bytes) = cutter.finish() else { return Ok(event) };
+    let left = without_drops(shape, event.bytes());
+    let left = left.map_err(|unread| UpstreamFault::NotMcp(unread.words().to_owned()))?;
+    let Some(bytes) = left else { return Ok(event) };
     Ok(match event {
         Event::Message { last, .. } => {
             let envelope = scan(core, &bytes)?;
@@ -56,9 +56,16 @@ fn stripped(core: &Core, shape: &ArchivedShape, event: Event) -> Result<Event, U
     })
 }
 
+/// A message without what is dropped; `None`: it stays as it is.
+pub(super) fn without_drops(shape: &ArchivedShape, message: &[u8]) -> Result<Option<Buf>, Unread> {
+    let mut cutter = Cutter::of(shape, message);
+    cutter.message()?;
+    Ok(cutter.finish())
+}
+
 /// Why an answer cannot be looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Unread {
+pub(super) enum Unread {
     NotJson,
     TooDeep,
 }
