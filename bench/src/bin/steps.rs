@@ -130,7 +130,7 @@ fn head_write() -> Step {
         out.clear();
         let head = write::request(&mut out, b"POST", black_box(b"/mcp"))
             .header("Host", b"crm.internal:8080")
-            .header("Content-Type", b"application/json")
+            .lines("Content-Type: application/json\r\n")
             .header("Accept", b"application/json, text/event-stream")
             .header("MCP-Protocol-Version", b"2026-07-28")
             .header("Mcp-Method", b"tools/call")

@@ -141,9 +141,7 @@ async fn until_idle(core: &Rc<Core>, connection: &mut Connection) -> Ended {
     let unread = std::mem::take(&mut connection.unread);
     let mut buf = if unread.is_empty() { Buf::new() } else { unread };
     loop {
-        let (arrived, filled) = read::request(core, connection, buf).await;
-        buf = filled;
-        let request = match arrived {
+        let request = match read::request(core, connection, &mut buf).await {
             Arrived::Request(request) => request,
             Arrived::Idle => return Ended::Idle,
             Arrived::Closed => return Ended::Close,

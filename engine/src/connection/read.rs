@@ -45,15 +45,13 @@ impl Request {
 }
 
 /// Reads the next request behind what `buf` holds already (pipelined bytes).
-pub async fn request(core: &Rc<Core>, connection: &mut Connection, buf: Buf) -> (Arrived, Buf) {
+pub async fn request(core: &Rc<Core>, connection: &mut Connection, buf: &mut Buf) -> Arrived {
     let mut reader = Reader { core, connection, buf, watch: None, body_since_ms: 0, body_bytes: 0 };
-    let arrived = match reader.request().await {
+    match reader.request().await {
         Ok(arrived) => arrived,
         Err(Stop::Closed) => Arrived::Closed,
         Err(Stop::Refuse(refusal)) => Arrived::Refused(refusal),
-    };
-    drop(reader.watch);
-    (arrived, reader.buf)
+    }
 }
 
 enum Stop {
@@ -70,7 +68,7 @@ impl From<Refusal> for Stop {
 struct Reader<'a> {
     core: &'a Rc<Core>,
     connection: &'a mut Connection,
-    buf: Buf,
+    buf: &'a mut Buf,
     watch: Option<Watch>,
     /// When the body began, and how much of it has come.
     body_since_ms: u64,
@@ -111,9 +109,9 @@ impl Reader<'_> {
         self.connection.seat.waits_since_ms.set(now_ms.max(1));
         let watch =
             self.core.watches.cancel_idle_at(now_ms + self.core.deadlines.park_after_ms, idle.clone());
-        let (received, buf) = self.connection.stream.recv_idle(std::mem::take(&mut self.buf), &idle).await;
+        let (received, buf) = self.connection.stream.recv_idle(std::mem::take(self.buf), &idle).await;
         drop(watch);
-        self.buf = buf;
+        *self.buf = buf;
         match received {
             Received::Idle if self.core.draining.get() => Err(Stop::Closed),
             Received::Idle => Ok(false),
@@ -128,8 +126,8 @@ impl Reader<'_> {
     async fn head(&mut self) -> Result<RequestHead, Stop> {
         let mut seen = 0;
         loop {
-            if worth_parsing(&self.buf, seen)
-                && let Some(head) = parse_request(&self.buf).map_err(Refusal::Head)?
+            if worth_parsing(self.buf, seen)
+                && let Some(head) = parse_request(self.buf).map_err(Refusal::Head)?
             {
                 return Ok(head);
             }
@@ -204,8 +202,8 @@ impl Reader<'_> {
             return Err(Refusal::Overloaded(TOO_MANY_BYTES).into());
         }
         let mut larger = Buf::with_capacity(capacity);
-        larger.vec().extend_from_slice(&self.buf);
-        self.buf = larger;
+        larger.vec().extend_from_slice(self.buf);
+        *self.buf = larger;
         Ok(())
     }
 
@@ -238,8 +236,8 @@ impl Reader<'_> {
                 self.watch = Some(watch);
             }
         }
-        let (received, buf) = self.connection.stream.recv(std::mem::take(&mut self.buf)).await;
-        self.buf = buf;
+        let (received, buf) = self.connection.stream.recv(std::mem::take(self.buf)).await;
+        *self.buf = buf;
         match received {
             Ok(0) | Err(_) if self.watch.as_ref().is_some_and(Watch::fired) => Err(Refusal::Slow.into()),
             Ok(0) | Err(_) => Err(Stop::Closed),

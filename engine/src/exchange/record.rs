@@ -242,7 +242,7 @@ impl Record {
         self.finish(core, adopted, usize::from(listener), 0);
     }
 
-    fn finish(self, core: &Rc<Core>, adopted: &Adopted, listener: usize, bytes_in: usize) {
+    fn finish(&self, core: &Rc<Core>, adopted: &Adopted, listener: usize, bytes_in: usize) {
         self.count(core, bytes_in);
         let sample_ppm = adopted.snapshot.rules().access_log.sample_ppm.to_native();
         if !core.log.is_on() || (self.refusal.is_none() && !sampled(self.began_ns, sample_ppm)) {

@@ -263,6 +263,9 @@ pub fn event_stream(session_id: Option<&[u8]>, chunked: bool, close: bool) -> Op
     Some(out)
 }
 
+/// What all answers of one message say of it.
+const JSON: &str = "Content-Type: application/json\r\n";
+
 /// Room for a head beside a body: what we write is under 400 bytes.
 const HEAD_ROOM: usize = 512;
 
@@ -288,7 +291,7 @@ impl Answer<'_, '_, '_> {
                 reply.plan(event, &client(self.incoming, self.record, reply.method()), &mut scratch.splices);
             let mut out = Buf::with_capacity(HEAD_ROOM + rendered);
             let head = write::reply(out.vec(), status)
-                .header("Content-Type", b"application/json")
+                .lines(JSON)
                 .content_length(rendered as u64)
                 .header_if(header::SESSION_ID, reply.session_id());
             let head = if self.close { head.connection_close() } else { head };
@@ -354,7 +357,7 @@ impl Answer<'_, '_, '_> {
     async fn fragments(&mut self, mut reply: Reply, first: Event) -> Next {
         self.record.status(200);
         let mut out = Buf::new();
-        let head = write::reply(out.vec(), 200).header("Content-Type", b"application/json");
+        let head = write::reply(out.vec(), 200).lines(JSON);
         let chunked = !self.incoming.head.http10;
         let close = self.close || !chunked;
         let head = if chunked { head.chunked() } else { head };
@@ -541,9 +544,7 @@ fn rendered(refusal: &Refusal, id: Option<&[u8]>, modern: bool, close: bool, bod
     let mut body = Buf::new();
     refusal.append_body(body.vec(), id, modern);
     let mut out = Buf::with_capacity(HEAD_ROOM + body.len());
-    let head = write::reply(out.vec(), refusal.status(modern))
-        .header("Content-Type", b"application/json")
-        .content_length(body.len() as u64);
+    let head = write::reply(out.vec(), refusal.status(modern)).lines(JSON).content_length(body.len() as u64);
     let head = refusal.headers(head);
     let head = if close { head.connection_close() } else { head };
     // Every header here is ours, so this cannot fail; an empty answer would close the connection.

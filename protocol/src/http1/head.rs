@@ -31,6 +31,10 @@ pub enum ContentType {
 
 impl ContentType {
     pub(super) fn of(value: &[u8]) -> ContentType {
+        // As nearly all write it.
+        if value == b"application/json" {
+            return ContentType::Json;
+        }
         let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         if essence.eq_ignore_ascii_case(b"application/json") {
             ContentType::Json

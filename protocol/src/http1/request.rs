@@ -289,6 +289,11 @@ impl Gathered {
 impl Accept {
     fn merge(&mut self, value: &[u8]) {
         self.absent = false;
+        // As nearly all MCP clients write it.
+        if value == b"application/json, text/event-stream" {
+            (self.json, self.event_stream) = (true, true);
+            return;
+        }
         for range in value.split(|byte| *byte == b',') {
             let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
             let media = parts.next().unwrap_or_default();

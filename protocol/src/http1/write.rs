@@ -42,11 +42,15 @@ pub fn request<'a>(out: &'a mut Vec<u8>, method: &[u8], target: &[u8]) -> Head<'
 /// `HTTP/1.1 200 OK`; continue with headers.
 pub fn reply(out: &mut Vec<u8>, status: u16) -> Head<'_> {
     let start = out.len();
-    out.extend_from_slice(b"HTTP/1.1 ");
-    decimal::append(out, u64::from(status));
-    out.push(b' ');
-    out.extend_from_slice(reason(status).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    if status == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    } else {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        decimal::append(out, u64::from(status));
+        out.push(b' ');
+        out.extend_from_slice(reason(status).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
     Head { out, start, unsafe_header: !(100..600).contains(&status) }
 }
 
@@ -55,6 +59,13 @@ impl Head<'_> {
     pub fn header(mut self, name: &'static str, value: &[u8]) -> Self {
         debug_assert!(is_name(name.as_bytes()), "a header named {name:?}");
         self.line(name.as_bytes(), value);
+        self
+    }
+
+    /// Lines that are this program's own, whole and with their ends.
+    pub fn lines(self, lines: &'static str) -> Self {
+        debug_assert!(lines.ends_with("\r\n"), "lines without an end: {lines:?}");
+        self.out.extend_from_slice(lines.as_bytes());
         self
     }
 

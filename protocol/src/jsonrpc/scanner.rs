@@ -279,19 +279,52 @@ impl Scanner {
     }
 }
 
-/// Bytes before the next quote or backslash. Most strings of an envelope are short, so a few bytes are looked at
-/// before the vector search is set up.
+/// Bytes before the next quote or backslash. Most strings of an envelope are short, so two words are looked at before
+/// the vector search is set up.
 #[inline]
 fn run_of_text(rest: &[u8]) -> usize {
-    const NEAR: usize = 16;
-    let near = rest.iter().take(NEAR).position(|byte| matches!(byte, b'"' | b'\\'));
-    near.unwrap_or_else(|| {
-        let far = rest.get(NEAR..).unwrap_or_default();
-        memchr2(b'"', b'\\', far).map_or(rest.len(), |at| NEAR + at)
-    })
+    let (words, _) = rest.as_chunks::<8>();
+    let near = words.get(..2).unwrap_or(words);
+    for (index, word) in near.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = places_of(b'"', word) | places_of(b'\\', word);
+        if found != 0 {
+            return index * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let seen = near.len() * 8;
+    memchr2(b'"', b'\\', rest.get(seen..).unwrap_or_default()).map_or(rest.len(), |at| seen + at)
+}
+
+/// The highest bit of each byte of `word` that is `byte`; only the first of them is certain.
+#[inline]
+const fn places_of(byte: u8, word: u64) -> u64 {
+    const LOWEST: u64 = 0x0101_0101_0101_0101;
+    let zeroes = word ^ (LOWEST * byte as u64);
+    zeroes.wrapping_sub(LOWEST) & !zeroes & (LOWEST << 7)
 }
 
 #[inline]
 const fn is_number_byte(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::run_of_text;
+
+    #[test]
+    fn a_run_of_text_ends_at_the_first_quote_or_backslash_wherever_it_is() {
+        for length in 0..40 {
+            // Letters beside the two, and what a carry between bytes could make of one.
+            for fill in [b'a', b'!', b'#', b'[', b']', 0x00, 0x01, 0xa2, 0xdc, 0xff] {
+                let mut text = vec![fill; length];
+                assert_eq!(run_of_text(&text), length);
+                for at in (0..length).rev() {
+                    text[at] = if at % 2 == 0 { b'"' } else { b'\\' };
+                    assert_eq!(run_of_text(&text), at, "{text:?}");
+                }
+            }
+        }
+    }
 }

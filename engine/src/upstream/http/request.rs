@@ -237,8 +237,7 @@ impl<'a> Request<'a> {
         let mut head = match self.verb {
             Verb::Post => write::request(out, b"POST", path)
                 .header("Host", host)
-                .header("Content-Type", b"application/json")
-                .header("Accept", b"application/json, text/event-stream")
+                .lines("Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n")
                 .content_length(body_bytes as u64),
             Verb::Get { last_event_id } => write::request(out, b"GET", path)
                 .header("Host", host)
