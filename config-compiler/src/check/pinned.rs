@@ -3,7 +3,6 @@
 
 use strait_table::bind::{bind, printable};
 use strait_table::bound::Kind;
-use strait_table::catalog::Catalog;
 use strait_table::rules::Rules;
 use strait_table::snapshot;
 
@@ -43,7 +42,9 @@ pub fn suspicious(files: &SourceMap, lock: &Lock, findings: &mut Findings) {
 pub fn exposed(rules: &Rules, lock: &Lock, findings: &mut Findings) {
     // Rules that do not open are told by whoever opens them.
     let Ok(snapshot) = snapshot::of_rules(rules) else { return };
-    for found in bind(snapshot.rules(), &Catalog::default()).1 {
+    // As if every upstream had just said it.
+    let catalog = lock.catalog(rules.upstreams.iter().map(|upstream| upstream.name.as_str()));
+    for found in bind(snapshot.rules(), &catalog).1 {
         let at = lock.find(&found.upstream).and_then(|locked| {
             let called = |name: &str| printable(name) == found.name;
             let items = Kind::ALL.into_iter().flat_map(|kind| {
