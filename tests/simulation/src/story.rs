@@ -53,6 +53,9 @@ pub struct Tally {
     pub streams: Cell<u64>,
     pub takeovers: Cell<u64>,
     pub listens: Cell<u64>,
+    /// Clients of HTTP+SSE, and POSTs of several messages.
+    pub wired: Cell<u64>,
+    pub batches: Cell<u64>,
     pub list_changes: Cell<u64>,
 }
 
@@ -75,6 +78,8 @@ impl Tally {
             ("streams", &self.streams),
             ("takeovers", &self.takeovers),
             ("listens", &self.listens),
+            ("clients of HTTP+SSE", &self.wired),
+            ("batches", &self.batches),
             ("changed lists", &self.list_changes),
         ]
         .into_iter()

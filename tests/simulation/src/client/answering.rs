@@ -150,7 +150,7 @@ impl Client {
             return;
         }
         let heard = self.hear(&mut wire).await;
-        let is_late = self.has_ended.get() && heard.status == Some(404);
+        let is_late = self.has_ended.get() && (heard.status == Some(404) || self.wired.borrow().is_some());
         if heard.status != Some(202) && !is_late {
             self.excused(&format!("an answer was answered with {:?}", heard.status));
         }

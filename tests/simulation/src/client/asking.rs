@@ -1,9 +1,11 @@
 //! One request of a client, from its bytes to the end of its answer.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use strait_engine::io::runtime::{sleep, spawn_guarded, timeout};
 use strait_engine::io::simulated::{Chance, now_ns, say};
@@ -11,13 +13,14 @@ use strait_engine::io::simulated::{Chance, now_ns, say};
 use super::answering::Plan;
 use super::{Client, Heard, MODERN};
 use crate::deed::{Deed, Ending};
-use crate::story::count;
+use crate::story::{count, markers};
 use crate::wire::{Pace, Wire};
 
 /// Nothing a client waits for may take longer: the deadlines of upstreams, a handshake and an attempt to mend before.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request, and what may come back.
+#[derive(Clone)]
 pub struct Asked {
     pub marker: String,
     pub id: String,
@@ -30,6 +33,21 @@ pub struct Asked {
     pub cancelled_ns: Rc<Cell<Option<u64>>>,
     /// What it brings back with it.
     pub input: Option<Input>,
+}
+
+impl Asked {
+    fn method(&self) -> &'static str {
+        if self.plan.is_some() { "tools/call" } else { "tools/list" }
+    }
+
+    /// Whether a message that its client was sent is about it: by the id it answers, or by the mark.
+    pub fn is_meant(&self, data: &[u8]) -> bool {
+        let message: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(data).unwrap_or_default();
+        match message.get("id").filter(|_| !message.contains_key("method")) {
+            Some(id) => id.get() == self.id,
+            None => markers(data).contains(&self.marker),
+        }
+    }
 }
 
 /// What a call is made again with.
@@ -107,6 +125,7 @@ impl Client {
         if manner.half_closes {
             self.story.goes(&asked.marker);
         }
+        self.waits_for(asked);
         if !wire.send(&request).await {
             // A connection that was idle may be closed; in calm weather only by its own half-close.
             self.excused(&format!("cannot send {}", asked.marker));
@@ -116,15 +135,12 @@ impl Client {
             let _ = wire.stream.shutdown_write();
         }
         if let Some(after_ms) = manner.cancels_after_ms.filter(|_| asked.plan.is_some()) {
-            let (client, id, known) = (self.clone(), asked.id.clone(), asked.cancelled_ns.clone());
-            let marker = asked.marker.clone();
-            spawn_guarded("client's cancellation", async move {
-                sleep(Duration::from_millis(after_ms)).await;
-                if !client.has_ended.get() {
-                    client.story.goes(&marker);
-                    client.cancel(&id, &known, after_ms).await;
-                }
-            });
+            self.cancel_later(asked, after_ms);
+        }
+        if self.wired.borrow().is_some() {
+            let said = self.hear(&mut wire).await;
+            let usable = said.complete && !manner.half_closes && !wire.is_over;
+            return (self.is_answered_over(asked, &said).await, usable.then_some(wire));
         }
         let heard = RefCell::new(Heard::default());
         let leaves_after = manner.leaves_after_ms.map(Duration::from_millis);
@@ -169,6 +185,18 @@ impl Client {
         (Some(heard), usable.then_some(wire))
     }
 
+    fn cancel_later(self: &Rc<Self>, asked: &Asked, after_ms: u64) {
+        let (client, id, known) = (self.clone(), asked.id.clone(), asked.cancelled_ns.clone());
+        let marker = asked.marker.clone();
+        spawn_guarded("client's cancellation", async move {
+            sleep(Duration::from_millis(after_ms)).await;
+            if !client.has_ended.get() {
+                client.story.goes(&marker);
+                client.cancel(&id, &known, after_ms).await;
+            }
+        });
+    }
+
     /// Tells the gateway that the answer to a request is not wanted any more.
     async fn cancel(self: &Rc<Self>, id: &str, known: &Cell<Option<u64>>, after_ms: u64) {
         let body = format!(
@@ -193,6 +221,16 @@ impl Client {
 
     /// The bytes of a request: a call, or a list.
     pub(super) fn request(&self, asked: &Asked, principal: &str) -> Vec<u8> {
+        let mut fields = vec![];
+        if self.is_modern() {
+            fields.extend([("MCP-Protocol-Version", MODERN), ("Mcp-Method", asked.method())]);
+            fields.extend(asked.plan.iter().map(|plan| ("Mcp-Name", plan.tool)));
+        }
+        self.post_as(principal, &self.message(asked), &fields)
+    }
+
+    /// Its message.
+    pub(super) fn message(&self, asked: &Asked) -> String {
         let mut params = match &asked.plan {
             Some(plan) => {
                 let mut can: Vec<&str> = self
@@ -206,7 +244,7 @@ impl Client {
             }
             None => json!({}),
         };
-        let method = if asked.plan.is_some() { "tools/call" } else { "tools/list" };
+        let method = asked.method();
         if self.is_modern() {
             params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
             params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = self.capabilities();
@@ -223,13 +261,7 @@ impl Client {
         let body = json!({"jsonrpc": "2.0", "id": "@id", "method": method, "params": params}).to_string();
         // Ids and tokens are written as nobody would write them: they must come back so.
         let body = body.replacen("\"@id\"", &asked.id, 1);
-        let body = body.replacen("\"@token\"", asked.token.as_deref().unwrap_or(""), 1);
-        let mut fields = vec![];
-        if self.is_modern() {
-            fields.extend([("MCP-Protocol-Version", MODERN), ("Mcp-Method", method)]);
-            fields.extend(asked.plan.iter().map(|plan| ("Mcp-Name", plan.tool)));
-        }
-        self.post_as(principal, &body, &fields)
+        body.replacen("\"@token\"", asked.token.as_deref().unwrap_or(""), 1)
     }
 }
 

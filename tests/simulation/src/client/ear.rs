@@ -20,7 +20,7 @@ use crate::wire::{Answer, Part, Wire};
 pub struct Ear {
     /// Messages by their numbers.
     heard: RefCell<BTreeMap<u64, Vec<u8>>>,
-    asides: RefCell<BTreeSet<String>>,
+    pub asides: RefCell<BTreeSet<String>>,
     /// Told changes of lists.
     pub changes: Cell<u64>,
     /// It came back without saying what it has: something may be missing.

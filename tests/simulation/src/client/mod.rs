@@ -1,14 +1,17 @@
 //! Simulated clients of both eras: what they ask (`asking.rs`), how they answer what they are asked (`answering.rs`,
 //! `comeback.rs`), what they hear
-//! outside of calls (`ear.rs`, `listen.rs`), how they come back for the rest of an answer (`resume.rs`), and what they must get (`judge.rs`).
+//! outside of calls (`ear.rs`, `listen.rs`), how they come back for the rest of an answer (`resume.rs`), how they ask for several
+//! things at once (`batch.rs`) or are answered over HTTP+SSE (`wired.rs`), and what they must get (`judge.rs`).
 
 mod answering;
 mod asking;
+mod batch;
 mod comeback;
 mod ear;
 mod judge;
 mod listen;
 mod resume;
+mod wired;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -27,8 +30,10 @@ use crate::wire::{self, Answer, Part, Wire};
 use answering::Plan;
 use asking::{Manner, odd_id};
 use ear::Ear;
+use wired::Wired;
 
-const LEGACY: [&str; 3] = ["2025-03-26", "2025-06-18", "2025-11-25"];
+/// The first has HTTP+SSE alone.
+const LEGACY: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 const MODERN: &str = "2026-07-28";
 
 /// One client: some lanes that ask one thing after the other, each on a connection of its own.
@@ -48,6 +53,8 @@ pub struct Client {
     /// It has ended its session.
     has_ended: Cell<bool>,
     ear: Ear,
+    /// Of a client of HTTP+SSE, what everything is said to it on.
+    wired: RefCell<Option<Rc<Wired>>>,
     /// Every call that it made, by its mark.
     plans: RefCell<BTreeMap<String, Rc<Plan>>>,
 }
@@ -56,6 +63,8 @@ pub struct Client {
 struct Session {
     id: String,
     revision: &'static str,
+    /// Where messages are sent, over HTTP+SSE; then it has no id.
+    post_at: Option<String>,
 }
 
 /// What came back.
@@ -95,6 +104,7 @@ impl Client {
             session: RefCell::default(),
             has_ended: Cell::new(false),
             ear: Ear::default(),
+            wired: RefCell::default(),
             plans: RefCell::default(),
         });
         spawn_guarded("client", async move {
@@ -108,7 +118,8 @@ impl Client {
         if chance.percent(50) && !self.greet(chance).await {
             return;
         }
-        let hears = !self.is_modern() && chance.percent(50);
+        let is_wired = self.wired.borrow().is_some();
+        let hears = !self.is_modern() && !is_wired && chance.percent(50);
         if hears {
             let chance = self.story.chance(&format!("client {} ear", self.number));
             spawn_guarded("client's stream", self.clone().hear_session(chance));
@@ -132,7 +143,7 @@ impl Client {
         spawn_guarded("client's list", async move {
             match listens {
                 Some(listening) => client.keep_list(&|| listening.changes.get(), list).await,
-                None if hears => client.keep_list(&|| client.ear.changes.get(), list).await,
+                None if hears || is_wired => client.keep_list(&|| client.ear.changes.get(), list).await,
                 None => {}
             }
             over.set(over.get() - 1);
@@ -147,7 +158,9 @@ impl Client {
             self.stop_hearing().await;
         }
         let session = self.session.borrow().clone();
-        if let Some(session) = session
+        if is_wired {
+            self.unplug().await;
+        } else if let Some(session) = session
             && chance.percent(70)
         {
             self.end(&session).await;
@@ -159,7 +172,12 @@ impl Client {
 
     /// Opens a session; `false` when the weather did not let it.
     async fn greet(self: &Rc<Self>, chance: &mut Chance) -> bool {
-        let revision = *chance.of(&LEGACY);
+        let is_wired = chance.percent(25);
+        // The handshake of HTTP+SSE may settle on a newer revision.
+        let revision = if is_wired { *chance.of(&LEGACY) } else { *chance.of(&LEGACY[1..]) };
+        if is_wired && !self.plug(revision, chance).await {
+            return false;
+        }
         let id = odd_id(chance, 0);
         let asked =
             self.asked(format!("mk-{}-{}-0-x", self.principal, self.number), id, None, Manner::default());
@@ -167,18 +185,25 @@ impl Client {
             "capabilities": self.capabilities(), "clientInfo": {"name": "simulated", "version": "1"}}});
         let body = body.to_string().replacen("\"id\":0", &format!("\"id\":{}", asked.id), 1);
         let Ok(mut wire) = Wire::connect(self.gateway).await else { return self.excused("cannot connect") };
+        self.waits_for(&asked);
         if !wire.send(&self.post(&body, &[])).await {
             return self.excused("cannot send initialize");
         }
         let heard = self.hear(&mut wire).await;
-        let Some(id) = heard.session.clone() else {
+        if is_wired {
+            let Some(heard) = self.is_answered_over(&asked, &heard).await else {
+                return self.excused("its initialize was not taken");
+            };
             self.judge(&asked, &heard);
-            return self.excused("no session");
-        };
-        self.judge(&asked, &heard);
-        let session = Session { id, revision };
+            if !heard.complete {
+                return self.excused("no answer to initialize");
+            }
+        } else {
+            self.judge(&asked, &heard);
+            let Some(id) = heard.session.clone() else { return self.excused("no session") };
+            self.session.replace(Some(Session { id, revision, post_at: None }));
+        }
         let told = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
-        self.session.replace(Some(session));
         if !wire.send(&self.post(&told, &[])).await {
             return self.excused("cannot send initialized");
         }
@@ -213,6 +238,9 @@ impl Client {
     async fn lane(self: &Rc<Self>, mut chance: Chance) {
         let mut line: Option<Wire> = None;
         for _ in 0..chance.within(1..8) {
+            if self.has_ended.get() {
+                return;
+            }
             if chance.percent(50) {
                 sleep(Duration::from_millis(chance.magnitude(1..2_500))).await;
             }
@@ -226,7 +254,11 @@ impl Client {
                 }
             }
             if let Some(wire) = line.take() {
-                line = self.ask(wire, &mut chance).await;
+                let batches = self.has_batches() && chance.percent(30);
+                line = match batches {
+                    true => self.ask_many(wire, &mut chance).await,
+                    false => self.ask(wire, &mut chance).await,
+                };
             }
         }
     }
@@ -299,12 +331,13 @@ impl Client {
         let bearer = format!("Bearer key-{principal}");
         let session = self.session.borrow();
         let mut all = vec![("Authorization", bearer.as_str())];
-        if let Some(session) = &*session {
+        if let Some(session) = session.as_ref().filter(|session| session.post_at.is_none()) {
             all.push(("Mcp-Session-Id", session.id.as_str()));
             all.push(("MCP-Protocol-Version", session.revision));
         }
         all.extend_from_slice(fields);
-        wire::request("POST", self.path, &all, body.as_bytes())
+        let path = session.as_ref().and_then(|session| session.post_at.as_deref()).unwrap_or(self.path);
+        wire::request("POST", path, &all, body.as_bytes())
     }
 
     fn bare(&self, verb: &str, fields: &[(&str, &str)]) -> Vec<u8> {
@@ -312,6 +345,12 @@ impl Client {
         let mut all = vec![("Authorization", bearer.as_str())];
         all.extend_from_slice(fields);
         wire::request(verb, self.path, &all, b"")
+    }
+
+    /// Several messages in one POST: that revision alone has it.
+    fn has_batches(&self) -> bool {
+        let session = self.session.borrow();
+        session.as_ref().is_some_and(|session| session.revision == "2025-03-26" && session.post_at.is_none())
     }
 }
 
