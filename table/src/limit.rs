@@ -6,14 +6,14 @@
 use std::fmt::Write as _;
 
 use rkyv::{Archive, Deserialize, Serialize};
-use strait_policy::glob;
 use strait_policy::limit::{Measure as Measured, Period, Rate, Window};
+use strait_policy::{RoleSet, glob};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Snapshot;
 use crate::bind::speaks;
-use crate::bound::Kind;
-use crate::rules::{ArchivedPattern, ArchivedPatternKind, Pattern, To};
+use crate::bound::{ArchivedItem, Kind};
+use crate::rules::{ArchivedPattern, ArchivedPatternKind, ArchivedTo, Pattern, To};
 use crate::uris::may_overlap;
 
 /// One measure of one entry of `limits`.
@@ -221,6 +221,14 @@ impl ArchivedLimit {
         text
     }
 
+    /// Whether it is for a caller with these roles.
+    pub fn is_for(&self, roles: &RoleSet) -> bool {
+        match &self.to {
+            ArchivedTo::Everyone => true,
+            ArchivedTo::Roles(to) => to.iter().any(|role| roles.contains(role.to_native() as usize)),
+        }
+    }
+
     fn speaks_of(&self, kind: Kind, full: &str, bare: &str) -> bool {
         self.on.is_empty() || self.on.iter().any(|pattern| speaks(pattern, kind, full, bare))
     }
@@ -251,6 +259,17 @@ pub struct OpenEnded {
 }
 
 impl Snapshot {
+    /// The limits that a caller with these roles meets at an item: what the engine counts, for whoever explains it.
+    pub fn limits_met<'s>(
+        &'s self,
+        item: &'s ArchivedItem,
+        roles: &'s RoleSet,
+    ) -> impl Iterator<Item = &'s ArchivedLimit> {
+        let limits =
+            item.limits.iter().filter_map(|limit| self.rules().limits.get(usize::from(limit.to_native())));
+        limits.filter(|limit| limit.is_for(roles))
+    }
+
     /// Of a resource URI that only a template covers; `upstream` is the template's.
     pub fn limits_of_uri(&self, upstream: usize, uri: &str) -> Option<OpenEnded> {
         let rules = self.rules();

@@ -26,10 +26,27 @@ const REQUESTS: usize = 500;
 /// The counters are the process's, so one test runs at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// Three that a worker holds leases of, and one that is counted in the shared state.
+const LIMITS: &str = r#"
+prices: { "up.*": 0.000001 usd }
+limits:
+  - { per: [principal, tool], on: ["up.*"], rate: 1000000/s, calls: 1000000000/day, cost: 900000 usd/day }
+  - { per: [upstream], to: [full], concurrency: 1000 }
+"#;
+
 #[test]
 fn an_exchange_allocates_nothing_in_steady_state() {
+    allocates_nothing("");
+}
+
+#[test]
+fn nor_does_one_under_limits() {
+    allocates_nothing(LIMITS);
+}
+
+fn allocates_nothing(limits: &str) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let bench = Bench::start();
+    let bench = Bench::start(limits);
     let mut client = bench.client("call", REQUESTS);
     client.warm();
     let before = ALLOCATOR.stats();
@@ -62,7 +79,7 @@ fn an_exchange_enters_the_kernel_no_more_than_its_budget_allows() {
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let bench = Bench::start();
+    let bench = Bench::start(LIMITS);
     let mut client = bench.client("call", REQUESTS);
     client.warm();
     let counts = Strace::attach();
@@ -119,7 +136,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn start() -> Bench {
+    fn start(limits: &str) -> Bench {
         let mut upstream = Role::start("upstream", &[]);
         let port = upstream.line();
         let config = format!(
@@ -129,6 +146,7 @@ servers: {{ default: {{ path: /mcp, auth: [staff], tools: ["*"] }} }}
 identity: {{ staff: {{ api_keys: ./keys.yaml }} }}
 roles: {{ full: '"full" in principal.groups' }}
 policy: {{ default: deny, rules: [{{ id: all, allow: ["*"], to: [full] }}] }}
+{limits}
 "#
         );
         Bench { gateway: Gateway::start(Setup::new(config)), upstream }

@@ -3,8 +3,8 @@
 //!
 //! A call is within all of its limits or takes nothing from any: what was taken before the one that stands against it
 //! is put back. What a limit counts is a request for an item: a call, a read, and also a completion or a subscription, which
-//! cost an upstream the same. Only what gives content has a price. A list, a task that is asked after and an act on
-//! a session are not counted: they belong to what was, or are answered here.
+//! cost an upstream the same. Only what gives content has a price. A list, a listen, a task that is asked after and an act
+//! on a session are not counted: they belong to what was, or are answered here.
 
 use std::rc::Rc;
 
@@ -21,7 +21,7 @@ use super::reached::Reached;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::resolve::Target;
-use crate::allowance::cells::{Denial, Key};
+use crate::allowance::cells::Denial;
 use crate::allowance::{Limit, Metering, Whose};
 use crate::core::{Adopted, Core, InFlight};
 use crate::limits::RETRY_AFTER_S;
@@ -147,22 +147,23 @@ impl Asking<'_> {
         }
     }
 
-    /// The limit of this number if it is for this caller, its key, and how much of it the call needs.
-    fn concerning(&self, index: usize, subject: &Subject<'_>) -> Option<(&Limit, Key, u64)> {
+    /// The limit of this number if it is for this caller, and how much of it the call needs.
+    fn concerning(&self, index: usize, subject: &Subject<'_>) -> Option<(&Limit, u64)> {
         let limit = self.metering.limits.get(index).filter(|limit| limit.is_for(&self.caller.roles))?;
         let units = match limit.measure {
             Measure::Cost(_) if subject.gives => subject.cost,
             Measure::Cost(_) => 0,
             Measure::Rate(_) | Measure::Calls(_) | Measure::Concurrency(_) => 1,
         };
-        (units > 0).then(|| (limit, limit.key(&subject.whose), units))
+        (units > 0).then_some((limit, units))
     }
 
     /// All that the call needs, or nothing, and which limit stands against it.
     fn take(&self, subject: &Subject<'_>, admitted: &mut InFlight) -> Result<(), (usize, Denial)> {
         let core = self.core;
         for (at, index) in subject.limits.until(usize::MAX).enumerate() {
-            let Some((limit, key, units)) = self.concerning(index, subject) else { continue };
+            let Some((limit, units)) = self.concerning(index, subject) else { continue };
+            let key = limit.key(&subject.whose);
             let taken = match &limit.measure {
                 // Given back with the exchange's place, also when another limit stands against it.
                 Measure::Concurrency(_) => admitted.hold(key, &limit.measure),
@@ -172,8 +173,8 @@ impl Asking<'_> {
             core.figures.limit(limit.place).refused.add(1);
             for index in subject.limits.until(at) {
                 match self.concerning(index, subject) {
-                    Some((limit, key, units)) if !matches!(limit.measure, Measure::Concurrency(_)) => {
-                        core.allowances.put_back(&core.clock, key, units);
+                    Some((limit, units)) if !matches!(limit.measure, Measure::Concurrency(_)) => {
+                        core.allowances.put_back(&core.clock, limit.key(&subject.whose), units);
                     }
                     _ => {}
                 }

@@ -1,9 +1,11 @@
 //! Joining rules with what upstreams list: which names are exposed, what is left out and told, and that a
 //! definition keeps its bytes.
 
+use strait_policy::RoleSet;
 use strait_table::bind::{BindFinding, INSTRUCTIONS_BYTES_MAX, NAME_BYTES_MAX};
 use strait_table::bound::{Bound, Capabilities, Shelf};
 use strait_table::catalog::{Catalog, Definition, Known, Lists, Scopes};
+use strait_table::limit::{Limit, Measure, Price};
 use strait_table::rules::*;
 use strait_table::snapshot::of_rules;
 use strait_table::{Kind, bind};
@@ -126,6 +128,66 @@ fn rules_are_joined_to_what_they_speak_of() {
     let joined: Vec<&[u16]> = server.tools.items.iter().map(|item| item.rules.as_slice()).collect();
     assert_eq!(joined, [&[0, 1][..], &[0], &[0, 1]]);
     assert_eq!(server.resources.items[0].rules, [0, 3]);
+}
+
+#[test]
+fn limits_and_prices_are_joined_to_what_they_speak_of() {
+    let limit = |on: Vec<Pattern>, to| Limit {
+        id: "l".into(),
+        state: 0,
+        per: Vec::new(),
+        on,
+        to,
+        measure: Measure::Concurrency { max: 1 },
+    };
+    let price = |kind, glob: &str, micro_usd| Price { on: Pattern { kind, glob: glob.into() }, micro_usd };
+    let rules = Rules {
+        limits: vec![
+            limit(Vec::new(), To::Everyone),
+            limit(patterns(PatternKind::Tool, &["git.*"]), To::Everyone),
+            limit(patterns(PatternKind::Prompt, &["git.*"]), To::Everyone),
+            limit(patterns(PatternKind::Any, &["x", "*.get"]), To::Roles(vec![0])),
+            limit(patterns(PatternKind::Resource, &["file:///x*"]), To::Everyone),
+        ],
+        prices: vec![
+            price(PatternKind::Any, "git.*", 5),
+            price(PatternKind::Any, "*.push", 7),
+            price(PatternKind::Any, "git.push", 6),
+            price(PatternKind::Resource, "file:///x/dear", 9),
+        ],
+        roles: vec![Role { name: "r".into(), condition: vec![ConditionOp::Const(true)] }],
+        ..rules()
+    };
+    let (bound, _) = bound(&rules, &catalog());
+    let found: Vec<(&str, &[u16], u64)> = bound.servers[0]
+        .tools
+        .items
+        .iter()
+        .map(|item| (item.exposed.as_str(), item.limits.as_slice(), item.price_micro_usd))
+        .collect();
+    let expected: [(&str, &[u16], u64); 3] =
+        [("git__log", &[0, 1], 5), ("git__push", &[0, 1], 7), ("crm__get", &[0, 3], 0)];
+    assert_eq!(found, expected);
+    let mut prints: Vec<u64> = bound.servers[0].tools.items.iter().map(|item| item.print).collect();
+    prints.dedup();
+    assert_eq!(prints.len(), 3);
+    let snapshot = of_rules(&rules).unwrap().with_bound(&bound).unwrap();
+    let get = &snapshot.bound().servers[0].tools.items[2];
+    let mut roles = RoleSet::default();
+    assert_eq!(snapshot.limits_met(get, &roles).count(), 1);
+    roles.insert(0);
+    assert_eq!(snapshot.limits_met(get, &roles).count(), 2);
+    let of = |uri: &str| {
+        let found = snapshot.limits_of_uri(0, uri).unwrap();
+        (found.limits, found.price_micro_usd)
+    };
+    assert_eq!(of("file:///x/dear"), (vec![0, 4], 9));
+    assert_eq!(of("file:///y"), (vec![0], 5));
+    // Whatever could be reached by a method that only the upstream knows.
+    let found = snapshot.limits_of_method(0, "vendor/thing").unwrap();
+    assert_eq!((found.limits, found.price_micro_usd), (vec![0, 1, 2, 3, 4], 5));
+    assert_eq!(snapshot.limits_of_method(1, "vendor/thing").unwrap().limits, [0, 3, 4]);
+    assert!(snapshot.limits_of_method(2, "vendor/thing").is_none());
 }
 
 #[test]
