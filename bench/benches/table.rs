@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use strait_bench::tables::{self, LARGE, SMALL, Size};
-use strait_policy::RoleSet;
+use strait_policy::Traits;
 use strait_table::{Kind, Snapshot, View, bind};
 
 const SIZES: [(&str, Size); 4] = [
@@ -45,23 +45,27 @@ fn decision(c: &mut Criterion) {
     for (name, size) in SIZES {
         let snapshot = tables::snapshot(size);
         let roles = tables::roles(size);
-        let view = |roles| Rc::new(View::of(&snapshot, 0, &roles).expect("the fixture has a server"));
-        let mut views: HashMap<(u16, RoleSet), Rc<View>> = HashMap::new();
+        let windows = Traits::default();
+        let view = |roles: &Traits| {
+            Rc::new(View::of(&snapshot, 0, roles, &windows).expect("the fixture has a server"))
+        };
+        // By the number of the set of traits, as a worker keeps them.
+        let mut views: HashMap<(u16, u32), Rc<View>> = HashMap::new();
         (0..32).for_each(|role| {
-            let mut other = roles;
+            let mut other = roles.clone();
             other.insert(role);
-            views.insert((0, other), view(other));
+            views.insert((0, 1 + role as u32), view(&other));
         });
-        views.insert((0, roles), view(roles));
+        views.insert((0, 0), view(&roles));
         let asked = tables::asked_names(size, ASKED);
         let mut at = 0;
         group.bench_function(name, |b| {
             b.iter(|| {
                 at = (at + 1) % ASKED;
                 let shelf = snapshot.bound().servers[0].shelf(Kind::Tool);
-                let view = views.get(black_box(&(0, roles))).cloned()?;
+                let view = views.get(black_box(&(0, 0))).cloned()?;
                 let item = shelf.find(black_box(asked[at].as_bytes()));
-                item.map(|item| view.kind(Kind::Tool).verdict(item))
+                item.map(|item| view.kind(Kind::Tool).ruled(item).so_far())
             });
         });
     }
@@ -73,7 +77,9 @@ fn view_of(c: &mut Criterion) {
     for (name, size) in [SIZES[0], SIZES[3]] {
         let snapshot = tables::snapshot(size);
         let roles = tables::roles(size);
-        group.bench_function(name, |b| b.iter(|| View::of(black_box(&snapshot), 0, &roles)));
+        group.bench_function(name, |b| {
+            b.iter(|| View::of(black_box(&snapshot), 0, &roles, &Traits::default()))
+        });
     }
 }
 

@@ -1,7 +1,8 @@
 //! Configurations of any size, bound to catalogs of any size.
 
-use strait_policy::RoleSet;
+use strait_policy::Traits;
 use strait_table::catalog::{Catalog, Definition, Known, Lists};
+use strait_table::condition::{Condition, NONE, Op, Operand};
 use strait_table::names::Names;
 use strait_table::rules::*;
 use strait_table::snapshot::of_rules;
@@ -43,11 +44,9 @@ pub fn rules(size: Size) -> Rules {
             shapes: Vec::new(),
         }],
         paths: Names::build(["/mcp"].into_iter()),
+        traits: (0..size.roles).map(in_group).collect(),
         roles: (0..size.roles)
-            .map(|n| Role {
-                name: format!("role{n}"),
-                condition: vec![ConditionOp::InGroup(format!("group{n}"))],
-            })
+            .map(|n| Role { name: format!("role{n}"), yes: n as u16, error: NONE })
             .collect(),
         policy: Policy { default: Effect::Deny, rules: (0..size.rules).map(|n| rule(n, size)).collect() },
         body_bytes_max: 4 << 20,
@@ -69,6 +68,11 @@ fn upstream(n: usize) -> Upstream {
     }
 }
 
+fn in_group(n: usize) -> Trait {
+    let ops = vec![Op::InGroups(Operand::Text(format!("group{n}")))];
+    Trait { condition: Condition { reads: Vec::new(), ops }, on_error: false }
+}
+
 fn pattern(glob: String) -> Pattern {
     Pattern { kind: PatternKind::Any, glob }
 }
@@ -80,7 +84,14 @@ fn rule(n: usize, size: Size) -> Rule {
         9 => (Effect::Deny, format!("up{}.delete_*_{}", n / 10 % UPSTREAMS, n / 10 % 10), vec![role(n / 10)]),
         _ => (Effect::Allow, format!("*.*_{}", n % 1_000), vec![role(n), role(n * 7 + 3)]),
     };
-    Rule { id: format!("rule-{n}"), effect, patterns: vec![pattern(glob)], to: To::Roles(to) }
+    Rule {
+        id: format!("rule-{n}"),
+        effect,
+        patterns: vec![pattern(glob)],
+        to: To::Roles(to),
+        condition: None,
+        place: Place::default(),
+    }
 }
 
 pub fn catalog(size: Size) -> Catalog {
@@ -122,8 +133,8 @@ pub fn snapshot(size: Size) -> Snapshot {
 }
 
 /// A principal of three roles.
-pub fn roles(size: Size) -> RoleSet {
-    let mut roles = RoleSet::default();
+pub fn roles(size: Size) -> Traits {
+    let mut roles = Traits::none(size.roles);
     [1, 2, 4].iter().for_each(|role| roles.insert(role * size.roles / 5));
     roles
 }
@@ -147,7 +158,7 @@ mod tests {
             for name in asked_names(size, 1_000) {
                 assert!(shelf.find(name.as_bytes()).is_some(), "{name}");
             }
-            let view = View::of(&snapshot, 0, &roles(size)).unwrap();
+            let view = View::of(&snapshot, 0, &roles(size), &Traits::default()).unwrap();
             let seen = view.kind(Kind::Tool).visible_count();
             assert!(seen > 0 && seen < size.tools / 2, "{seen} of {}", size.tools);
         }

@@ -42,29 +42,29 @@ pub const PRICES_MAX: usize = 4_096;
 pub const LIMIT_CALLS_MAX: u64 = 1_000_000_000;
 /// Micro-USD that a price may be, or a limit may allow: a million dollars less one millionth.
 pub const MONEY_MICRO_USD_MAX: u64 = 1_000_000_000_000 - 1;
-pub const RULES_MAX: usize = 20_000;
+pub const RULES_MAX: usize = 131_072;
+pub const ROLES_MAX: usize = 4_096;
 /// Shapes of one server.
 pub const SHAPES_MAX: usize = 4_096;
 /// A value that a shape fixes, gives by default or lets pass, as JSON: each call carries what is fixed.
 pub const SHAPE_VALUE_BYTES_MAX: usize = 4_096;
 /// Values of one `enum`: compared one by one on each call, and told in a refusal.
 pub const SHAPE_VALUES_MAX: usize = 64;
-/// Source text of one role's condition.
+/// Source text of one condition.
 pub const CONDITION_BYTES_MAX: usize = 4_096;
-/// Parentheses, `!` and operators a condition may nest.
+/// Parentheses and brackets a condition may nest.
 pub const CONDITION_NESTING_MAX: usize = 32;
 /// Pinned names that patterns with a star are held against in one load: about 2 s. What lies beyond goes without this check.
 pub const PATTERN_NAMES_MAX: usize = 50_000_000;
+/// Dots and operators of a condition, other than comparisons and `&&` and `||`: what its parser recurses over.
+pub const CONDITION_SYMBOLS_MAX: usize = 512;
 /// Pairs of patterns compared while looking for contradictions: about 0.1 s. A policy with more keeps
 /// its meaning; what lies beyond goes without this check.
 pub const CONTRADICTION_PAIRS_MAX: usize = 4_000_000;
 
-// Rules, servers and identities are numbered in 16 bits in the table.
-const _: () = assert!(RULES_MAX <= u16::MAX as usize);
+// Limits, servers and identities are numbered in 16 bits in the table.
 const _: () = assert!(LIMITS_MAX <= u16::MAX as usize);
 // What a window of policy can hold.
 const _: () = assert!(MONEY_MICRO_USD_MAX <= strait_policy::limit::window::USED_MAX);
 const _: () = assert!(LIMIT_CALLS_MAX <= strait_policy::limit::window::USED_MAX);
 const _: () = assert!(SERVERS_MAX <= u16::MAX as usize && IDENTITIES_MAX <= SERVERS_MAX);
-// A nested operand needs at most one more value on the condition's stack.
-const _: () = assert!(CONDITION_NESTING_MAX < strait_policy::roles::CONDITION_DEPTH_MAX);

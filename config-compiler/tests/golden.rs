@@ -95,7 +95,7 @@ fn seven_faults_are_seven_findings() {
         ("ST0603", "https://shop.internal/mcp"),
         ("ST0207", "githb"),
         ("ST0203", "stuff"),
-        ("ST0402", "principal.agent"),
+        ("ST0405", "agnet"),
         ("ST0202", "supprt"),
     ];
     let expected: Vec<(String, &str)> =

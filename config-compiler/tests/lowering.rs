@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use strait_config_compiler::{Outcome, Rules, load, load_text, render};
+use strait_table::condition::{Op, Operand};
 use strait_table::limit::{Facet, Measure, Unit};
 use strait_table::rules::*;
 
@@ -50,7 +51,8 @@ fn the_quickstart_is_what_it_says() {
     let last = rules.policy.rules.last().unwrap();
     assert_eq!((last.effect, last.patterns.as_slice()), (Effect::Deny, &[any("*.delete_*")][..]));
     assert!(matches!(last.to, To::Everyone));
-    assert_eq!(rules.roles[0].condition, [ConditionOp::InGroup("everyone".into())]);
+    let everyone = &rules.traits[usize::from(rules.roles[0].yes)];
+    assert_eq!(everyone.condition.ops, [Op::InGroups(Operand::Text("everyone".into()))]);
     assert_eq!(rules.body_bytes_max, 4 << 20);
     assert_eq!(rules.caps, Caps::default());
     assert_eq!(rules.sources.len(), 1);

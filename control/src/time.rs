@@ -7,7 +7,12 @@ pub fn now() -> String {
     text(SystemTime::now())
 }
 
-/// The same of another moment.
+/// The second of Unix time.
+pub fn unix_s() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+/// A moment as RFC 3339.
 pub fn text(time: SystemTime) -> String {
     let seconds = strait_config_compiler::keys::rfc3339(time);
     let ms = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_millis());

@@ -7,11 +7,13 @@ use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use strait_policy::RoleSet;
+use strait_policy::Traits;
 use strait_policy::limit::Measure;
 use strait_protocol::jsonrpc::{Decoder, Envelope, Scanner, Splices};
 use strait_table::bound::ArchivedShelf;
 use strait_table::catalog::{Announced, FreshUntil};
+use strait_table::condition::Workspace;
+use strait_table::window::Windows;
 use strait_table::{Kind, Snapshot, View};
 use tokio::sync::mpsc;
 
@@ -95,6 +97,8 @@ pub struct Core {
     pub spawner: Spawner,
     pub log: LogLines,
     adopted: RefCell<Rc<Adopted>>,
+    /// What it was adopted from.
+    edition: RefCell<Arc<Edition>>,
     /// Raised by every edition that is adopted: what clients see may have changed.
     pub changed: Signal,
 }
@@ -105,6 +109,32 @@ pub struct Scratch {
     pub text: Vec<u8>,
     pub other: Vec<u8>,
     pub splices: Splices,
+    /// Of conditions.
+    pub policy: Workspace,
+}
+
+/// A set of traits that principals of an adopted edition have; a number of that one alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TraitsId(u32);
+
+/// Each set of traits once: principals are many, and what is true of them is often the same.
+#[derive(Default)]
+struct TraitSets {
+    sets: Vec<Rc<Traits>>,
+    numbers: HashMap<Rc<Traits>, u32, Fold>,
+}
+
+impl TraitSets {
+    fn number(&mut self, traits: Traits) -> TraitsId {
+        let traits = Rc::new(traits);
+        if let Some(known) = self.numbers.get(&traits) {
+            return TraitsId(*known);
+        }
+        let number = self.sets.len() as u32;
+        self.sets.push(traits.clone());
+        self.numbers.insert(traits, number);
+        TraitsId(number)
+    }
 }
 
 /// An edition as this worker uses it, with what it worked out for it.
@@ -121,24 +151,29 @@ pub struct Adopted {
     announced: Arc<[Announced]>,
     /// The generation's 12 hex digits.
     pub generation: [u8; 12],
-    /// The edition's: what was decided under another serial is decided again.
+    /// Counts what this worker adopted: what was decided under another serial is decided again.
     pub serial: u64,
+    /// Windows of time that hold; when one turns, the edition is adopted again.
+    pub windows: Windows,
     known: RefCell<Vec<Option<Known>>>,
-    views: RefCell<HashMap<(u16, RoleSet), Rc<View>, Fold>>,
-    outlines: RefCell<HashMap<(u16, RoleSet), Outline, Fold>>,
+    traits: RefCell<TraitSets>,
+    views: RefCell<HashMap<(u16, TraitsId), Rc<View>, Fold>>,
+    outlines: RefCell<HashMap<(u16, TraitsId), Outline, Fold>>,
     prints: OnceCell<Box<[u64]>>,
     /// By digest.
     principals: OnceCell<HashMap<u64, u32, Fold>>,
 }
 
 impl Adopted {
-    fn new(edition: &Edition, upstreams: Rc<[Weak<Upstream>]>) -> Rc<Adopted> {
+    fn new(edition: &Edition, upstreams: Rc<[Weak<Upstream>]>, serial: u64, now_unix_s: i64) -> Rc<Adopted> {
         let (snapshot, keys) = (edition.snapshot.clone(), edition.keys.clone());
         let known = RefCell::new(vec![None; keys.principals.len()]);
         let generation = snapshot.generation().short();
         let (servers, fresh_until) = (edition.servers.clone(), edition.fresh_until.clone());
-        let (serial, announced) = (edition.serial, edition.announced.clone());
+        let announced = edition.announced.clone();
+        let windows = snapshot.windows_at(now_unix_s);
         Rc::new(Adopted {
+            windows,
             snapshot,
             keys,
             metering: edition.metering.clone(),
@@ -149,6 +184,7 @@ impl Adopted {
             generation,
             serial,
             known,
+            traits: RefCell::default(),
             views: RefCell::default(),
             outlines: RefCell::default(),
             prints: OnceCell::new(),
@@ -167,25 +203,35 @@ impl Adopted {
         let mut known = self.known.borrow_mut();
         match (known.get_mut(index), self.keys.principals.get(index)) {
             (Some(known), Some(principal)) => *known.get_or_insert_with(|| Known {
-                roles: self.snapshot.roles_of(principal),
+                traits: self.traits.borrow_mut().number(self.snapshot.traits_of(principal)),
                 digest: digest(&principal.id),
                 user: digest(&principal.user),
                 agent: digest(&principal.agent),
                 tenant: digest(&principal.tenant),
             }),
-            // A number nobody was given: no roles, and a digest no session is bound to.
-            _ => Known { roles: RoleSet::default(), digest: u64::MAX, user: 0, agent: 0, tenant: 0 },
+            // A number nobody was given: a digest no session is bound to.
+            _ => Known {
+                traits: self.traits.borrow_mut().number(Traits::default()),
+                digest: u64::MAX,
+                user: 0,
+                agent: 0,
+                tenant: 0,
+            },
         }
     }
 
-    /// The roles of the principal that has this digest, if there is one still.
-    pub fn roles_of(&self, digest: u64) -> Option<RoleSet> {
+    /// The principal that has this digest, if there is one still.
+    pub fn principal_of(&self, digest: u64) -> Option<u32> {
         let principals = self.principals.get_or_init(|| {
             (0..self.keys.principals.len() as u32)
                 .map(|principal| (self.known(principal).digest, principal))
                 .collect()
         });
-        principals.get(&digest).map(|principal| self.known(*principal).roles)
+        principals.get(&digest).copied()
+    }
+
+    pub fn traits(&self, id: TraitsId) -> Option<Rc<Traits>> {
+        self.traits.borrow().sets.get(id.0 as usize).cloned()
     }
 
     /// What sessions of a server are bound to.
@@ -208,13 +254,14 @@ impl Adopted {
         Some(self.snapshot.bound().servers.get(server)?.shelf(kind))
     }
 
-    /// What these roles see of a server, worked out once per generation.
-    pub fn view(&self, server: usize, roles: RoleSet) -> Option<Rc<View>> {
-        let key = (server as u16, roles);
+    /// What principals with these traits see of a server, worked out once.
+    pub fn view(&self, server: usize, traits: TraitsId) -> Option<Rc<View>> {
+        let key = (server as u16, traits);
         if let Some(view) = self.views.borrow().get(&key) {
             return Some(view.clone());
         }
-        let view = Rc::new(View::of(&self.snapshot, server, &roles)?);
+        let traits = self.traits(traits)?;
+        let view = Rc::new(View::of(&self.snapshot, server, &traits, &self.windows.bits)?);
         let mut views = self.views.borrow_mut();
         if views.len() >= VIEWS_PER_CORE_MAX {
             views.clear();
@@ -224,12 +271,12 @@ impl Adopted {
     }
 
     /// The outline of such a view, worked out once per edition.
-    pub fn outline(&self, server: usize, roles: RoleSet) -> Option<Outline> {
-        let key = (server as u16, roles);
+    pub fn outline(&self, server: usize, traits: TraitsId) -> Option<Outline> {
+        let key = (server as u16, traits);
         if let Some(outline) = self.outlines.borrow().get(&key) {
             return Some(*outline);
         }
-        let view = self.view(server, roles)?;
+        let view = self.view(server, traits)?;
         let prints = self.prints.get_or_init(|| changes::prints(&self.snapshot));
         let outline = Outline::of(&self.snapshot, server, &view, prints, &self.announced);
         let mut outlines = self.outlines.borrow_mut();
@@ -244,12 +291,17 @@ impl Adopted {
 /// Facts of a principal under one generation.
 #[derive(Clone, Copy)]
 pub struct Known {
-    pub roles: RoleSet,
+    pub traits: TraitsId,
     pub digest: u64,
     /// Digests of who else is meant: what limits are told apart by.
     pub user: u64,
     pub agent: u64,
     pub tenant: u64,
+}
+
+/// The second of Unix time, as of the last tick.
+fn unix_s(clock: &Clock) -> i64 {
+    (clock.coarse_unix_ms() / 1_000) as i64
 }
 
 /// What a worker is made of that others choose.
@@ -273,7 +325,8 @@ impl Core {
     pub fn new(parts: Parts) -> Rc<Core> {
         let caps = Caps::configured(parts.edition.snapshot.rules()).within(&parts.room, parts.workers);
         let upstreams = Upstreams::new(Ids::of(parts.id, parts.workers));
-        let adopted = Adopted::new(&parts.edition, upstreams.adopt(&parts.edition));
+        let clock = Clock::new();
+        let adopted = Adopted::new(&parts.edition, upstreams.adopt(&parts.edition), 0, unix_s(&clock));
         parts.figures.serves(&parts.edition);
         let allowances = Allowances::new(parts.workers);
         if let Some(metering) = &adopted.metering {
@@ -286,7 +339,7 @@ impl Core {
             deadlines: parts.deadlines,
             room: parts.room,
             caps: Cell::new(caps),
-            clock: Clock::new(),
+            clock,
             watches: Watches::new(),
             stop: Stop::new(),
             draining: Cell::new(false),
@@ -318,13 +371,36 @@ impl Core {
             spawner: parts.spawner,
             log: parts.log,
             adopted: RefCell::new(adopted),
+            edition: RefCell::new(parts.edition),
             changed: Signal::new(),
         })
     }
 
     /// The snapshot in use. An exchange takes it once and keeps it to its record.
     pub fn adopted(&self) -> Rc<Adopted> {
+        let adopted = self.adopted.borrow().clone();
+        if unix_s(&self.clock) < adopted.windows.until {
+            return adopted;
+        }
+        self.turn();
         self.adopted.borrow().clone()
+    }
+
+    /// Serves from the same edition under the windows that hold now.
+    fn turn(&self) {
+        let edition = self.edition.borrow().clone();
+        self.replace_adopted(&edition);
+        self.changed.set();
+    }
+
+    fn replace_adopted(&self, edition: &Edition) {
+        let serial = self.adopted.borrow().serial + 1;
+        let upstreams = self.upstreams.adopt(edition);
+        let adopted = Adopted::new(edition, upstreams, serial, unix_s(&self.clock));
+        if let Some(metering) = &adopted.metering {
+            self.allowances.prepare(metering);
+        }
+        self.adopted.replace(adopted);
     }
 
     /// What this core takes on at once.
@@ -339,17 +415,13 @@ impl Core {
 
     /// Serves from another edition from the next exchange on. Nothing here grows with the table: views are
     /// worked out again by the exchanges that need them, and memory is given back by control.
-    pub fn adopt(&self, edition: &Edition) {
+    pub fn adopt(&self, edition: Arc<Edition>) {
         let began_ns = self.clock.now_ns();
         let rules = edition.snapshot.rules();
         self.caps.set(Caps::configured(rules).within(&self.room, self.workers));
-        let upstreams = self.upstreams.adopt(edition);
-        let adopted = Adopted::new(edition, upstreams);
-        if let Some(metering) = &adopted.metering {
-            self.allowances.prepare(metering);
-        }
-        self.adopted.replace(adopted);
-        self.figures.serves(edition);
+        self.replace_adopted(&edition);
+        self.figures.serves(&edition);
+        self.edition.replace(edition);
         self.changed.set();
         let pause_ns = self.clock.now_ns().saturating_sub(began_ns);
         self.report(Event::Adopted { worker: self.id, pause_ns });

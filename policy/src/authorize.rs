@@ -1,9 +1,10 @@
 //! The decision: deny wins over hold, hold over allow, and order never matters.
 //!
-//! Among rules of the winning effect the first in table order is named, so that the same call is
+//! An allow speaks when its condition is true; a deny or a hold speaks unless its condition is false, so that what cannot be
+//! decided is refused. Among rules of the winning effect the first in table order is named, so that the same call is
 //! always explained by the same rule.
 
-use crate::RoleSet;
+use crate::Truth;
 
 /// What a rule says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,36 +14,28 @@ pub enum Effect {
     Deny,
 }
 
-/// A rule that speaks of the thing being decided, as the table shows it.
-#[derive(Clone, Copy, Debug)]
-pub struct RuleView {
-    /// Its index in the table.
-    pub index: u16,
-    pub effect: Effect,
-    pub to: Audience,
-}
-
-/// Of whom a rule speaks.
-#[derive(Clone, Copy, Debug)]
-pub enum Audience {
-    Everyone,
-    Roles(RoleSet),
-}
-
 /// What was decided, and by which rule (`None`: by the policy's default).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Permit(Option<u16>),
-    Hold(Option<u16>),
-    Deny(Option<u16>),
+    Permit(Option<u32>),
+    Hold(Option<u32>),
+    Deny(Option<u32>),
 }
 
 impl Verdict {
+    pub fn of(effect: Effect, rule: Option<u32>) -> Verdict {
+        match effect {
+            Effect::Allow => Verdict::Permit(rule),
+            Effect::Hold => Verdict::Hold(rule),
+            Effect::Deny => Verdict::Deny(rule),
+        }
+    }
+
     pub fn is_permit(self) -> bool {
         matches!(self, Verdict::Permit(_))
     }
 
-    pub fn rule(self) -> Option<u16> {
+    pub fn rule(self) -> Option<u32> {
         match self {
             Verdict::Permit(rule) | Verdict::Hold(rule) | Verdict::Deny(rule) => rule,
         }
@@ -55,83 +48,131 @@ impl Verdict {
             Verdict::Deny(_) => "deny",
         }
     }
-}
 
-/// Decides by the rules that speak of a thing, for a principal with these roles.
-pub fn decide(default: Effect, rules: impl IntoIterator<Item = RuleView>, roles: &RoleSet) -> Verdict {
-    let mut winner: Option<RuleView> = None;
-    for rule in rules {
-        let speaks = match rule.to {
-            Audience::Everyone => true,
-            Audience::Roles(to) => to.intersects(roles),
-        };
-        if speaks && winner.is_none_or(|w| weight(rule.effect) > weight(w.effect)) {
-            winner = Some(rule);
+    fn effect(self) -> Effect {
+        match self {
+            Verdict::Permit(_) => Effect::Allow,
+            Verdict::Hold(_) => Effect::Hold,
+            Verdict::Deny(_) => Effect::Deny,
         }
     }
-    let (effect, rule) = winner.map_or((default, None), |w| (w.effect, Some(w.index)));
-    match effect {
-        Effect::Allow => Verdict::Permit(rule),
-        Effect::Hold => Verdict::Hold(rule),
-        Effect::Deny => Verdict::Deny(rule),
+
+    /// With a rule that speaks. A default gives way to any rule.
+    pub fn with(self, effect: Effect, rule: u32) -> Verdict {
+        match (self.rule(), effect.weight().cmp(&self.effect().weight())) {
+            (None, _) => Verdict::of(effect, Some(rule)),
+            (Some(_), std::cmp::Ordering::Greater) => Verdict::of(effect, Some(rule)),
+            (Some(named), std::cmp::Ordering::Equal) if rule < named => Verdict::of(effect, Some(rule)),
+            _ => self,
+        }
+    }
+
+    /// Whether a rule could change anything if it spoke.
+    pub fn can_change_by(self, effect: Effect, rule: u32) -> bool {
+        self.with(effect, rule) != self
     }
 }
 
-fn weight(effect: Effect) -> u8 {
-    match effect {
-        Effect::Allow => 0,
-        Effect::Hold => 1,
-        Effect::Deny => 2,
+impl Effect {
+    fn weight(self) -> u8 {
+        match self {
+            Effect::Allow => 0,
+            Effect::Hold => 1,
+            Effect::Deny => 2,
+        }
     }
+
+    /// Whether a rule of this effect speaks when its condition comes to `truth`; `None`: that cannot be known yet.
+    pub fn speaks(self, truth: Truth) -> Option<bool> {
+        match (self, truth) {
+            (_, Truth::Unknown) => None,
+            (_, Truth::True) => Some(true),
+            (_, Truth::False) => Some(false),
+            (Effect::Allow, Truth::Error) => Some(false),
+            (Effect::Hold | Effect::Deny, Truth::Error) => Some(true),
+        }
+    }
+}
+
+/// What is decided before a call is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// By all rules that are sure to speak.
+    pub verdict: Verdict,
+    /// Rules that may speak and would change it, ascending.
+    pub open: Vec<u32>,
+    /// Whether any call can be permitted.
+    pub possible: bool,
+}
+
+/// Weighs the rules that concern something: each with its number, effect, and what its condition comes to so far.
+pub fn weigh(default: Effect, rules: impl IntoIterator<Item = (u32, Effect, Truth)>) -> Ruling {
+    let mut verdict = Verdict::of(default, None);
+    let mut open: Vec<(u32, Effect)> = Vec::new();
+    for (rule, effect, truth) in rules {
+        match effect.speaks(truth) {
+            Some(true) => verdict = verdict.with(effect, rule),
+            Some(false) => {}
+            None => open.push((rule, effect)),
+        }
+    }
+    open.retain(|(rule, effect)| verdict.can_change_by(*effect, *rule));
+    let overruled = verdict.rule().is_some() && !verdict.is_permit();
+    let possible =
+        verdict.is_permit() || (!overruled && open.iter().any(|(_, effect)| *effect == Effect::Allow));
+    let mut open: Vec<u32> = open.into_iter().map(|(rule, _)| rule).collect();
+    open.sort_unstable();
+    Ruling { verdict, open, possible }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn to(roles: &[usize]) -> Audience {
-        let mut set = RoleSet::default();
-        roles.iter().for_each(|role| set.insert(*role));
-        Audience::Roles(set)
-    }
-
-    fn rule(index: u16, effect: Effect, to: Audience) -> RuleView {
-        RuleView { index, effect, to }
-    }
+    use Effect::*;
+    use Truth::{Error, False, True, Unknown};
 
     #[track_caller]
-    fn check(expected: Verdict, default: Effect, rules: &[RuleView]) {
-        let mut roles = RoleSet::default();
-        roles.insert(1);
-        roles.insert(200);
-        assert_eq!(decide(default, rules.iter().copied(), &roles), expected);
-        let backwards = decide(default, rules.iter().rev().copied(), &roles);
-        assert_eq!(
-            std::mem::discriminant(&backwards),
-            std::mem::discriminant(&expected),
-            "order must not matter"
-        );
+    fn check(expected: Verdict, default: Effect, rules: &[(u32, Effect, Truth)]) {
+        let ruling = weigh(default, rules.iter().copied());
+        assert_eq!(ruling.verdict, expected);
+        let backwards = weigh(default, rules.iter().rev().copied());
+        assert_eq!(backwards, ruling, "order must not matter");
     }
 
     #[test]
     fn deny_wins_over_hold_and_hold_over_allow() {
-        use {Audience::Everyone, Effect::*};
         check(Verdict::Deny(None), Deny, &[]);
         check(Verdict::Permit(None), Allow, &[]);
-        check(Verdict::Permit(Some(0)), Deny, &[rule(0, Allow, Everyone)]);
-        check(Verdict::Hold(Some(1)), Deny, &[rule(0, Allow, Everyone), rule(1, Hold, Everyone)]);
+        check(Verdict::Permit(Some(0)), Deny, &[(0, Allow, True)]);
+        check(Verdict::Hold(Some(1)), Deny, &[(0, Allow, True), (1, Hold, True)]);
         check(
             Verdict::Deny(Some(2)),
             Allow,
-            &[rule(0, Allow, Everyone), rule(1, Hold, Everyone), rule(2, Deny, Everyone)],
+            &[(0, Allow, True), (1, Hold, True), (2, Deny, True), (3, Deny, True)],
         );
     }
 
     #[test]
-    fn a_rule_speaks_only_of_its_audience() {
-        use Effect::*;
-        check(Verdict::Permit(Some(0)), Deny, &[rule(0, Allow, to(&[1])), rule(1, Deny, to(&[2]))]);
-        check(Verdict::Deny(Some(1)), Allow, &[rule(0, Allow, to(&[1])), rule(1, Deny, to(&[200]))]);
-        check(Verdict::Deny(None), Deny, &[rule(0, Allow, to(&[]))]);
+    fn what_cannot_be_decided_is_refused() {
+        check(Verdict::Deny(None), Deny, &[(0, Allow, Error)]);
+        check(Verdict::Deny(Some(1)), Deny, &[(0, Allow, True), (1, Deny, Error)]);
+        check(Verdict::Hold(Some(1)), Deny, &[(0, Allow, True), (1, Hold, Error), (2, Deny, False)]);
+    }
+
+    #[test]
+    fn what_is_not_known_yet_stays_open_where_it_matters() {
+        let open = |rules: &[(u32, Effect, Truth)], expected: &[u32], possible| {
+            let ruling = weigh(Deny, rules.iter().copied());
+            assert_eq!((ruling.open.as_slice(), ruling.possible), (expected, possible), "{rules:?}");
+        };
+        open(&[(0, Allow, Unknown)], &[0], true);
+        open(&[(0, Allow, True), (1, Deny, Unknown)], &[1], true);
+        open(&[(0, Allow, Unknown), (1, Deny, True)], &[], false);
+        open(&[(0, Allow, Unknown), (1, Hold, True), (2, Deny, Unknown)], &[2], false);
+        // Another allow changes nothing but the name: the first is named.
+        open(&[(0, Allow, True), (1, Allow, Unknown)], &[], true);
+        open(&[(0, Allow, Unknown), (1, Allow, True)], &[0], true);
+        open(&[(0, Deny, Unknown)], &[0], false);
+        open(&[], &[], false);
     }
 }

@@ -50,7 +50,7 @@ pub struct Held {
     pub exposed: String,
     pub upstream: u16,
     /// Rules that speak of it, ascending.
-    pub rules: Vec<u16>,
+    pub rules: Vec<u32>,
     /// Its upstream does not offer it any more; else it offers something else under this name.
     pub gone: bool,
 }
@@ -154,7 +154,7 @@ pub struct Item {
     /// The same, for clients of 2026-07-28.
     pub modern_fragment: u32,
     /// Rules that speak of it, ascending.
-    pub rules: Vec<u16>,
+    pub rules: Vec<u32>,
     /// The same of limits.
     pub limits: Vec<u16>,
     /// What one call of it costs.

@@ -2,23 +2,26 @@
 //! prove that every number points at something. A table that passes cannot make a worker look past
 //! the end of anything.
 
-use strait_policy::ROLES_MAX;
-use strait_policy::roles::CONDITION_DEPTH_MAX;
+use strait_policy::TRAITS_MAX;
 
 use crate::bound::{ArchivedBound, ArchivedItem, ArchivedShelf, Kind};
+use crate::condition::{ArchivedCondition, NONE, fault};
 use crate::file::OpenError;
-use crate::rules::{ArchivedConditionOp, ArchivedRules, ArchivedTo, ArchivedTransport};
+use crate::rules::{ArchivedRules, ArchivedTo, ArchivedTransport};
 use crate::shape::{ARGUMENTS_MAX, ArchivedArgument, ArchivedShape, ArchivedStep, DROPS_MAX, PATH_KEYS_MAX};
 
-/// Rules, servers, upstreams and identities are numbered with 16 bits.
+/// Servers, upstreams, identities and traits are numbered with 16 bits.
 pub const NUMBERED_MAX: usize = u16::MAX as usize;
+/// Rules are numbered with 32 bits; no table of [`crate::file::TABLE_BYTES_MAX`] holds so many.
+pub const RULES_MAX: usize = 1 << 24;
 
 pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
-    let numbered =
-        [rules.upstreams.len(), rules.servers.len(), rules.identities.len(), rules.policy.rules.len()];
+    let numbered = [rules.upstreams.len(), rules.servers.len(), rules.identities.len(), rules.automata.len()];
     ensure(rules.limits.len() <= NUMBERED_MAX, "more than 65,535 limits")?;
     ensure(numbered.iter().all(|count| *count <= NUMBERED_MAX), "more than 65,535 of one kind")?;
-    ensure(rules.roles.len() <= ROLES_MAX, "more roles than a role set holds")?;
+    ensure(rules.policy.rules.len() <= RULES_MAX, "more rules than can be numbered")?;
+    let bits = [rules.traits.len(), rules.windows.len(), rules.roles.len()];
+    ensure(bits.iter().all(|count| *count <= TRAITS_MAX), "more traits than a set holds")?;
     ensure(rules.paths.is_sound(rules.servers.len()), "the path index points at a server that is not there")?;
     for (index, server) in rules.servers.iter().enumerate() {
         ensure(
@@ -31,9 +34,21 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
         ensure(server.shapes.len() <= NUMBERED_MAX, "more than 65,535 of one kind")?;
         server.shapes.iter().try_for_each(|shape| self::shape(rules, shape))?;
     }
+    ensure(rules.automata.iter().all(|automaton| automaton.is_sound()), "a regular expression is not sound")?;
+    ensure(rules.windows.iter().all(|window| window.is_sound()), "a window of time is not in order")?;
+    // A malformed condition would be a rule that never speaks, and a deny would be silent.
+    let traits = rules.traits.iter().map(|one| (&one.condition, 0));
+    let policy = rules.policy.rules.iter();
+    let conditions = policy.filter_map(|rule| rule.condition.as_ref()).map(|one| (one, rules.traits.len()));
+    for (condition, traits) in traits.chain(conditions) {
+        self::condition(rules, condition, traits)?;
+    }
     for role in rules.roles.iter() {
-        // A malformed condition would be a role nobody has, and a deny to that role would be silent.
-        ensure(is_whole(&role.condition), "a role's condition does not come to one answer")?;
+        let there = |bit: u16| usize::from(bit) < rules.traits.len();
+        ensure(
+            there(role.yes.to_native()) && (role.error == NONE || there(role.error.to_native())),
+            "a role stands for a trait that is not there",
+        )?;
     }
     for rule in rules.policy.rules.iter() {
         if let ArchivedTo::Roles(roles) = &rule.to {
@@ -42,6 +57,10 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
                 "a rule speaks to a role that is not there",
             )?;
         }
+        ensure(
+            usize::from(rule.place.source.to_native()) < rules.sources.len().max(1),
+            "a rule was written in a source that is not there",
+        )?;
     }
     for limit in rules.limits.iter() {
         ensure(limit.policy().is_some(), "a limit's numbers come to nothing")?;
@@ -99,25 +118,11 @@ fn shape(rules: &ArchivedRules, shape: &ArchivedShape) -> Result<(), OpenError> 
     )
 }
 
-/// Does the program leave exactly one value, within the depth that its evaluation has?
-fn is_whole(condition: &[ArchivedConditionOp]) -> bool {
-    use ArchivedConditionOp::*;
-    let mut depth = 0;
-    for op in condition {
-        let (takes, gives) = match op {
-            Const(_) | IdIs(_) | IdStartsWith(_) | IdEndsWith(_) | InGroup(_) => (0, 1),
-            Not => (1, 1),
-            And | Or => (2, 1),
-        };
-        if depth < takes {
-            return false;
-        }
-        depth = depth - takes + gives;
-        if depth > CONDITION_DEPTH_MAX {
-            return false;
-        }
+fn condition(rules: &ArchivedRules, condition: &ArchivedCondition, traits: usize) -> Result<(), OpenError> {
+    match fault(condition, traits, rules.windows.len(), rules.automata.len()) {
+        None => Ok(()),
+        Some(what) => Err(OpenError::Meaning { what }),
     }
-    depth == 1
 }
 
 pub(crate) fn bound(rules: &ArchivedRules, bound: &ArchivedBound) -> Result<(), OpenError> {

@@ -11,9 +11,11 @@ use rkyv::{Archive, Deserialize, Serialize};
 use strait_policy::Principal;
 
 use crate::bound::Capabilities;
+use crate::condition::{Automaton, Condition};
 use crate::limit::{Limit, Price};
 use crate::names::Names;
 use crate::shape::Shape;
+use crate::window::Window;
 
 /// The whole of a configuration, resolved.
 #[derive(Archive, Deserialize, Serialize, Debug, Default)]
@@ -26,7 +28,13 @@ pub struct Rules {
     /// `servers` by path.
     pub paths: Names,
     pub identities: Vec<Identity>,
+    /// What is worked out of a principal once.
+    pub traits: Vec<Trait>,
+    /// Traits with names.
     pub roles: Vec<Role>,
+    pub windows: Vec<Window>,
+    /// Regular expressions of conditions.
+    pub automata: Vec<Automaton>,
     pub policy: Policy,
     pub limits: Vec<Limit>,
     pub prices: Vec<Price>,
@@ -291,23 +299,21 @@ impl From<Principal> for GeneratedKey {
     }
 }
 
+/// A bit of every principal: whether a condition over the principal alone is true of it.
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Trait {
+    pub condition: Condition,
+    /// The bit says instead that the condition cannot be decided.
+    pub on_error: bool,
+}
+
+/// A name for a trait.
 #[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Role {
     pub name: String,
-    pub condition: Vec<ConditionOp>,
-}
-
-/// The stored form of [`strait_policy::roles::Op`].
-#[derive(Archive, Deserialize, Serialize, Debug, Clone, PartialEq, Eq)]
-pub enum ConditionOp {
-    Const(bool),
-    IdIs(String),
-    IdStartsWith(String),
-    IdEndsWith(String),
-    InGroup(String),
-    Not,
-    And,
-    Or,
+    pub yes: u16,
+    /// The trait that says that it cannot be decided, or [`crate::condition::NONE`].
+    pub error: u16,
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug)]
@@ -335,6 +341,20 @@ pub struct Rule {
     pub effect: Effect,
     pub patterns: Vec<Pattern>,
     pub to: To,
+    /// `when`, `unless` and `during` in one.
+    pub condition: Option<Condition>,
+    pub place: Place,
+}
+
+/// Where something was written.
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Into [`Rules::sources`].
+    pub source: u16,
+    /// From 1.
+    pub line: u32,
+    /// In letters, from 1.
+    pub column: u32,
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug)]

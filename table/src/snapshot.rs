@@ -10,22 +10,13 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use strait_policy::authorize::Effect;
-use strait_policy::glob;
-use strait_policy::roles::Op;
-use strait_policy::{Principal, RoleSet, RuleView, Verdict, decide, roles};
-
-use crate::bind::{bind, speaks};
-use crate::bound::{ArchivedBound, ArchivedHeld, Bound, Kind};
+use crate::bind::bind;
+use crate::bound::{ArchivedBound, Bound};
 use crate::catalog::Catalog;
 use crate::file::{Generation, HEADER_BYTES, Header, OpenError, section_of_bound};
 use crate::invariants;
 use crate::mapping::{Mapping, Section};
-use crate::rules::{
-    ArchivedConditionOp, ArchivedEffect, ArchivedPattern, ArchivedPatternKind, ArchivedRules, Rules,
-};
-use crate::uris::may_overlap;
-use crate::view::rule_view;
+use crate::rules::{ArchivedRules, Rules};
 
 /// An opened table with the catalog it is bound to.
 #[derive(Clone)]
@@ -138,96 +129,10 @@ impl Snapshot {
         let rules = self.rules();
         rules.paths.find(path, |server| rules.servers.get(server).is_some_and(|s| s.path.as_bytes() == path))
     }
-
-    /// The roles of a principal under these rules.
-    pub fn roles_of(&self, principal: &Principal) -> RoleSet {
-        let mut set = RoleSet::default();
-        for (index, role) in self.rules().roles.iter().enumerate() {
-            if roles::holds(role.condition.iter().map(op), principal) {
-                set.insert(index);
-            }
-        }
-        set
-    }
-
-    pub(crate) fn policy_rules(&self) -> impl Iterator<Item = RuleView> + '_ {
-        let rules = self.rules().policy.rules.iter().enumerate();
-        rules.map(|(index, rule)| rule_view(index as u16, rule))
-    }
-
-    pub(crate) fn default_effect(&self) -> Effect {
-        match self.rules().policy.default {
-            ArchivedEffect::Allow => Effect::Allow,
-            ArchivedEffect::Hold => Effect::Hold,
-            ArchivedEffect::Deny => Effect::Deny,
-        }
-    }
-
-    /// Decides a method that this gateway does not know, of a server's only upstream. Nobody can say what it reaches, so
-    /// it must be allowed by a pattern over everything of that name, to someone to whom nothing of the upstream is denied.
-    pub fn decide_method(&self, server: usize, upstream: usize, method: &str, roles: &RoleSet) -> Verdict {
-        let (Some(server), Some(upstream)) =
-            (self.rules().servers.get(server), self.rules().upstreams.get(upstream))
-        else {
-            return Verdict::Deny(None);
-        };
-        let (full, all) =
-            (format!("{}.{method}", upstream.name.as_str()), format!("{}.*", upstream.name.as_str()));
-        if !server.tools.iter().any(|pattern| glob::matches(&pattern.glob, &full)) {
-            return Verdict::Deny(None);
-        }
-        let speaks = |effect: &ArchivedEffect, pattern: &ArchivedPattern| match (effect, &pattern.kind) {
-            (ArchivedEffect::Allow, ArchivedPatternKind::Any) => glob::matches(&pattern.glob, &full),
-            (ArchivedEffect::Allow, _) => false,
-            // Over bare URIs, too.
-            (_, ArchivedPatternKind::Resource) => true,
-            (_, _) => may_overlap(&pattern.glob, &all),
-        };
-        let rules = self.rules().policy.rules.iter().enumerate();
-        let speaking =
-            rules.filter(|(_, rule)| rule.patterns.iter().any(|pattern| speaks(&rule.effect, pattern)));
-        let speaking = speaking.map(|(index, rule)| rule_view(index as u16, rule));
-        decide(self.default_effect(), speaking, roles)
-    }
-
-    /// Decides on something that is quarantined: to whom it would not be shown, nothing is told of it.
-    pub fn decide_held(&self, held: &ArchivedHeld, roles: &RoleSet) -> Verdict {
-        let rules = &self.rules().policy.rules;
-        let speaking = held.rules.iter().filter_map(|index| {
-            let index = index.to_native();
-            rules.get(usize::from(index)).map(|rule| rule_view(index, rule))
-        });
-        decide(self.default_effect(), speaking, roles)
-    }
-
-    /// Decides a resource URI that only a template covers: such names are open-ended, so their
-    /// patterns are matched now. `upstream` is the template's.
-    pub fn decide_uri(&self, upstream: usize, uri: &str, roles: &RoleSet) -> Verdict {
-        let Some(upstream) = self.rules().upstreams.get(upstream) else { return Verdict::Deny(None) };
-        let full = format!("{}.{uri}", upstream.name.as_str());
-        let rules = self.rules().policy.rules.iter().enumerate();
-        let speaking = rules
-            .filter(|(_, rule)| rule.patterns.iter().any(|p| speaks(p, Kind::Resource, &full, uri)))
-            .map(|(index, rule)| rule_view(index as u16, rule));
-        decide(self.default_effect(), speaking, roles)
-    }
 }
 
 fn check_hash(bytes: &[u8], expected: &[u8; 32], section: &'static str) -> Result<(), OpenError> {
     if blake3::hash(bytes).as_bytes() == expected { Ok(()) } else { Err(OpenError::Damaged { section }) }
-}
-
-fn op(op: &ArchivedConditionOp) -> Op<'_> {
-    match op {
-        ArchivedConditionOp::Const(value) => Op::Const(*value),
-        ArchivedConditionOp::IdIs(id) => Op::IdIs(id),
-        ArchivedConditionOp::IdStartsWith(prefix) => Op::IdStartsWith(prefix),
-        ArchivedConditionOp::IdEndsWith(suffix) => Op::IdEndsWith(suffix),
-        ArchivedConditionOp::InGroup(group) => Op::InGroup(group),
-        ArchivedConditionOp::Not => Op::Not,
-        ArchivedConditionOp::And => Op::And,
-        ArchivedConditionOp::Or => Op::Or,
-    }
 }
 
 /// A snapshot of rules that were just compiled, without a file between.

@@ -1,14 +1,16 @@
-//! What one set of roles sees of one server: a bit for every item, and the verdict behind it.
+//! What one set of traits sees of one server: a bit for every item, and the verdict behind it.
 //!
-//! A worker makes a view once per server and role set, interns it, and from then on a list is "the
+//! A worker makes a view once per server and set of traits, interns it, and from then on a list is "the
 //! fragments whose bit is set" and a call is one array read: what a decision costs does not grow with
-//! rules, roles or principals.
+//! rules, roles or principals. Only where a rule asks for what a call brings with it is the verdict [`Ruled::Open`], and
+//! names the rules that are left to be asked.
 
-use strait_policy::{RoleSet, RuleView, Verdict, decide};
+use strait_policy::{Ruling, Traits, Verdict};
 
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::bound::Kind;
+use crate::decide::Decider;
 use crate::snapshot::Snapshot;
 
 /// One kind's half of a [`View`].
@@ -16,11 +18,41 @@ use crate::snapshot::Snapshot;
 pub struct KindView {
     visible: Vec<u64>,
     verdicts: Vec<Verdict>,
+    /// Items whose verdict is open, ascending, with their part of `open_rules`.
+    open: Vec<OpenItem>,
+    open_rules: Vec<u32>,
     visible_count: usize,
     digest: u64,
 }
 
-/// What a set of roles may do under one server.
+#[derive(Debug)]
+struct OpenItem {
+    item: u32,
+    from: u32,
+    count: u32,
+}
+
+/// The verdict on an item, as far as it is known without the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ruled<'v> {
+    Settled(Verdict),
+    /// Each of these rules may still change it, and is asked with the call at hand.
+    Open {
+        so_far: Verdict,
+        rules: &'v [u32],
+    },
+}
+
+impl Ruled<'_> {
+    /// What is sure already.
+    pub fn so_far(self) -> Verdict {
+        match self {
+            Ruled::Settled(verdict) | Ruled::Open { so_far: verdict, .. } => verdict,
+        }
+    }
+}
+
+/// What a set of traits may do under one server.
 #[derive(Debug)]
 pub struct View {
     tools: KindView,
@@ -32,19 +64,15 @@ pub struct View {
 }
 
 impl View {
-    /// Decides every item of `server` for `roles`. `None` when there is no such server.
-    pub fn of(snapshot: &Snapshot, server: usize, roles: &RoleSet) -> Option<View> {
-        // Unpacked once for all items: with many items and rules this is most of what a view costs.
-        let rules: Vec<RuleView> = snapshot.policy_rules().collect();
+    /// Decides every item of `server` for a principal with these traits, at a moment when these windows hold. `None` when
+    /// there is no such server.
+    pub fn of(snapshot: &Snapshot, server: usize, traits: &Traits, windows: &Traits) -> Option<View> {
         let mut upstreams = vec![0; snapshot.bound().upstreams.len().div_ceil(64)];
-        let mut kind = |kind| KindView::of(snapshot, server, kind, &rules, roles, &mut upstreams);
-        Some(View {
-            tools: kind(Kind::Tool)?,
-            prompts: kind(Kind::Prompt)?,
-            resources: kind(Kind::Resource)?,
-            templates: kind(Kind::Template)?,
-            upstreams,
-        })
+        let mut decider = Decider::new(snapshot, server, traits, windows)?;
+        let mut kind = |kind| KindView::of(&mut decider, kind, &mut upstreams);
+        let (tools, prompts) = (kind(Kind::Tool), kind(Kind::Prompt));
+        let (resources, templates) = (kind(Kind::Resource), kind(Kind::Template));
+        Some(View { tools, prompts, resources, templates, upstreams })
     }
 
     /// Whether anything of this upstream is visible.
@@ -63,37 +91,32 @@ impl View {
 }
 
 impl KindView {
-    fn of(
-        snapshot: &Snapshot,
-        server: usize,
-        kind: Kind,
-        rules: &[RuleView],
-        roles: &RoleSet,
-        upstreams: &mut [u64],
-    ) -> Option<KindView> {
-        let items = &snapshot.bound().servers.get(server)?.shelf(kind).items;
+    fn of(decider: &mut Decider<'_>, kind: Kind, upstreams: &mut [u64]) -> KindView {
+        let items = &decider.shelf(kind).items;
         let mut view = KindView {
             visible: vec![0; items.len().div_ceil(64)],
             verdicts: Vec::with_capacity(items.len()),
-            visible_count: 0,
-            digest: 0,
+            ..KindView::default()
         };
         for (index, item) in items.iter().enumerate() {
-            let rules =
-                item.rules.iter().filter_map(|rule| rules.get(usize::from(rule.to_native())).copied());
-            let verdict = decide(snapshot.default_effect(), rules, roles);
-            if verdict.is_permit() {
+            let Ruling { verdict, open, possible } = decider.item(item);
+            if possible {
                 view.visible[index / 64] |= 1 << (index % 64);
                 view.visible_count += 1;
                 let upstream = usize::from(item.upstream.to_native());
                 upstreams[upstream / 64] |= 1 << (upstream % 64);
+                if !open.is_empty() {
+                    let (from, count) = (view.open_rules.len() as u32, open.len() as u32);
+                    view.open.push(OpenItem { item: index as u32, from, count });
+                    view.open_rules.extend(open);
+                }
             }
             view.verdicts.push(verdict);
         }
         let mut hasher = Xxh3::new();
         view.visible.iter().for_each(|word| hasher.update(&word.to_le_bytes()));
         view.digest = hasher.digest();
-        Some(view)
+        view
     }
 
     /// Tells apart views of one catalog that show different items.
@@ -101,8 +124,25 @@ impl KindView {
         self.digest
     }
 
-    pub fn verdict(&self, item: usize) -> Verdict {
-        self.verdicts.get(item).copied().unwrap_or(Verdict::Deny(None))
+    /// The verdict on an item. Of one that nobody is shown it is settled: no call can be permitted.
+    pub fn ruled(&self, item: usize) -> Ruled<'_> {
+        let so_far = self.verdicts.get(item).copied().unwrap_or(Verdict::Deny(None));
+        let found = match self.open.is_empty() {
+            true => return Ruled::Settled(so_far),
+            false => self.open.binary_search_by_key(&item, |open| open.item as usize),
+        };
+        match found.ok().and_then(|at| self.open.get(at)) {
+            None => Ruled::Settled(so_far),
+            Some(open) => {
+                let range = open.from as usize..(open.from + open.count) as usize;
+                Ruled::Open { so_far, rules: self.open_rules.get(range).unwrap_or_default() }
+            }
+        }
+    }
+
+    /// Whether a list shows it: some call of it may be permitted.
+    pub fn shows(&self, item: usize) -> bool {
+        self.visible.get(item / 64).is_some_and(|word| word >> (item % 64) & 1 == 1)
     }
 
     pub fn visible_count(&self) -> usize {
@@ -122,27 +162,5 @@ impl KindView {
                 })
             })
         })
-    }
-}
-
-/// The rule as policy wants to see it.
-pub(crate) fn rule_view(index: u16, rule: &crate::rules::ArchivedRule) -> RuleView {
-    use crate::rules::{ArchivedEffect, ArchivedTo};
-    use strait_policy::authorize::{Audience, Effect};
-    RuleView {
-        index,
-        effect: match rule.effect {
-            ArchivedEffect::Allow => Effect::Allow,
-            ArchivedEffect::Hold => Effect::Hold,
-            ArchivedEffect::Deny => Effect::Deny,
-        },
-        to: match &rule.to {
-            ArchivedTo::Everyone => Audience::Everyone,
-            ArchivedTo::Roles(roles) => {
-                let mut set = RoleSet::default();
-                roles.iter().for_each(|role| set.insert(role.to_native() as usize));
-                Audience::Roles(set)
-            }
-        },
     }
 }

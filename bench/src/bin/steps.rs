@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use strait_bench::fixtures;
 use strait_bench::tables::{self, Size};
-use strait_policy::RoleSet;
+use strait_policy::Traits;
 use strait_protocol::http1::{parse_reply, parse_request, write};
 use strait_protocol::jsonrpc::{Decoder, Scanner, Splices};
 use strait_table::{Kind, View};
@@ -93,17 +93,17 @@ fn name_lookup() -> Step {
 fn decode_and_decide() -> Step {
     let snapshot = tables::snapshot(SIZE);
     let roles = tables::roles(SIZE);
-    let view = Rc::new(View::of(&snapshot, 0, &roles).expect("the fixture has a server"));
-    let views: HashMap<(u16, RoleSet), Rc<View>> = HashMap::from([((0, roles), view)]);
+    let view = View::of(&snapshot, 0, &roles, &Traits::default()).expect("the fixture has a server");
+    let views: HashMap<(u16, u32), Rc<View>> = HashMap::from([((0, 0), Rc::new(view))]);
     let call = fixtures::call_of(&tables::exposed_name(211), 400);
     let mut decoder = Decoder::new();
     let mut text = Vec::new();
     Box::new(move || {
         let message = decoder.decode(black_box(&call)).unwrap_or_else(|fault| panic!("{}", fault.message()));
         let name = message.name.expect("a call has a name").read(&call, &mut text);
-        let view = &views[black_box(&(0, roles))];
+        let view = &views[black_box(&(0, 0))];
         let item = snapshot.bound().servers[0].shelf(Kind::Tool).find(name).expect("the tool exists");
-        black_box(view.kind(Kind::Tool).verdict(item));
+        black_box(view.kind(Kind::Tool).ruled(item));
     })
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use strait_control::{Failure, Source};
 use strait_table::Snapshot;
+use strait_table::condition::{cost::Cost, show};
 use strait_table::rules::*;
 
 use crate::output::Output;
@@ -54,7 +55,7 @@ fn facts(snapshot: &Snapshot) -> Value {
     let roles = rules
         .roles
         .iter()
-        .map(|role| json!({ "name": role.name.as_str(), "when": condition(&role.condition) }));
+        .map(|role| json!({ "name": role.name.as_str(), "when": role_condition(rules, role) }));
     let policy = rules.policy.rules.iter().map(|rule| {
         let to = match &rule.to {
             ArchivedTo::Everyone => Value::Null,
@@ -63,7 +64,15 @@ fn facts(snapshot: &Snapshot) -> Value {
                 indexes.iter().map(|index| name(index.to_native().into())).collect()
             }
         };
-        json!({ "id": rule.id.as_str(), "effect": effect(&rule.effect), "on": patterns(&rule.patterns), "to": to })
+        let condition = rule.condition.as_ref();
+        json!({
+            "id": rule.id.as_str(),
+            "effect": effect(&rule.effect),
+            "on": patterns(&rule.patterns),
+            "to": to,
+            "when": condition.map(|condition| show::shown(condition, rules)),
+            "cost": condition.map(|condition| Cost::of(condition).to_string()),
+        })
     });
     let limits = rules.limits.iter().map(|limit| {
         let name = |index: usize| rules.roles.get(index).map_or("?", |role| role.name.as_str());
@@ -172,6 +181,11 @@ fn effect(effect: &ArchivedEffect) -> &'static str {
     }
 }
 
+fn role_condition(rules: &ArchivedRules, role: &ArchivedRole) -> String {
+    let of = rules.traits.get(usize::from(role.yes.to_native()));
+    of.map_or("?".to_owned(), |one| show::shown(&one.condition, rules))
+}
+
 fn texts(texts: &[impl AsRef<str>]) -> Vec<&str> {
     texts.iter().map(AsRef::as_ref).collect()
 }
@@ -184,28 +198,4 @@ fn patterns(patterns: &[ArchivedPattern]) -> Vec<String> {
         ArchivedPatternKind::Resource => "resource:",
     };
     patterns.iter().map(|pattern| format!("{}{}", prefix(&pattern.kind), pattern.glob.as_str())).collect()
-}
-
-/// The postfix program as an expression.
-fn condition(program: &[ArchivedConditionOp]) -> String {
-    let mut stack: Vec<String> = Vec::new();
-    for op in program {
-        let text = match op {
-            ArchivedConditionOp::Const(value) => value.to_string(),
-            ArchivedConditionOp::IdIs(id) => format!("principal.id == {:?}", id.as_str()),
-            ArchivedConditionOp::IdStartsWith(text) => {
-                format!("principal.id.startsWith({:?})", text.as_str())
-            }
-            ArchivedConditionOp::IdEndsWith(text) => format!("principal.id.endsWith({:?})", text.as_str()),
-            ArchivedConditionOp::InGroup(group) => format!("{:?} in principal.groups", group.as_str()),
-            ArchivedConditionOp::Not => format!("!({})", stack.pop().unwrap_or_default()),
-            ArchivedConditionOp::And | ArchivedConditionOp::Or => {
-                let word = if matches!(op, ArchivedConditionOp::And) { "&&" } else { "||" };
-                let (right, left) = (stack.pop().unwrap_or_default(), stack.pop().unwrap_or_default());
-                format!("({left} {word} {right})")
-            }
-        };
-        stack.push(text);
-    }
-    stack.pop().unwrap_or_default()
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use strait_table::rules::{Effect, PatternKind, To};
+use strait_table::rules::{Effect, PatternKind};
 
 use crate::{
     diagnostic::{Finding, codes},
@@ -16,10 +16,10 @@ use crate::{
     walk::Walk,
 };
 
-pub fn run(walk: &mut Walk<'_>, drafts: &[Draft]) {
-    let mut exact: HashMap<&str, Vec<(&Draft, &Written)>> = HashMap::new();
-    let mut globs: Vec<(&Draft, &Written)> = Vec::new();
-    let denies = drafts.iter().filter(|d| d.effect == Effect::Deny && matches!(d.to, To::Everyone));
+pub fn run(walk: &mut Walk<'_>, drafts: &[Draft<'_>]) {
+    let mut exact: HashMap<&str, Vec<(&Draft<'_>, &Written)>> = HashMap::new();
+    let mut globs: Vec<(&Draft<'_>, &Written)> = Vec::new();
+    let denies = drafts.iter().filter(|d| d.effect == Effect::Deny && d.is_unconditional());
     for (draft, written) in
         denies.flat_map(|draft| draft.patterns.iter().map(move |written| (draft, written)))
     {
@@ -53,7 +53,7 @@ pub fn run(walk: &mut Walk<'_>, drafts: &[Draft]) {
     }
 }
 
-fn report(walk: &mut Walk<'_>, allow: &Draft, deny: &Draft, by: &Written) {
+fn report(walk: &mut Walk<'_>, allow: &Draft<'_>, deny: &Draft<'_>, by: &Written) {
     let message =
         format!("rule `{}` allows nothing: rule `{}` denies all of it to everyone", allow.id, deny.id);
     let prefix = match by.pattern.kind {

@@ -9,7 +9,7 @@ use crate::{
     walk::Walk,
 };
 
-pub fn run(walk: &mut Walk<'_>, default_at: Span, drafts: &[Draft]) {
+pub fn run(walk: &mut Walk<'_>, default_at: Span, drafts: &[Draft<'_>]) {
     if !walk.whole || drafts.iter().any(|draft| draft.effect == Effect::Allow) {
         return;
     }

@@ -78,16 +78,23 @@ codes! {
     INCLUDE_CYCLE = 302, Error, "a file includes itself, directly or through others";
     INCLUDE_LIMIT = 303, Error, "includes are nested too deeply, or there are too many files";
 
-    // Conditions of roles.
+    // Conditions.
     CONDITION_SYNTAX = 401, Error, "a condition is not well-formed";
-    CONDITION_SUBSET = 402, Error, "a condition uses something outside what can be decided for a role";
-    CONDITION_LIMIT = 403, Error, "a condition is too long or nested too deeply";
+    CONDITION_SUBSET = 402, Error, "a condition uses something outside what can be bounded and analysed";
+    CONDITION_LIMIT = 403, Error, "a condition is too long, too large or nested too deeply";
+    CONDITION_TYPE = 404, Error, "a condition compares things that can never be of one type";
+    CONDITION_NAME = 405, Error, "a condition asks for a name that there is not";
+    CONDITION_REGEX = 406, Error, "a regular expression is malformed or too large";
+    FACT_UNAVAILABLE = 407, Error, "a condition asks for a fact that its moment never has";
+    UNGUARDED = 408, Error, "a deny or hold over several tools reads an argument without `has()`";
+    WINDOW = 409, Error, "a `during` cannot be understood";
 
     // Policy.
     CONTRADICTION = 501, Error, "an allow that an unconditional deny covers whole";
     NOTHING_ALLOWED = 502, Warning, "nobody can ever do anything under this policy";
     HOLD_DENIES = 503, Warning, "a hold denies, since no approver channel exists in this version";
     NO_PRICE = 504, Warning, "a limit on cost where nothing has a price";
+    EMPTY_CONDITION = 505, Error, "a condition or window that is never true";
 
     // Shapes of tools.
     SHAPE_CLASH = 551, Error, "what a shape says of an argument contradicts itself, or another argument of it";

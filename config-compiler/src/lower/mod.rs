@@ -29,6 +29,7 @@ use crate::{
     walk::{Walk, keys},
 };
 use blocks::Blocks;
+use condition::Conditions;
 use scope::Scope;
 
 /// Where the admin endpoints listen when nothing is written.
@@ -49,7 +50,7 @@ pub fn lower(walk: &mut Walk<'_>, documents: &[Document]) -> Rules {
 fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let mut upstream_names = Scope::declare(walk, &blocks.upstreams, "upstream", UPSTREAMS_MAX);
     let mut identity_names = Scope::declare(walk, &blocks.identities, "identity", IDENTITIES_MAX);
-    let mut role_names = Scope::declare(walk, &blocks.roles, "role", strait_policy::ROLES_MAX);
+    let mut role_names = Scope::declare(walk, &blocks.roles, "role", ROLES_MAX);
     let server_names = Scope::declare(walk, &blocks.servers, "server", SERVERS_MAX);
     let listener_names = Scope::declare(walk, &blocks.listeners, "listener", LISTENERS_MAX);
 
@@ -62,14 +63,16 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let admin_bind = listener::admin(walk, blocks.admin, &listeners, &listener_names);
     let upstreams = upstream_names.lower(walk, upstream::lower);
     let identities = identity_names.lower(walk, identity::lower);
-    let roles = role_names.lower(walk, |walk, declared| condition::role(walk, declared));
+    let mut conditions = Conditions::default();
+    let roles = role_names.lower(walk, |walk, declared| conditions.role(walk, declared));
     let servers = server::lower(walk, &server_names, &mut upstream_names, &mut identity_names, &reachable);
-    let policy = policy::lower(walk, blocks, &mut upstream_names, &mut role_names);
+    let policy = policy::lower(walk, blocks, &mut upstream_names, &mut role_names, &mut conditions);
 
     let prices = limits::prices(walk, blocks, &upstream_names);
     let limits = limits::lower(walk, blocks, &upstream_names, &mut role_names, &prices);
 
     check::unused::run(walk, &[&upstream_names, &identity_names, &role_names]);
+    let shared = conditions.shared;
     let paths = Names::build(servers.iter().map(|server| server.path.as_str()));
     Rules {
         listeners,
@@ -78,7 +81,10 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
         servers,
         paths,
         identities,
+        traits: shared.traits,
         roles,
+        windows: shared.windows,
+        automata: shared.automata,
         policy,
         limits,
         prices,

@@ -3,10 +3,14 @@
 
 use std::collections::HashMap;
 
-use strait_table::rules::{Effect, PatternKind, Policy, Rule, To};
+use strait_table::{
+    condition::Condition,
+    rules::{Effect, PatternKind, Place, Policy, Rule, To},
+};
 
 use super::{
     blocks::Blocks,
+    condition::{Asked, Conditions, guard},
     pattern::{self, Written},
     scope::Scope,
 };
@@ -19,13 +23,24 @@ use crate::{
 };
 
 /// A rule before its places are forgotten.
-pub struct Draft {
+pub struct Draft<'n> {
     pub id: String,
     pub id_span: Span,
     pub effect: Effect,
     pub effect_span: Span,
     pub patterns: Vec<Written>,
     pub to: To,
+    /// What it asks, and the program of it.
+    pub asked: Option<Asked<'n>>,
+    pub condition: Option<Condition>,
+    pub place: Place,
+}
+
+impl Draft<'_> {
+    /// Whether it speaks whoever asks, whatever is asked, whenever.
+    pub fn is_unconditional(&self) -> bool {
+        matches!(self.to, To::Everyone) && self.asked.is_none()
+    }
 }
 
 pub fn lower(
@@ -33,9 +48,10 @@ pub fn lower(
     blocks: &Blocks<'_>,
     upstreams: &mut Scope<'_>,
     roles: &mut Scope<'_>,
+    conditions: &mut Conditions,
 ) -> Policy {
     let mut default: Option<(Effect, Span)> = None;
-    let mut drafts: Vec<Draft> = Vec::new();
+    let mut drafts: Vec<Draft<'_>> = Vec::new();
     let mut attempted = false;
     let mut written = 0;
     for node in &blocks.policies {
@@ -50,7 +66,7 @@ pub fn lower(
         if let Some(list) = fields.get("rules").filter(|node| !node.is_nothing()) {
             for item in walk.list(list, "rules").unwrap_or_default() {
                 written += 1;
-                drafts.extend(rule(walk, item, upstreams, roles));
+                drafts.extend(rule(walk, item, upstreams, roles, conditions));
             }
         }
         fields.finish();
@@ -62,6 +78,9 @@ pub fn lower(
                 .help("write `policy: { default: deny }`: what nobody allowed is refused");
             walk.report(finding);
         }
+    }
+    for role in conditions.roles_used.drain() {
+        roles.used[usize::from(role)] = true;
     }
     unique_ids(walk, &drafts);
     // A rule that could not be read may have been meant to allow.
@@ -79,9 +98,10 @@ pub fn lower(
     }
 }
 
-fn finish(draft: Draft) -> Rule {
+fn finish(draft: Draft<'_>) -> Rule {
     let patterns = draft.patterns.into_iter().map(|written| written.pattern).collect();
-    Rule { id: draft.id, effect: draft.effect, patterns, to: draft.to }
+    let Draft { id, effect, to, condition, place, .. } = draft;
+    Rule { id, effect, patterns, to, condition, place }
 }
 
 fn read_default(walk: &mut Walk<'_>, entry: &Entry, default: &mut Option<(Effect, Span)>) {
@@ -98,7 +118,13 @@ fn read_default(walk: &mut Walk<'_>, entry: &Entry, default: &mut Option<(Effect
     }
 }
 
-fn rule(walk: &mut Walk<'_>, node: &Node, upstreams: &Scope<'_>, roles: &mut Scope<'_>) -> Option<Draft> {
+fn rule<'n>(
+    walk: &mut Walk<'_>,
+    node: &'n Node,
+    upstreams: &Scope<'_>,
+    roles: &mut Scope<'_>,
+    conditions: &mut Conditions,
+) -> Option<Draft<'n>> {
     let mut fields = walk.fields(node, &keys::RULE)?;
     let id_node = fields.required(walk, "id", node.span, "name the rule: refusals and logs speak of it");
     let id = id_node.and_then(|node| walk.text(node));
@@ -113,7 +139,13 @@ fn rule(walk: &mut Walk<'_>, node: &Node, upstreams: &Scope<'_>, roles: &mut Sco
         Some(entry) => To::Roles(audience(walk, entry, roles, &by)),
         None => To::Everyone,
     };
+    let entries = ["when", "unless", "during"].map(|key| fields.entry(key));
+    let asked = conditions.rule(walk, roles, &by, entries);
     fields.finish();
+    // One that was not understood must not become a rule without it.
+    if asked.is_none() && entries.iter().any(Option::is_some) {
+        return None;
+    }
     let said = said?;
     let effect = match said.key.as_str() {
         "allow" => Effect::Allow,
@@ -128,7 +160,18 @@ fn rule(walk: &mut Walk<'_>, node: &Node, upstreams: &Scope<'_>, roles: &mut Sco
         }
     };
     let id_span = id_node.map_or(node.span, |node| node.span);
-    Some(Draft { id: id?, id_span, effect, effect_span: said.key_span, patterns, to })
+    let several = patterns.len() != 1 || patterns.iter().any(|written| written.pattern.glob.contains('*'));
+    if let Some(asked) = asked.as_ref().filter(|_| several) {
+        guard(walk, &by, effect, asked);
+    }
+    let condition = match &asked {
+        Some(asked) => Some(conditions.program(walk, &by, asked)?),
+        None => None,
+    };
+    let place = walk.files.place(id_span);
+    let place = Place { source: id_span.file.0 as u16, line: place.line as u32, column: place.column as u32 };
+    let effect_span = said.key_span;
+    Some(Draft { id: id?, id_span, effect, effect_span, patterns, to, asked, condition, place })
 }
 
 pub fn patterns(walk: &mut Walk<'_>, entry: &Entry, upstreams: &Scope<'_>, by: &str) -> Vec<Written> {
@@ -161,7 +204,7 @@ pub fn audience(walk: &mut Walk<'_>, entry: &Entry, roles: &mut Scope<'_>, by: &
     to
 }
 
-fn unique_ids(walk: &mut Walk<'_>, drafts: &[Draft]) {
+fn unique_ids(walk: &mut Walk<'_>, drafts: &[Draft<'_>]) {
     let mut seen: HashMap<&str, Span> = HashMap::new();
     for draft in drafts {
         if let Some(first) = seen.get(draft.id.as_str()) {

@@ -408,8 +408,15 @@ pub static RULE: Block = Block {
         key("deny", TEXTS, "As in `allow`; wins over every other rule."),
         key("hold", TEXTS, "As in `allow`; waits for a person. In this version it denies."),
         key("to", TEXTS, "Names of roles. Default: everyone."),
+        key("when", Shape::Text, "A condition in CEL: the rule speaks only where it is true."),
+        key("unless", Shape::Text, "The same: the rule speaks only where it is not true."),
+        key(
+            "during",
+            Shape::OneOrMany(&Shape::Text),
+            "Windows of time like `Mon-Fri 06:00-18:00 Europe/Berlin`: the rule speaks only in one of them.",
+        ),
     ],
-    later: &["when", "unless", "during", "approvers", "expires", "cost", "shadow"],
+    later: &["approvers", "expires", "cost", "shadow"],
     foreign: false,
 };
 

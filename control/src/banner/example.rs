@@ -18,15 +18,20 @@ pub fn list() -> Example {
 
 /// How many tools of a server the principal sees, and how many there are.
 pub fn tools(snapshot: &Snapshot, server: usize, principal: &Principal) -> Option<(usize, usize)> {
-    let view = View::of(snapshot, server, &snapshot.roles_of(principal))?;
+    let view = view(snapshot, server, principal)?;
     let all = snapshot.bound().servers.get(server)?.tools.items.len();
     Some((view.kind(Kind::Tool).visible_from(0).count(), all))
+}
+
+fn view(snapshot: &Snapshot, server: usize, principal: &Principal) -> Option<View> {
+    let windows = snapshot.windows_at(crate::time::unix_s()).bits;
+    View::of(snapshot, server, &snapshot.traits_of(principal), &windows)
 }
 
 /// A call of the first visible tool that only reads, or of the first visible one. `None` when the
 /// principal sees no tool, or one whose name no header can carry as it is.
 pub fn call(snapshot: &Snapshot, server: usize, principal: &Principal) -> Option<Example> {
-    let view = View::of(snapshot, server, &snapshot.roles_of(principal))?;
+    let view = view(snapshot, server, principal)?;
     let bound = snapshot.bound();
     let items = &bound.servers.get(server)?.tools.items;
     let visible = view.kind(Kind::Tool).visible_from(0).filter_map(|item| items.get(item));

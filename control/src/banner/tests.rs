@@ -42,6 +42,8 @@ fn snapshot(auth: Vec<u16>, hidden: Option<&str>) -> Snapshot {
         effect: Effect::Deny,
         patterns: vec![pattern(hidden)],
         to: To::Everyone,
+        condition: None,
+        place: Place::default(),
     }));
     strait_table::snapshot::of_rules(&rules).unwrap()
 }

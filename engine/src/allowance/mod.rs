@@ -10,7 +10,7 @@ pub mod cells;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 
-use strait_policy::RoleSet;
+use strait_policy::Traits;
 use strait_policy::limit::{Measure, Moment};
 use strait_table::Snapshot;
 use strait_table::limit::Facet;
@@ -36,7 +36,8 @@ pub struct Limit {
     state: u64,
     per: Box<[Facet]>,
     /// `None`: everyone.
-    to: Option<RoleSet>,
+    /// Traits of which one is enough; none: it is for everyone.
+    to: Option<Box<[u16]>>,
     pub measure: Measure,
     /// Where workers count what it does.
     pub place: Place,
@@ -65,9 +66,9 @@ impl Metering {
             let to = match &limit.to {
                 ArchivedTo::Everyone => None,
                 ArchivedTo::Roles(roles) => {
-                    let mut set = RoleSet::default();
-                    roles.iter().for_each(|role| set.insert(role.to_native() as usize));
-                    Some(set)
+                    // Whoever cannot be told apart from its role is limited with it.
+                    let roles = roles.iter().filter_map(|role| rules.roles.get(usize::from(role.to_native())));
+                    Some(roles.flat_map(|role| [role.yes.to_native(), role.error.to_native()]).collect())
                 }
             };
             Some(Limit {
@@ -90,8 +91,8 @@ impl Metering {
 pub type OnceCells = std::sync::OnceLock<Arc<Cells>>;
 
 impl Limit {
-    pub fn is_for(&self, roles: &RoleSet) -> bool {
-        self.to.as_ref().is_none_or(|to| to.intersects(roles))
+    pub fn is_for(&self, traits: &Traits) -> bool {
+        self.to.as_ref().is_none_or(|to| to.iter().any(|bit| traits.contains(usize::from(*bit))))
     }
 
     pub fn key(&self, whose: &Whose) -> Key {

@@ -1,13 +1,22 @@
 //! May this caller do this, now? The answer was worked out when the caller's view was made; here it is
-//! read. What the caller may not do is answered exactly like what does not exist.
+//! read. Only where rules ask for what the call brings with it are they asked, with the call at hand.
+//!
+//! What the caller may never do is answered exactly like what does not exist. What it may do, and may not do like this, is
+//! refused by name: the model that asked can ask otherwise.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
-use strait_policy::{RoleSet, Verdict};
+use strait_policy::Verdict;
+use strait_protocol::jsonrpc::Message;
 use strait_protocol::mcp::Names;
+use strait_table::condition::evaluate::{Header, Thing};
+use strait_table::condition::{self, Moment, Request};
+use strait_table::view::Ruled;
 
 use super::Incoming;
 use super::decode::{Asked, Call};
+use super::denied::Denied;
 use super::identify::Caller;
 use super::record::Record;
 use super::refusal::Refusal;
@@ -18,15 +27,21 @@ use crate::core::{Adopted, Core};
 /// Proof that policy allows the exchange. Only [`run`] makes one.
 pub struct Permit(());
 
+#[allow(clippy::too_many_arguments)]
 pub fn run(
     core: &Rc<Core>,
     adopted: &Rc<Adopted>,
     incoming: &Incoming<'_>,
+    server: usize,
     caller: &Caller,
     call: &Call,
     target: &Target,
     record: &mut Record,
 ) -> Result<Permit, Refusal> {
+    let message = match &call.asked {
+        Asked::Message(message) => Some(message),
+        Asked::EndSession(_) => None,
+    };
     let item = match target {
         // Lists show what the view shows; acts concern the caller's own session.
         // A listen hears of what the view shows; each URI that it names is decided on itself.
@@ -35,7 +50,11 @@ pub fn run(
             return Ok(Permit(()));
         }
         Target::Foreign(Foreign { server, upstream, method }) => {
-            let verdict = adopted.snapshot.decide_method(*server, *upstream, method, &caller.roles);
+            let mut scratch = core.scratch.borrow_mut();
+            let verdict = with_call(adopted, caller, Some((incoming, message)), |moment| {
+                adopted.snapshot.decide_method(*server, *upstream, method, moment, &mut scratch.policy)
+            });
+            let verdict = verdict.map_err(Refusal::Decode)?;
             record.verdict(verdict);
             return match verdict.is_permit() {
                 true => Ok(Permit(())),
@@ -43,39 +62,128 @@ pub fn run(
             };
         }
         Target::Upstream(item) => item,
-        // It is allowed to whom the call that began it is.
+        // It is allowed to whom some call of its tool is: with which arguments it began was decided then.
         Target::Task(held) => &held.item,
     };
-    let mut scratch = core.scratch.borrow_mut();
-    let name = match &call.asked {
-        Asked::Message(message) => match message.method.names() {
-            Names::Uri => message.uri,
-            Names::Reference => message.reference_name.or(message.reference_uri),
-            Names::Task => message.task_id,
-            Names::Nothing | Names::Name => message.name,
+    let shown = item.view.kind(item.kind).shows(item.index);
+    let mut text = std::mem::take(&mut core.scratch.borrow_mut().text);
+    let name = message.and_then(|message| match message.method.names() {
+        Names::Uri => message.uri,
+        Names::Reference => message.reference_name.or(message.reference_uri),
+        Names::Task => message.task_id,
+        Names::Nothing | Names::Name => message.name,
+    });
+    let name = name.map_or(&b""[..], |name| name.read(incoming.body, &mut text));
+    let about = message.is_some_and(|message| message.method.names() == Names::Reference);
+    let outcome = match item.view.kind(item.kind).ruled(item.index) {
+        // A completion helps to write a call that is decided when it comes.
+        ruled if matches!(target, Target::Task(_)) || about => match shown {
+            true => Ok(Verdict::Permit(ruled.so_far().rule())),
+            false => Ok(ruled.so_far()),
         },
-        Asked::EndSession(_) => None,
+        Ruled::Settled(verdict) if !item.covered => Ok(verdict),
+        _ => decide(core, adopted, server, item, caller, Some((incoming, message)), name),
     };
-    let name = name.map_or(&b""[..], |name| name.read(incoming.body, &mut scratch.text));
-    let verdict = decide(adopted, item, &caller.roles, name);
-    record.verdict(verdict);
-    match target {
-        _ if verdict.is_permit() => Ok(Permit(())),
-        Target::Task(_) => Err(tasks::unknown(name)),
-        _ => Err(unknown(item.kind, name, record.modern)),
+    let refusal = match outcome {
+        Err(refusal) => Some(refusal),
+        Ok(verdict) => {
+            record.verdict(verdict);
+            match target {
+                _ if verdict.is_permit() => None,
+                Target::Task(_) => Some(tasks::unknown(name)),
+                _ if shown && !item.covered => {
+                    Some(Refusal::Denied(Box::new(Denied::of(adopted, item, name, verdict, message))))
+                }
+                _ => Some(unknown(item.kind, name, record.modern)),
+            }
+        }
+    };
+    core.scratch.borrow_mut().text = text;
+    match refusal {
+        None => Ok(Permit(())),
+        Some(refusal) => Err(refusal),
     }
 }
 
-/// Decides on an item, by what the caller calls it.
-pub fn decide(adopted: &Adopted, item: &Item, roles: &RoleSet, name: &[u8]) -> Verdict {
-    let verdict = item.view.kind(item.kind).verdict(item.index);
-    if !item.covered || !verdict.is_permit() {
-        return verdict;
+/// Decides on an item, by what the caller calls it. Without a call (a subscription that is looked at again), rules that ask for
+/// one do not allow, and do deny.
+pub fn decide(
+    core: &Core,
+    adopted: &Adopted,
+    server: usize,
+    item: &Item,
+    caller: &Caller,
+    call: Option<(&Incoming<'_>, Option<&Message>)>,
+    name: &[u8],
+) -> Result<Verdict, Refusal> {
+    let ruled = item.view.kind(item.kind).ruled(item.index);
+    let mut scratch = core.scratch.borrow_mut();
+    let workspace = &mut scratch.policy;
+    let verdict = match ruled {
+        Ruled::Settled(verdict) if !item.covered || !verdict.is_permit() => return Ok(verdict),
+        // A template's URIs are open-ended: each is decided on itself.
+        _ if item.covered => {
+            let name = item.own_uri.as_ref().map_or(name, |own| own.as_bytes());
+            let Ok(uri) = std::str::from_utf8(name) else { return Ok(Verdict::Deny(None)) };
+            with_call(adopted, caller, call, |moment| {
+                adopted.snapshot.decide_uri(server, item.upstream, uri, moment, workspace)
+            })
+        }
+        Ruled::Settled(verdict) => return Ok(verdict),
+        Ruled::Open { so_far, rules } => {
+            let all = adopted.snapshot.rules();
+            let bound = adopted.shelf(server, item.kind).and_then(|shelf| shelf.items.get(item.index));
+            let thing = all.servers.get(server).zip(all.upstreams.get(item.upstream)).zip(bound);
+            let thing = thing.map(|((server, upstream), bound)| Thing {
+                server: &server.name,
+                upstream: &upstream.name,
+                name: &bound.bare,
+            });
+            with_call(adopted, caller, call, |moment| {
+                let moment = Moment { thing, ..*moment };
+                adopted.snapshot.settle(so_far, rules, &moment, workspace)
+            })
+        }
+    };
+    verdict.map_err(Refusal::Decode)
+}
+
+/// All that is known of a call, for rules to ask.
+fn with_call<T>(
+    adopted: &Adopted,
+    caller: &Caller,
+    call: Option<(&Incoming<'_>, Option<&Message>)>,
+    decide: impl FnOnce(&Moment<'_>) -> T,
+) -> T {
+    let traits = adopted.traits(caller.traits);
+    let principal = adopted.keys.principals.get(caller.principal as usize);
+    let asked = call.map(|(incoming, message)| condition::Asked {
+        method: message.map_or("", |message| message.method.as_str()),
+        body: incoming.body,
+        arguments: message.and_then(|message| message.arguments),
+        request: incoming,
+    });
+    decide(&Moment {
+        traits: traits.as_deref(),
+        windows: Some(&adopted.windows.bits),
+        principal,
+        thing: None,
+        asked: asked.as_ref(),
+    })
+}
+
+impl Request for Incoming<'_> {
+    fn header(&self, name: &str) -> Header<'_> {
+        let mut values =
+            self.head.headers(self.bytes).filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()));
+        match (values.next(), values.next()) {
+            (None, _) => Header::Missing,
+            (Some((_, value)), None) => Header::One(value),
+            (Some(_), Some(_)) => Header::Several,
+        }
     }
-    // A template's URIs are open-ended: each is decided on itself.
-    let name = item.own_uri.as_ref().map_or(name, |own| own.as_bytes());
-    match std::str::from_utf8(name) {
-        Ok(uri) => adopted.snapshot.decide_uri(item.upstream, uri, roles),
-        Err(_) => Verdict::Deny(None),
+
+    fn ip(&self) -> IpAddr {
+        self.peer
     }
 }

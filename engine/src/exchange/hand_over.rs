@@ -108,7 +108,7 @@ fn taken_up(
     if sessions.find(id.serial).is_some() || !core.past.may_go_on(&id, core.clock.coarse_unix_ms()) {
         return None;
     }
-    let sight = Sight::new(adopted, adopted.outline(place.server, caller.roles)?);
+    let sight = Sight::new(adopted, adopted.outline(place.server, caller.traits)?);
     let (introduction, now_ms) = (Introduction::default(), core.clock.coarse_ms());
     let numbers = Numbers::since(core.clock.coarse_unix_ms());
     let session = sessions.begin(id, introduction, sight, Outlet::new(numbers.stream), now_ms)?;
@@ -151,7 +151,7 @@ pub fn begin_session(
         begun_unix_ms: if incoming.wire.is_some() { 0 } else { core.clock.coarse_unix_ms() },
     };
     let introduction = Introduction { client_info: said(message.initialize_info).into() };
-    let seen = adopted.outline(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
+    let seen = adopted.outline(place.server, caller.traits).ok_or(Refusal::NoSuchPath)?;
     let (sight, now_ms) = (Sight::new(adopted, seen), core.clock.coarse_ms());
     let begun = core.sessions.borrow_mut().begin(id, introduction, sight, standing, now_ms);
     begun.ok_or(Refusal::Overloaded("too many sessions"))?;

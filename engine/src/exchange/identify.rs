@@ -6,13 +6,11 @@
 
 use std::cell::Cell;
 
-use strait_policy::RoleSet;
-
 use super::Incoming;
 use super::arrive::Place;
 use super::record::Record;
 use super::refusal::Refusal;
-use crate::core::Adopted;
+use crate::core::{Adopted, TraitsId};
 
 /// A verified caller.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +19,7 @@ pub struct Caller {
     pub principal: u32,
     /// Of the principal's id: what sessions are bound to.
     pub digest: u64,
-    pub roles: RoleSet,
+    pub traits: TraitsId,
 }
 
 /// Longer credentials are not keys of ours.
@@ -97,9 +95,14 @@ pub fn again(adopted: &Adopted, server: usize, credential: Credential) -> Option
     principal.map(|principal| caller(adopted, principal))
 }
 
+/// The principal that has this digest, as a caller of now.
+pub fn known(adopted: &Adopted, digest: u64) -> Option<Caller> {
+    adopted.principal_of(digest).map(|principal| caller(adopted, principal))
+}
+
 fn caller(adopted: &Adopted, principal: u32) -> Caller {
     let known = adopted.known(principal);
-    Caller { principal, digest: known.digest, roles: known.roles }
+    Caller { principal, digest: known.digest, traits: known.traits }
 }
 
 fn principal(incoming: &Incoming<'_>, adopted: &Adopted, server: usize) -> Option<(u32, Credential)> {

@@ -163,7 +163,7 @@ pub fn open(
     let id = message.id.map(|id| id.of(incoming.body)).ok_or(Refusal::Invalid("a listen needs an id"))?;
     let credential = identify::credential(incoming, adopted, place.server).ok_or(Refusal::Unauthenticated)?;
     let server = adopted.server_digest(place.server).ok_or(Refusal::NoSuchPath)?;
-    let seen = adopted.outline(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
+    let seen = adopted.outline(place.server, caller.traits).ok_or(Refusal::NoSuchPath)?;
     let tasks = watch::wanted(core, adopted, incoming, place, caller, message)?;
     let standing = core.stand().map_err(Refusal::Overloaded)?;
     let serial = core.listens.last.get() + 1;
@@ -249,7 +249,7 @@ impl Listen {
         let Some((server, caller)) = caller else { return };
         let mut begun = Vec::new();
         for uri in uris {
-            let found = subscriptions::find(adopted, server, caller.roles, uri).filter(|found| found.tells);
+            let found = subscriptions::find(core, adopted, server, &caller, uri).filter(|found| found.tells);
             let Some(found) = found else { continue };
             let hearer = subscriptions::hearer(self);
             if let Ok(interest) = self.subscriptions.begin(core, &found, self.whom(), uri, hearer).await {
@@ -276,10 +276,10 @@ impl Listen {
         }
         let now = adopted.server_of(self.server).and_then(|server| {
             let caller = identify::again(&adopted, server, self.credential)?;
-            let moved = self.subscriptions.look_again(&adopted, server, caller.roles);
+            let moved = self.subscriptions.look_again(core, &adopted, server, &caller);
             subscriptions::follow(core, self, self.whom(), moved);
             self.watches.look_again(core, &adopted, server, &caller);
-            adopted.outline(server, caller.roles)
+            adopted.outline(server, caller.traits)
         });
         let Some(now) = now else { return self.end() };
         for list in self.sight.look(now).iter().filter(|list| self.lists.contains(*list)) {

@@ -149,7 +149,8 @@ impl Asking<'_> {
 
     /// The limit of this number if it is for this caller, and how much of it the call needs.
     fn concerning(&self, index: usize, subject: &Subject<'_>) -> Option<(&Limit, u64)> {
-        let limit = self.metering.limits.get(index).filter(|limit| limit.is_for(&self.caller.roles))?;
+        let traits = self.adopted.traits(self.caller.traits)?;
+        let limit = self.metering.limits.get(index).filter(|limit| limit.is_for(&traits))?;
         let units = match limit.measure {
             Measure::Cost(_) if subject.gives => subject.cost,
             Measure::Cost(_) => 0,

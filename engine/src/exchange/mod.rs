@@ -31,6 +31,7 @@ pub mod authorize;
 pub mod batch;
 pub mod cursor;
 pub mod decode;
+pub mod denied;
 pub mod forward;
 pub mod hand_over;
 pub mod http_sse;
@@ -230,9 +231,9 @@ async fn carry_out(
     let permit = match shaped.as_ref().ok().and_then(Shaped::edited) {
         Some(edited) => {
             let sent = edited.incoming(incoming);
-            authorize::run(core, adopted, &sent, caller, edited.call(), &target, record)?
+            authorize::run(core, adopted, &sent, place.server, caller, edited.call(), &target, record)?
         }
-        None => authorize::run(core, adopted, incoming, caller, call, &target, record)?,
+        None => authorize::run(core, adopted, incoming, place.server, caller, call, &target, record)?,
     };
     let shaped = shaped?;
     mirror::run(core, adopted, incoming, place, call, &target)?;

@@ -27,7 +27,7 @@ pub fn held(adopted: &Adopted, server: usize, caller: &Caller, kind: Kind, name:
             exact.or_else(|| bound.held.iter().find(covers))?
         }
     };
-    if !adopted.snapshot.decide_held(held, &caller.roles).is_permit() {
+    if !shown(adopted, held, caller) {
         return None;
     }
     let upstream = adopted.snapshot.rules().upstreams.get(usize::from(held.upstream.to_native()))?;
@@ -37,4 +37,9 @@ pub fn held(adopted: &Adopted, server: usize, caller: &Caller, kind: Kind, name:
         upstream: upstream.name.as_str().to_owned(),
         gone: held.gone,
     })
+}
+
+fn shown(adopted: &Adopted, held: &ArchivedHeld, caller: &Caller) -> bool {
+    let traits = adopted.traits(caller.traits);
+    traits.is_some_and(|traits| adopted.snapshot.may_permit(held, &traits, &adopted.windows.bits))
 }

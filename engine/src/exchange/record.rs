@@ -317,7 +317,7 @@ impl Record {
         }
         text("verdict", self.verdict.map(Verdict::label));
         let rule = self.verdict.and_then(Verdict::rule);
-        text("rule", rule.and_then(|r| rules.policy.rules.get(usize::from(r))).map(|r| r.id.as_str()));
+        text("rule", rule.and_then(|r| rules.policy.rules.get(r as usize)).map(|r| r.id.as_str()));
         text("refused", self.refusal);
         text("limit", self.limit.and_then(|limit| rules.limits.get(limit)).map(|limit| limit.id.as_str()));
         if let Some(peer) = self.peer {

@@ -10,6 +10,7 @@ use strait_protocol::jsonrpc::{DecodeFault, ErrorId, append_error, append_string
 use strait_protocol::mcp::{Revision, codes};
 use strait_table::Kind;
 
+use super::denied::Denied;
 use super::reached::{Reached, append_result};
 use crate::figures::labels::Outcome;
 use crate::upstream::UpstreamFault;
@@ -82,6 +83,8 @@ pub enum Refusal {
         /// The call's answer is a tool's result, which the model reads.
         as_result: bool,
     },
+    /// The caller may do it, and not like this.
+    Denied(Box<Denied>),
     /// The client did not declare the extension of 2026-07-28 that it uses.
     Undeclared {
         extension: &'static str,
@@ -130,6 +133,7 @@ impl Refusal {
             Quarantined { .. } => "quarantined",
             UnknownTask { .. } => "unknown_task",
             Argument { .. } => "argument",
+            Denied(denied) => denied.label(),
             Undeclared { .. } => "undeclared",
             BadCursor => "bad_cursor",
             Overloaded(_) => "overloaded",
@@ -175,6 +179,8 @@ impl Refusal {
             Undeclared { .. } => 400,
             UnknownTool { .. } | UnknownPrompt { .. } | UnknownResource { .. } => 200,
             Quarantined { .. } | UnknownTask { .. } | Argument { .. } | BadCursor => 200,
+            Denied(denied) if modern && !denied.as_result => 403,
+            Denied(_) => 200,
             Upstream { .. } | Internal(_) => 200,
         }
     }
@@ -252,6 +258,7 @@ impl Refusal {
             }
             UnknownTask { id } => format!("Task not found: {id}").into(),
             Argument { text, .. } => text.clone().into(),
+            Denied(denied) => denied.message().into(),
             Undeclared { extension } => {
                 format!("request: its client capabilities must declare the extension {extension}").into()
             }
@@ -285,6 +292,7 @@ impl Refusal {
         match self {
             Refusal::Limited(reached) => reached.as_result,
             Refusal::Argument { as_result, .. } => *as_result,
+            Refusal::Denied(denied) => denied.as_result,
             _ => false,
         }
     }
@@ -314,6 +322,11 @@ impl Refusal {
             Limited(reached) => {
                 let mut data = Vec::new();
                 reached.append_data(&mut data);
+                Some(data)
+            }
+            Denied(denied) => {
+                let mut data = Vec::new();
+                denied.append_data(&mut data);
                 Some(data)
             }
             Upstream { fault: UpstreamFault::Undeclared(needed), .. } => {

@@ -120,7 +120,7 @@ pub fn run(
     }
     let server = adopted.snapshot.bound().servers.get(place.server).ok_or(Refusal::NoSuchPath)?;
     let can = &server.capabilities;
-    let view = adopted.view(place.server, caller.roles).ok_or(Refusal::NoSuchPath)?;
+    let view = adopted.view(place.server, caller.traits).ok_or(Refusal::NoSuchPath)?;
     let search = Search { core, adopted, incoming, place, caller, view };
     let local = match message.method {
         Method::ServerDiscover => Local::Discover,
@@ -187,9 +187,7 @@ fn completed(adopted: &Adopted, target: Target) -> Target {
     let can = |upstream: usize| upstreams.get(upstream).is_some_and(|can| can.completions);
     match target {
         Target::Upstream(item)
-            if !item.covered
-                && !can(item.upstream)
-                && item.view.kind(item.kind).verdict(item.index).is_permit() =>
+            if !item.covered && !can(item.upstream) && item.view.kind(item.kind).shows(item.index) =>
         {
             Target::Local { answer: Local::Completion, view: item.view }
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use strait_policy::RoleSet;
+use strait_policy::Verdict;
 use strait_protocol::jsonrpc::{Members, Message, append_string};
 use strait_protocol::mcp::{Method, meta};
 use strait_table::Kind;
@@ -51,14 +51,14 @@ pub struct Found {
     pub tells: bool,
 }
 
-/// Finds a resource among those that these roles may read.
-pub fn find(adopted: &Rc<Adopted>, server: usize, roles: RoleSet, uri: &[u8]) -> Option<Found> {
+/// Finds a resource among those that its caller may read.
+pub fn find(core: &Core, adopted: &Rc<Adopted>, server: usize, caller: &Caller, uri: &[u8]) -> Option<Found> {
     let Served { kind, index, upstream, own } = uris::served(adopted, server, uri)?;
-    let view = adopted.view(server, roles)?;
+    let view = adopted.view(server, caller.traits)?;
     let bare = own.as_ref().map_or_else(|| uri.to_vec(), |own| own.as_bytes().to_vec());
     let item =
         Item { kind, index, upstream, view, covered: kind == Kind::Template, own_uri: own, shape: None };
-    if !authorize::decide(adopted, &item, &roles, uri).is_permit() {
+    if !authorize::decide(core, adopted, server, &item, caller, None, uri).is_ok_and(Verdict::is_permit) {
         return None;
     }
     let tells = adopted.snapshot.bound().upstreams.get(upstream).is_some_and(|can| can.subscribe);
@@ -137,9 +137,10 @@ impl Subscriptions {
     /// subscribed to again because it is somewhere else now.
     pub fn look_again(
         &self,
+        core: &Core,
         adopted: &Rc<Adopted>,
         server: usize,
-        roles: RoleSet,
+        caller: &Caller,
     ) -> Vec<(Box<[u8]>, Found)> {
         let known: Vec<_> = {
             let held = self.held.borrow();
@@ -147,7 +148,7 @@ impl Subscriptions {
         };
         let mut moved = Vec::new();
         for (uri, upstream, bare) in known {
-            match find(adopted, server, roles, &uri).filter(|found| found.tells) {
+            match find(core, adopted, server, caller, &uri).filter(|found| found.tells) {
                 Some(found) if found.upstream.id == upstream && *found.bare == *bare => {}
                 Some(found) => {
                     self.remove(&uri);
@@ -173,7 +174,7 @@ pub async fn make(
     let mut text = Vec::new();
     let uri = message.uri.map(|uri| uri.read(incoming.body, &mut text)).unwrap_or_default();
     let found =
-        find(adopted, place.server, caller.roles, uri).ok_or_else(|| unknown(Kind::Resource, uri, false))?;
+        find(core, adopted, place.server, caller, uri).ok_or_else(|| unknown(Kind::Resource, uri, false))?;
     if !found.tells {
         return Err(Refusal::Params("the server of this resource does not tell when one changes"));
     }

@@ -11,6 +11,7 @@ use super::Session;
 use super::questions::{Asker, Question, RoundAnswer};
 use crate::changes::List;
 use crate::core::{Adopted, Core};
+use crate::exchange::identify;
 use crate::exchange::subscriptions::{Subscriber, Subscriptions, follow, render};
 use crate::exchange::tasks;
 use crate::io::buffer::Buf;
@@ -158,14 +159,14 @@ impl Session {
         if !self.sight.is_due(&adopted) {
             return;
         }
-        let Some((server, roles)) =
-            adopted.server_of(self.id.server).zip(adopted.roles_of(self.id.principal))
+        let Some((server, caller)) =
+            adopted.server_of(self.id.server).zip(identify::known(&adopted, self.id.principal))
         else {
             return self.subscriptions.clear();
         };
-        let moved = self.subscriptions.look_again(&adopted, server, roles);
+        let moved = self.subscriptions.look_again(core, &adopted, server, &caller);
         follow(core, self, Whom::of(self.id.principal, Some(self)), moved);
-        let Some(now) = adopted.outline(server, roles) else { return };
+        let Some(now) = adopted.outline(server, caller.traits) else { return };
         self.sight.look(now).iter().for_each(|list| self.list_changed(list));
     }
 

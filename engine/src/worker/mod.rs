@@ -77,7 +77,7 @@ async fn obey(core: &Rc<Core>, mut listeners: Vec<Bound>, mut commands: mpsc::Un
     while let Some(command) = commands.recv().await {
         match command {
             Command::Adopt(edition) => {
-                core.adopt(&edition);
+                core.adopt(edition);
                 keep_lists(core);
             }
             Command::Open => {

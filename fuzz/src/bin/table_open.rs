@@ -4,9 +4,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use strait_policy::{Principal, RoleSet};
+use strait_policy::{Principal, Traits};
 use strait_table::catalog::Catalog;
+use strait_table::condition::{Moment, Workspace};
 use strait_table::file::{HEADER_BYTES, Header};
+use strait_table::view::Ruled;
 use strait_table::{Kind, OpenError, Snapshot, View, bind};
 
 const KINDS: [Kind; 4] = [Kind::Tool, Kind::Prompt, Kind::Resource, Kind::Template];
@@ -42,14 +44,23 @@ fn forged(data: &[u8]) -> Option<Vec<u8>> {
 
 fn walk(snapshot: &Snapshot) {
     let principal = Principal { id: "ann".into(), groups: vec!["staff".into()], ..Principal::default() };
-    let mut all = RoleSet::default();
-    (0..256).for_each(|role| all.insert(role));
-    let role_sets = [RoleSet::default(), snapshot.roles_of(&principal), all];
+    let count = snapshot.rules().traits.len();
+    let mut all = Traits::none(count);
+    (0..count).for_each(|bit| all.insert(bit));
+    let windows = snapshot.windows_at(1_800_000_000);
+    let sets = [Traits::none(count), snapshot.traits_of(&principal), all];
     for (server, rules) in snapshot.rules().servers.iter().enumerate() {
         assert_eq!(snapshot.server_at(rules.path.as_bytes()), Some(server));
-        for roles in &role_sets {
-            let view = View::of(snapshot, server, roles).expect("a server of the rules is bound");
-            KINDS.iter().for_each(|kind| shelf(snapshot, server, *kind, &view, roles));
+        for traits in &sets {
+            let view = View::of(snapshot, server, traits, &windows.bits).expect("a server of the rules is bound");
+            let moment = Moment {
+                traits: Some(traits),
+                windows: Some(&windows.bits),
+                principal: Some(&principal),
+                thing: None,
+                asked: None,
+            };
+            KINDS.iter().for_each(|kind| shelf(snapshot, server, *kind, &view, &moment));
         }
     }
     assert!(snapshot.server_at(b"nowhere").is_none());
@@ -57,15 +68,19 @@ fn walk(snapshot: &Snapshot) {
     snapshot.with_bound(&bound).expect("what bind makes is sound");
 }
 
-fn shelf(snapshot: &Snapshot, server: usize, kind: Kind, view: &View, roles: &RoleSet) {
+fn shelf(snapshot: &Snapshot, server: usize, kind: Kind, view: &View, moment: &Moment<'_>) {
     let shelf = snapshot.bound().servers[server].shelf(kind);
     let shown: Vec<usize> = view.kind(kind).visible_from(0).collect();
     assert_eq!(shown.len(), view.kind(kind).visible_count());
     for (index, item) in shelf.items.iter().enumerate() {
         assert_eq!(shelf.find(item.exposed.as_bytes()), Some(index));
-        assert_eq!(shown.contains(&index), view.kind(kind).verdict(index).is_permit());
+        assert_eq!(shown.contains(&index), view.kind(kind).shows(index));
         assert!(snapshot.bound().fragments.get(item.fragment.to_native() as usize).is_some());
-        snapshot.decide_uri(usize::from(item.upstream.to_native()), &item.bare, roles);
+        let upstream = usize::from(item.upstream.to_native());
+        let _ = snapshot.decide_uri(server, upstream, &item.bare, moment, &mut Workspace::default());
+        if let Ruled::Open { so_far, rules } = view.kind(kind).ruled(index) {
+            let _ = snapshot.settle(so_far, rules, moment, &mut Workspace::default());
+        }
     }
     shelf.find(b"nothing");
 }

@@ -89,7 +89,7 @@ struct Binder<'r> {
 struct Judged {
     /// Where it says its name.
     name: Result<Span, &'static str>,
-    rules: Vec<u16>,
+    rules: Vec<u32>,
     limits: Vec<u16>,
     price_micro_usd: u64,
     /// Of a tool.
@@ -387,11 +387,11 @@ impl Binder<'_> {
         judged
     }
 
-    fn rules_for(&self, kind: Kind, full: &str, bare: &str) -> Vec<u16> {
+    fn rules_for(&self, kind: Kind, full: &str, bare: &str) -> Vec<u32> {
         let rules = self.rules.policy.rules.iter().enumerate();
         rules
             .filter(|(_, rule)| rule.patterns.iter().any(|p| speaks(p, kind, full, bare)))
-            .map(|(index, _)| index as u16)
+            .map(|(index, _)| index as u32)
             .collect()
     }
 

@@ -125,7 +125,7 @@ fn rules_are_joined_to_what_they_speak_of() {
     ];
     let (bound, _) = bound(&rules, &catalog);
     let server = &bound.servers[0];
-    let joined: Vec<&[u16]> = server.tools.items.iter().map(|item| item.rules.as_slice()).collect();
+    let joined: Vec<&[u32]> = server.tools.items.iter().map(|item| item.rules.as_slice()).collect();
     assert_eq!(joined, [&[0, 1][..], &[0], &[0, 1]]);
     assert_eq!(server.resources.items[0].rules, [0, 3]);
 }

@@ -2,8 +2,9 @@
 //! rules, roles and catalogs.
 
 use proptest::prelude::*;
-use strait_policy::{RoleSet, Verdict, glob};
+use strait_policy::{Traits, Verdict, glob};
 use strait_table::catalog::{Catalog, Definition, Known, Lists};
+use strait_table::condition::Workspace;
 use strait_table::rules::*;
 use strait_table::snapshot::of_rules;
 use strait_table::{Kind, Snapshot, View, bind};
@@ -44,6 +45,8 @@ fn a_rule() -> impl Strategy<Value = Rule> {
         effect,
         patterns,
         to,
+        condition: None,
+        place: Place::default(),
     })
 }
 
@@ -98,13 +101,14 @@ prop_compose! {
         upstreams in proptest::collection::vec(some_lists(), UPSTREAMS.len()),
         roles in proptest::collection::vec(0..ROLES, 0..ROLES),
         uri in "u:[ab]{0,3}",
-    ) -> (Rules, Catalog, RoleSet, String) {
-        let mut set = RoleSet::default();
+    ) -> (Rules, Catalog, Traits, String) {
+        let mut set = Traits::none(ROLES);
         roles.into_iter().for_each(|role| set.insert(role));
         let rules = Rules {
             upstreams: UPSTREAMS.map(upstream).into(),
             servers: vec![server],
-            roles: (0..ROLES).map(|n| Role { name: n.to_string(), condition: vec![ConditionOp::Const(true)] }).collect(),
+            traits: (0..ROLES).map(a_trait).collect(),
+            roles: (0..ROLES).map(role).collect(),
             policy: Policy { default: effect, rules },
             ..crate::support::rules()
         };
@@ -115,7 +119,7 @@ prop_compose! {
 /// Read from the language's description alone.
 struct Oracle<'r> {
     rules: &'r Rules,
-    roles: RoleSet,
+    roles: Traits,
 }
 
 impl Oracle<'_> {
@@ -154,7 +158,7 @@ impl Oracle<'_> {
                     }
             })
         };
-        let by = |rule: usize| Some(rule as u16);
+        let by = |rule: usize| Some(rule as u32);
         if let Some(rule) = speaking(Effect::Deny) {
             Verdict::Deny(by(rule))
         } else if let Some(rule) = speaking(Effect::Hold) {
@@ -186,8 +190,8 @@ proptest! {
         let snapshot = of_rules(&rules).unwrap();
         let (bound, findings) = bind(snapshot.rules(), &catalog);
         let snapshot = snapshot.with_bound(&bound).unwrap();
-        let view = View::of(&snapshot, 0, &roles).unwrap();
-        let oracle = Oracle { rules: &rules, roles };
+        let view = View::of(&snapshot, 0, &roles, &Traits::default()).unwrap();
+        let oracle = Oracle { rules: &rules, roles: roles.clone() };
         let mut left_out = 0;
         for kind in KINDS {
             let shelf = snapshot.bound().servers[0].shelf(kind);
@@ -200,7 +204,7 @@ proptest! {
             // Whatever is bound is decided as the globs say, found by its name, and listed exactly when permitted.
             for (index, item) in shelf.items.iter().enumerate() {
                 let upstream = usize::from(item.upstream.to_native());
-                let verdict = view.kind(kind).verdict(index);
+                let verdict = view.kind(kind).ruled(index).so_far();
                 prop_assert_eq!(verdict, oracle.verdict(kind, upstream, &item.bare));
                 prop_assert_eq!(shown.contains(&index), verdict.is_permit());
                 prop_assert_eq!(shelf.find(item.exposed.as_bytes()), Some(index));
@@ -213,14 +217,16 @@ proptest! {
                 all.filter(|definition| oracle.exposed(kind, upstream, &definition.name)).count()
             }).sum();
             left_out += expected - shelf.items.len();
-            prop_assert_eq!(view.kind(kind).verdict(shelf.items.len()), Verdict::Deny(None));
+            prop_assert_eq!(view.kind(kind).ruled(shelf.items.len()).so_far(), Verdict::Deny(None));
         }
         prop_assert_eq!(left_out, findings.len());
         for upstream in 0..UPSTREAMS.len() {
             // Open-ended names are decided like listed ones.
-            prop_assert_eq!(snapshot.decide_uri(upstream, &uri, &roles), oracle.verdict(Kind::Resource, upstream, &uri));
+            let decided = snapshot.decide_uri(0, upstream, &uri, &moment(&roles), &mut Workspace::default());
+            prop_assert_eq!(decided, Ok(oracle.verdict(Kind::Resource, upstream, &uri)));
         }
-        prop_assert_eq!(snapshot.decide_uri(UPSTREAMS.len(), &uri, &roles), Verdict::Deny(None));
+        let nowhere = snapshot.decide_uri(0, UPSTREAMS.len(), &uri, &moment(&roles), &mut Workspace::default());
+        prop_assert_eq!(nowhere, Ok(Verdict::Deny(None)));
     }
 }
 
@@ -233,10 +239,15 @@ fn a_method_that_nobody_knows_is_allowed_where_everything_is() {
         let of = of.iter().map(|(effect, kind, glob)| rule(*effect, *kind, &[glob], To::Everyone));
         rules.policy = Policy { default, rules: of.collect() };
         let snapshot = of_rules(&rules).unwrap();
-        let verdict = snapshot.decide_method(0, 0, "acme/do", &RoleSet::default());
+        let nobody = Traits::default();
+        let mut workspace = Workspace::default();
+        let mut decide = |server, upstream| {
+            snapshot.decide_method(server, upstream, "acme/do", &moment(&nobody), &mut workspace).unwrap()
+        };
+        let verdict = decide(0, 0);
         assert_eq!(verdict.is_permit(), permits, "{verdict:?}");
-        assert!(!snapshot.decide_method(1, 0, "acme/do", &RoleSet::default()).is_permit());
-        assert!(!snapshot.decide_method(0, 9, "acme/do", &RoleSet::default()).is_permit());
+        assert!(!decide(1, 0).is_permit());
+        assert!(!decide(0, 9).is_permit());
     }
     use Effect::{Allow, Deny, Hold};
     use PatternKind::{Any, Prompt, Resource, Tool};
@@ -274,7 +285,7 @@ fn a_page_begins_where_it_is_asked_to() {
     for count in [0, 1, 63, 64, 65, 127, 128, 129, 200] {
         for step in [1, 2, 63, 64, 1_000] {
             let snapshot = tools(count, step);
-            let view = View::of(&snapshot, 0, &RoleSet::default()).unwrap();
+            let view = View::of(&snapshot, 0, &Traits::default(), &Traits::default()).unwrap();
             let view = view.kind(Kind::Tool);
             for from in (0..count + 130).chain([usize::MAX]) {
                 let expected: Vec<usize> = (from.min(count)..count).filter(|n| n % step != 0).collect();
@@ -282,5 +293,5 @@ fn a_page_begins_where_it_is_asked_to() {
             }
         }
     }
-    assert!(View::of(&tools(1, 1), 1, &RoleSet::default()).is_none());
+    assert!(View::of(&tools(1, 1), 1, &Traits::default(), &Traits::default()).is_none());
 }

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use rkyv::rancor;
 use strait_table::bound::{Bound, BoundServer, Capabilities, Held, Item, Mirrored, Scalar, Section, Shelf};
+use strait_table::condition::*;
 use strait_table::file::{FORMAT_VERSION, write};
 use strait_table::limit::{Facet, Limit, Measure, Price, Unit};
 use strait_table::names::Names;
 use strait_table::rules::*;
 use strait_table::shape::{Argument, Narrowed, Said, Shape, Step};
+use strait_table::window::{Hours, Offset, Window};
 use strait_table::{Kind, OpenError, Snapshot};
 
 const CHANGED: &str = "the archived layout changed. Tables in use would be misread: bump `FORMAT_VERSION`, keep the \
@@ -75,8 +77,10 @@ fn tables_of_older_versions_are_refused_by_their_version() {
 fn the_golden_values_use_every_variant() {
     let text = format!("{:?}{:?}", rules(), bound());
     let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Sse Bearer Header Basic \
-                    Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Const IdIs \
-                    IdStartsWith IdEndsWith InGroup Agent User Tenant Upstream Server Rate Calls Cost Concurrency Second Minute Hour Day Not And Or Allow Hold Deny Everyone Roles Text Integer Boolean";
+                    Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Const Trait \
+                    Window Has HasHeader IsType Compare In Holds InGroups AnyGroup Matches Network Each Not And Or UnlessFalse \
+                    UnlessTrue Read Size Call Number Null Arguments Claims Element Id User Agent Tenant Method Server Upstream Rate Calls Cost Concurrency Second Minute Hour Day \
+                    Equal NotEqual Less LessOrEqual More MoreOrEqual StartsWith EndsWith Contains All Exists ExistsOne Allow Hold Deny Everyone Roles Text Integer Boolean";
     // Of `LogTo` a table holds one: the one with content.
     for variant in variants.split_whitespace() {
         let whole = |at: usize| {
@@ -188,15 +192,80 @@ fn servers() -> Vec<Server> {
     ]
 }
 
+/// Every step and every operand.
+fn everything(of_a_rule: bool) -> Condition {
+    use Comparison::*;
+    let text = |text: &str| Operand::Text(text.into());
+    let compare = |left, by, right| Op::Compare { left, by, right };
+    let number = || Operand::Number(Number("500.5".into()));
+    let mut ops = vec![
+        Op::Const(true),
+        Op::Has(0),
+        Op::HasHeader("x-env".into()),
+        Op::IsType { of: Operand::Read(1), types: 12 },
+        compare(Operand::Read(0), Equal, number()),
+        compare(Operand::Size(0), NotEqual, number()),
+        compare(Operand::Principal(PrincipalFact::Id), Less, text("a")),
+        compare(Operand::Principal(PrincipalFact::User), LessOrEqual, text("b")),
+        compare(Operand::Principal(PrincipalFact::Agent), More, text("c")),
+        compare(Operand::Principal(PrincipalFact::Tenant), MoreOrEqual, text("d")),
+        compare(Operand::Call(CallFact::Method), Equal, Operand::Call(CallFact::Server)),
+        compare(Operand::Call(CallFact::Upstream), Equal, Operand::Call(CallFact::Tool)),
+        compare(Operand::Header("x-env".into()), Equal, Operand::Bool(true)),
+        compare(Operand::Read(0), Equal, Operand::Null),
+        Op::In {
+            of: Operand::Read(0),
+            texts: vec!["EUR".into(), "USD".into()],
+            numbers: vec![Number("1".into())],
+        },
+        Op::Holds { list: 1, item: text("a") },
+        Op::InGroups(text("staff")),
+        Op::AnyGroup { test: TextTest::StartsWith, text: "eu-".into() },
+        Op::Text { of: Operand::Read(0), test: TextTest::EndsWith, text: text(".txt") },
+        Op::Text { of: Operand::Read(0), test: TextTest::Contains, text: text("..") },
+        Op::Matches { of: Operand::Read(0), automaton: 0 },
+        Op::Network(vec![Network { address: [1; 16], bits: 8 }]),
+        Op::Window(0),
+    ];
+    for quantifier in [Quantifier::All, Quantifier::Exists, Quantifier::ExistsOne] {
+        ops.push(Op::Each { list: 1, quantifier, ops: 1 });
+        ops.push(compare(Operand::Read(2), Equal, text("x")));
+    }
+    if of_a_rule {
+        ops.extend([Op::Trait { yes: 0, error: 1 }, Op::Trait { yes: 1, error: NONE }]);
+    }
+    let depth = ops.len() - 3;
+    for _ in 1..depth {
+        ops.push(Op::And);
+    }
+    ops.extend([
+        Op::Not,
+        Op::UnlessFalse(2),
+        Op::Const(true),
+        Op::And,
+        Op::UnlessTrue(2),
+        Op::Const(false),
+        Op::Or,
+    ]);
+    let read = |from, path: &[&str]| Read { from, path: path.iter().map(|key| (*key).into()).collect() };
+    let reads = vec![
+        read(Root::Arguments, &["amount"]),
+        read(Root::Claims, &["dept", "name"]),
+        read(Root::Element, &["price"]),
+    ];
+    Condition { reads, ops }
+}
+
 fn rules() -> Rules {
-    let role = |name: &str, condition| Role { name: name.into(), condition };
-    let rule = |id: &str, effect, to| Rule {
+    let role = |name: &str, yes, error| Role { name: name.into(), yes, error };
+    let rule = |id: &str, effect, to, condition| Rule {
         id: id.into(),
         effect,
         patterns: vec![pattern(PatternKind::Any, "*.delete_*")],
         to,
+        condition,
+        place: Place { source: 1, line: 7, column: 11 },
     };
-    use ConditionOp::*;
     Rules {
         listeners: vec![
             Listener {
@@ -234,11 +303,28 @@ fn rules() -> Rules {
                 },
             },
         ],
-        roles: vec![
-            role("staff", vec![InGroup("staff".into()), IdIs("ann".into()), Or]),
-            role("bots", vec![IdStartsWith("bot-".into()), IdEndsWith("@corp".into()), Not, And]),
-            role("nobody", vec![Const(false)]),
+        traits: vec![
+            Trait { condition: everything(false), on_error: false },
+            Trait { condition: everything(false), on_error: true },
         ],
+        roles: vec![role("staff", 0, 1), role("bots", 1, NONE)],
+        windows: vec![Window {
+            text: "Mon 06:00-18:00 Europe/Berlin".into(),
+            week: vec![Hours { from: 360, until: 1_080 }],
+            offsets: vec![
+                Offset { from: i64::MIN, seconds: 3_600 },
+                Offset { from: 1_774_746_000, seconds: 7_200 },
+            ],
+            from: i64::MIN,
+            until: i64::MAX,
+        }],
+        automata: vec![Automaton {
+            pattern: "a".into(),
+            classes: (0..=255u8).map(|byte| u8::from(byte == b'a')).collect(),
+            columns: 3,
+            start: 2,
+            next: vec![0, 0, 0, 1, 1, 1, 2, 1, 0],
+        }],
         limits: limits(),
         prices: vec![Price {
             on: Pattern { kind: PatternKind::Any, glob: "crm.*".into() },
@@ -247,9 +333,9 @@ fn rules() -> Rules {
         policy: Policy {
             default: Effect::Deny,
             rules: vec![
-                rule("reads", Effect::Allow, To::Everyone),
-                rule("big", Effect::Hold, To::Roles(vec![0, 2])),
-                rule("no-drop", Effect::Deny, To::Roles(vec![1])),
+                rule("reads", Effect::Allow, To::Everyone, None),
+                rule("big", Effect::Hold, To::Roles(vec![0]), Some(everything(true))),
+                rule("no-drop", Effect::Deny, To::Roles(vec![1]), None),
             ],
         },
         access_log: AccessLog { to: LogTo::File("/var/log/strait.jsonl".into()), sample_ppm: 250_000 },
@@ -313,7 +399,7 @@ fn limits() -> Vec<Limit> {
 }
 
 fn bound() -> Bound {
-    let item = |exposed: &str, bare: &str, fragment, rules: &[u16], glob: &str| Item {
+    let item = |exposed: &str, bare: &str, fragment, rules: &[u32], glob: &str| Item {
         exposed: exposed.into(),
         bare: bare.into(),
         upstream: 1,

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use strait_table::bound::{Bound, BoundServer, Capabilities, Item, Section, Shelf};
+use strait_table::condition::*;
 use strait_table::file::{ALIGN, Extent, FORMAT_VERSION, HEADER_BYTES, Header, MAGIC, write};
 use strait_table::limit::{Limit, Measure, Unit};
 use strait_table::names::Names;
 use strait_table::rules::*;
 use strait_table::shape::{Argument, Said, Shape, Step};
+use strait_table::window::{Hours, Offset, Window};
 use strait_table::{Snapshot, bind};
 
 use crate::support::*;
@@ -278,7 +280,7 @@ fn forged_sections_never_pass_as_something_they_are_not() {
 fn walk(snapshot: &Snapshot) {
     use strait_table::{Kind, View};
     for (index, server) in snapshot.bound().servers.iter().enumerate() {
-        let view = View::of(snapshot, index, &Default::default()).unwrap();
+        let view = View::of(snapshot, index, &Default::default(), &Default::default()).unwrap();
         for kind in [Kind::Tool, Kind::Prompt, Kind::Resource, Kind::Template] {
             for item in view.kind(kind).visible_from(0) {
                 let item = &server.shelf(kind).items[item];
@@ -336,7 +338,9 @@ fn forged_shapes_are_caught(check: &dyn Fn(&str, Change<'_>)) {
 fn forged_rules_are_caught_by_their_meaning() {
     let check = |expected: &str, change: &dyn Fn(&mut Rules)| {
         let mut rules = rules();
-        rules.roles = vec![Role { name: "all".into(), condition: vec![ConditionOp::Const(true)] }];
+        rules.traits = vec![a_trait(0)];
+        rules.roles = vec![role(0)];
+        rules.policy.rules = vec![rule(Effect::Allow, PatternKind::Any, &["*"], To::Everyone)];
         change(&mut rules);
         check(&write(&rules, None), &format!("table damaged: {expected}"));
     };
@@ -355,23 +359,88 @@ fn forged_rules_are_caught_by_their_meaning() {
     check("a rule speaks to a role that is not there", &|rules| {
         rules.policy.rules = vec![rule(Effect::Deny, PatternKind::Any, &["*"], To::Roles(vec![0, 1]))];
     });
-    check("more roles than a role set holds", &|rules| {
-        rules.roles = (0..257).map(|at| Role { name: at.to_string(), condition: Vec::new() }).collect();
+    check("a role stands for a trait that is not there", &|rules| rules.roles[0].yes = 1);
+    check("a role stands for a trait that is not there", &|rules| rules.roles[0].error = 7);
+    check("more traits than a set holds", &|rules| rules.traits = (0..8_193).map(a_trait).collect());
+    check("a rule was written in a source that is not there", &|rules| {
+        rules.policy.rules[0].place.source = 1
     });
-    check("more than 65,535 of one kind", &|rules| {
-        rules.policy.rules =
-            (0..65_536).map(|_| rule(Effect::Deny, PatternKind::Any, &[], To::Everyone)).collect();
-    });
-    for condition in [
-        vec![],
-        vec![ConditionOp::Not],
-        vec![ConditionOp::Const(true), ConditionOp::And],
-        vec![ConditionOp::Const(true), ConditionOp::Const(true)],
-        vec![ConditionOp::Const(true); 65].into_iter().chain(vec![ConditionOp::Or; 64]).collect(),
+    let number = || Operand::Number(Number("1".into()));
+    let compare = |left| Op::Compare { left, by: Comparison::Equal, right: number() };
+    let each = |ops| Op::Each { list: 0, quantifier: Quantifier::All, ops };
+    let truth = || Op::Const(true);
+    let all_of = |count| (0..count).map(|_| truth()).chain((1..count).map(|_| Op::Or)).collect::<Vec<_>>();
+    const ONE_ANSWER: &str = "a condition does not come to one answer";
+    for (expected, reads, ops) in [
+        (ONE_ANSWER, 0, vec![]),
+        (ONE_ANSWER, 0, vec![Op::Not]),
+        (ONE_ANSWER, 0, vec![truth(), Op::And]),
+        (ONE_ANSWER, 0, vec![truth(), truth()]),
+        (ONE_ANSWER, 0, all_of(65)),
+        // Skips that land outside, or where another number of truths is.
+        (ONE_ANSWER, 0, vec![truth(), Op::UnlessFalse(3), truth(), Op::And]),
+        (ONE_ANSWER, 0, vec![truth(), Op::UnlessFalse(1), truth(), Op::And]),
+        (ONE_ANSWER, 0, vec![Op::UnlessTrue(0), truth()]),
+        (ONE_ANSWER, 1, vec![each(2), truth()]),
+        (ONE_ANSWER, 1, vec![each(1), Op::Not]),
+        (ONE_ANSWER, 1, vec![each(2), each(1), truth()]),
+        ("a condition reads what is not listed", 1, vec![compare(Operand::Read(1))]),
+        ("a condition reads what is not listed", 1, vec![compare(Operand::Size(1))]),
+        ("a condition reads what is not listed", 1, vec![Op::Has(1)]),
+        ("a condition reads what is not listed", 0, vec![each(1), truth()]),
+        ("a condition reads what is not listed", 0, vec![Op::Holds { list: 0, item: number() }]),
+        ("a condition asks for a trait that is not there", 0, vec![Op::Trait { yes: 1, error: NONE }]),
+        ("a condition asks for a trait that is not there", 0, vec![Op::Trait { yes: 0, error: 1 }]),
+        ("a condition asks for a window that is not there", 0, vec![Op::Window(0)]),
+        (
+            "a condition uses a regular expression that is not there",
+            0,
+            vec![Op::Matches { of: number(), automaton: 0 }],
+        ),
+        ("a condition is longer than its bounds", 33, vec![truth()]),
+        ("a condition is longer than its bounds", 0, all_of(513)),
     ] {
-        check("a role's condition does not come to one answer", &|rules| {
-            rules.roles[0].condition = condition.clone();
-        });
+        let reads = (0..reads).map(|n| Read { from: Root::Arguments, path: vec![n.to_string()] }).collect();
+        let condition = Condition { reads, ops };
+        check(expected, &|rules| rules.policy.rules[0].condition = Some(condition.clone()));
+    }
+    // A trait is worked out before there are any.
+    check("a condition asks for a trait that is not there", &|rules| {
+        rules.traits[0].condition.ops = vec![Op::Trait { yes: 0, error: NONE }];
+    });
+    let automaton = |start, next: Vec<u16>| Automaton {
+        pattern: "a".into(),
+        classes: vec![0; 256],
+        columns: 2,
+        start,
+        next,
+    };
+    for automaton in [
+        automaton(0, vec![0, 0]),
+        automaton(2, vec![0, 0, 1, 1]),
+        automaton(0, vec![0, 0, 1, 2]),
+        automaton(0, vec![0, 1, 1, 1]),
+        automaton(0, vec![0, 0, 1]),
+        Automaton { classes: vec![1; 256], ..automaton(0, vec![0, 0, 1, 1]) },
+        Automaton { classes: vec![0; 255], ..automaton(0, vec![0, 0, 1, 1]) },
+    ] {
+        check("a regular expression is not sound", &|rules| rules.automata = vec![automaton.clone()]);
+    }
+    let window = |hours: &[(u32, u32)], offsets: &[(i64, i32)]| Window {
+        text: String::new(),
+        week: hours.iter().map(|(from, until)| Hours { from: *from, until: *until }).collect(),
+        offsets: offsets.iter().map(|(from, seconds)| Offset { from: *from, seconds: *seconds }).collect(),
+        from: 0,
+        until: 1,
+    };
+    for window in [
+        window(&[(5, 5)], &[]),
+        window(&[(0, 10_081)], &[]),
+        window(&[(5, 9), (8, 10)], &[]),
+        window(&[], &[(5, 0), (5, 0)]),
+        window(&[], &[(0, 90_000)]),
+    ] {
+        check("a window of time is not in order", &|rules| rules.windows = vec![window.clone()]);
     }
     forged_shapes_are_caught(&check);
     check("an upstream's name is empty or has a dot", &|rules| rules.upstreams[0].name = "a.b".into());

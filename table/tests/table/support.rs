@@ -1,6 +1,8 @@
 //! Small values that tests begin with.
 
+use strait_policy::Traits;
 use strait_table::catalog::{Catalog, Definition, Known, Lists};
+use strait_table::condition::{Condition, Moment, NONE, Op, Operand};
 use strait_table::names::Names;
 use strait_table::rules::*;
 
@@ -55,7 +57,24 @@ pub fn patterns(kind: PatternKind, globs: &[&str]) -> Vec<Pattern> {
 }
 
 pub fn rule(effect: Effect, kind: PatternKind, globs: &[&str], to: To) -> Rule {
-    Rule { id: "r".into(), effect, patterns: patterns(kind, globs), to }
+    let patterns = patterns(kind, globs);
+    Rule { id: "r".into(), effect, patterns, to, condition: None, place: Place::default() }
+}
+
+/// A trait that is true of nobody but whom a test gives it.
+pub fn a_trait(n: usize) -> Trait {
+    let ops = vec![Op::InGroups(Operand::Text(n.to_string()))];
+    Trait { condition: Condition { reads: Vec::new(), ops }, on_error: false }
+}
+
+/// A role by the trait of its number.
+pub fn role(n: usize) -> Role {
+    Role { name: n.to_string(), yes: n as u16, error: NONE }
+}
+
+/// Nothing but these traits is known.
+pub fn moment(traits: &Traits) -> Moment<'_> {
+    Moment { traits: Some(traits), windows: None, principal: None, thing: None, asked: None }
 }
 
 pub fn tool(name: &str) -> Definition {

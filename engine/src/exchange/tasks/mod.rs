@@ -112,7 +112,7 @@ fn find_text(
     if digest(&rules.name) != id.upstream {
         return Err(unknown());
     }
-    let view = adopted.view(server, caller.roles).ok_or(Refusal::NoSuchPath)?;
+    let view = adopted.view(server, caller.traits).ok_or(Refusal::NoSuchPath)?;
     let item = Item {
         kind: Kind::Tool,
         index,

@@ -125,7 +125,7 @@ fn allowed(
     if held.item.shape.is_some_and(|shape| shape::drops(adopted, server, shape)) {
         return None;
     }
-    held.item.view.kind(held.item.kind).verdict(held.item.index).is_permit().then_some(held)
+    held.item.view.kind(held.item.kind).shows(held.item.index).then_some(held)
 }
 
 /// Has the servers tell. What they have agreed to is in the listen's watches when this returns.
