@@ -67,7 +67,8 @@ impl Metering {
                 ArchivedTo::Everyone => None,
                 ArchivedTo::Roles(roles) => {
                     // Whoever cannot be told apart from its role is limited with it.
-                    let roles = roles.iter().filter_map(|role| rules.roles.get(usize::from(role.to_native())));
+                    let roles =
+                        roles.iter().filter_map(|role| rules.roles.get(usize::from(role.to_native())));
                     Some(roles.flat_map(|role| [role.yes.to_native(), role.error.to_native()]).collect())
                 }
             };
