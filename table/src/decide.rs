@@ -26,16 +26,16 @@ pub fn speaks(
     moment: &Moment<'_>,
     workspace: &mut Workspace,
 ) -> Result<Truth, DecodeFault> {
-    let to = audience(rules, rule, moment.traits);
+    let to = audience(rules, &rule.to, moment.traits);
     match (to, rule.condition.as_ref()) {
         (Truth::False, _) | (_, None) => Ok(to),
         (_, Some(condition)) => Ok(to.and(evaluate(condition, &rules.automata, moment, workspace)?)),
     }
 }
 
-/// Whether a rule speaks to a principal.
-pub fn audience(rules: &ArchivedRules, rule: &ArchivedRule, traits: Option<&Traits>) -> Truth {
-    let ArchivedTo::Roles(roles) = &rule.to else { return Truth::True };
+/// Whether something is said to a principal.
+pub fn audience(rules: &ArchivedRules, to: &ArchivedTo, traits: Option<&Traits>) -> Truth {
+    let ArchivedTo::Roles(roles) = to else { return Truth::True };
     let Some(traits) = traits else { return Truth::Unknown };
     let has = |bit: u16| bit != NONE && traits.contains(usize::from(bit));
     let mut any = Truth::False;
@@ -84,7 +84,8 @@ impl<'s> Decider<'s> {
             asked: None,
         };
         snapshot.bound().servers.get(server)?;
-        let audiences = rules.policy.rules.iter().map(|rule| audience(rules, rule, Some(traits))).collect();
+        let audiences =
+            rules.policy.rules.iter().map(|rule| audience(rules, &rule.to, Some(traits))).collect();
         let (number, server) = (server, rules.servers.get(server)?);
         Some(Decider { snapshot, server, number, moment, audiences, workspace: Workspace::default() })
     }

@@ -7,13 +7,14 @@ use std::fmt::Write as _;
 
 use rkyv::{Archive, Deserialize, Serialize};
 use strait_policy::limit::{Measure as Measured, Period, Rate, Window};
-use strait_policy::{RoleSet, glob};
+use strait_policy::{Traits, Truth, glob};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Snapshot;
 use crate::bind::speaks;
 use crate::bound::{ArchivedItem, Kind};
-use crate::rules::{ArchivedPattern, ArchivedPatternKind, ArchivedTo, Pattern, To};
+use crate::decide::audience;
+use crate::rules::{ArchivedPattern, ArchivedPatternKind, ArchivedRules, Pattern, To};
 use crate::uris::may_overlap;
 
 /// One measure of one entry of `limits`.
@@ -221,12 +222,9 @@ impl ArchivedLimit {
         text
     }
 
-    /// Whether it is for a caller with these roles.
-    pub fn is_for(&self, roles: &RoleSet) -> bool {
-        match &self.to {
-            ArchivedTo::Everyone => true,
-            ArchivedTo::Roles(to) => to.iter().any(|role| roles.contains(role.to_native() as usize)),
-        }
+    /// Whether it is for a caller with these traits. Whoever cannot be told apart from its role is limited with it.
+    pub fn is_for(&self, rules: &ArchivedRules, traits: &Traits) -> bool {
+        audience(rules, &self.to, Some(traits)) != Truth::False
     }
 
     fn speaks_of(&self, kind: Kind, full: &str, bare: &str) -> bool {
@@ -259,15 +257,15 @@ pub struct OpenEnded {
 }
 
 impl Snapshot {
-    /// The limits that a caller with these roles meets at an item: what the engine counts, for whoever explains it.
+    /// The limits that a caller with these traits meets at an item: what the engine counts, for whoever explains it.
     pub fn limits_met<'s>(
         &'s self,
         item: &'s ArchivedItem,
-        roles: &'s RoleSet,
+        traits: &'s Traits,
     ) -> impl Iterator<Item = &'s ArchivedLimit> {
         let limits =
             item.limits.iter().filter_map(|limit| self.rules().limits.get(usize::from(limit.to_native())));
-        limits.filter(|limit| limit.is_for(roles))
+        limits.filter(|limit| limit.is_for(self.rules(), traits))
     }
 
     /// Of a resource URI that only a template covers; `upstream` is the template's.

@@ -1,7 +1,7 @@
 //! Joining rules with what upstreams list: which names are exposed, what is left out and told, and that a
 //! definition keeps its bytes.
 
-use strait_policy::RoleSet;
+use strait_policy::Traits;
 use strait_table::bind::{BindFinding, INSTRUCTIONS_BYTES_MAX, NAME_BYTES_MAX};
 use strait_table::bound::{Bound, Capabilities, Shelf};
 use strait_table::catalog::{Catalog, Definition, Known, Lists, Scopes};
@@ -155,7 +155,8 @@ fn limits_and_prices_are_joined_to_what_they_speak_of() {
             price(PatternKind::Any, "git.push", 6),
             price(PatternKind::Resource, "file:///x/dear", 9),
         ],
-        roles: vec![Role { name: "r".into(), condition: vec![ConditionOp::Const(true)] }],
+        traits: vec![a_trait(0)],
+        roles: vec![role(0)],
         ..rules()
     };
     let (bound, _) = bound(&rules, &catalog());
@@ -173,7 +174,7 @@ fn limits_and_prices_are_joined_to_what_they_speak_of() {
     assert_eq!(prints.len(), 3);
     let snapshot = of_rules(&rules).unwrap().with_bound(&bound).unwrap();
     let get = &snapshot.bound().servers[0].tools.items[2];
-    let mut roles = RoleSet::default();
+    let mut roles = Traits::none(1);
     assert_eq!(snapshot.limits_met(get, &roles).count(), 1);
     roles.insert(0);
     assert_eq!(snapshot.limits_met(get, &roles).count(), 2);
