@@ -33,6 +33,30 @@ fn any(glob: &str) -> Pattern {
     Pattern { kind: PatternKind::Any, glob: glob.to_owned() }
 }
 
+/// The example of docs/SHAPING.md.
+#[test]
+fn a_shape_is_what_it_says() {
+    let text = include_str!("../../docs/SHAPING.md")
+        .split("```")
+        .nth(1)
+        .and_then(|text| text.strip_prefix("yaml\n"));
+    let config = format!(
+        "strait: 1\nupstreams: {{ crm: {{ sample: http }} }}\nidentity: {{ staff: {{ api_keys: k.yaml }} }}\n\
+         policy: {{ default: allow }}\n{}",
+        text.expect("an example")
+    );
+    let rules = rules(load_text("test.yaml", &config, &env));
+    let snapshot = strait_table::snapshot::of_rules(&rules).unwrap();
+    let shapes = &snapshot.rules().servers[0].shapes;
+    assert_eq!(
+        shapes.iter().map(|shape| shape.describe("crm")).collect::<Vec<_>>(),
+        ["crm.refund as refund_small: amount must be there, must be a number of at most 500; \
+          currency must be one of \"USD\", \"EUR\"; debug is hidden; note is \"via support\" by default; \
+          region is always \"eu\"; to.iban is hidden; without customer.email; without items.*.secret"]
+    );
+    assert_eq!(rules.servers[0].shapes[0].description.as_deref(), Some("Gives back at most 500."));
+}
+
 #[test]
 fn the_quickstart_is_what_it_says() {
     let outcome = load(&example("quickstart.yaml"), &|_| None);

@@ -113,6 +113,38 @@ impl ArchivedShape {
     }
 }
 
+/// A dropped path as its author writes it.
+pub fn written(path: &[ArchivedStep]) -> String {
+    let steps = path.iter().map(|step| match step {
+        ArchivedStep::Key(key) => key.as_str(),
+        ArchivedStep::Each => "*",
+    });
+    steps.collect::<Vec<_>>().join(".")
+}
+
+impl ArchivedArgument {
+    fn describe(&self) -> String {
+        let path: Vec<&str> = self.path.iter().map(|key| key.as_str()).collect();
+        let mut said = Vec::new();
+        match &self.said {
+            ArchivedSaid::Fixed(value) => said.push(format!("is always {}", value.as_str())),
+            ArchivedSaid::Hidden => said.push("is hidden".to_owned()),
+            ArchivedSaid::Narrowed(narrowed) => {
+                if narrowed.required {
+                    said.push("must be there".to_owned());
+                }
+                if narrowed.min.is_some() || narrowed.max.is_some() || !narrowed.among.is_empty() {
+                    said.push(narrowed.words());
+                }
+                said.extend(
+                    narrowed.default.as_ref().map(|value| format!("is {} by default", value.as_str())),
+                );
+            }
+        }
+        format!("{} {}", path.join("."), said.join(", "))
+    }
+}
+
 impl ArchivedNarrowed {
     /// Whether a caller may say this, as written.
     pub fn admits(&self, raw: &[u8]) -> bool {
@@ -164,6 +196,21 @@ pub enum Met {
 }
 
 impl ArchivedShape {
+    /// What it does to its tool, for people.
+    pub fn describe(&self, upstream: &str) -> String {
+        let mut out = format!("{upstream}.{}", self.tool.as_str());
+        if let Some(name) = self.name.as_deref() {
+            out.push_str(&format!(" as {name}"));
+        }
+        let arguments = self.arguments.iter().map(ArchivedArgument::describe);
+        let drops = self.drops.iter().map(|path| format!("without {}", written(path)));
+        for (at, what) in arguments.chain(drops).enumerate() {
+            out.push_str(if at == 0 { ": " } else { "; " });
+            out.push_str(&what);
+        }
+        out
+    }
+
     /// Where a walk begins: at a result's outermost value.
     pub fn outermost(&self) -> Reach {
         let mut next = [OFF; DROPS_MAX];

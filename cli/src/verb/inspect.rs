@@ -46,6 +46,7 @@ fn facts(snapshot: &Snapshot) -> Value {
             "tools": patterns(&server.tools),
             "prompts": patterns(&server.prompts),
             "resources": patterns(&server.resources),
+            "shapes": shapes(rules, server),
         })
     });
     let identities = rules
@@ -99,6 +100,12 @@ fn facts(snapshot: &Snapshot) -> Value {
         "prices": prices.collect::<Vec<_>>(),
         "sources": rules.sources.iter().map(|source| source.path.as_str()).collect::<Vec<_>>(),
     })
+}
+
+/// What is shown otherwise than its upstream lists it.
+fn shapes(rules: &ArchivedRules, server: &ArchivedServer) -> Vec<String> {
+    let upstream = |at: usize| rules.upstreams.get(at).map_or("?", |upstream| upstream.name.as_str());
+    server.shapes.iter().map(|shape| shape.describe(upstream(shape.upstream.to_native().into()))).collect()
 }
 
 /// The facts as lines: a heading, then one line an entry.

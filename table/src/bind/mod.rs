@@ -24,7 +24,7 @@ use crate::names::Names;
 use crate::rules::{
     ArchivedNaming, ArchivedPattern, ArchivedPatternKind, ArchivedRules, ArchivedServer, ArchivedTransport,
 };
-use crate::shape::{ArchivedShape, ArchivedStep};
+use crate::shape::{ArchivedShape, written};
 use crate::uris;
 
 pub use quarantine::{Quarantined, What, quarantined};
@@ -465,15 +465,6 @@ fn is_reserved(
 ) -> bool {
     let own = shape.is_some_and(|(_, shape)| shape.name.is_some());
     kind == Kind::Tool && !own && server.shapes.iter().any(|shape| shape.name.as_deref() == Some(exposed))
-}
-
-/// A dropped path as its author writes it.
-fn written(path: &[ArchivedStep]) -> String {
-    let steps = path.iter().map(|step| match step {
-        ArchivedStep::Key(key) => key.as_str(),
-        ArchivedStep::Each => "*",
-    });
-    steps.collect::<Vec<_>>().join(".")
 }
 
 /// Whoever asks is nobody in particular, so everyone sees the same.
