@@ -21,6 +21,7 @@ mod listen;
 mod older_servers;
 mod overload;
 mod parameters;
+mod policy;
 mod quarantine;
 mod replay;
 mod resume;
