@@ -90,6 +90,8 @@ pub const SHAPED_LISTS_MAX: usize = 8;
 pub const ANSWERS_MAX: u32 = 16;
 /// Boxes kept for answers of upstreams and their events: 0.5 KiB and less each.
 pub const REPLIES_KEPT_MAX: usize = 1_024;
+/// Of those boxes, how many are made at once when there is none: 16 exchanges at a time want no more of the allocator.
+pub const POOLED_AT_ONCE: usize = 16;
 /// A line of a stdio child.
 pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What a list, a probe or a handshake may answer.

@@ -10,6 +10,8 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
+use crate::limits::POOLED_AT_ONCE;
+
 /// Boxes for values of one type, of one worker.
 pub struct Pool<T>(Rc<Shelf<T>>);
 
@@ -25,9 +27,20 @@ impl<T> Pool<T> {
     }
 
     pub fn put(&self, value: T) -> Pooled<T> {
-        let mut slot = self.0.free.borrow_mut().pop().unwrap_or_default();
+        let mut slot = self.0.slot();
         *slot = Some(value);
         Pooled { slot: Some(slot), shelf: self.0.clone() }
+    }
+}
+
+impl<T> Shelf<T> {
+    /// Boxes are made a few at a time, so that a worker has those of its usual traffic after its first exchange.
+    fn slot(&self) -> Box<Option<T>> {
+        let mut free = self.free.borrow_mut();
+        if free.is_empty() {
+            free.extend((0..POOLED_AT_ONCE.min(self.kept_max)).map(|_| Box::default()));
+        }
+        free.pop().unwrap_or_default()
     }
 }
 
@@ -92,7 +105,7 @@ mod tests {
     #[test]
     fn a_value_may_end_another_one_of_its_pool() {
         struct Chain(#[expect(dead_code)] Option<Pooled<Chain>>);
-        let pool = Pool::new(8);
+        let pool = Pool::new(2);
         let inner = pool.put(Chain(None));
         drop(pool.put(Chain(Some(inner))));
         assert_eq!(pool.0.free.borrow().len(), 2);
