@@ -172,9 +172,10 @@ impl Story {
     }
 }
 
-/// Everything between `mk-` and `-x` in some bytes.
+/// Every mark in some bytes. A sealed state may hold `mk-` and `-x` by chance, but no principal's name between them.
 pub fn markers(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let parts = text.split("mk-").skip(1).filter_map(|rest| rest.split_once("-x"));
-    parts.map(|(inner, _)| format!("mk-{inner}-x")).collect()
+    let is_mark = |inner: &str| ["ann-", "sam-", "nobody"].iter().any(|name| inner.starts_with(name));
+    parts.filter(|(inner, _)| is_mark(inner)).map(|(inner, _)| format!("mk-{inner}-x")).collect()
 }

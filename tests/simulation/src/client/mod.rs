@@ -116,7 +116,8 @@ impl Client {
 
     async fn live(self: &Rc<Self>, chance: &mut Chance) {
         if chance.percent(50) && !self.greet(chance).await {
-            return;
+            // Its stream may have been opened.
+            return self.unplug().await;
         }
         let is_wired = self.wired.borrow().is_some();
         let hears = !self.is_modern() && !is_wired && chance.percent(50);
