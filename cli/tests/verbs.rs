@@ -183,3 +183,86 @@ fn the_sample_speaks_over_its_pipes() {
         (0, "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n")
     );
 }
+
+const RULED: &str = r#"
+strait: 1
+upstreams:
+  crm: { sample: http }
+servers:
+  default: { path: /mcp, auth: [local], tools: [crm.*], prompts: [crm.*] }
+identity:
+  local: { api_keys: { generate: [{ id: ann, groups: [staff] }] } }
+roles:
+  staff: '"staff" in principal.groups'
+policy:
+  default: deny
+  rules:
+    - { id: refunds, allow: [crm.refund], to: [staff], when: 'args.amount <= 500', during: "Mon-Fri 06:00-18:00 UTC" }
+    - { id: big, hold: [crm.refund], when: 'args.amount > 500' }
+    - { id: no-drop, deny: ["*.delete_*"], unless: 'principal.claims.level == 9' }
+    - { id: drop, allow: ["crm.delete_*"] }
+"#;
+
+#[test]
+fn explain_says_how_a_call_is_decided_and_by_which_rule() {
+    let folder = Folder::new();
+    folder.write("a.yaml", RULED);
+    let run = |arguments: &[&str]| strait(folder.path(), arguments);
+    assert_eq!(run(&["compile", "a.yaml", "-o", "a.table"]).code, 0);
+    let monday = "2026-11-23T07:00:00Z";
+    let check = |principal: &str, tool: &str, args: &str, at: &str, expected: (&str, Option<&str>, bool)| {
+        // A configuration and its table say the same.
+        for file in ["a.yaml", "a.table"] {
+            let told = run(&[
+                "explain", file, "--as", principal, "--tool", tool, "--args", args, "--at", at, "--json",
+            ]);
+            assert_eq!(told.code, 0, "{}", told.stderr);
+            let facts: Value = serde_json::from_str(&told.stdout).unwrap();
+            let found = (facts["verdict"].as_str().unwrap(), facts["rule"].as_str(), facts["listed"] == true);
+            assert_eq!(found, expected, "{principal} {tool} {args} {at}: {}", told.stdout);
+            assert!(facts["reason"].as_str().is_some_and(|reason| !reason.is_empty()));
+        }
+    };
+    check("ann", "crm.refund", r#"{"amount":500}"#, monday, ("permit", Some("refunds"), true));
+    check("ann", "crm.refund", r#"{"amount":500.01}"#, monday, ("hold", Some("big"), true));
+    // What cannot be decided is refused.
+    check("ann", "crm.refund", r#"{"amount":"5"}"#, monday, ("hold", Some("big"), true));
+    check("ann", "crm.refund", r#"{"amount":5,"amount":5}"#, monday, ("deny", None, true));
+    check("ann", "crm.refund", r#"{"amount":5}"#, "2026-11-22T07:00:00Z", ("deny", None, false));
+    check(r#"{"id":"eve"}"#, "crm.refund", r#"{"amount":5}"#, monday, ("deny", None, false));
+    check(r#"{"id":"eve"}"#, "crm.delete_all", "{}", monday, ("deny", Some("no-drop"), false));
+    check(
+        r#"{"id":"eve","claims":{"level":9.0}}"#,
+        "crm.delete_all",
+        "{}",
+        monday,
+        ("permit", Some("drop"), true),
+    );
+    check("ann", "crm.get", "{}", monday, ("deny", None, false));
+
+    let told = run(&[
+        "explain",
+        "a.yaml",
+        "--as",
+        "ann",
+        "--tool",
+        "crm.refund",
+        "--args",
+        r#"{"amount":5}"#,
+        "--at",
+        monday,
+    ]);
+    assert!(told.stdout.starts_with("permit: rule `refunds` allows it  (a.yaml:14:13)"), "{}", told.stdout);
+    assert!(told.stdout.contains("its condition is false: args.amount > 500"), "{}", told.stdout);
+    let nobody = run(&["explain", "a.yaml", "--as", "eve", "--tool", "crm.refund"]);
+    assert_eq!(nobody.code, 64);
+    assert!(nobody.stderr.contains("no key has the id `eve`"), "{}", nobody.stderr);
+    for wrong in [["--tool", "refund"], ["--tool", "erp.x"], ["--server", "none"]] {
+        let mut arguments = vec!["explain", "a.yaml", "--as", "ann"];
+        arguments.extend(wrong);
+        if wrong[0] == "--server" {
+            arguments.extend(["--tool", "crm.refund"]);
+        }
+        assert_eq!(run(&arguments).code, 64, "{wrong:?}");
+    }
+}

@@ -43,7 +43,7 @@ pub mod stdio_front;
 mod suspicions;
 #[cfg(test)]
 mod test_support;
-mod time;
+pub mod time;
 mod watch;
 mod watchdog;
 pub mod whole;

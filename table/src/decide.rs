@@ -259,16 +259,68 @@ impl Snapshot {
         moment: &Moment<'_>,
         workspace: &mut Workspace,
     ) -> Result<Verdict, DecodeFault> {
-        let (Some(server), Some(upstream)) =
-            (self.rules().servers.get(server), self.rules().upstreams.get(upstream))
-        else {
+        let Some(named) = self.named(server, upstream, Kind::Resource, uri) else {
             return Ok(Verdict::Deny(None));
         };
-        let full = format!("{}.{uri}", upstream.name.as_str());
-        let thing = Thing { server: &server.name, upstream: &upstream.name, name: uri };
-        let moment = Moment { thing: Some(thing), ..*moment };
-        self.decide_by(&moment, workspace, |rule| {
-            rule.patterns.iter().any(|pattern| pattern_speaks(pattern, Kind::Resource, &full, uri))
-        })
+        let moment = Moment { thing: Some(named.thing), ..*moment };
+        self.decide_by(&moment, workspace, |rule| named.concerned_by(rule))
     }
+
+    /// How every rule stands to a thing by its name, whether or not a catalog has it, and what they come to together.
+    pub fn explain(
+        &self,
+        server: usize,
+        upstream: usize,
+        kind: Kind,
+        name: &str,
+        moment: &Moment<'_>,
+        workspace: &mut Workspace,
+    ) -> Result<Option<(Ruling, Vec<Standing>)>, DecodeFault> {
+        let Some(named) = self.named(server, upstream, kind, name) else { return Ok(None) };
+        let moment = Moment { thing: Some(named.thing), ..*moment };
+        let rules = self.rules();
+        let mut standings = Vec::with_capacity(rules.policy.rules.len());
+        for rule in rules.policy.rules.iter() {
+            standings.push(Standing {
+                concerns: named.concerned_by(rule),
+                to: audience(rules, &rule.to, moment.traits),
+                speaks: speaks(rules, rule, &moment, workspace)?,
+            });
+        }
+        let concerned = rules.policy.rules.iter().zip(&standings).enumerate();
+        let concerned = concerned.filter(|(_, (_, standing))| standing.concerns);
+        let spoken = concerned
+            .map(|(index, (rule, standing))| (index as u32, effect_of(&rule.effect), standing.speaks));
+        Ok(Some((weigh(self.default_effect(), spoken), standings)))
+    }
+
+    fn named<'n>(&'n self, server: usize, upstream: usize, kind: Kind, name: &'n str) -> Option<Named<'n>> {
+        let (server, upstream) = (self.rules().servers.get(server)?, self.rules().upstreams.get(upstream)?);
+        let thing = Thing { server: &server.name, upstream: &upstream.name, name };
+        Some(Named { kind, full: format!("{}.{name}", upstream.name.as_str()), thing })
+    }
+}
+
+/// Something by its name.
+struct Named<'n> {
+    kind: Kind,
+    full: String,
+    thing: Thing<'n>,
+}
+
+impl Named<'_> {
+    fn concerned_by(&self, rule: &ArchivedRule) -> bool {
+        rule.patterns.iter().any(|pattern| pattern_speaks(pattern, self.kind, &self.full, self.thing.name))
+    }
+}
+
+/// How a rule stands to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// One of its patterns speaks of the thing.
+    pub concerns: bool,
+    /// It speaks to the principal.
+    pub to: Truth,
+    /// It speaks to the principal, and its condition is true.
+    pub speaks: Truth,
 }

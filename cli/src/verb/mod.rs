@@ -4,6 +4,7 @@ mod check;
 mod compile;
 mod doctor;
 mod echo;
+mod explain;
 mod inspect;
 mod keys;
 mod load;
@@ -35,6 +36,8 @@ pub enum Verb {
     Lock(lock::Lock),
     /// Show a table or a configuration as it is served.
     Inspect(inspect::Inspect),
+    /// Tell how one call is decided, by which rule, and why not by the others.
+    Explain(Box<explain::Explain>),
     /// Print the JSON Schema of the configuration language, for editors.
     Schema,
     /// Make, list and revoke API keys.
@@ -64,6 +67,7 @@ impl Verb {
             Verb::Compile(compile) => compile.run(output),
             Verb::Lock(lock) => lock.run(output),
             Verb::Inspect(inspect) => inspect.run(output),
+            Verb::Explain(explain) => explain.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
             Verb::Status(status) => status.run(output),

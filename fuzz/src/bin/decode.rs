@@ -15,7 +15,7 @@ thread_local! {
 }
 
 fuzz_target!(|body: &[u8]| {
-    DECODER.with_borrow_mut(|decoder| match decoder.decode(body) {
+    DECODER.with_borrow_mut(|decoder| match decoder.decode(body).copied() {
         Err(fault) => {
             assert!(fault.at as usize <= body.len(), "{fault:?}");
             assert!(!fault.label().is_empty() && !fault.message().is_empty());
