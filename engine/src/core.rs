@@ -386,6 +386,17 @@ impl Core {
         self.adopted.borrow().clone()
     }
 
+    /// Looks whether other windows hold now, traffic or not: who listens is told, and a clock that was put back does not leave
+    /// a window open.
+    pub fn look_at_windows(&self) {
+        let adopted = self.adopted.borrow().clone();
+        if !adopted.snapshot.rules().windows.is_empty()
+            && adopted.snapshot.windows_at(unix_s(&self.clock)).bits != adopted.windows.bits
+        {
+            self.turn();
+        }
+    }
+
     /// Serves from the same edition under the windows that hold now.
     fn turn(&self) {
         let edition = self.edition.borrow().clone();

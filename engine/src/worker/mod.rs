@@ -153,6 +153,7 @@ async fn tick(core: Rc<Core>) {
         publish(&core);
         ticks += 1;
         if ticks.is_multiple_of(SWEEP_TICKS) {
+            core.look_at_windows();
             core.upstreams.sweep(&core);
             dismiss_idle(&core);
             session::give_up_overdue(&core);
