@@ -266,3 +266,32 @@ fn explain_says_how_a_call_is_decided_and_by_which_rule() {
         assert_eq!(run(&arguments).code, 64, "{wrong:?}");
     }
 }
+
+#[test]
+fn who_can_tells_whom_the_policy_lets_call_something() {
+    let folder = Folder::new();
+    folder.write("a.yaml", RULED);
+    let reach = |tool: &str| {
+        let told = strait(folder.path(), &["who-can", "a.yaml", tool, "--json"]);
+        assert_eq!(told.code, 0, "{}", told.stderr);
+        let facts: Value = serde_json::from_str(&told.stdout).unwrap();
+        let of = |entry: &Value, name: &str| {
+            let rules: Vec<&str> =
+                entry["rules"].as_array().unwrap().iter().map(|rule| rule["id"].as_str().unwrap()).collect();
+            format!(
+                "{} {}: {}",
+                entry[name].as_str().unwrap(),
+                entry["may"].as_str().unwrap(),
+                rules.join(" ")
+            )
+        };
+        (of(&facts["principals"][0], "id"), of(&facts["roles"][0], "role"))
+    };
+    let both = |who: &str, role: &str| (who.to_owned(), role.to_owned());
+    assert_eq!(reach("crm.refund"), both("ann sometimes: refunds big", "staff sometimes: refunds big"));
+    assert_eq!(reach("crm.get"), both("ann never: ", "staff never: "));
+    assert_eq!(reach("crm.delete_all").0, "ann never: no-drop");
+    let text = strait(folder.path(), &["who-can", "a.yaml", "crm.refund"]).stdout;
+    assert!(text.contains("sometimes ann") && text.contains("during \"Mon-Fri 06:00-18:00 UTC\""), "{text}");
+    assert_eq!(strait(folder.path(), &["who-can", "a.yaml", "refund"]).code, 64);
+}

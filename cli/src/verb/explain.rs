@@ -5,16 +5,17 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use strait_config_compiler::{condition::during, keys};
-use strait_control::{Code, Failure, Source, source::Opened};
+use strait_config_compiler::condition::during;
+use strait_control::{Failure, Source};
 use strait_policy::{Principal, Truth, Verdict};
 use strait_protocol::jsonrpc::Decoder;
 use strait_table::condition::evaluate::Header;
 use strait_table::condition::{Asked, Moment, Request, Workspace, show};
 use strait_table::decide::Standing;
-use strait_table::rules::{ArchivedAuthMethod, ArchivedEffect, ArchivedPattern, ArchivedRule};
+use strait_table::rules::{ArchivedEffect, ArchivedRule};
 use strait_table::{Kind, Snapshot};
 
+use super::asked::{Thing, effect, place, usage, who};
 use crate::output::Output;
 
 #[derive(clap::Args)]
@@ -71,20 +72,12 @@ impl Request for From {
     }
 }
 
-/// What is asked for.
-struct Thing<'t> {
-    kind: Kind,
-    method: &'static str,
-    upstream: usize,
-    name: &'t str,
-}
-
 impl Explain {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         let opened = Source::detect(&self.file)?.open()?;
         let snapshot = &*opened.snapshot;
         let principal = who(&opened, &self.principal)?;
-        let thing = self.thing(snapshot)?;
+        let (thing, method) = self.thing(snapshot)?;
         let now = match &self.at {
             None => strait_control::time::unix_s(),
             Some(text) => {
@@ -92,7 +85,7 @@ impl Explain {
                 moment.ok_or_else(|| usage(format!("`{text}` is not a time like 2026-11-21T06:00:00Z")))?
             }
         };
-        let facts = match self.server(snapshot, &thing)? {
+        let facts = match thing.server(snapshot, self.server.as_deref())? {
             None => json!({
                 "verdict": "deny",
                 "rule": null,
@@ -100,51 +93,20 @@ impl Explain {
                 "listed": false,
                 "rules": [],
             }),
-            Some(server) => self.facts(snapshot, &principal, &thing, server, now)?,
+            Some(server) => self.facts(snapshot, &principal, &thing, method, server, now)?,
         };
         output.facts(&facts, || text(&facts));
         Ok(())
     }
 
-    fn thing(&self, snapshot: &Snapshot) -> Result<Thing<'_>, Failure> {
+    fn thing(&self, snapshot: &Snapshot) -> Result<(Thing<'_>, &'static str), Failure> {
         let (kind, method, full) = match (&self.tool, &self.prompt, &self.resource) {
             (Some(name), _, _) => (Kind::Tool, "tools/call", name),
             (_, Some(name), _) => (Kind::Prompt, "prompts/get", name),
             (_, _, Some(name)) => (Kind::Resource, "resources/read", name),
             _ => return Err(usage("name what is asked for: `--tool upstream.tool`".to_owned())),
         };
-        let Some((upstream, name)) = full.split_once('.') else {
-            return Err(usage(format!("`{full}` is not written as `upstream.name`")));
-        };
-        let upstreams = &snapshot.rules().upstreams;
-        match upstreams.iter().position(|known| known.name == upstream) {
-            Some(upstream) => Ok(Thing { kind, method, upstream, name }),
-            None => {
-                let names: Vec<&str> = upstreams.iter().map(|known| known.name.as_str()).collect();
-                Err(usage(format!("there is no upstream `{upstream}`; declared: {}", names.join(", "))))
-            }
-        }
-    }
-
-    /// The server that is asked: the one that is named, or the first whose patterns speak of it.
-    fn server(&self, snapshot: &Snapshot, thing: &Thing<'_>) -> Result<Option<usize>, Failure> {
-        let rules = snapshot.rules();
-        let full = format!("{}.{}", rules.upstreams[thing.upstream].name.as_str(), thing.name);
-        let shows = |patterns: &[ArchivedPattern]| {
-            patterns.iter().any(|pattern| strait_table::bind::speaks(pattern, thing.kind, &full, thing.name))
-        };
-        let of = |index: usize| match thing.kind {
-            Kind::Tool => shows(&rules.servers[index].tools),
-            Kind::Prompt => shows(&rules.servers[index].prompts),
-            Kind::Resource | Kind::Template => shows(&rules.servers[index].resources),
-        };
-        match &self.server {
-            None => Ok((0..rules.servers.len()).find(|index| of(*index))),
-            Some(name) => match rules.servers.iter().position(|server| server.name == name.as_str()) {
-                Some(index) => Ok(Some(index).filter(|index| of(*index))),
-                None => Err(usage(format!("there is no server `{name}`"))),
-            },
-        }
+        Ok((Thing::of(snapshot, kind, full)?, method))
     }
 
     fn facts(
@@ -152,6 +114,7 @@ impl Explain {
         snapshot: &Snapshot,
         principal: &Principal,
         thing: &Thing<'_>,
+        method: &str,
         server: usize,
         now: i64,
     ) -> Result<Value, Failure> {
@@ -179,7 +142,7 @@ impl Explain {
         let listed = explain(&unknown).ok().flatten().is_some_and(|(ruling, _)| ruling.possible);
         let decided = Decoder::new().decode(body.as_bytes()).map(|message| message.arguments);
         let decided = decided.and_then(|arguments| {
-            let asked = Asked { method: thing.method, body: body.as_bytes(), arguments, request: &request };
+            let asked = Asked { method, body: body.as_bytes(), arguments, request: &request };
             explain(&Moment { principal: Some(principal), asked: Some(&asked), ..unknown })
         });
         let server = rules.servers[server].name.as_str();
@@ -268,77 +231,6 @@ fn verdict_is_of(verdict: Verdict, rule: &ArchivedRule) -> bool {
             | (Verdict::Hold(_), ArchivedEffect::Hold)
             | (Verdict::Deny(_), ArchivedEffect::Deny)
     )
-}
-
-fn effect(rule: &ArchivedRule) -> &'static str {
-    match rule.effect {
-        ArchivedEffect::Allow => "allow",
-        ArchivedEffect::Hold => "hold",
-        ArchivedEffect::Deny => "deny",
-    }
-}
-
-fn place(snapshot: &Snapshot, rule: &ArchivedRule) -> String {
-    let source = snapshot.rules().sources.get(usize::from(rule.place.source.to_native()));
-    format!("{}:{}:{}", source.map_or("?", |source| source.path.as_str()), rule.place.line, rule.place.column)
-}
-
-/// A principal by the id of a key, or as it is described.
-fn who(opened: &Opened, text: &str) -> Result<Principal, Failure> {
-    if text.trim_start().starts_with('{') {
-        return described(text);
-    }
-    if text == Principal::anonymous().id {
-        return Ok(Principal::anonymous());
-    }
-    for identity in opened.snapshot.rules().identities.iter() {
-        match &identity.method {
-            ArchivedAuthMethod::Generated { keys } => {
-                if let Some(key) = keys.iter().find(|key| key.id == text) {
-                    return Ok(key.principal());
-                }
-            }
-            ArchivedAuthMethod::KeyFile { path } => {
-                let path = opened.base.join(path.as_str());
-                let file = if path.exists() { keys::load(&path).ok() } else { None };
-                let known = file.into_iter().flat_map(|file| file.keys).find(|key| key.principal.id == text);
-                if let Some(key) = known {
-                    return Ok(key.principal);
-                }
-            }
-        }
-    }
-    let failure = usage(format!("no key has the id `{text}`"));
-    Err(failure.help("describe the principal instead: `--as '{\"id\":\"ann\",\"groups\":[\"staff\"]}'`"))
-}
-
-fn described(text: &str) -> Result<Principal, Failure> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Described {
-        id: String,
-        #[serde(default)]
-        user: String,
-        #[serde(default)]
-        agent: String,
-        #[serde(default)]
-        tenant: String,
-        #[serde(default)]
-        groups: Vec<String>,
-        claims: Option<Box<serde_json::value::RawValue>>,
-    }
-    let described: Described =
-        serde_json::from_str(text).map_err(|error| usage(format!("`--as` is not a principal: {error}")))?;
-    let claims = described.claims.map(|claims| claims.get().to_owned()).unwrap_or_default();
-    if !claims.is_empty() && !claims.starts_with('{') {
-        return Err(usage("`claims` of `--as` must be an object".to_owned()));
-    }
-    let Described { id, user, agent, tenant, groups, .. } = described;
-    Ok(Principal { id, user, agent, tenant, groups, claims })
-}
-
-fn usage(message: String) -> Failure {
-    Failure::new(Code::Usage, message)
 }
 
 fn text(facts: &Value) -> String {

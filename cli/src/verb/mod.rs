@@ -1,5 +1,6 @@
 //! The verbs, one file each: what it is asked with, and what it does.
 
+mod asked;
 mod check;
 mod compile;
 mod doctor;
@@ -15,6 +16,7 @@ mod schema;
 mod serve;
 mod status;
 mod stdio;
+mod who_can;
 
 use strait_control::Failure;
 
@@ -38,6 +40,8 @@ pub enum Verb {
     Inspect(inspect::Inspect),
     /// Tell how one call is decided, by which rule, and why not by the others.
     Explain(Box<explain::Explain>),
+    /// Tell whom the policy lets call something.
+    WhoCan(who_can::WhoCan),
     /// Print the JSON Schema of the configuration language, for editors.
     Schema,
     /// Make, list and revoke API keys.
@@ -68,6 +72,7 @@ impl Verb {
             Verb::Lock(lock) => lock.run(output),
             Verb::Inspect(inspect) => inspect.run(output),
             Verb::Explain(explain) => explain.run(output),
+            Verb::WhoCan(who_can) => who_can.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
             Verb::Status(status) => status.run(output),
