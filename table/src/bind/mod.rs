@@ -6,6 +6,7 @@
 
 mod fragment;
 mod mirrored;
+mod patterns;
 mod quarantine;
 mod variant;
 
@@ -27,6 +28,7 @@ use crate::rules::{
 use crate::shape::{ArchivedShape, written};
 use crate::uris;
 
+use patterns::Patterns;
 pub use quarantine::{Quarantined, What, quarantined};
 
 /// Bytes of a name that an upstream may list; longer ones are left out.
@@ -53,6 +55,7 @@ pub fn bind(rules: &ArchivedRules, catalog: &Catalog) -> (Bound, Vec<BindFinding
     let (catalog, held) = pinned.as_ref().map_or((catalog, None), |(pinned, held)| (pinned, Some(held)));
     let mut binder = Binder {
         rules,
+        patterns: Patterns::of(&rules.policy.rules),
         catalog,
         held,
         bound: Bound::default(),
@@ -73,6 +76,7 @@ pub fn bind(rules: &ArchivedRules, catalog: &Catalog) -> (Bound, Vec<BindFinding
 
 struct Binder<'r> {
     rules: &'r ArchivedRules,
+    patterns: Patterns<'r>,
     catalog: &'r Catalog,
     /// What of the catalog is quarantined, where there are pins.
     held: Option<&'r quarantine::Marked>,
@@ -379,20 +383,12 @@ impl Binder<'_> {
             // Only HTTP has headers to be wrong.
             Err(_) => (name, Vec::new()),
         };
-        let rules = self.rules_for(kind, full, &definition.name);
+        let rules = self.patterns.speaking(kind, full, &definition.name);
         let limits = limit::speaking(&self.rules.limits, kind, full, &definition.name);
         let price_micro_usd = limit::price(&self.rules.prices, kind, full, &definition.name);
         let judged = Rc::new(Judged { name, rules, limits, price_micro_usd, mirrored });
         self.judged.insert((upstream, kind, place), judged.clone());
         judged
-    }
-
-    fn rules_for(&self, kind: Kind, full: &str, bare: &str) -> Vec<u32> {
-        let rules = self.rules.policy.rules.iter().enumerate();
-        rules
-            .filter(|(_, rule)| rule.patterns.iter().any(|p| speaks(p, kind, full, bare)))
-            .map(|(index, _)| index as u32)
-            .collect()
     }
 
     /// What lists show of a definition, to clients of the older revisions and to those of 2026-07-28.
