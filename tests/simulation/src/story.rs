@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use strait_engine::io::simulated::{Chance, now_ns, say};
 
@@ -24,6 +25,8 @@ pub struct Story {
     gone: RefCell<BTreeSet<String>>,
     /// What servers said in sessions of clients, by its own mark.
     asides: RefCell<BTreeSet<String>>,
+    /// When each question was asked last, by the mark of its call and its key.
+    asked_ns: RefCell<BTreeMap<(String, String), u64>>,
     /// When lists changed last; `None`: they still do.
     pub changed_ns: Cell<Option<u64>>,
     pub tally: Tally,
@@ -105,6 +108,7 @@ impl Story {
             done: RefCell::default(),
             gone: RefCell::default(),
             asides: RefCell::default(),
+            asked_ns: RefCell::default(),
             changed_ns: Cell::new(Some(0)),
             tally: Tally::default(),
             losses: Cell::new(0),
@@ -160,6 +164,16 @@ impl Story {
     /// What was said so in the sessions of a client.
     pub fn asides_for(&self, prefix: &str) -> BTreeSet<String> {
         self.asides.borrow().iter().filter(|what| what.starts_with(prefix)).cloned().collect()
+    }
+
+    /// A server asks a question in a call.
+    pub fn asks(&self, marker: &str, key: &str) {
+        self.asked_ns.borrow_mut().insert((marker.to_owned(), key.to_owned()), now_ns());
+    }
+
+    pub fn since_asked(&self, marker: &str, key: &str) -> Duration {
+        let asked_ns = self.asked_ns.borrow().get(&(marker.to_owned(), key.to_owned())).copied();
+        Duration::from_nanos(asked_ns.map_or(0, |asked_ns| now_ns().saturating_sub(asked_ns)))
     }
 
     /// Looks for marks of others in what somebody received.

@@ -1,6 +1,6 @@
 //! A client of the older revisions that is asked something by a server, in a call of its own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,12 +11,17 @@ use strait_engine::io::simulated::{Chance, say};
 
 use super::{Client, shortened};
 use crate::deed::{Ask, Deed, Matter, Reaction};
+use crate::gateway::QUESTION_MS;
 use crate::story::{count, markers};
 use crate::upstream::Kind;
 use crate::wire::Wire;
 
 /// An error as clients may have them.
 pub const REFUSED: i64 = -1;
+
+/// A question that reaches its client within this can be answered in time, also by whoever takes as long as a client here
+/// takes (`Reaction::Late`).
+const ON_ITS_WAY: Duration = Duration::from_millis(QUESTION_MS / 2);
 
 /// A call that a client means to make.
 pub struct Plan {
@@ -28,6 +33,8 @@ pub struct Plan {
     pub losses: u64,
     /// The questions that reached the client.
     heard: RefCell<BTreeSet<String>>,
+    /// One of them came so long after it was asked that its answer may have come too late.
+    pub is_asked_late: Cell<bool>,
 }
 
 impl Plan {
@@ -40,8 +47,9 @@ impl Plan {
 impl Client {
     pub(super) fn plan(&self, marker: &str, deed: Deed, chance: &mut Chance) -> Rc<Plan> {
         let tool = *chance.of(self.tools);
-        let (kind, losses, heard) = (self.kind_of(tool), self.story.losses.get(), RefCell::default());
-        let plan = Rc::new(Plan { tool, kind, deed, losses, heard });
+        let (kind, losses) = (self.kind_of(tool), self.story.losses.get());
+        let (heard, is_asked_late) = Default::default();
+        let plan = Rc::new(Plan { tool, kind, deed, losses, heard, is_asked_late });
         self.plans.borrow_mut().insert(marker.to_owned(), plan.clone());
         plan
     }
@@ -62,6 +70,9 @@ impl Client {
         };
         if !plan.hears(&key) {
             self.story.wrong(format!("client {} was asked {key} of {marker} again", self.number));
+        }
+        if self.story.since_asked(&marker, &key) > ON_ITS_WAY {
+            plan.is_asked_late.set(true);
         }
         say(|| format!("client {} is asked {key} of {marker}: {:?}", self.number, ask.reaction));
         let (client, id, reaction, matter) = (self.clone(), id.clone(), ask.reaction, ask.matter);

@@ -24,7 +24,7 @@ impl Client {
     pub(super) fn judge(&self, asked: &Asked, heard: &Heard) -> Option<Wanted> {
         let story = &self.story;
         let wrong = |what: String| story.wrong(format!("client {}, {}: {what}", self.number, asked.marker));
-        let (mut responses, mut notes, mut wanted) = (0, 0, None);
+        let (mut responses, mut results, mut notes, mut wanted) = (0, 0, 0, None);
         let deed = asked.plan.as_ref().map(|plan| &plan.deed);
         for data in &heard.messages {
             story.look_for_strangers(data, &asked.marker, &format!("client {}", self.number));
@@ -43,6 +43,7 @@ impl Client {
                 (Some(_), Some(_)) => wrong(format!("was asked, in 2026-07-28: {}", shortened(data))),
                 (None, id) => {
                     responses += 1;
+                    results += u64::from(message.contains_key("result"));
                     let id = id.map_or("nothing", |id| id.get());
                     if id != asked.id {
                         wrong(format!("was answered with the id {id} instead of {}", asked.id));
@@ -80,8 +81,9 @@ impl Client {
             }
         }
         if let Some(deed) = deed {
-            let as_planned = story.is_calm && responses > 0 && deed.streams && asked.token.is_some();
-            // A client that is away loses progress.
+            let as_planned = story.is_calm && results > 0 && deed.streams && asked.token.is_some();
+            // A client that is away loses progress. A call may have none and be answered with an error: its session was
+            // lost, and the one that it was repeated in as well, so that it was never carried out.
             let all =
                 as_planned && deed.ending == Ending::Answer && !asked.half_closed && deed.rounds.is_empty();
             if all && notes != deed.notes || notes > deed.notes {
@@ -133,7 +135,10 @@ impl Client {
         let (deed, before) = (&plan.deed, plan.losses);
         let hangs_on_it = !deed.rounds.is_empty() || deed.ending == Ending::Resumed;
         let is_lost = losses >= 2 || losses == 1 && (hangs_on_it || before > 0);
-        let excused = !story.is_calm || is_lost || asked.half_closed || asked.cancelled_ns.get().is_some();
+        // The time for an answer begins when the question is asked, not when somebody slow has read what came before it.
+        let was_too_slow = self.reads_slowly(asked) && plan.is_asked_late.get();
+        let is_left = asked.half_closed || asked.cancelled_ns.get().is_some();
+        let excused = !story.is_calm || is_lost || is_left || was_too_slow;
         if is_result && !body.contains(&asked.marker) {
             wrong(format!("the result is not its own: {}", shortened(body.as_bytes())));
         }

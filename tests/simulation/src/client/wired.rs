@@ -145,6 +145,11 @@ impl Client {
         }
     }
 
+    /// Whether it reads slowly what is said about this request.
+    pub(super) fn reads_slowly(&self, asked: &Asked) -> bool {
+        asked.slow || self.wired.borrow().as_ref().is_some_and(|wired| wired.is_slow)
+    }
+
     /// What was said about a request whose POST was answered with `said`; nothing when it was not taken.
     pub(super) async fn is_answered_over(self: &Rc<Self>, asked: &Asked, said: &Heard) -> Option<Heard> {
         let wired = self.wired.borrow().clone()?;

@@ -59,6 +59,7 @@ impl Upstream {
                 outcome: RefCell::default(),
             });
             self.questions.borrow_mut().insert(id.to_string(), question.clone());
+            self.story.asks(&call.marker, &question.key);
             say(|| format!("{} asks {id}: {} {}", self.name, call.marker, question.key));
             if !(ask.aside && self.say_aside(session, &request.to_string())) {
                 self.event(wire, &request.to_string()).await?;
@@ -176,6 +177,7 @@ impl Upstream {
                     answers.entry(key).or_insert_with(|| json!("undeclared"));
                 } else if !answers.contains_key(&key) {
                     let params = ask.matter.params(&call.marker, &key);
+                    self.story.asks(&call.marker, &key);
                     requests[key] = json!({"method": ask.matter.method(), "params": params});
                 }
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strait_engine::io::runtime::sleep;
+use strait_engine::io::simulated::say;
 use tokio::sync::Notify;
 
 use super::{EVENTS, HangUp, JSON, Kind, NO_SESSION, Upstream};
@@ -41,6 +42,7 @@ impl Upstream {
             && let Some(id) = &session
             && self.turned_away.borrow_mut().insert(marker.to_owned())
         {
+            say(|| format!("{} loses {id} before {marker} is carried out", self.name));
             self.sessions.borrow_mut().remove(id);
             count(&self.story.losses);
             return self.say(wire, wire::answer(404, &[JSON], NO_SESSION)).await;
