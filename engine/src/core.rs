@@ -221,13 +221,13 @@ impl Adopted {
     }
 
     /// The principal that has this digest, if there is one still.
-    pub fn principal_of(&self, digest: u64) -> Option<u32> {
+    pub fn principal_of(&self, wanted: u64) -> Option<u32> {
         let principals = self.principals.get_or_init(|| {
-            (0..self.keys.principals.len() as u32)
-                .map(|principal| (self.known(principal).digest, principal))
-                .collect()
+            // By their names alone: what is true of each is worked out when it is there.
+            let known = self.keys.principals.iter().zip(0..);
+            known.map(|(principal, number)| (digest(&principal.id), number)).collect()
         });
-        principals.get(&digest).copied()
+        principals.get(&wanted).copied()
     }
 
     pub fn traits(&self, id: TraitsId) -> Option<Rc<Traits>> {
