@@ -5,9 +5,11 @@ kernel-side workers among them, and those that have ended. What a network interr
 is charged by the kernel to whoever runs at that moment, for all arms alike.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -113,11 +115,17 @@ def pinned(core: int | None) -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody has right now, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    """Ports that nobody has right now, all different. Below those that the kernel gives to connections: between our look and
+    the start of a proxy, another program's connection must not take one."""
+    lowest = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports: list[int] = []
+    for port in random.sample(range(10_000, lowest), min(2_000, lowest - 10_000)):
+        if len(ports) == count:
+            break
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+    if len(ports) < count:
+        raise Broken(f"no {count} free ports between 10000 and {lowest}")
     return ports
 
 
