@@ -70,6 +70,7 @@ policy:
   rules:
     - {{ id: all, allow: ["*"], to: [full] }}
     - {{ id: few, allow: ["a.*"], to: [small] }}
+    - {{ id: private, deny: ["a.a://private*"] }}
 "#,
         a.url(),
         b.url()
@@ -192,6 +193,8 @@ fn completions_go_to_who_offers_what_is_completed() {
         ("key-small", prompt("b__review"), -32602),
         ("key-small", resource("b://{x}"), -32602),
         ("key-small", resource("b://some"), -32602),
+        // The template is shown; this of what it covers is not.
+        (KEY, resource("a://private"), -32602),
     ] {
         let found = refused(&gateway, key, "completion/complete", complete(&reference));
         assert_eq!(found, (200, code), "{reference}");

@@ -74,7 +74,8 @@ pub fn run(
         Names::Nothing | Names::Name => message.name,
     });
     let name = name.map_or(&b""[..], |name| name.read(incoming.body, &mut text));
-    let about = message.is_some_and(|message| message.method.names() == Names::Reference);
+    // A URI under a template is decided on itself, whatever is asked about it.
+    let about = !item.covered && message.is_some_and(|message| message.method.names() == Names::Reference);
     let outcome = match item.view.kind(item.kind).ruled(item.index) {
         // A completion helps to write a call that is decided when it comes.
         ruled if matches!(target, Target::Task(_)) || about => match shown {
