@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use strait_tests::client::modern;
 use strait_tests::gateway::wait_for;
 use strait_tests::scripted::{
-    ACCEPTED, NOT_INITIALIZED, event, event_stream, http, json_reply, method, unknown_method,
+    self, ACCEPTED, NOT_INITIALIZED, event, event_stream, http, json_reply, method, unknown_method,
 };
 use strait_tests::{Client, Gate, Gateway, Scripted, Setup, Step};
 
@@ -130,4 +130,23 @@ fn a_cursor_ends_with_the_lists_it_was_given_for() {
             true
         }
     });
+}
+
+#[test]
+fn a_server_whose_first_word_broke_off_is_not_taken_for_an_older_one_for_ever() {
+    let (asked, whole) = (AtomicUsize::new(0), scripted::modern(scripted::tools(), |_| vec![Step::Close]));
+    let upstream = Scripted::start(move |request| match method(request) {
+        "server/discover" if asked.fetch_add(1, Ordering::Relaxed) == 0 => {
+            let begun = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{\"jsonrpc\":";
+            vec![Step::Send(begun.into()), Step::Close]
+        }
+        _ => whole(request),
+    });
+    let gateway = Gateway::start(Setup::new(crate::basics::config(&upstream.url())));
+    let mut client = Client::connect(gateway.address);
+    wait_for("its tools", || {
+        let list = client.roundtrip(modern(KEY, 1, "tools/list", json!({}))).json();
+        list["result"]["tools"].as_array().is_some_and(|tools| !tools.is_empty())
+    });
+    assert!(!upstream.arrived("initialize").is_empty(), "it was taken for an older one at first");
 }

@@ -16,6 +16,7 @@ use super::request::{Request, Verb};
 use super::standing;
 use super::wire::Grip;
 use crate::core::Core;
+use crate::figures::labels::Layer;
 use crate::handle::{HttpEndpoint, Reach};
 use crate::io::buffer::Buf;
 use crate::io::runtime;
@@ -445,10 +446,19 @@ async fn open(
     } else {
         match streamable(core, upstream, endpoints, whose, channel.clone()).await {
             Ok(session) => session,
-            Err(Refused { fault, may_be_sse: false }) => return Err(fault),
-            Err(Refused { fault, may_be_sse: true }) => {
-                let session =
-                    sse::open(core, upstream, endpoints, whose, channel).await.map_err(|_| fault)?;
+            Err(Refused { fault, may_be_sse }) => {
+                let over_sse = if may_be_sse {
+                    sse::open(core, upstream, endpoints, whose, channel).await.ok()
+                } else {
+                    None
+                };
+                let Some(session) = over_sse else {
+                    // A modern server is taken for a legacy one when its answer to the question breaks off: asked again.
+                    if fault.layer() == Some(Layer::Mcp) && upstream.fixed_era.is_none() {
+                        upstream.era.set(None);
+                    }
+                    return Err(fault);
+                };
                 upstream.era.set_sse();
                 session
             }
