@@ -95,3 +95,31 @@ pub fn error_line(text: &str) {
 pub fn count(n: usize, word: &str) -> String {
     format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }
+
+/// Columns of a terminal that nobody has made wider.
+pub const COLUMNS: usize = 80;
+
+/// Words in lines of [`COLUMNS`], each line after `indent` blanks; a word that is longer stands alone.
+pub fn wrapped<'w>(indent: usize, words: impl IntoIterator<Item = &'w str>) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for word in words {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length <= COLUMNS {
+            out.push(' ');
+            column += 1;
+        } else {
+            if column > 0 {
+                out.push('\n');
+            }
+            out.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    if column > 0 {
+        out.push('\n');
+    }
+    out
+}

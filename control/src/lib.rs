@@ -5,7 +5,8 @@
 //! (`reach.rs`) are resolved before the engine starts, and one thread then keeps what changes: the
 //! lists that upstreams offer (`ledger.rs`), bound to the rules and handed to the workers as a new
 //! snapshot. Beside it stand the admin endpoints (`admin.rs`, shown from `board.rs`
-//! and `metrics/`; `watchdog.rs` looks after the workers), the process log ([`log`]), what `strait up` prints (`banner.rs`) and the sample servers ([`sample`]).
+//! and `metrics/`; `watchdog.rs` looks after the workers), the process log ([`log`]), what `strait up` prints (`banner.rs`), the sample servers ([`sample`]) and the
+//! answers about policy that are given at the desk ([`answers`]).
 //!
 //! Invariants: workers never wait for this crate, and keep serving should its thread die. What is
 //! missing for one upstream (a secret, a name, an answer) never stops another. A secret is in no log,
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+pub mod answers;
 mod banner;
 mod board;
 pub mod doctor;

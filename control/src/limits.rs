@@ -132,3 +132,6 @@ pub const ROLL_WITHIN: Duration = Duration::from_millis(500);
 pub const STATUS_WITHIN: Duration = Duration::from_secs(5);
 /// What an admin endpoint may answer to `strait status`.
 pub const STATUS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Answers that `strait reach` gives at once, people times things: some 300 bytes each as JSON, so about 600 MB.
+pub const REACH_CELLS_MAX: usize = 2_000_000;

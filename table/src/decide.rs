@@ -57,8 +57,8 @@ pub fn effect_of(effect: &ArchivedEffect) -> Effect {
     }
 }
 
-/// Decides the items of one server for one principal, before a call is known.
-pub(crate) struct Decider<'s> {
+/// Decides the items of one server for one principal, before a call is known. Without windows, at whatever moment.
+pub struct Decider<'s> {
     snapshot: &'s Snapshot,
     server: &'s ArchivedServer,
     number: usize,
@@ -73,16 +73,10 @@ impl<'s> Decider<'s> {
         snapshot: &'s Snapshot,
         server: usize,
         traits: &'s Traits,
-        windows: &'s Traits,
+        windows: Option<&'s Traits>,
     ) -> Option<Decider<'s>> {
         let rules = snapshot.rules();
-        let moment = Moment {
-            traits: Some(traits),
-            windows: Some(windows),
-            principal: None,
-            thing: None,
-            asked: None,
-        };
+        let moment = Moment { traits: Some(traits), windows, principal: None, thing: None, asked: None };
         snapshot.bound().servers.get(server)?;
         let audiences =
             rules.policy.rules.iter().map(|rule| audience(rules, &rule.to, Some(traits))).collect();

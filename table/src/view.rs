@@ -68,7 +68,7 @@ impl View {
     /// there is no such server.
     pub fn of(snapshot: &Snapshot, server: usize, traits: &Traits, windows: &Traits) -> Option<View> {
         let mut upstreams = vec![0; snapshot.bound().upstreams.len().div_ceil(64)];
-        let mut decider = Decider::new(snapshot, server, traits, windows)?;
+        let mut decider = Decider::new(snapshot, server, traits, Some(windows))?;
         let mut kind = |kind| KindView::of(&mut decider, kind, &mut upstreams);
         let (tools, prompts) = (kind(Kind::Tool), kind(Kind::Prompt));
         let (resources, templates) = (kind(Kind::Resource), kind(Kind::Template));

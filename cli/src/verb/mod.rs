@@ -1,6 +1,5 @@
 //! The verbs, one file each: what it is asked with, and what it does.
 
-mod asked;
 mod check;
 mod compile;
 mod doctor;
@@ -11,6 +10,7 @@ mod keys;
 mod load;
 mod lock;
 mod prove;
+mod reach;
 mod sample;
 mod schema;
 mod serve;
@@ -42,6 +42,8 @@ pub enum Verb {
     Explain(Box<explain::Explain>),
     /// Tell whom the policy lets call something.
     WhoCan(who_can::WhoCan),
+    /// Tell what somebody can reach: everything, under which conditions; or everybody, side by side.
+    Reach(reach::Reach),
     /// Print the JSON Schema of the configuration language, for editors.
     Schema,
     /// Make, list and revoke API keys.
@@ -73,6 +75,7 @@ impl Verb {
             Verb::Inspect(inspect) => inspect.run(output),
             Verb::Explain(explain) => explain.run(output),
             Verb::WhoCan(who_can) => who_can.run(output),
+            Verb::Reach(reach) => reach.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
             Verb::Status(status) => status.run(output),

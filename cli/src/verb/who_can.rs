@@ -4,12 +4,14 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use strait_control::answers::asked::{Thing, plain};
+use strait_control::answers::people::{known, role_alone};
+use strait_control::answers::reach::{May, rules_of};
 use strait_control::{Failure, Source};
-use strait_policy::{Principal, Traits};
-use strait_table::condition::{Moment, Workspace, show};
+use strait_policy::Traits;
+use strait_table::condition::{Moment, Workspace};
 use strait_table::{Kind, Snapshot};
 
-use super::asked::{Thing, known, place};
 use crate::output::Output;
 
 #[derive(clap::Args)]
@@ -43,22 +45,17 @@ impl WhoCan {
         let thing = Thing::of(snapshot, kind, &self.name)?;
         let server = thing.server(snapshot, self.server.as_deref())?;
         let rules = snapshot.rules();
-        let mut principals = known(&opened);
-        // An open server has callers without a key.
-        if rules.servers.iter().any(|server| server.auth.is_empty()) {
-            principals.insert(0, Principal::anonymous());
-        }
+        let people = known(&opened);
         let reach =
             |traits: &Traits| server.map_or_else(never, |server| reach(snapshot, &thing, server, traits));
-        let people = principals.iter().map(|principal| {
-            let mut facts = reach(&snapshot.traits_of(principal));
-            facts["id"] = principal.id.as_str().into();
+        let people = people.known.iter().map(|person| {
+            let mut facts = reach(&snapshot.traits_of(&person.principal));
+            facts["id"] = person.principal.id.as_str().into();
             facts
         });
         let roles = rules.roles.iter().map(|role| {
-            let mut traits = Traits::none(rules.traits.len());
-            traits.insert(usize::from(role.yes.to_native()));
-            let mut facts = reach(&traits);
+            let alone = role_alone(snapshot, role).map(|person| snapshot.traits_of(&person.principal));
+            let mut facts = alone.map_or_else(never, |traits| reach(&traits));
             facts["role"] = role.name.as_str().into();
             facts
         });
@@ -84,27 +81,11 @@ fn reach(snapshot: &Snapshot, thing: &Thing<'_>, server: usize, traits: &Traits)
     let mut workspace = Workspace::default();
     let explained = snapshot.explain(server, thing.upstream, thing.kind, thing.name, &moment, &mut workspace);
     let Ok(Some((ruling, _))) = explained else { return never() };
-    let may = match (ruling.possible, ruling.verdict.is_permit() && ruling.open.is_empty()) {
-        (false, _) => "never",
-        (true, true) => "always",
-        (true, false) => "sometimes",
-    };
-    let rules = snapshot.rules();
-    let said = ruling.verdict.rule().into_iter().chain(ruling.open);
-    let said = said.filter_map(|rule| rules.policy.rules.get(rule as usize)).map(|rule| {
-        json!({
-            "id": rule.id.as_str(),
-            "effect": super::asked::effect(rule),
-            "at": place(snapshot, rule),
-            "when": rule.condition.as_ref().map(|condition| show::shown(condition, rules)),
-        })
-    });
-    json!({ "may": may, "rules": said.collect::<Vec<_>>() })
+    json!({ "may": May::of(&ruling).word(), "rules": rules_of(snapshot, &ruling) })
 }
 
 fn text(facts: &Value) -> String {
-    let plain =
-        |value: &Value| value.as_str().unwrap_or_default().replace(|c: char| c.is_control(), "\u{fffd}");
+    let plain = |value: &Value| plain(value.as_str().unwrap_or_default());
     let mut out = match facts["server"].as_str() {
         Some(server) => format!("{} through server {server}\n", plain(&facts["name"])),
         None => format!("{}: no server shows it\n", plain(&facts["name"])),

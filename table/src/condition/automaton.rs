@@ -41,6 +41,50 @@ impl ArchivedAutomaton {
         self.after(state, self.columns.to_native().saturating_sub(1)) == MATCHED
     }
 
+    /// A short text of printable ASCII that it matches, and that another one does not. Both are walked side by side, through at
+    /// most `PAIRS_MAX` pairs of states: that there is none within that says little.
+    pub fn example(&self, not: Option<&ArchivedAutomaton>) -> Option<String> {
+        const PAIRS_MAX: usize = 65_536;
+        let class = |of: &ArchivedAutomaton, byte: u8| {
+            u16::from(of.classes.get(usize::from(byte)).copied().unwrap_or(0))
+        };
+        let ends = |of: &ArchivedAutomaton, state: u16| {
+            of.after(state, of.columns.to_native().saturating_sub(1)) == MATCHED
+        };
+        // Letters first: they are read best.
+        let bytes = (b'a'..=b'z').chain(b'0'..=b'9').chain(b' '..=b'/').chain(b':'..=b'`').chain(b'{'..=b'~');
+        let mut told_apart = std::collections::HashSet::new();
+        let bytes: Vec<u8> = bytes
+            .filter(|byte| told_apart.insert((class(self, *byte), not.map(|not| class(not, *byte)))))
+            .collect();
+        let mut pairs = vec![((self.start.to_native(), not.map_or(DEAD, |not| not.start.to_native())), 0, 0)];
+        let mut seen = std::collections::HashSet::from([pairs[0].0]);
+        let mut at = 0;
+        while let Some(((state, other), _, _)) = pairs.get(at).copied() {
+            if ends(self, state) && not.is_none_or(|not| !ends(not, other)) {
+                let mut text = String::new();
+                while at != 0 {
+                    let (_, before, byte) = pairs[at];
+                    text.insert(0, char::from(byte));
+                    at = before;
+                }
+                return Some(text);
+            }
+            for byte in &bytes {
+                let next = (
+                    self.after(state, class(self, *byte)),
+                    not.map_or(DEAD, |not| not.after(other, class(not, *byte))),
+                );
+                let is_hopeless = next.0 == DEAD || (not.is_some() && next.1 == MATCHED);
+                if !is_hopeless && pairs.len() < PAIRS_MAX && seen.insert(next) {
+                    pairs.push((next, at, *byte));
+                }
+            }
+            at += 1;
+        }
+        None
+    }
+
     fn after(&self, state: u16, column: u16) -> u16 {
         let at = usize::from(state) * usize::from(self.columns.to_native()) + usize::from(column);
         self.next.get(at).map_or(DEAD, |next| next.to_native())

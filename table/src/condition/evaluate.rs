@@ -81,6 +81,17 @@ pub fn evaluate(
     moment: &Moment<'_>,
     workspace: &mut Workspace,
 ) -> Result<Truth, DecodeFault> {
+    evaluate_part(condition, &condition.ops, automata, moment, workspace)
+}
+
+/// The same of a part of its steps that comes to one answer by itself.
+pub fn evaluate_part(
+    condition: &ArchivedCondition,
+    part: &[ArchivedOp],
+    automata: &[ArchivedAutomaton],
+    moment: &Moment<'_>,
+    workspace: &mut Workspace,
+) -> Result<Truth, DecodeFault> {
     let mut picked = [Picked::Missing; READS_MAX];
     let reads = condition.reads.as_slice();
     if let Some(asked) = moment.asked
@@ -94,7 +105,7 @@ pub fn evaluate(
         pick(reads, &ArchivedRoot::Claims, claims, all(claims), &mut picked, &mut workspace.picker)?;
     }
     let mut run = Run { reads, automata, moment, picked, element: None, workspace };
-    run.program(&condition.ops)
+    run.program(part)
 }
 
 fn all(bytes: &[u8]) -> Span {

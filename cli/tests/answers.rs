@@ -1,0 +1,202 @@
+//! Answers about policy as a shell sees them: what somebody can reach.
+
+mod common;
+
+use common::{Folder, strait};
+use serde_json::Value;
+
+const RULED: &str = r#"
+strait: 1
+upstreams:
+  crm: { sample: http }
+servers:
+  default: { path: /mcp, auth: [local], tools: [crm.*] }
+  open: { path: /open, tools: [crm.get_*] }
+identity:
+  local: { api_keys: { generate: [{ id: ann, groups: [staff] }, { id: bob }, { id: cy }] } }
+roles:
+  staff: '"staff" in principal.groups'
+  ops: 'principal.agent == "ops" && principal.claims.level >= 3 && !("intern" in principal.groups)'
+policy:
+  default: deny
+  rules:
+    - { id: refunds, allow: [crm.refund], to: [staff], when: 'args.amount <= 500', during: "Mon-Fri 06:00-18:00 UTC" }
+    - { id: reads, allow: [crm.get_*] }
+    - { id: no-drop, deny: ["*.delete_*"], unless: 'principal.claims.level == 3' }
+    - { id: drop, allow: ["crm.delete_*"], to: [ops] }
+    - { id: log, allow: ["crm.delete_log"], to: [staff] }
+"#;
+
+fn json(folder: &Folder, arguments: &[&str]) -> Value {
+    let told = strait(folder.path(), &[arguments, &["--json"]].concat());
+    assert_eq!((told.code, told.stderr.as_str()), (0, ""), "{arguments:?}");
+    serde_json::from_str(&told.stdout).unwrap()
+}
+
+/// `name may: rules` of every thing that somebody reaches.
+fn reach(entry: &Value) -> Vec<String> {
+    let entries = entry["reach"].as_array().unwrap().iter().map(|thing| {
+        let rules: Vec<&str> =
+            thing["rules"].as_array().unwrap().iter().map(|rule| rule["id"].as_str().unwrap()).collect();
+        let word = |key: &str| thing[key].as_str().unwrap();
+        format!("{} {} {}: {}", word("server"), word("name"), word("may"), rules.join(" "))
+    });
+    entries.collect()
+}
+
+#[test]
+fn reach_tells_what_one_principal_can_call() {
+    let folder = Folder::new();
+    folder.write("a.yaml", RULED);
+    assert_eq!(strait(folder.path(), &["compile", "a.yaml", "-o", "a.table"]).code, 0);
+    let check = |who: &str, expected: &[&str]| {
+        // A configuration and its table say the same.
+        for file in ["a.yaml", "a.table"] {
+            let facts = json(&folder, &["reach", file, who]);
+            assert_eq!(reach(&facts["principals"][0]), expected, "{who} {file}");
+        }
+    };
+    check(
+        "ann",
+        &[
+            "default crm.* never: ",
+            "default crm.delete_* never: no-drop",
+            "default crm.delete_log never: no-drop",
+            "default crm.get_* always: reads",
+            "default crm.refund sometimes: refunds",
+            "open crm.get_* never: ",
+        ],
+    );
+    check(
+        r#"{"id":"eve","agent":"ops","claims":{"level":3}}"#,
+        &[
+            "default crm.* never: ",
+            "default crm.delete_* always: drop",
+            "default crm.delete_log always: drop",
+            "default crm.get_* always: reads",
+            "default crm.refund never: ",
+            "open crm.get_* never: ",
+        ],
+    );
+    check(
+        "anonymous",
+        &[
+            "default crm.* never: ",
+            "default crm.delete_* never: ",
+            "default crm.delete_log never: ",
+            "default crm.get_* never: ",
+            "default crm.refund never: ",
+            "open crm.get_* always: reads",
+        ],
+    );
+    let text = strait(folder.path(), &["reach", "a.yaml", "ann"]).stdout;
+    assert_eq!(
+        text,
+        r#"ann: groups staff; roles staff
+server open asks for no credential: there, everybody is `anonymous`
+No lock file pins what upstreams offer: these are the names that the policy
+writes, and a pattern is whatever else it speaks of.
+
+default: tools of crm
+  always
+    crm.get_*
+  sometimes
+    crm.refund
+      allow refunds when (during "Mon-Fri 06:00-18:00 UTC" && args.amount <=
+      500) (a.yaml:16:13)
+  never
+    crm.* crm.delete_* crm.delete_log
+"#
+    );
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+}
+
+#[test]
+fn reach_sets_everybody_side_by_side() {
+    let folder = Folder::new();
+    folder.write("a.yaml", RULED);
+    let text = strait(folder.path(), &["reach", "a.yaml"]).stdout;
+    assert_eq!(
+        text,
+        r#"A always, s sometimes, . never, blank: not let in
+
+   1  anonymous
+   2  ann, role staff alone
+   3  bob, cy
+   4  role ops alone
+
+No lock file pins what upstreams offer: these are the names that the policy
+writes, and a pattern is whatever else it speaks of.
+
+default: tools of crm                             1  2  3  4
+  crm.*                                              .  .  .
+  crm.delete_*                                       .  .  A
+  crm.delete_log                                     .  .  A
+  crm.get_*                                          A  A  A
+  crm.refund                                         s  .  .
+
+open: tools of crm                                1  2  3  4
+  crm.get_*                                       A         
+"#
+    );
+    assert_eq!(strait(folder.path(), &["reach", "a.yaml", "--all"]).stdout, text);
+    let facts = json(&folder, &["reach", "a.yaml"]);
+    let ids: Vec<&str> =
+        facts["principals"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["anonymous", "ann", "bob", "cy"]);
+    // Whoever is an example of a role has that role.
+    let example =
+        &facts["roles"].as_array().unwrap().iter().find(|role| role["role"] == "ops").unwrap()["example"];
+    assert_eq!(example, &serde_json::json!({ "id": "somebody", "agent": "ops", "claims": { "level": 3 } }));
+
+    let csv = strait(folder.path(), &["reach", "a.yaml", "--csv", "--tool", "crm.delete_*"]).stdout;
+    assert_eq!(csv.lines().count(), 1 + 6 * 2, "{csv}");
+    assert!(
+        csv.starts_with(
+            "principal,role,server,kind,name,may,rules\r\nanonymous,,default,tool,crm.delete_*,never,\r\n"
+        ),
+        "{csv}"
+    );
+    assert!(csv.contains(",ops,default,tool,crm.delete_log,always,drop\r\n"), "{csv}");
+}
+
+#[test]
+fn reach_is_asked_wrongly() {
+    let folder = Folder::new();
+    folder.write("a.yaml", RULED);
+    folder.write("empty.yaml", "");
+    folder.write("bare.yaml", "strait: 1\npolicy: { default: deny }\n");
+    let check = |arguments: &[&str], code: i32, says: &str| {
+        let told = strait(folder.path(), &[&["reach"], arguments].concat());
+        assert_eq!(told.code, code, "{arguments:?}: {}{}", told.stdout, told.stderr);
+        assert!(told.stderr.contains(says), "{arguments:?}: {}", told.stderr);
+    };
+    check(&["a.yaml", "eve"], 64, "no key has the id `eve`");
+    check(&["a.yaml", "{\"id\":1}"], 64, "this is not a principal, as JSON");
+    check(&["a.yaml", "ann", "--all"], 64, "cannot be used with");
+    check(&["a.yaml", "ann", "--csv", "--json"], 64, "cannot be used with");
+    check(&["a.yaml", "ann", "--tool", "erp.*"], 64, "no server shows a tool like `erp.*`");
+    check(&["empty.yaml"], 1, "");
+    check(&["none.yaml"], 64, "none.yaml");
+    // A tool that nobody wrote down is asked about by its name.
+    let told = strait(folder.path(), &["reach", "a.yaml", "ann", "--tool", "crm.get_x"]);
+    assert!(told.stdout.contains("  always\n    crm.get_x\n"), "{}{}", told.stdout, told.stderr);
+}
+
+/// Long lists are cut in text, and whole in JSON.
+#[test]
+fn reach_of_many_tools_stays_readable() {
+    let folder = Folder::new();
+    folder.write("a.yaml", RULED);
+    let tools: String =
+        (0..250).map(|n| format!("    - {{ id: t{n}, allow: [crm.a_tool_with_a_number_{n}] }}\n")).collect();
+    folder.write("many.yaml", format!("{RULED}{tools}"));
+    let text = strait(folder.path(), &["reach", "many.yaml", "bob"]).stdout;
+    assert!(
+        text.contains("    and 151 more: `--tool GLOB` narrows, `--json` and `--csv` have all\n"),
+        "{text}"
+    );
+    assert!(text.lines().count() < 80 && text.lines().all(|line| line.len() <= 80), "{text}");
+    let facts = json(&folder, &["reach", "many.yaml", "bob"]);
+    assert_eq!(reach(&facts["principals"][0]).len(), 250 + 6);
+}
