@@ -62,6 +62,12 @@ pub const CONDITION_SYMBOLS_MAX: usize = 512;
 /// its meaning; what lies beyond goes without this check.
 pub const CONTRADICTION_PAIRS_MAX: usize = 4_000_000;
 
+/// Steps of one question to the analysis of conditions, each a look at one question of a clause or at one byte of joint
+/// states; what takes more counts as possible.
+pub const QUESTION_WORK_MAX: usize = 200_000;
+/// The same of a whole load: about 2 s. What lies beyond goes without these checks.
+pub const ANALYSIS_WORK_MAX: usize = 100_000_000;
+
 // Limits, servers and identities are numbered in 16 bits in the table.
 const _: () = assert!(LIMITS_MAX <= u16::MAX as usize);
 // What a window of policy can hold.

@@ -5,10 +5,12 @@
 //! | the text, within bounds, to CEL's syntax tree | [`syntax`] |
 //! | names and types checked, nodes to questions | [`meaning`], [`during`], [`regex`] |
 //! | the tree of questions, looked at by checks | [`tree`] |
+//! | what it can come to, found out without a call | [`logic`] |
 //! | its parts over the principal to traits, the rest to a program | [`emit`] |
 
 pub mod during;
 pub mod emit;
+pub mod logic;
 pub mod meaning;
 pub mod regex;
 pub mod syntax;

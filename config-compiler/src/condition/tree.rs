@@ -8,7 +8,7 @@ use std::ops::Range;
 use strait_table::condition::{CallFact, Comparison, Network, Number, PrincipalFact, Quantifier, TextTest};
 
 /// A condition, or a part of one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Tree {
     Const(bool),
     Ask(Question),
@@ -24,18 +24,28 @@ pub enum Tree {
     },
 }
 
+/// Where it was asked makes no difference.
+impl PartialEq for Tree {
+    fn eq(&self, other: &Tree) -> bool {
+        match (self, other) {
+            (Tree::Const(one), Tree::Const(other)) => one == other,
+            (Tree::Ask(one), Tree::Ask(other)) => one.asks == other.asks,
+            (Tree::Not(one), Tree::Not(other)) => one == other,
+            (Tree::And(one), Tree::And(other)) | (Tree::Or(one), Tree::Or(other)) => one == other,
+            (
+                Tree::Each { list, quantifier, body, .. },
+                Tree::Each { list: other, quantifier: by, body: of, .. },
+            ) => list == other && quantifier == by && body == of,
+            _ => false,
+        }
+    }
+}
+
 /// One question, and where in the text it is asked.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub asks: Asks,
     pub at: Range<usize>,
-}
-
-/// Where it was asked makes no difference.
-impl PartialEq for Question {
-    fn eq(&self, other: &Question) -> bool {
-        self.asks == other.asks
-    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -148,10 +158,30 @@ impl Possible {
     pub const TRUE: Possible = Possible(2);
     pub const ERROR: Possible = Possible(4);
     pub const EITHER: Possible = Possible(3);
+    pub const NOT_TRUE: Possible = Possible(5);
+    pub const NOT_FALSE: Possible = Possible(6);
     pub const ANY: Possible = Possible(7);
 
     pub fn can_be(self, other: Possible) -> bool {
         self.0 & other.0 != 0
+    }
+
+    pub fn truth(value: bool) -> Possible {
+        if value { Possible::TRUE } else { Possible::FALSE }
+    }
+
+    /// What both can come to.
+    pub fn common(self, other: Possible) -> Possible {
+        Possible(self.0 & other.0)
+    }
+
+    /// The one of true and false that is among them.
+    pub fn only(self) -> Option<bool> {
+        match self.common(Possible::EITHER) {
+            Possible::TRUE => Some(true),
+            Possible::FALSE => Some(false),
+            _ => None,
+        }
     }
 
     fn map(self, other: Possible, f: impl Fn(u8, u8) -> u8) -> Possible {
@@ -173,7 +203,7 @@ impl Possible {
         })
     }
 
-    fn negated(self) -> Possible {
+    pub fn negated(self) -> Possible {
         Possible((self.0 & 1) << 1 | (self.0 & 2) >> 1 | self.0 & 4)
     }
 
@@ -287,6 +317,17 @@ impl Tree {
     }
 }
 
+/// The same comparison with its sides changed.
+pub fn turned(by: Comparison) -> Comparison {
+    match by {
+        Comparison::Less => Comparison::More,
+        Comparison::LessOrEqual => Comparison::MoreOrEqual,
+        Comparison::More => Comparison::Less,
+        Comparison::MoreOrEqual => Comparison::LessOrEqual,
+        same => same,
+    }
+}
+
 impl Path {
     pub fn needs(&self) -> Needs {
         match self.from {
@@ -332,6 +373,10 @@ impl Value {
             Value::Path(path) | Value::Size(path) => Some(path),
             _ => None,
         }
+    }
+
+    pub fn is_constant(&self) -> bool {
+        matches!(self, Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Null)
     }
 
     /// Whether it can be missing or of an unexpected type.

@@ -5,14 +5,11 @@ use std::ops::Range;
 use cel::common::ast::{IdedExpr, operators};
 use strait_table::condition::{Comparison, TextTest};
 
-use super::{
-    Read, Reader, Term,
-    moments::{address, turned},
-};
+use super::{Read, Reader, Term, moments::address};
 use crate::{
     condition::{
         Wrong, regex,
-        tree::{Asks, Root, Tree, Value},
+        tree::{Asks, Root, Tree, Value, turned},
     },
     diagnostic::codes,
 };
@@ -104,9 +101,7 @@ impl Reader<'_, '_> {
                 return self.mistyped(at, message, "compare things of one type");
             }
         }
-        let constant =
-            |value: &Value| matches!(value, Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Null);
-        if constant(&left) && constant(&right) {
+        if left.is_constant() && right.is_constant() {
             return self.subset(at, "both sides are constants", "write `true` or `false`");
         }
         for value in [&left, &right] {

@@ -75,17 +75,6 @@ impl Reader<'_, '_> {
     }
 }
 
-/// The same comparison with its sides changed.
-pub(super) fn turned(by: Comparison) -> Comparison {
-    match by {
-        Comparison::Less => Comparison::More,
-        Comparison::LessOrEqual => Comparison::MoreOrEqual,
-        Comparison::More => Comparison::Less,
-        Comparison::MoreOrEqual => Comparison::LessOrEqual,
-        same => same,
-    }
-}
-
 /// One address as a network of its own.
 pub(super) fn address(text: &str) -> Option<Network> {
     let ip: std::net::IpAddr = text.parse().ok()?;
