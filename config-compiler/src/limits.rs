@@ -58,9 +58,11 @@ pub const CONDITION_NESTING_MAX: usize = 32;
 pub const PATTERN_NAMES_MAX: usize = 50_000_000;
 /// Dots and operators of a condition, other than comparisons and `&&` and `||`: what its parser recurses over.
 pub const CONDITION_SYMBOLS_MAX: usize = 512;
-/// Pairs of patterns compared while looking for contradictions: about 0.1 s. A policy with more keeps
+/// Pairs of patterns compared while looking for rules that others cover: about 0.1 s. A policy with more keeps
 /// its meaning; what lies beyond goes without this check.
-pub const CONTRADICTION_PAIRS_MAX: usize = 4_000_000;
+pub const COVER_PAIRS_MAX: usize = 4_000_000;
+/// Rules whose conditions are held against those of one rule; who has more over the same pattern is not told of the rest.
+pub const COVER_CONDITIONS_MAX: usize = 32;
 
 /// Steps of one question to the analysis of conditions, each a look at one question of a clause or at one byte of joint
 /// states; what takes more counts as possible.

@@ -175,6 +175,11 @@ impl Possible {
         Possible(self.0 & other.0)
     }
 
+    /// Everything else.
+    pub fn others(self) -> Possible {
+        Possible(!self.0 & Possible::ANY.0)
+    }
+
     /// The one of true and false that is among them.
     pub fn only(self) -> Option<bool> {
         match self.common(Possible::EITHER) {
@@ -299,6 +304,20 @@ impl Tree {
             Tree::Not(inner) => inner.questions(each),
             Tree::And(parts) | Tree::Or(parts) => parts.iter().for_each(|part| part.questions(each)),
             Tree::Each { body, .. } => body.questions(each),
+        }
+    }
+
+    /// From its first question to its last.
+    pub fn place(&self) -> Option<Range<usize>> {
+        match self {
+            Tree::Const(_) => None,
+            Tree::Ask(question) => Some(question.at.clone()),
+            Tree::Each { at, .. } => Some(at.clone()),
+            Tree::Not(inner) => inner.place(),
+            Tree::And(parts) | Tree::Or(parts) => {
+                let all = || parts.iter().filter_map(Tree::place);
+                Some(all().map(|at| at.start).min()?..all().map(|at| at.end).max()?)
+            }
         }
     }
 

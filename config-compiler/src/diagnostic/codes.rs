@@ -90,11 +90,12 @@ codes! {
     WINDOW = 409, Error, "a `during` cannot be understood";
 
     // Policy.
-    CONTRADICTION = 501, Error, "an allow that an unconditional deny covers whole";
+    CONTRADICTION = 501, Error, "an allow that never allows, since denies cover all of it";
     NOTHING_ALLOWED = 502, Warning, "nobody can ever do anything under this policy";
     HOLD_DENIES = 503, Warning, "a hold denies, since no approver channel exists in this version";
     NO_PRICE = 504, Warning, "a limit on cost where nothing has a price";
     EMPTY_CONDITION = 505, Error, "a condition or window that is never true";
+    SUBSUMED = 506, Warning, "a rule that changes nothing, since another of its kind says all of it";
 
     // Shapes of tools.
     SHAPE_CLASH = 551, Error, "what a shape says of an argument contradicts itself, or another argument of it";

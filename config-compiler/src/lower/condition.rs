@@ -25,20 +25,31 @@ pub struct Conditions {
     pub shared: Shared,
     /// Texts of rules that were understood: generated policies write the same one often.
     known: HashMap<String, Tree>,
+    /// What roles are, by number; `None`: not understood.
+    pub roles: Vec<Option<Tree>>,
     pub roles_used: HashSet<u16>,
 }
 
 /// What a rule asks before it speaks.
 pub struct Asked<'n> {
     pub tree: Tree,
-    /// `when`, `unless` and `during`, each with what it came to; questions have their places in these texts.
-    pub parts: Vec<(&'n Node, Tree)>,
+    /// `when`, `unless` and `during`, as far as they are written.
+    pub parts: Vec<Part<'n>>,
+}
+
+/// One entry of a rule.
+pub struct Part<'n> {
+    pub key: &'n str,
+    /// Questions have their places in this text.
+    pub node: &'n Node,
+    /// What it asks of the rule: of `unless`, the contrary of what is written.
+    pub tree: Tree,
 }
 
 impl Asked<'_> {
     /// Where the first of them is written.
     pub fn span(&self, walk: &Walk<'_>) -> Option<Span> {
-        self.parts.first().map(|(node, _)| walk.files.first_line(node.span))
+        self.parts.first().map(|part| walk.files.first_line(part.node.span))
     }
 }
 
@@ -47,20 +58,23 @@ const EXPECTED: &str = "a condition like `'args.amount <= 500'`";
 impl Conditions {
     /// The condition of a role. One that is not understood keeps its number.
     pub fn role(&mut self, walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<Role> {
-        let role = self.read_role(walk, declared);
+        let read = self.read_role(walk, declared);
+        let (tree, role) = read.map_or((None, None), |(tree, role)| (Some(tree), Some(role)));
+        self.roles.push(tree);
         let (yes, error) = role.unwrap_or((NONE, NONE));
         self.shared.roles.push((yes, error));
         role.map(|_| Role { name: declared.name.to_owned(), yes, error })
     }
 
-    fn read_role(&mut self, walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<(u16, u16)> {
+    fn read_role(&mut self, walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<(Tree, (u16, u16))> {
         let text = text(walk, declared.node, "a condition like `'\"support\" in principal.groups'`")?;
         let nobody = |_: &str| Err(None);
         let by = format!("role `{}`", declared.name);
         let read = condition::read(&text, Of::Role, &nobody, &mut self.shared);
         let tree = read.map_err(|wrong| report(walk, declared.node, &by, wrong)).ok()?;
         let bits = self.shared.principal(&tree);
-        bits.map_err(|much| too_much(walk, declared.node.span, &by, &much.says())).ok()
+        let bits = bits.map_err(|much| too_much(walk, declared.node.span, &by, &much.says())).ok()?;
+        Some((tree, bits))
     }
 
     /// What the entries of a rule come to together. None: there are none, or one was not understood.
@@ -75,13 +89,15 @@ impl Conditions {
         for (entry, negated) in [(when, false), (unless, true)] {
             if let Some(entry) = entry {
                 let tree = self.text(walk, roles, &entry.value, by)?;
-                parts.push((&entry.value, if negated { tree.negated() } else { tree }));
+                let tree = if negated { tree.negated() } else { tree };
+                parts.push(Part { key: &entry.key, node: &entry.value, tree });
             }
         }
         if let Some(entry) = during {
-            parts.push((&entry.value, self.during(walk, &entry.value, by)?));
+            let tree = self.during(walk, &entry.value, by)?;
+            parts.push(Part { key: &entry.key, node: &entry.value, tree });
         }
-        let tree = Tree::and(parts.iter().map(|(_, tree)| tree.clone()));
+        let tree = Tree::and(parts.iter().map(|part| part.tree.clone()));
         (!parts.is_empty()).then_some(Asked { tree, parts })
     }
 
@@ -150,7 +166,7 @@ pub fn guard(walk: &mut Walk<'_>, by: &str, effect: Effect, asked: &Asked<'_>) {
     if effect == Effect::Allow {
         return;
     }
-    for (node, tree) in &asked.parts {
+    for Part { node, tree, .. } in &asked.parts {
         let mut seen: HashSet<&Path> = HashSet::new();
         let mut unguarded = Vec::new();
         tree.paths(&mut |path, at| {

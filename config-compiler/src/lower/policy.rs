@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     check,
+    condition::{Tree, logic::Logic, tree::Asks},
     diagnostic::{Finding, codes},
     limits::RULES_MAX,
     source::{Entry, Node, Span},
@@ -87,7 +88,9 @@ pub fn lower(
     if let (Some((Effect::Deny, at)), true) = (default, written == drafts.len()) {
         check::nothing_allowed::run(walk, at, &drafts);
     }
-    check::contradiction::run(walk, &drafts);
+    let mut logic = Logic::new(&conditions.roles, &conditions.shared.windows, &conditions.shared.automata);
+    check::never_true::run(walk, roles, &drafts, &mut logic);
+    check::covered::run(walk, &drafts, &mut logic);
     if drafts.len() > RULES_MAX {
         let message = format!("there are more than {RULES_MAX} rules");
         walk.report(Finding::new(&codes::OUT_OF_RANGE, drafts[RULES_MAX].id_span, message));
@@ -202,6 +205,14 @@ pub fn audience(walk: &mut Walk<'_>, entry: &Entry, roles: &mut Scope<'_>, by: &
     to.sort_unstable();
     to.dedup();
     to
+}
+
+/// To whom a rule speaks, as a condition.
+pub fn spoken_to(to: &To) -> Tree {
+    match to {
+        To::Everyone => Tree::Const(true),
+        To::Roles(roles) => Tree::or(roles.iter().map(|role| Tree::ask(Asks::Role(*role), 0..0))),
+    }
 }
 
 fn unique_ids(walk: &mut Walk<'_>, drafts: &[Draft<'_>]) {

@@ -21,6 +21,10 @@ use crate::{
 impl Reader<'_, '_> {
     pub(super) fn membership(&mut self, item: &IdedExpr, list: &IdedExpr, at: Range<usize>) -> Read<Term> {
         let (item, list) = (self.term(item)?, self.term(list)?);
+        if matches!(&list, Term::List(items) if items.is_empty()) {
+            let help = "list what is meant, or leave the question out";
+            return Err(Wrong::new(&codes::EMPTY_CONDITION, "nothing is in an empty list", help, at));
+        }
         let tree = match (item, list) {
             (Term::TypeOf(of), Term::List(items)) => {
                 let mut bits = 0;
@@ -134,7 +138,6 @@ impl Reader<'_, '_> {
             Kind::Bool | Kind::Null => {
                 return self.subset(at, "this is never in a list of texts or numbers", "compare it");
             }
-            _ if texts.is_empty() && numbers.is_empty() => return Ok(Term::Tree(Tree::Const(false))),
             _ => {}
         }
         texts.sort_unstable();
