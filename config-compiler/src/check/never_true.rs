@@ -82,16 +82,16 @@ fn text(walk: &mut Walk<'_>, by: &str, so: &str, node: &Node, tree: &Tree, logic
         return true;
     }
     // Alternatives of which one is void.
-    match tree {
-        Tree::Or(parts) => parts.iter().fold(false, |told, part| {
-            text(walk, by, "this alternative says nothing", node, part, logic) || told
-        }),
-        Tree::And(parts) => {
-            let choices = parts.iter().filter(|part| matches!(part, Tree::Or(_)));
-            choices.fold(false, |told, part| text(walk, by, so, node, part, logic) || told)
-        }
-        _ => false,
+    let (parts, so) = match tree {
+        Tree::Or(parts) => (parts, "this alternative says nothing"),
+        Tree::And(parts) => (parts, so),
+        _ => return false,
+    };
+    let mut told = false;
+    for part in parts.iter().filter(|part| matches!(tree, Tree::Or(_)) || matches!(part, Tree::Or(_))) {
+        told |= text(walk, by, so, node, part, logic);
     }
+    told
 }
 
 /// The part that is never true, or the two that are never true together; else all of it.

@@ -131,7 +131,7 @@ fn list_can_be(of: &Path, wanted: &[Wanted<'_>], logic: &mut Logic<'_>) -> bool 
     let looked_at = wanted.iter().any(|one| {
         matches!(one.tree, Tree::Each { list, .. } if list == of) && !one.goal.can_be(Possible::ERROR)
     });
-    let (mut some, mut every): (Vec<(Tree, Possible)>, Vec<(Tree, Possible)>) = (Vec::new(), Vec::new());
+    let (mut some, mut every) = (Vec::new(), Vec::new());
     for one in wanted {
         let goal = one.goal;
         if goal.only().is_none() || (goal.can_be(Possible::ERROR) && !looked_at) {

@@ -387,7 +387,7 @@ fn a_call() -> impl Strategy<Value = Call> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
     /// Never dead what is not; never implied what is not.
     #[test]
@@ -408,7 +408,7 @@ proptest! {
             prop_assert!(!(dead[1] && is(1)), "{other} of {call:?}");
             prop_assert!(!(implied && is(0) && !is(1)), "{one} => {other} of {call:?}");
             prop_assert!(!(apart && is(0) && truths[1] != Truth::False), "{one} excludes {other} of {call:?}");
-            prop_assert!(!(always && !is(0)), "always {one} of {call:?}");
+            prop_assert!(!always || is(0), "always {one} of {call:?}");
             prop_assert!(!(settled && truths[0] != Truth::False), "false: {one} of {call:?}");
         }
     }
