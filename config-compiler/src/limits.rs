@@ -18,6 +18,10 @@ pub const FILES_MAX: usize = 256;
 pub const INCLUDE_DEPTH_MAX: usize = 8;
 /// Entries looked at in one folder for one `include` pattern.
 pub const FOLDER_ENTRIES_MAX: usize = 10_000;
+/// A key file: 100,000 keys, each with all that can be said of one and some groups, are 30 MB and 2 million values, and take
+/// about 250 MB while they are read.
+pub const KEY_FILE_BYTES_MAX: u64 = 48 << 20;
+pub const KEY_FILE_NODES_MAX: usize = 2_500_000;
 /// A file read through `${file:…}`.
 pub const REFERENCED_BYTES_MAX: u64 = 64 << 10;
 /// A lock file: four upstreams that list as much as one may.

@@ -11,11 +11,13 @@ use strait_table::{
     window::Window,
 };
 
+use super::syntax::Parsing;
 use super::tree::{Asks, Needs, Path, Possible, Question, Root, Tree, Value};
 
 /// What conditions share: each thing once, however many conditions ask for it.
 #[derive(Default)]
 pub struct Shared {
+    pub parsing: Parsing,
     pub traits: Vec<Trait>,
     trait_numbers: HashMap<Trait, u16>,
     pub windows: Vec<Window>,

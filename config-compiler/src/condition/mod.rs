@@ -49,6 +49,6 @@ impl Wrong {
 
 /// Reads a condition.
 pub fn read(text: &str, of: Of, roles: &RoleNamed<'_>, shared: &mut Shared) -> Result<Tree, Wrong> {
-    let parsed = syntax::parse(text)?;
+    let parsed = shared.parsing.parse(text)?;
     meaning::tree(&parsed, of, roles, shared)
 }

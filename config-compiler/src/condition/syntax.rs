@@ -1,9 +1,11 @@
 //! From an author's text to CEL's syntax tree, and from its nodes back to places in the text.
 //!
 //! The decision: the `cel` crate parses. It is generated from CEL's own grammar and recurses, so what reaches it is bounded
-//! first (length, nesting), and it runs on a thread of its own with a stack that is known to be enough.
+//! first (length, nesting), and it runs on a thread of its own with a stack that is known to be enough. One thread for all
+//! conditions of a load: a generated policy has tens of thousands.
 
 use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use cel::{
     common::ast::{Expr, IdedExpr, SourceInfo},
@@ -26,27 +28,61 @@ pub struct Parsed<'t> {
     info: SourceInfo,
 }
 
-pub fn parse(text: &str) -> Result<Parsed<'_>, Wrong> {
-    bounded(text)?;
-    if text.trim().is_empty() {
-        let help = "write one like `args.amount <= 500`";
-        return Err(Wrong::new(&codes::CONDITION_SYNTAX, "the condition is empty", help, 0..text.len()));
-    }
-    let owned = text.to_owned();
-    let parser = std::thread::Builder::new()
-        .name("condition".to_owned())
-        .stack_size(STACK_BYTES)
-        .spawn(move || Parser::new().max_recursion_depth(96).parse_with_source_info(&owned));
-    // No thread, or one that panicked: the condition is not understood, which is an error like any other.
-    let outcome = parser.ok().and_then(|parser| parser.join().ok());
-    match outcome {
-        Some(Ok((tree, info))) => Ok(Parsed { text, tree, info }),
-        Some(Err(errors)) => Err(syntax(text, &errors)),
-        None => {
-            let help = "write it in another way";
-            Err(Wrong::new(&codes::CONDITION_SYNTAX, "the condition cannot be parsed", help, 0..text.len()))
+type Outcome = Result<(IdedExpr, SourceInfo), ParseErrors>;
+
+/// Parses one condition after the other.
+#[derive(Default)]
+pub struct Parsing(Option<Thread>);
+
+/// It ends when nobody asks it any more.
+struct Thread {
+    texts: Sender<String>,
+    outcomes: Receiver<Outcome>,
+}
+
+impl Parsing {
+    pub fn parse<'t>(&mut self, text: &'t str) -> Result<Parsed<'t>, Wrong> {
+        bounded(text)?;
+        if text.trim().is_empty() {
+            let help = "write one like `args.amount <= 500`";
+            return Err(Wrong::new(&codes::CONDITION_SYNTAX, "the condition is empty", help, 0..text.len()));
+        }
+        match self.outcome(text.to_owned()) {
+            Some(Ok((tree, info))) => Ok(Parsed { text, tree, info }),
+            Some(Err(errors)) => Err(syntax(text, &errors)),
+            None => {
+                // No thread, or one that panicked: the condition is not understood, which is an error like any other. The next
+                // one gets a thread of its own.
+                self.0 = None;
+                let (message, help) = ("the condition cannot be parsed", "write it in another way");
+                Err(Wrong::new(&codes::CONDITION_SYNTAX, message, help, 0..text.len()))
+            }
         }
     }
+
+    fn outcome(&mut self, text: String) -> Option<Outcome> {
+        if self.0.is_none() {
+            self.0 = thread();
+        }
+        let thread = self.0.as_ref()?;
+        thread.texts.send(text).ok()?;
+        thread.outcomes.recv().ok()
+    }
+}
+
+fn thread() -> Option<Thread> {
+    let (texts, asked) = channel::<String>();
+    let (told, outcomes) = channel();
+    let parse = move || {
+        for text in asked {
+            let outcome = Parser::new().max_recursion_depth(96).parse_with_source_info(&text);
+            if told.send(outcome).is_err() {
+                return;
+            }
+        }
+    };
+    let named = std::thread::Builder::new().name("condition".to_owned()).stack_size(STACK_BYTES);
+    named.spawn(parse).ok().map(|_| Thread { texts, outcomes })
 }
 
 /// Bounds that are checked before any parser sees the text.

@@ -197,6 +197,11 @@ fn what_is_missing_is_an_error_unless_it_is_asked_for() {
     check("args.n < 5 || args.m < 5", &[(r#"{"m":1}"#, True), (r#"{"m":9}"#, Error)]);
     check("args.n < 5 && args.m < 5", &[(r#"{"m":9}"#, False), (r#"{"m":1}"#, Error)]);
     check("args.n == null", &[(r#"{"n":null}"#, True), (r#"{"n":1}"#, False), ("{}", Error)]);
+    // A null is no way round a deny.
+    check(r#"args.n == "a""#, &[(r#"{"n":null}"#, Error), (r#"{"n":1}"#, Error), (r#"{"n":"b"}"#, False)]);
+    check("args.n == args.m", &[(r#"{"n":null,"m":null}"#, True), (r#"{"n":null,"m":1}"#, Error)]);
+    // No arguments are arguments without anything.
+    check("has(args.o.n)", &[("", Error), ("{}", Error), (r#"{"o":{}}"#, False)]);
     check(
         "args.force",
         &[(r#"{"force":true}"#, True), (r#"{"force":false}"#, False), (r#"{"force":1}"#, Error)],

@@ -15,7 +15,7 @@ use strait_policy::Principal;
 use super::{Key, KeyFile, KeyFileError, token};
 use crate::{
     diagnostic::{Finding, Findings, codes, render},
-    limits::FILE_BYTES_MAX,
+    limits::{KEY_FILE_BYTES_MAX, KEY_FILE_NODES_MAX},
     source::{Node, SourceMap, parse, read, read::ReadError},
     walk::{
         Walk,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub fn load(path: &Path) -> Result<KeyFile, KeyFileError> {
-    let text = read::read(path, FILE_BYTES_MAX).map_err(|error| unreadable(path, error))?;
+    let text = read::read(path, KEY_FILE_BYTES_MAX).map_err(|error| unreadable(path, error))?;
     self::parse(path, text)
 }
 
@@ -45,7 +45,7 @@ pub fn parse(path: &Path, text: String) -> Result<KeyFile, KeyFileError> {
     let file = files.add(name, PathBuf::new(), text);
     files.conceal(file);
     let mut findings = Findings::default();
-    let root = parse::parse(file, &files.file(file).text, &mut findings);
+    let root = parse::parse(file, &files.file(file).text, KEY_FILE_NODES_MAX, &mut findings);
     let mut walk = Walk::new(&files, &mut findings, &|_| None, true);
     let keys = root.and_then(|root| key_file(&mut walk, &root));
     let has_errors = findings.has_errors();
@@ -107,7 +107,7 @@ pub fn claims(text: &str) -> Result<String, KeyFileError> {
     let mut files = SourceMap::default();
     let file = files.add("--claims".to_owned(), PathBuf::new(), text.to_owned());
     let mut findings = Findings::default();
-    let root = parse::parse(file, text, &mut findings);
+    let root = parse::parse(file, text, KEY_FILE_NODES_MAX, &mut findings);
     let mut walk = Walk::new(&files, &mut findings, &|_| None, true);
     let claims = root.and_then(|root| walk.json_object(&root, written));
     claims.filter(|_| !findings.has_errors()).ok_or_else(|| {

@@ -98,7 +98,7 @@ impl<'f> Gatherer<'f> {
             self.out.files.mask(Span::new(file, start, end));
         }
         let text = &self.out.files.file(file).text;
-        let Some(root) = parse::parse(file, text, self.findings) else {
+        let Some(root) = parse::parse(file, text, NODES_MAX, self.findings) else {
             self.out.whole = false;
             return;
         };

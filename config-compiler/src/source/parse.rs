@@ -10,11 +10,11 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError};
 use super::{Entry, FileId, Node, Scalar, Span, Style, Value};
 use crate::{
     diagnostic::{Code, Finding, Findings, codes},
-    limits::{DEPTH_MAX, NODES_MAX},
+    limits::DEPTH_MAX,
 };
 
-/// `None`, with at least one finding, when there is no tree worth walking.
-pub fn parse(file: FileId, text: &str, findings: &mut Findings) -> Option<Node> {
+/// `None`, with at least one finding, when there is no tree worth walking. `nodes_max`: the bound of the kind of file it is.
+pub fn parse(file: FileId, text: &str, nodes_max: usize, findings: &mut Findings) -> Option<Node> {
     let mut options = granit_parser::options! {
         disallow_directives: true,
         // Undefined aliases are refused by us like defined ones, and the rest is still read.
@@ -25,7 +25,8 @@ pub fn parse(file: FileId, text: &str, findings: &mut Findings) -> Option<Node> 
         simple_key_max_lookahead: 64 << 10,
     };
     options.set_emit_comments(false);
-    let mut builder = Builder { file, findings, stack: Vec::new(), root: None, nodes: 0, whole: true };
+    let mut builder =
+        Builder { file, findings, stack: Vec::new(), root: None, nodes: 0, nodes_max, whole: true };
     for next in Parser::new_from_str_with_options(text, options) {
         let outcome = match next {
             Ok((event, span)) => {
@@ -59,6 +60,7 @@ struct Builder<'f> {
     stack: Vec<Frame>,
     root: Option<Node>,
     nodes: usize,
+    nodes_max: usize,
     /// No value had to be left out.
     whole: bool,
 }
@@ -128,10 +130,10 @@ impl Builder<'_> {
 
     fn count(&mut self, span: Span) -> Result<(), Fatal> {
         self.nodes += 1;
-        if self.nodes <= NODES_MAX {
+        if self.nodes <= self.nodes_max {
             return Ok(());
         }
-        let message = format!("this file holds more than {NODES_MAX} values");
+        let message = format!("this file holds more than {} values", self.nodes_max);
         Err(Box::new(Finding::new(&codes::TOO_MANY_NODES, span, message)))
     }
 

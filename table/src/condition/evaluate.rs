@@ -94,18 +94,25 @@ pub fn evaluate_part(
 ) -> Result<Truth, DecodeFault> {
     let mut picked = [Picked::Missing; READS_MAX];
     let reads = condition.reads.as_slice();
-    if let Some(asked) = moment.asked
-        && let Some(arguments) = asked.arguments
-    {
-        pick(reads, &ArchivedRoot::Arguments, asked.body, arguments, &mut picked, &mut workspace.picker)?;
+    if let Some((body, arguments)) = moment.asked.map(arguments) {
+        pick(reads, &ArchivedRoot::Arguments, body, arguments, &mut picked, &mut workspace.picker)?;
     }
-    if let Some(claims) = moment.principal.map(|principal| principal.claims.as_bytes())
-        && !claims.is_empty()
-    {
+    if let Some(claims) = moment.principal.map(claims) {
         pick(reads, &ArchivedRoot::Claims, claims, all(claims), &mut picked, &mut workspace.picker)?;
     }
     let mut run = Run { reads, automata, moment, picked, element: None, workspace };
     run.program(part)
+}
+
+/// Whoever brings no arguments, or has no claims, has an object with nothing in it.
+const NOTHING: &[u8] = b"{}";
+
+fn arguments<'a>(asked: &Asked<'a>) -> (&'a [u8], Span) {
+    asked.arguments.map_or((NOTHING, all(NOTHING)), |arguments| (asked.body, arguments))
+}
+
+fn claims(principal: &Principal) -> &[u8] {
+    if principal.claims.is_empty() { NOTHING } else { principal.claims.as_bytes() }
 }
 
 fn all(bytes: &[u8]) -> Span {
@@ -137,6 +144,8 @@ fn pick(
 #[derive(Clone, Copy)]
 enum Value<'a> {
     Null,
+    /// The author's own `null`: whether something is null can be asked of anything.
+    AskedNull,
     Bool(bool),
     Number(&'a [u8]),
     Count(usize),
@@ -331,10 +340,8 @@ impl<'a> Run<'a, '_> {
     fn found(&self, read: usize) -> Option<(&'a [u8], Picked)> {
         let (root, picked) = (&self.reads.get(read)?.from, self.picked.get(read).copied()?);
         match root {
-            ArchivedRoot::Arguments => self.moment.asked.map(|asked| (asked.body, picked)),
-            ArchivedRoot::Claims => {
-                self.moment.principal.map(|principal| (principal.claims.as_bytes(), picked))
-            }
+            ArchivedRoot::Arguments => self.moment.asked.map(|asked| (arguments(asked).0, picked)),
+            ArchivedRoot::Claims => self.moment.principal.map(|principal| (claims(principal), picked)),
             ArchivedRoot::Element => self.element.map(|body| (body, picked)),
         }
     }
@@ -380,7 +387,7 @@ impl<'a> Run<'a, '_> {
             ArchivedOperand::Text(constant) => text(constant),
             ArchivedOperand::Number(number) => Value::Number(number.0.as_bytes()),
             ArchivedOperand::Bool(value) => Value::Bool(*value),
-            ArchivedOperand::Null => Value::Null,
+            ArchivedOperand::Null => Value::AskedNull,
         }
     }
 
@@ -517,7 +524,7 @@ fn type_of(value: Value<'_>) -> Option<Option<u8>> {
     Some(Some(match value {
         Value::Unknown => return None,
         Value::Error => return Some(None),
-        Value::Null => types::NULL,
+        Value::Null | Value::AskedNull => types::NULL,
         Value::Bool(_) => types::BOOL,
         Value::Number(number) if is_integer(number) => types::INTEGER,
         Value::Number(_) => types::FRACTION,
@@ -542,9 +549,8 @@ fn compare(left: Value<'_>, by: &ArchivedComparison, right: Value<'_>) -> Truth 
         (Value::Number(one), Value::Count(other)) => compare_numbers(one, written(&mut digits, other)),
         // Without order.
         (Value::Bool(one), Value::Bool(other)) => return equality(by, one == other),
-        // Whether something is null can be asked of anything.
-        (Value::Null, Value::Null) => return equality(by, true),
-        (Value::Null, _) | (_, Value::Null) => return equality(by, false),
+        (Value::Null | Value::AskedNull, Value::Null | Value::AskedNull) => return equality(by, true),
+        (Value::AskedNull, _) | (_, Value::AskedNull) => return equality(by, false),
         _ => None,
     };
     let Some(ordering) = ordering else { return Truth::Error };
