@@ -60,6 +60,10 @@ pub const CONDITION_BYTES_MAX: usize = 4_096;
 pub const CONDITION_NESTING_MAX: usize = 32;
 /// Pinned names that patterns with a star are held against in one load: about 2 s. What lies beyond goes without this check.
 pub const PATTERN_NAMES_MAX: usize = 50_000_000;
+/// Tools and prompts of one rule whose schemas its condition is held against; a rule over more is not.
+pub const SCHEMAS_OF_RULE_MAX: usize = 64;
+/// Schemas kept parsed at once, of about 10 KiB.
+pub const SCHEMAS_KEPT_MAX: usize = 4_096;
 /// Dots and operators of a condition, other than comparisons and `&&` and `||`: what its parser recurses over.
 pub const CONDITION_SYMBOLS_MAX: usize = 512;
 /// Pairs of patterns compared while looking for rules that others cover: about 0.1 s. A policy with more keeps

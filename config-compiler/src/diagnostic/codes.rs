@@ -123,6 +123,10 @@ codes! {
     // Rules and servers against what is pinned.
     UNKNOWN_ITEM = 811, Error, "a pattern names something that its upstream does not offer";
     MATCHES_NOTHING = 812, Warning, "a pattern matches nothing that its upstreams offer";
+    ARGUMENT_UNKNOWN = 813, Error, "a condition reads an argument that the pinned tool does not take";
+    ARGUMENT_UNLISTED = 814, Warning, "a condition reads an argument that the pinned tool does not list";
+    ARGUMENT_TYPE = 815, Error, "a condition compares an argument with what it never is, as the tool is pinned";
+    ARGUMENT_VALUE = 816, Error, "a condition asks for a value that the argument never has, as the tool is pinned";
 
     // What upstreams say of themselves.
     LOOKALIKE = 821, Warning, "two names look alike";

@@ -8,6 +8,7 @@
 
 pub mod diff;
 pub mod hidden;
+pub mod input;
 mod read;
 mod text;
 mod words;
@@ -117,10 +118,14 @@ impl Locked {
         Locked { pinned, names, name_at, instructions_at, places }
     }
 
+    /// An item's place in the list of its kind.
+    pub fn index(&self, kind: Kind, name: &str) -> Option<usize> {
+        self.names.get(kind as usize)?.get(name).copied()
+    }
+
     /// Where an item stands.
     pub fn place(&self, kind: Kind, name: &str) -> Option<&Place> {
-        let of = kind as usize;
-        self.names.get(of)?.get(name).and_then(|at| self.places.get(of)?.get(*at))
+        self.places.get(kind as usize)?.get(self.index(kind, name)?)
     }
 }
 

@@ -91,6 +91,7 @@ pub fn lower(
     let mut logic = Logic::new(&conditions.roles, &conditions.shared.windows, &conditions.shared.automata);
     check::never_true::run(walk, roles, &drafts, &mut logic);
     check::covered::run(walk, &drafts, &mut logic);
+    check::arguments::run(walk, &drafts);
     if drafts.len() > RULES_MAX {
         let message = format!("there are more than {RULES_MAX} rules");
         walk.report(Finding::new(&codes::OUT_OF_RANGE, drafts[RULES_MAX].id_span, message));

@@ -67,6 +67,54 @@ policy:
     - { id: no-drop, deny: [\"*.delete_*\"] }
 ";
 
+/// Conditions that do not fit the schemas of [`pay`].
+const ARGUMENTS: &str = r#"strait: 1
+upstreams:
+  pay: { http: "http://127.0.0.1:9000/mcp" }
+  git: { sample: stdio }
+servers:
+  default: { path: /mcp, tools: ["pay.*", "git.*"] }
+policy:
+  default: deny
+  rules:
+    - { id: slip, allow: [pay.refund], when: args.amonut <= 500 && args.amount > 0 }
+    - { id: unlisted, allow: [pay.move], when: 'args.reason == "x"' }
+    - { id: nested, allow: [pay.refund], when: 'args.to.ibn.startsWith("DE")' }
+    - { id: typed, allow: [pay.refund], when: 'args.amount == "500"' }
+    - { id: list, allow: [pay.refund], when: 'args.items == 5 || args.amount.x > 1' }
+    - { id: size, allow: [pay.refund], when: size(args.amount) > 1 }
+    - { id: value, allow: [pay.refund], when: 'args.currency == "USDD" || args.currency in ["EUR", "GBP"] || args.currency.startsWith("X")' }
+    - { id: number, allow: [pay.refund], when: 'args.level in [1, 5] && args.level != 7' }
+    - { id: element, allow: [pay.refund], when: 'args.items.all(i, i.pirce < 5 && i.name > 3) || "z" in args.tags' }
+    - { id: pair, allow: [pay.refund], when: args.amount < args.currency || args.amount == principal.id }
+    - { id: excepted, deny: [pay.refund], unless: has(args.forced) }
+    - { id: both, deny: ["pay.*"], when: 'has(args.amont) && args.amont > 5' }
+    - { id: prompt, allow: ["prompt:pay.*"], when: 'args.langauge == "de"' }
+    - { id: one-has-it, deny: ["pay.*"], when: 'has(args.reason2) && args.reason2 == "x"' }
+    - { id: fine, allow: [pay.refund, pay.move], when: 'args.amount <= 500.5 && args.currency != "EUR" && args.to.iban.startsWith("DE") && size(args.items) < 5 && args.items.exists(i, i.price > 5) && args.free.x == 1 && type(args.amount) == int && "a" in args.tags' }
+"#;
+
+fn pay() -> Lists {
+    let capabilities = Capabilities { tools: true, prompts: true, ..Capabilities::default() };
+    let money =
+        r#""amount":{"type":"number","maximum":500},"currency":{"type":"string","enum":["USD","EUR"]}"#;
+    let rest = r#""to":{"type":"object","properties":{"iban":{"type":"string"}},"additionalProperties":false},
+        "items":{"type":"array","items":{"type":"object","properties":{"price":{"type":"number"},"name":{"type":"string"}}}},
+        "tags":{"type":"array","items":{"enum":["a","b"]}},"level":{"type":"integer","enum":[1,2,3]},"free":{"type":"object"}"#;
+    let refund = tool("refund", "Pays an order back.", &format!("{money},{rest}"));
+    let json = refund.json.replace(r#""inputSchema":{"#, r#""inputSchema":{"additionalProperties":false,"#);
+    let prompt = r#"{"name":"ask","arguments":[{"name":"language"}]}"#;
+    Lists {
+        capabilities,
+        tools: vec![
+            Definition { json, ..refund },
+            tool("move", "Moves money.", &format!(r#"{money},"reason2":{{}}"#)),
+        ],
+        prompts: vec![Definition { name: "ask".to_owned(), json: prompt.to_owned() }],
+        ..Lists::default()
+    }
+}
+
 /// A tool that a header must repeat, and cannot.
 fn unfit() -> Lists {
     let long = "x".repeat(1_025);
@@ -175,6 +223,7 @@ pub fn cases() -> Vec<(String, Outcome)> {
         ("not_an_object", CONFIG, "[]".to_owned()),
         ("stale", CONFIG, pinned(&[("crm", crm()), ("gone", git())])),
         ("unknown_names", NAMES, whole()),
+        ("arguments", ARGUMENTS, pinned(&[("git", git()), ("pay", pay())])),
         ("not_exposed", CONFIG, pinned(&[("git", unfit()), ("crm", crm())])),
         ("suspicious", CONFIG, pinned(&[("git", suspicious()), ("crm", crm())])),
         ("deep", CONFIG, format!("{{\"strait_lock\": 1, \"about\": {}1{}", "[".repeat(100), "]".repeat(100))),
