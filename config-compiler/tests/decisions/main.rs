@@ -37,7 +37,7 @@ fn every_decision_is_what_the_configuration_says() {
     // What is compared must be worth it: of every outcome a part.
     if count >= CASES {
         let Counted { refused, listed, hidden, permitted, held, denied, uris } = counted;
-        assert!(refused * 4 < count, "{refused} of {count} configurations were refused");
+        assert!(refused * 5 < count * 2, "{refused} of {count} configurations were refused");
         let least = [listed, hidden, permitted, held, denied, uris].into_iter().min().unwrap();
         assert!(least > count, "{counted:?}");
     }

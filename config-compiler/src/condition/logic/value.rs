@@ -65,7 +65,7 @@ pub fn can_be(wanted: &[Wanted<'_>], logic: &mut Logic<'_>) -> bool {
             subjects.push(value);
         }
     }
-    // Of every path: whether it is sure to have a value, and whether it can be an object.
+    // Of every path: whether what should hold it is sure to be an object, and whether it can be one itself.
     let mut paths: Vec<(&Path, bool, bool)> = Vec::new();
     for subject in subjects {
         let left = candidates_left(subject, wanted, logic);
@@ -73,12 +73,10 @@ pub fn can_be(wanted: &[Wanted<'_>], logic: &mut Logic<'_>) -> bool {
             return false;
         }
         if let Value::Path(path) = subject {
-            let there = !left.iter().any(|one| matches!(one, Candidate::Missing | Candidate::Broken));
-            paths.push((path, there, left.contains(&Candidate::Object)));
+            paths.push((path, !left.contains(&Candidate::Broken), left.contains(&Candidate::Object)));
         }
     }
-    // What has a value is in objects all the way.
-    paths.iter().filter(|(_, there, _)| *there).all(|(inner, ..)| {
+    paths.iter().filter(|(_, held, _)| *held).all(|(inner, ..)| {
         paths.iter().all(|(outer, _, object)| {
             let leads = outer.from == inner.from
                 && outer.keys.len() < inner.keys.len()
@@ -165,6 +163,7 @@ fn candidates_left(subject: &Value, wanted: &[Wanted<'_>], logic: &mut Logic<'_>
 
 fn candidates(subject: &Value, line: &Line<'_>) -> Vec<Candidate> {
     match subject {
+        Value::Path(path) if path.keys.is_empty() && path.from != Root::Element => vec![Candidate::Object],
         Value::Path(path) => {
             let is_element = path.from == Root::Element && path.keys.is_empty();
             let mut all = vec![Candidate::Null, Candidate::Bool(false), Candidate::Bool(true)];
@@ -274,7 +273,6 @@ fn compared<'t>(is: Candidate, by: Comparison, other: &'t Value, line: &Line<'_>
         // Whether something is null can be asked of anything.
         (Candidate::Null, Value::Null) => equal(true),
         (_, Value::Null) => equal(false),
-        (Candidate::Null, constant) if constant.is_constant() => equal(false),
         (Candidate::Bool(one), Value::Bool(other)) => equal(one == *other),
         (Candidate::Number { stretch, .. }, Value::Number(number)) => {
             Answer::Is(Possible::truth(holds(by, line.order(stretch, number))))
