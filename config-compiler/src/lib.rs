@@ -6,7 +6,7 @@
 //! 1. [`source`]: bytes to trees that know where everything was written, within [`limits`];
 //! 2. [`walk`]: the language's key tables, and the typed walker that reads trees by them;
 //! 3. [`lower`]: each block of a configuration to its part of [`Rules`], names to numbers;
-//!    conditions go through [`condition`] on the way;
+//!    conditions go through [`condition`] on the way, Cedar files through [`cedar`];
 //! 4. [`check`]: what only shows when all is known: contradictions, things nobody uses.
 //!
 //! Beside them, [`lock`] reads and writes what upstreams offer, pinned.
@@ -16,6 +16,7 @@
 //! API-key digests. Nothing here is on a request's way: clarity first.
 #![forbid(unsafe_code)]
 
+pub mod cedar;
 pub mod check;
 pub mod condition;
 pub mod diagnostic;

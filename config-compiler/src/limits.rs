@@ -66,6 +66,11 @@ pub const SCHEMAS_OF_RULE_MAX: usize = 64;
 pub const SCHEMAS_KEPT_MAX: usize = 4_096;
 /// Dots and operators of a condition, other than comparisons and `&&` and `||`: what its parser recurses over.
 pub const CONDITION_SYMBOLS_MAX: usize = 512;
+/// Steps that an expression of a Cedar file may nest: what its parser recurses over.
+pub const CEDAR_NESTING_MAX: usize = 64;
+/// Questions that a Cedar policy may come to before it is written as a program. Cedar's order of evaluation costs up to a
+/// doubling per step of nesting.
+pub const CEDAR_QUESTIONS_MAX: usize = 2_048;
 /// Pairs of patterns compared while looking for rules that others cover: about 0.1 s. A policy with more keeps
 /// its meaning; what lies beyond goes without this check.
 pub const COVER_PAIRS_MAX: usize = 4_000_000;

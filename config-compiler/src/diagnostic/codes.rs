@@ -89,6 +89,14 @@ codes! {
     UNGUARDED = 408, Error, "a deny or hold over several tools reads an argument without `has()`";
     WINDOW = 409, Error, "a `during` cannot be understood";
 
+    // Cedar files.
+    CEDAR_SYNTAX = 451, Error, "a Cedar file is not well-formed";
+    CEDAR_SUBSET = 452, Error, "a Cedar policy says something that has no exact counterpart here";
+    CEDAR_LIMIT = 453, Error, "a Cedar policy is too large or nested too deeply";
+    CEDAR_TYPE = 454, Error, "a Cedar policy asks something that can never be so";
+    CEDAR_NAME = 455, Error, "a Cedar policy names a type, attribute, entity or function that there is not";
+    CEDAR_UNGUARDED = 456, Error, "a Cedar forbid reads something without `has` that may not be there";
+
     // Policy.
     CONTRADICTION = 501, Error, "an allow that never allows, since denies cover all of it";
     NOTHING_ALLOWED = 502, Warning, "nobody can ever do anything under this policy";

@@ -25,6 +25,8 @@ pub struct Blocks<'n> {
     pub roles: Vec<Declared<'n>>,
     pub admin: Option<&'n Node>,
     pub policies: Vec<&'n Node>,
+    /// Files of Cedar policies, in the order they are named.
+    pub cedar: Vec<FileId>,
     pub limits: Vec<&'n Node>,
     /// Patterns, as names.
     pub prices: Vec<Declared<'n>>,
@@ -70,6 +72,7 @@ impl<'n> Blocks<'n> {
         names(walk, fields.get("identity"), &mut self.identities, "identities by name");
         names(walk, fields.get("roles"), &mut self.roles, "roles by name");
         self.policies.extend(fields.get("policy"));
+        self.cedar.extend(&document.cedar);
         self.limits.extend(fields.get("limits").filter(|node| !node.is_nothing()));
         names(walk, fields.get("prices"), &mut self.prices, "prices by pattern");
         once(walk, &mut self.admin, fields.get("admin"), "admin");

@@ -188,7 +188,7 @@ pub fn guard(walk: &mut Walk<'_>, by: &str, effect: Effect, asked: &Asked<'_>) {
 }
 
 /// Whether the tree can be an error because `path` is missing.
-fn can_miss(tree: &Tree, path: &Path) -> bool {
+pub(super) fn can_miss(tree: &Tree, path: &Path) -> bool {
     let of = |question: &Question| match &question.asks {
         Asks::Has(asked) if leads_to(asked, path) => Possible::FALSE,
         Asks::IsType { of: Value::Path(asked), types: 0 } if asked == path => Possible::ERROR,

@@ -4,6 +4,7 @@
 //! returns is only meaningful when nothing was an error.
 
 pub mod blocks;
+pub mod cedar;
 pub mod condition;
 pub mod identity;
 pub mod limits;
@@ -66,7 +67,8 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let mut conditions = Conditions::default();
     let roles = role_names.lower(walk, |walk, declared| conditions.role(walk, declared));
     let servers = server::lower(walk, &server_names, &mut upstream_names, &mut identity_names, &reachable);
-    let policy = policy::lower(walk, blocks, &mut upstream_names, &mut role_names, &mut conditions);
+    let policy =
+        policy::lower(walk, blocks, &server_names, &mut upstream_names, &mut role_names, &mut conditions);
 
     let prices = limits::prices(walk, blocks, &upstream_names);
     let limits = limits::lower(walk, blocks, &upstream_names, &mut role_names, &prices);

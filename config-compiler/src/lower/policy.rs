@@ -10,6 +10,7 @@ use strait_table::{
 
 use super::{
     blocks::Blocks,
+    cedar,
     condition::{Asked, Conditions, guard},
     pattern::{self, Written},
     scope::Scope,
@@ -47,10 +48,12 @@ impl Draft<'_> {
 pub fn lower(
     walk: &mut Walk<'_>,
     blocks: &Blocks<'_>,
+    servers: &Scope<'_>,
     upstreams: &mut Scope<'_>,
     roles: &mut Scope<'_>,
     conditions: &mut Conditions,
 ) -> Policy {
+    let files = cedar::parse(walk, blocks);
     let mut default: Option<(Effect, Span)> = None;
     let mut drafts: Vec<Draft<'_>> = Vec::new();
     let mut attempted = false;
@@ -70,8 +73,18 @@ pub fn lower(
                 drafts.extend(rule(walk, item, upstreams, roles, conditions));
             }
         }
+        if let Some(node) = fields.get("cedar") {
+            // Read when files were gathered.
+            for item in walk.one_or_many(node) {
+                walk.scalar(item, "the path of a Cedar file");
+            }
+        }
         fields.finish();
     }
+    let servers: Vec<&str> = servers.names().collect();
+    let (from_cedar, understood) = cedar::lower(walk, &files, &servers, upstreams, roles, conditions);
+    let understood = understood && written == drafts.len();
+    drafts.extend(from_cedar);
     if !attempted && walk.whole {
         let at = blocks.policies.first().map(|node| walk.files.first_line(node.span)).or(blocks.begin);
         if let Some(at) = at {
@@ -85,7 +98,7 @@ pub fn lower(
     }
     unique_ids(walk, &drafts);
     // A rule that could not be read may have been meant to allow.
-    if let (Some((Effect::Deny, at)), true) = (default, written == drafts.len()) {
+    if let (Some((Effect::Deny, at)), true) = (default, understood) {
         check::nothing_allowed::run(walk, at, &drafts);
     }
     let mut logic = Logic::new(&conditions.roles, &conditions.shared.windows, &conditions.shared.automata);

@@ -29,6 +29,8 @@ pub struct Gathered {
 pub struct Document {
     pub file: FileId,
     pub root: Node,
+    /// What `policy.cedar` names: files that are no documents.
+    pub cedar: Vec<FileId>,
 }
 
 pub fn gather(root: &Path, findings: &mut Findings) -> Gathered {
@@ -78,21 +80,29 @@ impl<'f> Gatherer<'f> {
         if !self.done.insert(real.clone()) {
             return;
         }
+        if let Some(text) = self.text(path, &name, named_at) {
+            self.open.push(real);
+            self.parse(name, path.to_path_buf(), text);
+            self.open.pop();
+        }
+    }
+
+    fn text(&mut self, path: &Path, name: &str, named_at: Option<Span>) -> Option<String> {
         self.out.watched.push(path.to_path_buf());
         let left = FILE_BYTES_MAX.min(TOTAL_BYTES_MAX - self.bytes);
         match read::read(path, left) {
-            Err(error) => self.refuse(&name, path, named_at, &error),
+            Err(error) => {
+                self.refuse(name, path, named_at, &error);
+                None
+            }
             Ok(text) => {
                 self.bytes += text.len() as u64;
-                self.open.push(real);
-                self.parse(name, path.to_path_buf(), text);
-                self.open.pop();
+                Some(text)
             }
         }
     }
 
     fn parse(&mut self, name: String, path: PathBuf, text: String) {
-        let in_memory = path.as_os_str().is_empty();
         let file = self.out.files.add(name, path, text);
         for (start, end) in crate::check::clear_text::secrets_in(&self.out.files.file(file).text) {
             self.out.files.mask(Span::new(file, start, end));
@@ -102,16 +112,13 @@ impl<'f> Gatherer<'f> {
             self.out.whole = false;
             return;
         };
-        let patterns = patterns(&root);
-        self.out.documents.push(Document { file, root });
-        for (pattern, span) in patterns {
-            if in_memory {
-                let finding =
-                    Finding::new(&codes::UNREADABLE, span, "text that is not in a file includes nothing");
-                self.findings.push(finding);
-            } else {
-                self.include(file, &pattern, span);
-            }
+        let included = patterns(root.get("include"));
+        let policies = patterns(root.get("policy").and_then(|policy| policy.get("cedar")));
+        let cedar =
+            policies.into_iter().flat_map(|(pattern, span)| self.cedar(file, &pattern, span)).collect();
+        self.out.documents.push(Document { file, root, cedar });
+        for (pattern, span) in included {
+            self.include(file, &pattern, span);
         }
     }
 
@@ -122,31 +129,68 @@ impl<'f> Gatherer<'f> {
             self.out.whole = false;
             return;
         }
-        let has_star = pattern.contains('*');
-        let base = self.out.files.file(from).folder().to_path_buf();
-        let from_name = self.out.files.file(from).name.clone();
+        for (path, name) in self.named(from, pattern, span) {
+            if self.is_full(span) {
+                return;
+            }
+            self.file(&path, name, Some(span));
+        }
+    }
+
+    /// The files of policies that one document names. Each is read once, however often it is named.
+    fn cedar(&mut self, from: FileId, pattern: &str, span: Span) -> Vec<FileId> {
+        let mut read = Vec::new();
+        for (path, name) in self.named(from, pattern, span) {
+            if self.is_full(span) {
+                break;
+            }
+            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if !self.done.insert(real) {
+                let message = format!("`{name}` is named twice");
+                let finding = Finding::new(&codes::DECLARED_TWICE, span, message);
+                self.findings.push(finding.help("a policy in it says the same as often as it is read"));
+                continue;
+            }
+            if let Some(text) = self.text(&path, &name, Some(span)) {
+                read.push(self.out.files.add(name, path, text));
+            }
+        }
+        read
+    }
+
+    /// The files that a pattern names, and how they are called.
+    fn named(&mut self, from: FileId, pattern: &str, span: Span) -> Vec<(PathBuf, String)> {
+        let file = self.out.files.file(from);
+        if file.path.as_os_str().is_empty() {
+            let message = "text that is not in a file includes nothing";
+            self.findings.push(Finding::new(&codes::UNREADABLE, span, message));
+            return Vec::new();
+        }
+        let (base, from_name) = (file.folder().to_path_buf(), file.name.clone());
         let found = match expand(&base, pattern, &mut self.out.watched) {
             Ok(found) => found,
             Err(message) => {
                 self.findings.push(Finding::new(&codes::INCLUDE_LIMIT, span, message));
                 self.out.whole = false;
-                return;
+                return Vec::new();
             }
         };
-        if found.is_empty() && has_star {
+        if found.is_empty() && pattern.contains('*') {
             let message = format!("`{pattern}` matches no file");
             self.findings.push(Finding::new(&codes::INCLUDE_NOTHING, span, message));
         }
-        for part in found {
-            if self.done.len() >= FILES_MAX {
-                let message = format!("there are more than {FILES_MAX} files");
-                self.findings.push(Finding::new(&codes::INCLUDE_LIMIT, span, message));
-                self.out.whole = false;
-                return;
-            }
-            let name = seen_from_root(&from_name, &part.to_string_lossy());
-            self.file(&base.join(part), name, Some(span));
+        let name = |part: &PathBuf| seen_from_root(&from_name, &part.to_string_lossy());
+        found.iter().map(|part| (base.join(part), name(part))).collect()
+    }
+
+    fn is_full(&mut self, span: Span) -> bool {
+        let full = self.done.len() >= FILES_MAX;
+        if full {
+            let message = format!("there are more than {FILES_MAX} files");
+            self.findings.push(Finding::new(&codes::INCLUDE_LIMIT, span, message));
+            self.out.whole = false;
         }
+        full
     }
 
     fn refuse(&mut self, name: &str, path: &Path, named_at: Option<Span>, error: &ReadError) {
@@ -179,13 +223,13 @@ impl<'f> Gatherer<'f> {
     }
 }
 
-/// The texts under `include`; anything else there is for the walker to complain about.
-fn patterns(root: &Node) -> Vec<(String, Span)> {
+/// The texts of `include`, or of `policy.cedar`; anything else there is for the walker to complain about.
+fn patterns(node: Option<&Node>) -> Vec<(String, Span)> {
     let text = |node: &Node| match &node.value {
         Value::Scalar(scalar) if !scalar.text.is_empty() => Some((scalar.text.clone(), node.span)),
         _ => None,
     };
-    match root.get("include") {
+    match node {
         Some(Node { value: Value::List(items), .. }) => items.iter().filter_map(text).collect(),
         Some(node) => text(node).into_iter().collect(),
         None => Vec::new(),

@@ -299,6 +299,10 @@ impl Node {
 
 /// Walks the text as written beside the text as meant, up to `offset` of the latter.
 fn raw_offset(raw: &str, scalar: &Scalar, offset: usize) -> Option<usize> {
+    // A policy of a Cedar file, or a plain text on one line.
+    if scalar.style == Style::Plain && raw == scalar.text {
+        return raw.is_char_boundary(offset).then_some(offset);
+    }
     if raw.contains('\n') || scalar.style == Style::Block {
         return None;
     }

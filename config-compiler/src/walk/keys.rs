@@ -337,7 +337,7 @@ pub static GENERATED_KEY: Block = Block {
 
 pub static POLICY: Block = Block {
     name: "`policy`",
-    expected: "a mapping with `default` and `rules`",
+    expected: "a mapping with `default`, and `rules` or `cedar`",
     about: "Deny wins over hold, hold over allow; order never matters.",
     keys: &[
         required(
@@ -346,8 +346,13 @@ pub static POLICY: Block = Block {
             "What happens where no rule speaks. Must be written.",
         ),
         key("rules", Shape::List(&Shape::Block(&RULE)), "The rules."),
+        key(
+            "cedar",
+            Shape::OneOrMany(&Shape::Text),
+            "Files of Cedar policies, relative to this one; `*` stands for any characters of a name.",
+        ),
     ],
-    later: &["cedar", "shadow"],
+    later: &["shadow"],
     foreign: false,
 };
 
