@@ -41,6 +41,8 @@ fn rule(walk: &mut Walk<'_>, draft: &Draft<'_>, logic: &mut Logic<'_>) {
     for part in &asked.parts {
         told |= match part.key {
             "unless" => text(walk, &by, "it excepts nothing", part.node, &part.tree.clone().negated(), logic),
+            // The alternatives of a Cedar policy's tree are not its author's.
+            "permit" | "forbid" if !logic.never_true(&part.tree) => false,
             _ => text(walk, &by, so, part.node, &part.tree, logic),
         };
     }

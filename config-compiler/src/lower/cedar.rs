@@ -7,7 +7,7 @@ use strait_table::rules::{Effect, Pattern, Place, To};
 
 use super::{
     blocks::Blocks,
-    condition::{Asked, Conditions, can_miss},
+    condition::{Asked, Conditions, Part, can_miss},
     pattern::{self, Written},
     policy::Draft,
     scope::Scope,
@@ -166,7 +166,9 @@ fn rule<'n>(
         pattern::upstreams(walk, pattern, upstreams, &by);
     }
     let to = head.role.map_or(To::Everyone, |role| To::Roles(vec![role]));
-    let asked = (tree != Tree::Const(true)).then(|| Asked { tree: tree.clone(), parts: vec![(node, tree)] });
+    let key = if policy.permits { "permit" } else { "forbid" };
+    let asked = (tree != Tree::Const(true))
+        .then(|| Asked { tree: tree.clone(), parts: vec![Part { key, node, tree }] });
     let condition = match &asked {
         None => None,
         Some(asked) => match conditions.program(walk, &by, asked) {
