@@ -20,8 +20,8 @@ use output::{Output, When};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const EXIT_CODES: &str = "Exit codes: 0 ok, 1 a check failed (findings, a damaged table, a limit), 3 this machine cannot \
-                          do it or settles nothing, 4 a target is unreachable, 5 not authorised there, 6 an address is \
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 a check failed (findings, a damaged table, a limit), 2 something differs \
+                          and `--detailed-exitcode` was asked for, 3 this machine cannot do it or settles nothing, 4 a target is unreachable, 5 not authorised there, 6 an address is \
                           taken, 64 called wrongly or a file is not there, 70 a bug in strait, 130 interrupted before \
                           the end.";
 

@@ -1,4 +1,4 @@
-//! Answers about policy as a shell sees them: what somebody can reach.
+//! Answers about policy as a shell sees them: what somebody can reach, and what a change opens and closes.
 
 mod common;
 
@@ -199,4 +199,172 @@ fn reach_of_many_tools_stays_readable() {
     assert!(text.lines().count() < 80 && text.lines().all(|line| line.len() <= 80), "{text}");
     let facts = json(&folder, &["reach", "many.yaml", "bob"]);
     assert_eq!(reach(&facts["principals"][0]).len(), 250 + 6);
+}
+
+/// The change that most openings are: a little more of what was allowed.
+#[test]
+fn diff_tells_what_a_change_opens_first() {
+    let folder = Folder::new();
+    folder.write("a.yaml", RULED);
+    let changed = RULED
+        .replace("<= 500", "<= 600")
+        .replace("id: reads, allow: [crm.get_*]", "id: reads, allow: [crm.get_*], to: [staff]")
+        .replace("{ id: cy }", "{ id: dee, groups: [staff] }")
+        .replace("policy:", "limits: [{ per: [principal], calls: 10/day }]\npolicy:");
+    folder.write("b.yaml", &changed);
+    let run = |arguments: &[&str]| strait(folder.path(), arguments);
+    let diff = &["diff", "a.yaml", "b.yaml", "--at", "2026-11-21T12:00:00Z"];
+    let told = run(diff);
+    assert_eq!(
+        told.stdout,
+        r#"OPENED: permitted now, refused before
+  tool crm.refund through server default
+    for     role staff alone, ann
+    call    crm.refund {"amount":501}
+    as      {"id":"somebody","groups":["staff"]}
+    with    at 2026-11-23T06:00:00Z
+    before  deny: no rule allows it, and the default is deny
+    after   permit: rule `refunds` allows it (b.yaml:17:13)
+  tool crm.get_* through server default
+    for     dee
+    call    crm.get_any {}
+    as      {"id":"dee","groups":["staff"]}
+    before  deny: there is no key of that id
+    after   permit: rule `reads` allows it (b.yaml:18:13)
+  tool crm.refund through server default
+    for     dee
+    call    crm.refund {"amount":600}
+    as      {"id":"dee","groups":["staff"]}
+    with    at 2026-11-23T06:00:00Z
+    before  deny: there is no key of that id
+    after   permit: rule `refunds` allows it (b.yaml:17:13)
+
+CLOSED: refused now, permitted before
+  tool crm.get_* through server open
+    for     anonymous
+    call    crm.get_any {}
+    as      {"id":"anonymous"}
+    before  permit: rule `reads` allows it (a.yaml:17:13)
+    after   deny: no rule allows it, and the default is deny
+  tool crm.get_* through server default
+    for     anybody with a key, bob, role ops alone
+    call    crm.get_any {}
+    as      {"id":"somebody"}
+    before  permit: rule `reads` allows it (a.yaml:17:13)
+    after   deny: no rule allows it, and the default is deny
+  tool crm.get_* through server default
+    for     cy
+    call    crm.get_any {}
+    as      {"id":"cy"}
+    before  permit: rule `reads` allows it (a.yaml:17:13)
+    after   deny: there is no key of that id
+
+Parts that differ:
+    added   limits limit-1
+    changed identity local, rules reads, rules refunds
+"#
+    );
+    // What is told is so: both configurations are asked again, by the verb that explains.
+    let facts = json(&folder, diff);
+    assert_eq!(facts["differs"], true);
+    for (way, verdicts) in [("opened", ["deny", "permit"]), ("closed", ["permit", "deny"])] {
+        let all = facts[way].as_array().unwrap();
+        assert!(!all.is_empty(), "{way}");
+        for one in all {
+            let witness = &one["witness"];
+            let who = witness["as"].to_string();
+            for (file, expected, side) in
+                [("a.yaml", verdicts[0], "before"), ("b.yaml", verdicts[1], "after")]
+            {
+                // Whoever has no key there cannot be described as one who has one.
+                if witness[side]["reason"] == "there is no key of that id" {
+                    continue;
+                }
+                let name = format!("crm.{}", witness["name"].as_str().unwrap());
+                let args = witness["args_text"].as_str().unwrap();
+                let at = witness["at"].as_str().unwrap();
+                let server = one["server"].as_str().unwrap();
+                let explained = json(
+                    &folder,
+                    &[
+                        "explain", file, "--as", &who, "--tool", &name, "--args", args, "--at", at,
+                        "--server", server,
+                    ],
+                );
+                assert_eq!(explained["verdict"], expected, "{one:#}");
+                assert_eq!(explained["rule"], witness[side]["rule"], "{one:#}");
+            }
+        }
+    }
+    let parts: Vec<String> = facts["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| {
+            format!(
+                "{} {} {}",
+                part["change"].as_str().unwrap(),
+                part["block"].as_str().unwrap(),
+                part["name"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        parts,
+        ["changed identity local", "added limits limit-1", "changed rules reads", "changed rules refunds"]
+    );
+}
+
+#[test]
+fn diff_says_by_its_exit_code_whether_anything_differs() {
+    let folder = Folder::new();
+    folder.write("a.yaml", RULED);
+    // Another place, another order and a comment change nothing.
+    let mut lines: Vec<&str> = RULED.trim_end().lines().collect();
+    let last = lines.len() - 1;
+    lines.swap(last, last - 1);
+    folder.write("moved.yaml", format!("# the same\n{}\n", lines.join("\n")));
+    folder.write("limited.yaml", format!("limits: [{{ per: [principal], calls: 10/day }}]\n{RULED}"));
+    folder.write("b.yaml", RULED.replace("<= 500", "<= 600"));
+    // No call tells these two apart: the second part of the condition is always true beside the first.
+    folder.write("c.yaml", RULED.replace("<= 500", "<= 500 && args.amount < 1000"));
+    folder.write("bad.yaml", "strait: 1\npolicy: {}\n");
+    folder.write("empty.yaml", "");
+    let run = |arguments: &[&str]| strait(folder.path(), arguments);
+    assert_eq!(run(&["compile", "a.yaml", "-o", "a.table"]).code, 0);
+    let check = |after: &str, code: i32, says: &str| {
+        for before in ["a.yaml", "a.table"] {
+            let told = run(&["diff", before, after, "--detailed-exitcode"]);
+            assert_eq!((told.code, told.stderr.as_str()), (code, ""), "{after}: {}", told.stdout);
+            assert!(told.stdout.contains(says), "{after}: {}", told.stdout);
+            assert_eq!(run(&["diff", before, after]).code, 0);
+        }
+    };
+    check("a.yaml", 0, "nothing differs\n");
+    check("a.table", 0, "nothing differs\n");
+    check("moved.yaml", 0, "nothing differs\n");
+    check(
+        "limited.yaml",
+        2,
+        "No call is decided differently.\n\nParts that differ:\n    added   limits limit-1\n",
+    );
+    check("b.yaml", 2, "OPENED: permitted now, refused before\n");
+    check("c.yaml", 2, "UNSETTLED: rules differ, and no call was found that is decided differently\n");
+
+    let mut table = folder.read("a.table");
+    table[8] = 200;
+    folder.write("newer.table", &table);
+    table.truncate(100);
+    folder.write("short.table", &table);
+    let wrong = |before: &str, after: &str, code: i32, says: &str| {
+        let told = run(&["diff", before, after, "--detailed-exitcode"]);
+        assert_eq!((told.code, told.stdout.as_str()), (code, ""), "{before} {after}: {}", told.stderr);
+        assert!(told.stderr.contains(says), "{before} {after}: {}", told.stderr);
+    };
+    wrong("none.yaml", "a.yaml", 64, "none.yaml");
+    wrong("a.yaml", ".", 64, "directory");
+    wrong("a.yaml", "bad.yaml", 1, "bad.yaml");
+    wrong("empty.yaml", "a.yaml", 1, "empty.yaml");
+    wrong("newer.table", "a.yaml", 1, "newer");
+    wrong("a.yaml", "short.table", 1, "short.table");
 }

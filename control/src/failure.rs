@@ -8,6 +8,8 @@ use strait_config_compiler::Outcome;
 pub enum Code {
     /// 1: what was checked is wrong: findings, a damaged table, a key that is not there.
     Failed,
+    /// 2: two things differ, and the exit code was asked to say so.
+    Differs,
     /// 3: this machine cannot do it (no permission, no io_uring where it was demanded), or a measurement
     /// on it settles nothing.
     Unfit,
@@ -29,6 +31,7 @@ impl Code {
     pub fn exit(self) -> u8 {
         match self {
             Code::Failed => 1,
+            Code::Differs => 2,
             Code::Unfit => 3,
             Code::Unreachable => 4,
             Code::NotAuthorised => 5,
@@ -43,6 +46,7 @@ impl Code {
     pub fn word(self) -> &'static str {
         match self {
             Code::Failed => "failed",
+            Code::Differs => "differs",
             Code::Unfit => "unfit",
             Code::Unreachable => "unreachable",
             Code::NotAuthorised => "not_authorised",

@@ -135,3 +135,5 @@ pub const STATUS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Answers that `strait reach` gives at once, people times things: some 300 bytes each as JSON, so about 600 MB.
 pub const REACH_CELLS_MAX: usize = 2_000_000;
+/// Steps that all searches of one `strait diff` may take together, at some 3 us each; what is left then is told as not found.
+pub const DIFF_STEPS_MAX: usize = 2_000_000;

@@ -12,7 +12,13 @@ pub fn unix_s() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
-/// A moment as RFC 3339.
+/// A second of Unix time as RFC 3339.
+pub fn rfc3339(second: i64) -> String {
+    let since = std::time::Duration::from_secs(second.max(0) as u64);
+    strait_config_compiler::keys::rfc3339(UNIX_EPOCH + since)
+}
+
+/// A moment as RFC 3339, with its milliseconds.
 pub fn text(time: SystemTime) -> String {
     let seconds = strait_config_compiler::keys::rfc3339(time);
     let ms = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_millis());

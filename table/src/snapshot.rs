@@ -92,13 +92,15 @@ impl Snapshot {
 
     /// A table with these rules, changed; bound to nothing yet.
     pub fn with_rules(&self, change: impl FnOnce(&mut Rules)) -> Result<Snapshot, OpenError> {
-        let rules = rkyv::deserialize::<Rules, rkyv::rancor::Error>(self.rules());
-        let mut rules = rules.map_err(|error| OpenError::Layout {
-            section: "rules",
-            detail: crate::mapping::detail(&error),
-        })?;
+        let mut rules = self.unpacked()?;
         change(&mut rules);
         of_rules(&rules)
+    }
+
+    /// The rules out of the table.
+    pub fn unpacked(&self) -> Result<Rules, OpenError> {
+        let rules = rkyv::deserialize::<Rules, rkyv::rancor::Error>(self.rules());
+        rules.map_err(|error| OpenError::Layout { section: "rules", detail: crate::mapping::detail(&error) })
     }
 
     pub fn rules(&self) -> &ArchivedRules {

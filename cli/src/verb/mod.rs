@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod diff;
 mod doctor;
 mod echo;
 mod explain;
@@ -44,6 +45,8 @@ pub enum Verb {
     WhoCan(who_can::WhoCan),
     /// Tell what somebody can reach: everything, under which conditions; or everybody, side by side.
     Reach(reach::Reach),
+    /// Tell what a change opens and closes, for whom, each with a call that is really decided differently.
+    Diff(diff::Diff),
     /// Print the JSON Schema of the configuration language, for editors.
     Schema,
     /// Make, list and revoke API keys.
@@ -76,6 +79,7 @@ impl Verb {
             Verb::Explain(explain) => explain.run(output),
             Verb::WhoCan(who_can) => who_can.run(output),
             Verb::Reach(reach) => reach.run(output),
+            Verb::Diff(diff) => diff.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
             Verb::Status(status) => status.run(output),

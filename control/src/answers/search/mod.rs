@@ -12,7 +12,7 @@ mod values;
 
 use std::collections::BTreeSet;
 
-use strait_policy::{Principal, Truth};
+use strait_policy::{Effect, Principal, Truth};
 use strait_table::Snapshot;
 use strait_table::condition::ArchivedCondition;
 use strait_table::rules::ArchivedRole;
@@ -79,7 +79,7 @@ pub struct Asked<'s> {
 
 impl<'s> Space<'s> {
     /// `principal`: the one who acts; None: principals are searched too. `from`: times are tried from then on.
-    pub fn of(asked: &[Asked<'s>], given: &Given<'s>) -> Space<'s> {
+    pub fn of(asked: &[Asked<'s>], given: &Given<'_>) -> Space<'s> {
         let mut values = Values::default();
         for one in asked {
             values.add(one, given);
@@ -91,10 +91,25 @@ impl<'s> Space<'s> {
         Space { dimensions, values, leaves, trees }
     }
 
-    /// What a tree comes to, by what is chosen so far.
-    pub fn truth(&mut self, tree: usize, chosen: &[Option<usize>], given: &Given<'s>) -> Truth {
+    /// Whether a rule of this effect speaks, as far as its condition is chosen: true, false or unknown.
+    pub fn speaks(
+        &mut self,
+        effect: Effect,
+        tree: usize,
+        chosen: &[Option<usize>],
+        given: &Given<'_>,
+    ) -> Truth {
         let Space { dimensions, values, leaves, trees } = self;
-        trees[tree].truth(&mut |leaf| leaves.truth(leaf, chosen, dimensions, values, given))
+        let maybe = trees[tree].maybe(&mut |leaf| leaves.truth(leaf, chosen, dimensions, values, given));
+        let can = |speaks| {
+            [Truth::False, Truth::True, Truth::Error]
+                .into_iter()
+                .any(|truth| maybe.can_be(truth) && effect.speaks(truth) == Some(speaks))
+        };
+        match (can(true), can(false)) {
+            (true, true) => Truth::Unknown,
+            (speaks, _) => Truth::of(speaks),
+        }
     }
 
     /// The ways that are chosen; what is not chosen is absent.
@@ -114,7 +129,7 @@ pub fn with_role(snapshot: &Snapshot, role: &ArchivedRole) -> Option<Principal> 
     let mut steps = STEPS_MAX;
     let found =
         depth_first(&mut space, &given, &mut chosen, &mut steps, &mut |space, given, chosen| match space
-            .truth(0, chosen, given)
+            .speaks(Effect::Allow, 0, chosen, given)
         {
             Truth::True => {
                 let principal = given.principal(&space.chosen(chosen));
@@ -139,12 +154,12 @@ pub enum Step {
 }
 
 /// Looks at what is chosen so far.
-pub type Look<'l, 's> = dyn FnMut(&mut Space<'s>, &Given<'s>, &[Option<usize>]) -> Step + 'l;
+pub type Look<'l, 's> = dyn FnMut(&mut Space<'s>, &Given<'_>, &[Option<usize>]) -> Step + 'l;
 
 /// Chooses values one after another until something is found or the steps are used up.
 pub fn depth_first<'s>(
     space: &mut Space<'s>,
-    given: &Given<'s>,
+    given: &Given<'_>,
     chosen: &mut Vec<Option<usize>>,
     steps: &mut usize,
     look: &mut Look<'_, 's>,

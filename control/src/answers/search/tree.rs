@@ -22,13 +22,45 @@ pub enum Tree {
     Or(Box<Tree>, Box<Tree>),
 }
 
+/// Which truths something may still come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Maybe(u8);
+
+impl Maybe {
+    const ALL: [Truth; 3] = [Truth::False, Truth::True, Truth::Error];
+
+    fn of(truth: Truth) -> Maybe {
+        match truth {
+            Truth::Unknown => Maybe(0b111),
+            known => Maybe(1 << known as u8),
+        }
+    }
+
+    pub fn can_be(self, truth: Truth) -> bool {
+        self.0 & Maybe::of(truth).0 != 0
+    }
+
+    fn each(self) -> impl Iterator<Item = Truth> {
+        Maybe::ALL.into_iter().filter(move |truth| self.can_be(*truth))
+    }
+
+    fn with(self, other: Maybe, by: fn(Truth, Truth) -> Truth) -> Maybe {
+        let all = self.each().flat_map(|one| other.each().map(move |other| Maybe::of(by(one, other)).0));
+        Maybe(all.fold(0, |all, one| all | one))
+    }
+}
+
 impl Tree {
-    pub fn truth(&self, leaf: &mut dyn FnMut(usize) -> Truth) -> Truth {
+    /// An error beside what is not known yet is never a truth any more, which [`Truth`] alone does not tell.
+    pub fn maybe(&self, leaf: &mut dyn FnMut(usize) -> Truth) -> Maybe {
         match self {
-            Tree::Leaf(at) => leaf(*at),
-            Tree::Not(of) => of.truth(leaf).negated(),
-            Tree::And(left, right) => left.truth(leaf).and(right.truth(leaf)),
-            Tree::Or(left, right) => left.truth(leaf).or(right.truth(leaf)),
+            Tree::Leaf(at) => Maybe::of(leaf(*at)),
+            Tree::Not(of) => {
+                let of = of.maybe(leaf);
+                Maybe(of.each().fold(0, |all, one| all | Maybe::of(one.negated()).0))
+            }
+            Tree::And(left, right) => left.maybe(leaf).with(right.maybe(leaf), Truth::and),
+            Tree::Or(left, right) => left.maybe(leaf).with(right.maybe(leaf), Truth::or),
         }
     }
 }
@@ -60,7 +92,7 @@ impl<'s> Leaves<'s> {
         chosen: &[Option<usize>],
         dimensions: &[Dimension],
         values: &[Vec<Value>],
-        given: &Given<'s>,
+        given: &Given<'_>,
     ) -> Truth {
         let Leaves { all, traits, workspace } = self;
         let leaf = &mut all[leaf];
@@ -109,7 +141,7 @@ impl<'s> Leaves<'s> {
 /// The tree of a condition; its leaves are put to the others.
 pub fn tree<'s>(
     asked: &Asked<'s>,
-    given: &Given<'s>,
+    given: &Given<'_>,
     dimensions: &[Dimension],
     leaves: &mut Leaves<'s>,
 ) -> Tree {

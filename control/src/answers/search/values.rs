@@ -17,6 +17,8 @@ use super::{Asked, Dimension, Fact, VALUES_MAX, Value};
 const SOMETHING: &str = "\"something\"";
 /// One of each type, for what asks for types, and for what is compared with another type.
 const OF_TYPES: [&str; 7] = [SOMETHING, "0", "0.5", "true", "null", "[]", "{}"];
+/// A side that stands for values that no policy speaks of.
+const OF_NEITHER: u8 = 2;
 /// How long a text or a list is made, to have a size that is asked for.
 const SIZE_MAX: i128 = 1_024;
 /// Times at which one window turns that are tried.
@@ -42,7 +44,7 @@ enum Against {
 }
 
 impl<'s> Values<'s> {
-    pub fn add(&mut self, asked: &Asked<'s>, given: &Given<'s>) {
+    pub fn add(&mut self, asked: &Asked<'s>, given: &Given<'_>) {
         let mut adder = Adder { values: self, asked, given, list: None, inside: 0 };
         for op in asked.condition.ops.iter() {
             adder.op(op);
@@ -73,7 +75,7 @@ impl<'s> Values<'s> {
                 }
             }
             if let Some(text) = one.example(None) {
-                self.text(dimension, &text, 2);
+                self.text(dimension, &text, OF_NEITHER);
             }
         }
     }
@@ -87,7 +89,7 @@ impl<'s> Values<'s> {
     }
 
     /// All dimensions, each with its values in the order in which they are tried: what only one policy speaks of first.
-    pub fn finish(mut self, asked: &[Asked<'s>], given: &Given<'s>) -> (Vec<Dimension>, Vec<Vec<Value>>) {
+    pub fn finish(mut self, asked: &[Asked<'s>], given: &Given<'_>) -> (Vec<Dimension>, Vec<Vec<Value>>) {
         self.lists();
         for one in asked {
             let mut named = BTreeSet::new();
@@ -103,11 +105,11 @@ impl<'s> Values<'s> {
             let times = times(asked, given.at).into_iter().map(|at| (Value::At(at), 3));
             self.found.insert(Dimension::Time, times.collect());
         }
-        let of_both = |sides: u8| sides & 3 == 3 || sides == 4;
+        let is_common = |sides: u8| sides & 3 == 3 || sides & 3 == 0;
         let mut all: Vec<(bool, Dimension, Vec<Value>)> = Vec::new();
         for (dimension, mut values) in self.found {
-            values.sort_by_key(|(_, sides)| of_both(*sides));
-            let differs = values.first().is_some_and(|(_, sides)| !of_both(*sides));
+            values.sort_by_key(|(_, sides)| is_common(*sides));
+            let differs = values.first().is_some_and(|(_, sides)| !is_common(*sides));
             let mut values: Vec<Value> = values.into_iter().map(|(value, _)| value).collect();
             let room = VALUES_MAX - OF_TYPES.len() - 1;
             values.truncate(room);
@@ -140,14 +142,19 @@ impl<'s> Values<'s> {
 
     /// Lists out of what is asked of their elements.
     fn lists(&mut self) {
-        for (list, parts) in std::mem::take(&mut self.elements) {
+        for (list, mut parts) in std::mem::take(&mut self.elements) {
+            let paths: BTreeSet<Vec<String>> = parts.iter().map(|(path, ..)| path.clone()).collect();
+            let others = paths
+                .iter()
+                .flat_map(|path| [SOMETHING, "0"].map(|json| (path.clone(), json.to_owned(), OF_NEITHER)));
+            parts.extend(others);
             let mut elements: Vec<(String, u8)> = Vec::new();
             for (path, json, side) in &parts {
                 elements.push((element(path, json), *side));
                 for (other, more, also) in parts.iter().filter(|(other, ..)| other != path) {
                     let both = [(path.as_slice(), json.as_str()), (other.as_slice(), more.as_str())];
                     if !path.is_empty() && !other.is_empty() {
-                        elements.push((object(both), side | also));
+                        elements.push((object(both), of_both(*side, *also)));
                     }
                 }
             }
@@ -158,10 +165,14 @@ impl<'s> Values<'s> {
             elements.iter().for_each(|(one, side)| add(format!("[{one}]"), *side));
             for (one, side) in &elements {
                 let others = elements.iter().filter(|(other, _)| other != one).take(8);
-                others.for_each(|(other, also)| add(format!("[{one},{other}]"), side | also));
+                others.for_each(|(other, also)| add(format!("[{one},{other}]"), of_both(*side, *also)));
             }
         }
     }
+}
+
+fn of_both(one: u8, other: u8) -> u8 {
+    if one == other { one } else { OF_NEITHER }
 }
 
 fn element(path: &[String], json: &str) -> String {
@@ -171,7 +182,7 @@ fn element(path: &[String], json: &str) -> String {
 struct Adder<'v, 's> {
     values: &'v mut Values<'s>,
     asked: &'v Asked<'s>,
-    given: &'v Given<'s>,
+    given: &'v Given<'v>,
     /// The list whose elements are asked, and how many steps more.
     list: Option<Dimension>,
     inside: usize,
