@@ -64,6 +64,8 @@ pub const PATTERN_NAMES_MAX: usize = 50_000_000;
 pub const SCHEMAS_OF_RULE_MAX: usize = 64;
 /// Schemas kept parsed at once, of about 10 KiB.
 pub const SCHEMAS_KEPT_MAX: usize = 4_096;
+/// Rules and traits that are asked of people and tools of a load: about 1 s. What lies beyond goes without these checks.
+pub const REACH_WORK_MAX: usize = 10_000_000;
 /// Dots and operators of a condition, other than comparisons and `&&` and `||`: what its parser recurses over.
 pub const CONDITION_SYMBOLS_MAX: usize = 512;
 /// Steps that an expression of a Cedar file may nest: what its parser recurses over.

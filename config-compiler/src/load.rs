@@ -3,11 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
+use strait_table::bind::bind;
 use strait_table::catalog::Catalog;
 use strait_table::rules::{Rules, Source};
+use strait_table::snapshot;
 
 use crate::{
-    check,
+    check::{
+        self,
+        reach::{Places, Reach},
+    },
     diagnostic::{Finding, Findings, Severity, codes},
     lock::{self, Lock},
     lower,
@@ -118,19 +123,32 @@ fn finish(
     let (resolved, secrets) = (walk.resolved, walk.secrets);
     watched.append(&mut walk.watched);
     rules.sources = files.files().map(|file| source(&file.name, &file.text)).chain(resolved).collect();
+    let (places, whole) = (std::mem::take(&mut walk.places), walk.whole);
     secrets.into_iter().for_each(|span| files.mask(span));
     let mut catalog = None;
-    if let Some(lock) = lock {
+    if let Some(lock) = &lock {
         let names = || rules.upstreams.iter().map(|upstream| upstream.name.as_str());
         (rules.pins, catalog) = (lock.pins(names()), Some(lock.catalog(names())));
-        check::pinned::suspicious(&files, &lock, &mut findings);
-        if !findings.has_errors() {
-            check::pinned::exposed(&rules, &lock, &mut findings);
-        }
+        check::pinned::suspicious(&files, lock, &mut findings);
+    }
+    if whole && !findings.has_errors() {
+        as_served(&rules, &places, lock.as_ref(), &mut findings);
     }
     let rules = Some(rules).filter(|_| !findings.has_errors());
     let (findings, omitted) = findings.finish();
     Outcome { rules, catalog, findings, omitted, sources: files, watched }
+}
+
+/// What only shows when the rules are opened as a gateway opens them.
+fn as_served(rules: &Rules, places: &Places, lock: Option<&Lock>, findings: &mut Findings) {
+    // Rules that do not open are told by whoever opens them.
+    let Ok(snapshot) = snapshot::of_rules(rules) else { return };
+    let Some(lock) = lock else { return Reach::new(&snapshot, places, findings).unpinned(&snapshot) };
+    // As if every upstream had just said it.
+    let catalog = lock.catalog(rules.upstreams.iter().map(|upstream| upstream.name.as_str()));
+    let (bound, unfit) = bind(snapshot.rules(), &catalog);
+    check::pinned::exposed(unfit, lock, findings);
+    Reach::new(&snapshot, places, findings).pinned(&snapshot, &bound, lock);
 }
 
 fn source(name: &str, text: &str) -> Source {

@@ -7,5 +7,6 @@ pub mod matches_nothing;
 pub mod never_true;
 pub mod nothing_allowed;
 pub mod pinned;
+pub mod reach;
 pub mod stale_lock;
 pub mod unused;

@@ -1,10 +1,8 @@
 //! What is pinned, looked at as a whole, each finding at its place in the lock file: what is suspicious in the words of
 //! upstreams (`names`), and what no server can expose.
 
-use strait_table::bind::{bind, printable};
+use strait_table::bind::{BindFinding, printable};
 use strait_table::bound::Kind;
-use strait_table::rules::Rules;
-use strait_table::snapshot;
 
 use crate::{
     diagnostic::{Finding, Findings, codes},
@@ -38,13 +36,9 @@ pub fn suspicious(files: &SourceMap, lock: &Lock, findings: &mut Findings) {
     }
 }
 
-/// Of rules that would be served.
-pub fn exposed(rules: &Rules, lock: &Lock, findings: &mut Findings) {
-    // Rules that do not open are told by whoever opens them.
-    let Ok(snapshot) = snapshot::of_rules(rules) else { return };
-    // As if every upstream had just said it.
-    let catalog = lock.catalog(rules.upstreams.iter().map(|upstream| upstream.name.as_str()));
-    for found in bind(snapshot.rules(), &catalog).1 {
+/// Of what could not be bound.
+pub fn exposed(unfit: Vec<BindFinding>, lock: &Lock, findings: &mut Findings) {
+    for found in unfit {
         let at = lock.find(&found.upstream).and_then(|locked| {
             let called = |name: &str| printable(name) == found.name;
             let items = Kind::ALL.into_iter().flat_map(|kind| {

@@ -401,6 +401,7 @@ fn a_deny_over_several_tools_says_what_it_means_of_a_missing_argument() {
         let codes: Vec<(u16, String)> = outcome
             .findings
             .iter()
+            .filter(|finding| finding.severity() == crate::Severity::Error)
             .map(|finding| (finding.code.number, outcome.sources.slice(finding.span.unwrap()).to_owned()))
             .collect();
         codes

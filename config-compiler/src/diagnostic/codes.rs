@@ -104,6 +104,10 @@ codes! {
     NO_PRICE = 504, Warning, "a limit on cost where nothing has a price";
     EMPTY_CONDITION = 505, Error, "a condition or window that is never true";
     SUBSUMED = 506, Warning, "a rule that changes nothing, since another of its kind says all of it";
+    ROLE_OF_NOBODY = 507, Warning, "a role that nobody who is known has";
+    CALLED_BY_NOBODY = 508, Warning, "a server shows a tool that nobody may call";
+    WRITTEN_BY_ALL = 509, Warning, "everyone may call a tool that may write";
+    SERVER_EMPTY = 510, Warning, "a server that shows nothing";
 
     // Shapes of tools.
     SHAPE_CLASH = 551, Error, "what a shape says of an argument contradicts itself, or another argument of it";

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use strait_policy::Principal;
 use strait_table::rules::{AuthMethod, GeneratedKey, Identity};
 
 use super::{blocks::Declared, path};
@@ -22,10 +23,16 @@ pub fn lower(walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<Identity> {
         Value::Map(_) => generated(walk, node, declared.name_span)?,
         _ => key_file(walk, node)?,
     };
+    let (method, known) = method;
+    walk.places.known.push(known);
     Some(Identity { name: declared.name.to_owned(), method })
 }
 
-fn key_file(walk: &mut Walk<'_>, node: &Node) -> Option<AuthMethod> {
+/// With whom it knows, where that can be read.
+type Known = (AuthMethod, Option<Vec<Principal>>);
+
+fn key_file(walk: &mut Walk<'_>, node: &Node) -> Option<Known> {
+    let mut known = None;
     let path = path(walk, node)?;
     let root = walk.files.files().next().map(|root| root.folder().to_path_buf());
     let in_memory = walk.files.file(node.span.file).path.as_os_str().is_empty();
@@ -37,18 +44,24 @@ fn key_file(walk: &mut Walk<'_>, node: &Node) -> Option<AuthMethod> {
                     .label("nobody is known by it")
                     .help(format!("make a first key: `strait keys new {path} --id NAME --groups GROUP`"));
             walk.report(finding);
-        } else if let Err(error) = crate::keys::load(&real) {
-            walk.report(Finding::new(
-                &codes::KEY_FILE,
-                node.span,
-                format!("`{path}` is no key file: {}", error.why()),
-            ));
+        } else {
+            match crate::keys::load(&real) {
+                Ok(file) => {
+                    let keys = file.keys.into_iter().filter(|key| key.revoked.is_none());
+                    known = Some(keys.map(|key| key.principal).collect());
+                }
+                Err(error) => walk.report(Finding::new(
+                    &codes::KEY_FILE,
+                    node.span,
+                    format!("`{path}` is no key file: {}", error.why()),
+                )),
+            }
         }
     }
-    Some(AuthMethod::KeyFile { path })
+    Some((AuthMethod::KeyFile { path }, known))
 }
 
-fn generated(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<AuthMethod> {
+fn generated(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<Known> {
     let mut fields = walk.fields(node, &keys::API_KEYS)?;
     let list = fields.required(walk, "generate", at, "write `generate: [{ id: you, groups: [everyone] }]`");
     fields.finish();
@@ -68,7 +81,19 @@ fn generated(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<AuthMethod> {
         }
         generated.push(key);
     }
-    Some(AuthMethod::Generated { keys: generated })
+    let known = generated.iter().map(principal).collect();
+    Some((AuthMethod::Generated { keys: generated }, Some(known)))
+}
+
+fn principal(key: &GeneratedKey) -> Principal {
+    Principal {
+        id: key.id.clone(),
+        user: key.user.clone(),
+        agent: key.agent.clone(),
+        tenant: key.tenant.clone(),
+        groups: key.groups.clone(),
+        claims: key.claims.clone(),
+    }
 }
 
 fn generated_key(walk: &mut Walk<'_>, node: &Node) -> Option<(GeneratedKey, Span)> {

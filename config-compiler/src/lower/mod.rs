@@ -73,6 +73,8 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let prices = limits::prices(walk, blocks, &upstream_names);
     let limits = limits::lower(walk, blocks, &upstream_names, &mut role_names, &prices);
 
+    let roles_at = role_names.declared.iter().zip(&role_names.used);
+    walk.places.roles = roles_at.map(|(declared, used)| used.then_some(declared.name_span)).collect();
     check::unused::run(walk, &[&upstream_names, &identity_names, &role_names]);
     let shared = conditions.shared;
     let paths = Names::build(servers.iter().map(|server| server.path.as_str()));

@@ -109,6 +109,8 @@ pub fn lower(
         let message = format!("there are more than {RULES_MAX} rules");
         walk.report(Finding::new(&codes::OUT_OF_RANGE, drafts[RULES_MAX].id_span, message));
     }
+    walk.places.rules = drafts.iter().map(|draft| draft.effect_span).collect();
+    walk.places.default = default.map(|(_, at)| at);
     Policy {
         default: default.map_or(Effect::Deny, |(effect, _)| effect),
         rules: drafts.into_iter().map(finish).collect(),

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use strait_table::rules::{Naming, PatternKind, Server};
+use strait_table::rules::{Naming, Pattern, PatternKind, Server};
 
 use super::{
     blocks::Declared,
@@ -14,6 +14,7 @@ use super::{
     shape,
 };
 use crate::{
+    check::reach::ServerPlaces,
     diagnostic::{Finding, codes},
     source::{Node, Span, Value},
     walk::{Walk, keys},
@@ -71,9 +72,10 @@ fn server(
     };
     let mut list =
         |walk: &mut Walk<'_>, node: Option<&Node>, kind| patterns(walk, node, kind, upstreams, &by);
-    let tools = list(walk, fields.get("tools"), PatternKind::Tool);
-    let prompts = list(walk, fields.get("prompts"), PatternKind::Prompt);
-    let resources = list(walk, fields.get("resources"), PatternKind::Resource);
+    let written = list(walk, fields.get("tools"), PatternKind::Tool);
+    let tools = patterns_of(written.clone());
+    let prompts = patterns_of(list(walk, fields.get("prompts"), PatternKind::Prompt));
+    let resources = patterns_of(list(walk, fields.get("resources"), PatternKind::Resource));
     let naming = fields.get("naming").and_then(|node| {
         walk.word(node, &[("auto", Naming::Auto), ("prefix", Naming::Prefix), ("bare", Naming::Bare)])
     });
@@ -87,6 +89,7 @@ fn server(
                 .help("write `tools: [\"*\"]`, or the patterns of what agents shall see");
         walk.report(finding);
     }
+    walk.places.servers.push(ServerPlaces { name: declared.name_span, tools: written });
     let server = Server {
         name: declared.name.to_owned(),
         path: path?,
@@ -107,7 +110,7 @@ fn patterns(
     kind: PatternKind,
     scope: &mut Scope<'_>,
     by: &str,
-) -> Vec<strait_table::rules::Pattern> {
+) -> Vec<Written> {
     let Some(node) = node else { return Vec::new() };
     let items = walk.list(node, "patterns").unwrap_or_default();
     let written: Vec<Written> = items.iter().filter_map(|item| pattern::read(walk, item, kind)).collect();
@@ -116,6 +119,10 @@ fn patterns(
             scope.used[at] = true;
         }
     }
+    written
+}
+
+fn patterns_of(written: Vec<Written>) -> Vec<Pattern> {
     written.into_iter().map(|written| written.pattern).collect()
 }
 

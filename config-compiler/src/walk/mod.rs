@@ -18,6 +18,7 @@ use std::collections::HashSet;
 use strait_table::rules::Source;
 
 use crate::{
+    check::reach::Places,
     diagnostic::{Finding, Findings, codes},
     limits::PATTERN_NAMES_MAX,
     lock::Lock,
@@ -43,6 +44,8 @@ pub struct Walk<'s> {
     pub lock: Option<&'s Lock>,
     /// Pinned names that patterns may still be held against.
     pub pattern_names: usize,
+    /// For findings about the whole.
+    pub places: Places,
 }
 
 impl<'s> Walk<'s> {
@@ -65,6 +68,7 @@ impl<'s> Walk<'s> {
             whole,
             lock: None,
             pattern_names: PATTERN_NAMES_MAX,
+            places: Places::default(),
         }
     }
 

@@ -115,6 +115,44 @@ fn pay() -> Lists {
     }
 }
 
+/// Who may call what, of [`hinted`].
+const REACH: &str = r#"strait: 1
+upstreams:
+  files: { http: "http://127.0.0.1:9000/mcp" }
+servers:
+  staff: { path: /staff, auth: [keys], tools: [files.read, "files.*"] }
+  open: { path: /open, tools: [files.read, files.list] }
+  nothing: { path: /nothing, tools: ["files.x*"], prompts: ["*"] }
+identity:
+  keys: { api_keys: { generate: [{ id: ann, groups: [staff] }, { id: bob }] } }
+roles:
+  admin: '"admin" in principal.groups'
+policy:
+  default: deny
+  rules:
+    - { id: all, allow: ["files.*"] }
+    - { id: no-purge, deny: [files.purge], unless: '"admin" in principal.roles' }
+    - { id: small, deny: [files.write], when: size(args.text) > 100 }
+    - { id: no-list, deny: [files.list] }
+"#;
+
+/// Tools that say what they do, and some that do not.
+fn hinted() -> Lists {
+    let of = |name: &str, hints: &str| {
+        let tool = tool(name, "Does it.", r#""text":{"type":"string"}"#);
+        Definition { json: tool.json.replacen('{', &format!(r#"{{"annotations":{hints},"#), 1), ..tool }
+    };
+    let tools = vec![
+        of("read", r#"{"readOnlyHint":true}"#),
+        of("list", r#"{"readOnlyHint":true}"#),
+        of("write", r#"{"readOnlyHint":false}"#),
+        of("purge", r#"{"destructiveHint":true}"#),
+        of("move", "{}"),
+        of("odd", r#"{"readOnlyHint":true,"destructiveHint":true}"#),
+    ];
+    Lists { tools, ..git() }
+}
+
 /// A tool that a header must repeat, and cannot.
 fn unfit() -> Lists {
     let long = "x".repeat(1_025);
@@ -224,6 +262,7 @@ pub fn cases() -> Vec<(String, Outcome)> {
         ("stale", CONFIG, pinned(&[("crm", crm()), ("gone", git())])),
         ("unknown_names", NAMES, whole()),
         ("arguments", ARGUMENTS, pinned(&[("git", git()), ("pay", pay())])),
+        ("reach", REACH, pinned(&[("files", hinted())])),
         ("not_exposed", CONFIG, pinned(&[("git", unfit()), ("crm", crm())])),
         ("suspicious", CONFIG, pinned(&[("git", suspicious()), ("crm", crm())])),
         ("deep", CONFIG, format!("{{\"strait_lock\": 1, \"about\": {}1{}", "[".repeat(100), "]".repeat(100))),
