@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Who may use whom (docs/ARCHITECTURE.md). `*`: everything.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("policy", &[]),
     ("protocol", &[]),
     ("table", &["policy", "protocol"]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("bench", &["*"]),
     ("tests", &["*"]),
     ("fuzz", &["*"]),
+    ("tests/cedar", &["*"]),
     ("tests/simulation", &["*"]),
 ];
 

@@ -1,6 +1,6 @@
 //! From a Cedar text to its policies.
 //!
-//! The decision: the parser is ours, and not that of the `cedar-policy` crate. That one is
+//! The decision: the parser is ours, and the `cedar-policy` crate is the judge of it in tests (`tests/cedar`). Its own parser is
 //! generated, costs every build minutes, and recurses without a bound; this one counts its nesting, and gives every node its place.
 
 use std::ops::Range;
