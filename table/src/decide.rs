@@ -17,6 +17,7 @@ use crate::rules::{
 };
 use crate::snapshot::Snapshot;
 use crate::uris::may_overlap;
+use crate::view::OpenRule;
 use crate::window::Windows;
 
 /// Whether a rule speaks at this moment, leaving aside what its patterns speak of.
@@ -86,6 +87,10 @@ impl<'s> Decider<'s> {
 
     pub fn shelf(&self, kind: Kind) -> &'s ArchivedShelf {
         self.snapshot.bound().servers[self.number].shelf(kind)
+    }
+
+    pub fn open_rules(&self, open: &[u32]) -> Vec<OpenRule> {
+        self.snapshot.open_rules(open)
     }
 
     pub fn item(&mut self, item: &ArchivedItem) -> Ruling {
@@ -159,32 +164,40 @@ impl Snapshot {
         weigh(self.default_effect(), spoken).possible
     }
 
+    /// Rules that a ruling left open, as they are asked: denies first, since what they refuse needs no further question.
+    pub fn open_rules(&self, open: &[u32]) -> Vec<OpenRule> {
+        let rules = &self.rules().policy.rules;
+        let effect = |index: u32| rules.get(index as usize).map(|rule| effect_of(&rule.effect));
+        let of = |wanted| open.iter().filter(move |index| effect(**index) == Some(wanted));
+        let order = [Effect::Deny, Effect::Hold, Effect::Allow];
+        order
+            .into_iter()
+            .flat_map(|effect| of(effect).map(move |index| OpenRule { index: *index, effect }))
+            .collect()
+    }
+
     /// Settles what a view left open, with the call at hand.
     pub fn settle(
         &self,
         so_far: Verdict,
-        open: &[u32],
+        open: &[OpenRule],
         moment: &Moment<'_>,
         workspace: &mut Workspace,
     ) -> Result<Verdict, DecodeFault> {
         let rules = self.rules();
         let mut verdict = so_far;
-        // Denies first: what they refuse needs no further question.
-        for wanted in [Effect::Deny, Effect::Hold, Effect::Allow] {
-            for index in open {
-                let Some(rule) = rules.policy.rules.get(*index as usize) else { continue };
-                let effect = effect_of(&rule.effect);
-                if effect != wanted || !verdict.can_change_by(effect, *index) {
-                    continue;
-                }
-                // Nothing may be left unknown at a call; if it is, a rule that could allow does not.
-                let truth = match speaks(rules, rule, moment, workspace)? {
-                    Truth::Unknown => Truth::Error,
-                    truth => truth,
-                };
-                if effect.speaks(truth) == Some(true) {
-                    verdict = verdict.with(effect, *index);
-                }
+        for OpenRule { index, effect } in open.iter().copied() {
+            if !verdict.can_change_by(effect, index) {
+                continue;
+            }
+            let Some(rule) = rules.policy.rules.get(index as usize) else { continue };
+            // Nothing may be left unknown at a call; if it is, a rule that could allow does not.
+            let truth = match speaks(rules, rule, moment, workspace)? {
+                Truth::Unknown => Truth::Error,
+                truth => truth,
+            };
+            if effect.speaks(truth) == Some(true) {
+                verdict = verdict.with(effect, index);
             }
         }
         Ok(verdict)

@@ -5,6 +5,7 @@
 //! rules, roles or principals. Only where a rule asks for what a call brings with it is the verdict [`Ruled::Open`], and
 //! names the rules that are left to be asked.
 
+use strait_policy::authorize::Effect;
 use strait_policy::{Ruling, Traits, Verdict};
 
 use xxhash_rust::xxh3::Xxh3;
@@ -17,10 +18,11 @@ use crate::snapshot::Snapshot;
 #[derive(Debug, Default)]
 pub struct KindView {
     visible: Vec<u64>,
-    verdicts: Vec<Verdict>,
+    /// By item, each in four bytes: they are read in no order, and stay near where they are few.
+    verdicts: Vec<Packed>,
     /// Items whose verdict is open, ascending, with their part of `open_rules`.
     open: Vec<OpenItem>,
-    open_rules: Vec<u32>,
+    open_rules: Vec<OpenRule>,
     visible_count: usize,
     digest: u64,
 }
@@ -32,14 +34,56 @@ struct OpenItem {
     count: u32,
 }
 
+/// A rule that may still change a verdict. Its effect stands here, so that a rule that need not be asked is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenRule {
+    pub index: u32,
+    pub effect: Effect,
+}
+
+/// A verdict, and whether it is open: two bits for what it is, one for open, the rest for one more than its rule's number.
+#[derive(Clone, Copy, Debug)]
+struct Packed(u32);
+
+impl Packed {
+    const OPEN: u32 = 4;
+
+    fn new(verdict: Verdict, is_open: bool) -> Packed {
+        let effect = match verdict {
+            Verdict::Permit(_) => 0,
+            Verdict::Hold(_) => 1,
+            Verdict::Deny(_) => 2,
+        };
+        // Rules are numbered below `invariants::RULES_MAX`.
+        let rule = verdict.rule().map_or(0, |rule| rule + 1);
+        Packed(rule << 3 | if is_open { Packed::OPEN } else { 0 } | effect)
+    }
+
+    fn is_open(self) -> bool {
+        self.0 & Packed::OPEN != 0
+    }
+
+    fn verdict(self) -> Verdict {
+        let rule = (self.0 >> 3).checked_sub(1);
+        match self.0 & 3 {
+            0 => Verdict::Permit(rule),
+            1 => Verdict::Hold(rule),
+            _ => Verdict::Deny(rule),
+        }
+    }
+}
+
+const _: () = assert!(crate::invariants::RULES_MAX < 1 << 29);
+
 /// The verdict on an item, as far as it is known without the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ruled<'v> {
     Settled(Verdict),
-    /// Each of these rules may still change it, and is asked with the call at hand.
+    /// Each of these rules may still change it, and is asked with the call at hand. Denies stand first: what they refuse needs no
+    /// further question.
     Open {
         so_far: Verdict,
-        rules: &'v [u32],
+        rules: &'v [OpenRule],
     },
 }
 
@@ -100,18 +144,19 @@ impl KindView {
         };
         for (index, item) in items.iter().enumerate() {
             let Ruling { verdict, open, possible } = decider.item(item);
+            let is_open = possible && !open.is_empty();
             if possible {
                 view.visible[index / 64] |= 1 << (index % 64);
                 view.visible_count += 1;
                 let upstream = usize::from(item.upstream.to_native());
                 upstreams[upstream / 64] |= 1 << (upstream % 64);
-                if !open.is_empty() {
-                    let (from, count) = (view.open_rules.len() as u32, open.len() as u32);
-                    view.open.push(OpenItem { item: index as u32, from, count });
-                    view.open_rules.extend(open);
-                }
             }
-            view.verdicts.push(verdict);
+            if is_open {
+                let (from, count) = (view.open_rules.len() as u32, open.len() as u32);
+                view.open.push(OpenItem { item: index as u32, from, count });
+                view.open_rules.extend(decider.open_rules(&open));
+            }
+            view.verdicts.push(Packed::new(verdict, is_open));
         }
         let mut hasher = Xxh3::new();
         view.visible.iter().for_each(|word| hasher.update(&word.to_le_bytes()));
@@ -126,11 +171,12 @@ impl KindView {
 
     /// The verdict on an item. Of one that nobody is shown it is settled: no call can be permitted.
     pub fn ruled(&self, item: usize) -> Ruled<'_> {
-        let so_far = self.verdicts.get(item).copied().unwrap_or(Verdict::Deny(None));
-        let found = match self.open.is_empty() {
-            true => return Ruled::Settled(so_far),
-            false => self.open.binary_search_by_key(&item, |open| open.item as usize),
-        };
+        let Some(packed) = self.verdicts.get(item) else { return Ruled::Settled(Verdict::Deny(None)) };
+        let so_far = packed.verdict();
+        if !packed.is_open() {
+            return Ruled::Settled(so_far);
+        }
+        let found = self.open.binary_search_by_key(&item, |open| open.item as usize);
         match found.ok().and_then(|at| self.open.get(at)) {
             None => Ruled::Settled(so_far),
             Some(open) => {

@@ -452,7 +452,8 @@ impl Judge<'_, '_, '_> {
             asked: Some(&asked),
         };
         let ruling = self.rulings[side];
-        snapshot.settle(ruling.verdict, &ruling.open, &moment, &mut self.workspace).ok()
+        let open = snapshot.open_rules(&ruling.open);
+        snapshot.settle(ruling.verdict, &open, &moment, &mut self.workspace).ok()
     }
 
     fn witness(
