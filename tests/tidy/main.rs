@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Who may use whom (docs/ARCHITECTURE.md). `*`: everything.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("policy", &[]),
     ("protocol", &[]),
     ("table", &["policy", "protocol"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("loadgen", &["protocol"]),
     ("cli", &["*"]),
     ("bench", &["*"]),
+    ("bench/engines", &["*"]),
     ("tests", &["*"]),
     ("fuzz", &["*"]),
     ("tests/cedar", &["*"]),

@@ -9,7 +9,9 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use strait_bench::decisions::{ARGUMENTS, Decisions};
 use strait_bench::fixtures;
+use strait_bench::large::{self, Small};
 use strait_bench::tables::{self, Size};
 use strait_policy::Traits;
 use strait_protocol::http1::{parse_reply, parse_request, write};
@@ -26,12 +28,13 @@ type Step = Box<dyn FnMut()>;
 type Make = fn() -> Step;
 
 /// By name, in the order of an exchange.
-const STEPS: [(&str, Make); 11] = [
+const STEPS: [(&str, Make); 12] = [
     ("head_parse", head_parse),
     ("decode_400b", || decode(400)),
     ("decode_16kib", || decode(16 << 10)),
     ("name_lookup_1000", name_lookup),
     ("decode_and_decide_400b", decode_and_decide),
+    ("decide_three_arguments_1000", decide_three_arguments),
     ("splice_400b", || splice(400)),
     ("splice_16kib", || splice(16 << 10)),
     ("head_write", head_write),
@@ -104,6 +107,17 @@ fn decode_and_decide() -> Step {
         let view = &views[black_box(&(0, 0))];
         let item = snapshot.bound().servers[0].shelf(Kind::Tool).find(name).expect("the tool exists");
         black_box(view.kind(Kind::Tool).ruled(item));
+    })
+}
+
+/// A call that a rule with three questions about its arguments permits, from its name and bytes to the verdict. A thousand at once,
+/// as of names.
+fn decide_three_arguments() -> Step {
+    let mut decisions = Decisions::new(large::small(Small::OneEach), 0..1);
+    let name = large::exposed_name(0, false);
+    Box::new(move || {
+        let mut decide = || decisions.decide(black_box(&name), black_box(ARGUMENTS));
+        assert!((0..1_000).all(|_| decide().is_some_and(|verdict| verdict.is_permit())));
     })
 }
 
