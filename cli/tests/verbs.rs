@@ -295,3 +295,18 @@ fn who_can_tells_whom_the_policy_lets_call_something() {
     assert!(text.contains("sometimes ann") && text.contains("during \"Mon-Fri 06:00-18:00 UTC\""), "{text}");
     assert_eq!(strait(folder.path(), &["who-can", "a.yaml", "refund"]).code, 64);
 }
+
+#[test]
+fn explain_code_prints_the_page_of_a_finding() {
+    let folder = Folder::new();
+    let run = |arguments: &[&str]| strait(folder.path(), arguments);
+    let page = run(&["explain-code", "st0505"]);
+    assert_eq!(page.code, 0, "{}", page.stderr);
+    assert!(page.stdout.starts_with("# ST0505: ") && page.stdout.contains("## Bad"), "{}", page.stdout);
+    let facts: Value = serde_json::from_str(&run(&["explain-code", "ST0505", "--json"]).stdout).unwrap();
+    assert_eq!((&facts["code"], &facts["severity"]), (&"ST0505".into(), &"error".into()));
+    assert_eq!(facts["page"], page.stdout);
+    let all = run(&["explain-code"]);
+    assert!(all.stdout.lines().count() > 80 && all.stdout.contains("ST0813"), "{}", all.stdout);
+    assert_eq!(run(&["explain-code", "ST9999"]).code, 64);
+}

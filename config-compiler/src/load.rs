@@ -147,8 +147,8 @@ fn as_served(rules: &Rules, places: &Places, lock: Option<&Lock>, findings: &mut
     // As if every upstream had just said it.
     let catalog = lock.catalog(rules.upstreams.iter().map(|upstream| upstream.name.as_str()));
     let (bound, unfit) = bind(snapshot.rules(), &catalog);
-    check::pinned::exposed(unfit, lock, findings);
-    Reach::new(&snapshot, places, findings).pinned(&snapshot, &bound, lock);
+    check::pinned::exposed(&unfit, lock, findings);
+    Reach::new(&snapshot, places, findings).pinned(&snapshot, &bound, &unfit, lock);
 }
 
 fn source(name: &str, text: &str) -> Source {

@@ -6,6 +6,7 @@ mod diff;
 mod doctor;
 mod echo;
 mod explain;
+mod explain_code;
 mod inspect;
 mod keys;
 mod load;
@@ -47,6 +48,8 @@ pub enum Verb {
     Reach(reach::Reach),
     /// Tell what a change opens and closes, for whom, each with a call that is really decided differently.
     Diff(diff::Diff),
+    /// Tell what a finding means, with a bad and a good example.
+    ExplainCode(explain_code::ExplainCode),
     /// Print the JSON Schema of the configuration language, for editors.
     Schema,
     /// Make, list and revoke API keys.
@@ -80,6 +83,7 @@ impl Verb {
             Verb::WhoCan(who_can) => who_can.run(output),
             Verb::Reach(reach) => reach.run(output),
             Verb::Diff(diff) => diff.run(output),
+            Verb::ExplainCode(explain_code) => explain_code.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
             Verb::Status(status) => status.run(output),

@@ -37,7 +37,7 @@ pub fn suspicious(files: &SourceMap, lock: &Lock, findings: &mut Findings) {
 }
 
 /// Of what could not be bound.
-pub fn exposed(unfit: Vec<BindFinding>, lock: &Lock, findings: &mut Findings) {
+pub fn exposed(unfit: &[BindFinding], lock: &Lock, findings: &mut Findings) {
     for found in unfit {
         let at = lock.find(&found.upstream).and_then(|locked| {
             let called = |name: &str| printable(name) == found.name;

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use strait_policy::{Principal, Ruling, Traits, Truth, weigh};
+use strait_table::bind::BindFinding;
 use strait_table::bound::{Bound, Item};
 use strait_table::condition::{Moment, NONE, Workspace, evaluate::Thing};
 use strait_table::decide::{audience, effect_of, speaks};
@@ -72,7 +73,7 @@ impl<'r> Reach<'r> {
     }
 
     /// With what is pinned, bound.
-    pub fn pinned(&mut self, snapshot: &Snapshot, bound: &Bound, lock: &Lock) {
+    pub fn pinned(&mut self, snapshot: &Snapshot, bound: &Bound, unfit: &[BindFinding], lock: &Lock) {
         let traits = self.people(snapshot);
         let anonymous = snapshot.traits_of(&Principal::anonymous());
         // By what lets everybody: a rule, or the default.
@@ -85,8 +86,9 @@ impl<'r> Reach<'r> {
             let mut upstreams = upstreams.map(|upstream| lock.find(&upstream.name));
             let shelves = [&server.tools, &server.prompts, &server.resources, &server.templates];
             if shelves.iter().all(|shelf| shelf.items.is_empty()) {
-                // Of one that is not pinned it was told that nothing is exposed.
-                if upstreams.all(|locked| locked.is_some()) {
+                // What cannot be exposed was told, and that nothing is exposed of one that is not pinned.
+                let told = unfit.iter().any(|unfit| unfit.server == name);
+                if !told && upstreams.all(|locked| locked.is_some()) {
                     let message =
                         format!("server `{name}` shows nothing: nothing that is pinned matches its patterns");
                     self.findings.push(empty(places, message));

@@ -15,7 +15,7 @@ use crate::{
 /// Source text drawn for one finding. A file that is one enormous line gets the one-line form.
 const DRAWN_BYTES_MAX: usize = 64 << 10;
 
-/// All findings as a terminal shows them, with a closing line that counts them.
+/// All findings as a terminal shows them, with closing lines that count them and say where there is more.
 pub fn render(outcome: &Outcome, color: bool) -> String {
     let shown: Vec<String> = outcome.sources.files().map(|file| file.shown()).collect();
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
@@ -26,6 +26,9 @@ pub fn render(outcome: &Outcome, color: bool) -> String {
         out.push_str("\n\n");
     }
     out.push_str(&summary(outcome));
+    if let Some(first) = outcome.findings.first() {
+        out.push_str(&format!("more about each: strait explain-code {}\n", first.code));
+    }
     out
 }
 

@@ -1,42 +1,21 @@
 //! Configurations with lock files, made here since a lock file holds hashes that nobody writes by hand: two upstreams
 //! with known lists, pinned, and then what people do to such a file.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+mod folder;
 
+pub use folder::Folder;
 use strait_config_compiler::lock::{Pinned, write};
 use strait_config_compiler::{Outcome, load};
 use strait_table::bound::Capabilities;
 use strait_table::catalog::{Definition, Lists};
 
-/// A folder of one test, gone with it.
-pub struct Folder(PathBuf);
-
 impl Folder {
-    pub fn new() -> Folder {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("strait-locks-{}-{count}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
     /// Loads this configuration beside this lock file.
     pub fn load(&self, config: &str, lock: &str) -> Outcome {
         std::fs::write(self.path().join("strait.lock"), lock).unwrap();
         let path = self.path().join("strait.yaml");
         std::fs::write(&path, config).unwrap();
         load(&path, &|_| None)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
