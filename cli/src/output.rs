@@ -123,3 +123,13 @@ pub fn wrapped<'w>(indent: usize, words: impl IntoIterator<Item = &'w str>) -> S
     }
     out
 }
+
+/// Columns of the word that a text hangs from.
+const HANGING: usize = 8;
+
+/// A word, and a text beside it that hangs from there.
+pub fn hanging(indent: usize, word: &str, text: &str) -> String {
+    let column = indent + HANGING;
+    let lines = wrapped(column, text.split(' '));
+    format!("{:indent$}{word:<w$}{}", "", lines.get(column..).unwrap_or_default(), w = column - indent)
+}

@@ -9,13 +9,14 @@
 //!    conditions go through [`condition`] on the way, Cedar files through [`cedar`];
 //! 4. [`check`]: what only shows when all is known: contradictions, things nobody uses.
 //!
-//! Beside them, [`lock`] reads and writes what upstreams offer, pinned.
+//! Beside them, [`cases`] reads what `strait test` runs, and [`lock`] reads and writes what upstreams offer, pinned.
 //!
 //! Whatever is wrong becomes a [`diagnostic::Finding`]; no mistake stops the run, so that one run
 //! shows them all. [`schema()`] makes the JSON Schema from the same key tables; [`keys`] keeps files of
 //! API-key digests. Nothing here is on a request's way: clarity first.
 #![forbid(unsafe_code)]
 
+pub mod cases;
 pub mod cedar;
 pub mod check;
 pub mod condition;

@@ -85,6 +85,11 @@ pub const QUESTION_WORK_MAX: usize = 200_000;
 /// The same of a whole load: about 2 s. What lies beyond goes without these checks.
 pub const ANALYSIS_WORK_MAX: usize = 100_000_000;
 
+/// Cases in one list, each a few decisions.
+pub const CASES_MAX: usize = 10_000;
+/// Files of cases beside a configuration.
+pub const CASE_FILES_MAX: usize = 256;
+
 // Limits, servers and identities are numbered in 16 bits in the table.
 const _: () = assert!(LIMITS_MAX <= u16::MAX as usize);
 // What a window of policy can hold.

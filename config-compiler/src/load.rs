@@ -9,6 +9,7 @@ use strait_table::rules::{Rules, Source};
 use strait_table::snapshot;
 
 use crate::{
+    cases::{self, Case},
     check::{
         self,
         reach::{Places, Reach},
@@ -29,6 +30,8 @@ pub struct Outcome {
     pub rules: Option<Rules>,
     /// What the lock file pins, by upstream of the rules; `None`: what upstreams offer is learned at run time.
     pub catalog: Option<Catalog>,
+    /// What its author expects of the policy.
+    pub cases: Vec<Case>,
     /// In the order of the files and of the text.
     pub findings: Vec<Finding>,
     /// How many more there were.
@@ -43,7 +46,7 @@ impl Outcome {
     /// Of a run that only looked at files.
     pub(crate) fn of_findings(findings: Findings, sources: SourceMap, watched: Vec<PathBuf>) -> Outcome {
         let (findings, omitted) = findings.finish();
-        Outcome { rules: None, catalog: None, findings, omitted, sources, watched }
+        Outcome { rules: None, catalog: None, cases: Vec::new(), findings, omitted, sources, watched }
     }
 
     pub fn errors(&self) -> usize {
@@ -120,6 +123,7 @@ fn finish(
     let mut walk = Walk::new(&files, &mut findings, env, whole);
     walk.lock = lock.as_ref();
     let mut rules = lower::lower(&mut walk, &documents);
+    let cases = cases::of_documents(&mut walk, &documents);
     let (resolved, secrets) = (walk.resolved, walk.secrets);
     watched.append(&mut walk.watched);
     rules.sources = files.files().map(|file| source(&file.name, &file.text)).chain(resolved).collect();
@@ -136,7 +140,7 @@ fn finish(
     }
     let rules = Some(rules).filter(|_| !findings.has_errors());
     let (findings, omitted) = findings.finish();
-    Outcome { rules, catalog, findings, omitted, sources: files, watched }
+    Outcome { rules, catalog, cases, findings, omitted, sources: files, watched }
 }
 
 /// What only shows when the rules are opened as a gateway opens them.

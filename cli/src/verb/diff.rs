@@ -11,7 +11,7 @@ use strait_control::answers::people::described;
 use strait_control::source::Opened;
 use strait_control::{Code, Failure, Source, time};
 
-use crate::output::{Output, count, wrapped};
+use crate::output::{Output, count, hanging};
 
 /// Differences of one way that text shows.
 const SHOWN_MAX: usize = 100;
@@ -98,11 +98,11 @@ fn text(diff: &diff::Diff) -> String {
             let kinds: Vec<&str> = kinds.iter().map(|kind| kind.word()).collect();
             let thing = format!("{} {}", kinds.join(", "), plain(&one.name));
             out.push_str(&format!("  {thing} through server {}\n", plain(&one.server)));
-            out.push_str(&hanging("for", &people(who)));
+            out.push_str(&hanging(4, "for", &people(who)));
             match &one.found {
                 Ok((_, witness)) => out.push_str(&shown(one, witness)),
-                Err(0) => out.push_str(&hanging("tried", "nothing: too much else was searched before")),
-                Err(tried) => out.push_str(&hanging("tried", &count(*tried, "step"))),
+                Err(0) => out.push_str(&hanging(4, "tried", "nothing: too much else was searched before")),
+                Err(tried) => out.push_str(&hanging(4, "tried", &count(*tried, "step"))),
             }
         }
         if of_way.len() > SHOWN_MAX {
@@ -119,7 +119,7 @@ fn text(diff: &diff::Diff) -> String {
         let names: Vec<String> =
             parts.map(|part| plain(format!("{} {}", part.block, part.name).trim_end())).collect();
         if !names.is_empty() {
-            out.push_str(&hanging(change, &names.join(", ")));
+            out.push_str(&hanging(4, change, &names.join(", ")));
         }
     }
     out
@@ -146,21 +146,15 @@ fn shown(difference: &Difference, witness: &Witness) -> String {
     if !witness.call.from.ip.is_loopback() {
         with.push(format!("from {}", witness.call.from.ip));
     }
-    let mut out = hanging("call", &plain(&format!("{upstream}.{} {}", witness.name, witness.call.args)));
-    out.push_str(&hanging("as", &plain(&described(&witness.principal).to_string())));
+    let mut out = hanging(4, "call", &plain(&format!("{upstream}.{} {}", witness.name, witness.call.args)));
+    out.push_str(&hanging(4, "as", &plain(&described(&witness.principal).to_string())));
     if !with.is_empty() {
-        out.push_str(&hanging("with", &with.join(", ")));
+        out.push_str(&hanging(4, "with", &with.join(", ")));
     }
-    out + &hanging("before", &told(&witness.before)) + &hanging("after", &told(&witness.after))
+    out + &hanging(4, "before", &told(&witness.before)) + &hanging(4, "after", &told(&witness.after))
 }
 
 fn told(told: &Told) -> String {
     let at = told.at.as_ref().map(|at| format!(" ({})", plain(at))).unwrap_or_default();
     format!("{}: {}{at}", told.verdict, plain(&told.reason))
-}
-
-/// A word, and a text beside it.
-fn hanging(word: &str, text: &str) -> String {
-    let lines = wrapped(12, text.split(' '));
-    format!("    {word:<8}{}", lines.get(12..).unwrap_or_default())
 }

@@ -18,6 +18,7 @@ mod schema;
 mod serve;
 mod status;
 mod stdio;
+mod test;
 mod who_can;
 
 use strait_control::Failure;
@@ -50,6 +51,8 @@ pub enum Verb {
     Diff(diff::Diff),
     /// Tell what a finding means, with a bad and a good example.
     ExplainCode(explain_code::ExplainCode),
+    /// Put the cases beside a configuration to its policy.
+    Test(test::Test),
     /// Print the JSON Schema of the configuration language, for editors.
     Schema,
     /// Make, list and revoke API keys.
@@ -84,6 +87,7 @@ impl Verb {
             Verb::Reach(reach) => reach.run(output),
             Verb::Diff(diff) => diff.run(output),
             Verb::ExplainCode(explain_code) => explain_code.run(output),
+            Verb::Test(test) => test.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
             Verb::Status(status) => status.run(output),

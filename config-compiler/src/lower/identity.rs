@@ -74,7 +74,7 @@ fn generated(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<Known> {
     let mut seen: HashMap<String, Span> = HashMap::new();
     let mut generated = Vec::new();
     for item in items {
-        let Some((key, span)) = generated_key(walk, item) else { continue };
+        let Some((key, span)) = described(walk, item, &keys::GENERATED_KEY) else { continue };
         if let Some(first) = seen.insert(key.id.clone(), span) {
             let message = format!("two keys are generated for `{}`", key.id);
             walk.report(Finding::new(&codes::DECLARED_TWICE, span, message).note(first, "first here"));
@@ -96,9 +96,14 @@ fn principal(key: &GeneratedKey) -> Principal {
     }
 }
 
-fn generated_key(walk: &mut Walk<'_>, node: &Node) -> Option<(GeneratedKey, Span)> {
-    let mut fields = walk.fields(node, &keys::GENERATED_KEY)?;
-    let id_node = fields.required(walk, "id", node.span, "write whom the key stands for: `id: NAME`");
+/// A principal, by the table of its block, and where its id stands.
+pub fn described(
+    walk: &mut Walk<'_>,
+    node: &Node,
+    block: &'static keys::Block,
+) -> Option<(GeneratedKey, Span)> {
+    let mut fields = walk.fields(node, block)?;
+    let id_node = fields.required(walk, "id", node.span, "write whose name it is: `id: NAME`");
     let id = id_node.and_then(|node| walk.text(node));
     let groups = match fields.get("groups") {
         Some(node) => {

@@ -5,8 +5,10 @@
 //! `later` holds keys of the language that this version does not enforce: writing one is an error
 //! that says so, because a gateway that silently ignores a limit is worse than one that refuses it.
 
+mod case;
 mod shape;
 
+pub use case::{CASE, CASE_FILE, CASE_PRINCIPAL};
 pub use shape::{ARGUMENT, OUTPUT, SHAPE};
 
 /// A mapping with fixed keys.
@@ -113,18 +115,13 @@ pub static ROOT: Block = Block {
             Shape::Words(&["dynamic", "locked"]),
             "Whether what upstreams offer is learned, or pinned by `strait.lock`. Default: locked where that file is.",
         ),
+        key(
+            "tests",
+            Shape::List(&Shape::Block(&CASE)),
+            "What `strait test` expects of the policy, case by case.",
+        ),
     ],
-    later: &[
-        "screen",
-        "approvals",
-        "cache",
-        "secrets",
-        "audit",
-        "telemetry",
-        "cluster",
-        "tests",
-        "activation",
-    ],
+    later: &["screen", "approvals", "cache", "secrets", "audit", "telemetry", "cluster", "activation"],
     foreign: false,
 };
 
