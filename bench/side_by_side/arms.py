@@ -19,6 +19,7 @@ from .processes import Broken, Process, free_ports
 
 PEERS = pathlib.Path(__file__).parent.parent / "peers"
 ROUTES = ("small", "large")
+GOVERNED = "governed"  # Strait's own third: `small` again, with conditions and limits on; for bench/budgets
 
 
 @dataclasses.dataclass
@@ -79,7 +80,8 @@ def strait(name: str, driver: str, *options: str, under: tuple[str, ...] = ()):
         config = _fill("strait.yaml", folder, fields)
         command = [*under, str(bench.strait), "serve", str(config), "--state", str(folder / "state")]
         process = Process(name, [*command, "--workers", "1", "--driver", driver, *options], bench.core, folder)
-        return Arm(name, {route: f"http://127.0.0.1:{listen}/{route}/mcp" for route in ROUTES}, process)
+        urls = {route: f"http://127.0.0.1:{listen}/{route}/mcp" for route in (*ROUTES, GOVERNED)}
+        return Arm(name, urls, process)
 
     return start
 
