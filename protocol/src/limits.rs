@@ -28,8 +28,8 @@ pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const DEPTH_MAX: usize = 64;
 /// The id of a message, as written, quotes included. It is kept for as long as the call lasts.
 pub const ID_BYTES_MAX: usize = 256;
-/// Objects with up to this many members are checked for repeated keys pair by pair (at most 120 comparisons of mostly
-/// unequal lengths); larger ones through a sorted index, so that the cost never becomes quadratic.
+/// Objects with up to this many members are checked for repeated keys pair by pair (at most 120 comparisons of
+/// their sketches); larger ones through a sorted index, so that the cost never becomes quadratic.
 pub const PAIRWISE_KEYS_MAX: usize = 16;
 /// What a decoder keeps between messages. A message of n bytes needs at worst about 31 n while it is parsed (scratch
 /// n, padded copy n, strings n, 4 n of structural indexes, 24 n of tape, for a body of nothing but brackets and

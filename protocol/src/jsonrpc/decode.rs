@@ -8,8 +8,8 @@
 use simd_json::{Buffers, Tape};
 
 use super::diagnose::diagnose;
-use super::guard::{Guard, Known, Objection};
-use super::members::Members;
+use super::guard::{Guard, Known};
+use super::pick::guarded;
 use super::reading::Reading;
 use super::walk::Walk;
 use super::{DecodeCause, DecodeFault, Message, Text};
@@ -76,18 +76,8 @@ impl Decoder {
     /// The member `wanted` of an object in a body that was accepted, for conditions, defaults and detectors. The object
     /// is guarded first, as the message was: a repeated key, a case variant of `wanted`, a NUL in a key are refused.
     pub fn member(&mut self, body: &[u8], object: Span, wanted: &str) -> Result<Option<Span>, DecodeFault> {
-        let refuse = |(cause, at): Objection| DecodeFault { cause, at, id: None };
         let mut found = None;
-        self.guard.begin();
-        for member in Members::of(body, object) {
-            let member = member.map_err(|fault| refuse((DecodeCause::SyntaxInvalid, fault.at)))?;
-            let key = member.key_inner();
-            self.guard.key(key, memchr::memchr(b'\\', key.of(body)).is_some());
-            if member.key_is(body, wanted) {
-                found = Some(member.value);
-            }
-        }
-        self.guard.judge(body, &Known::of(&[wanted])).map_err(refuse)?;
+        guarded(&mut self.guard, body, object, &Known::of(&[wanted]), |_, value| found = Some(value))?;
         Ok(found)
     }
 

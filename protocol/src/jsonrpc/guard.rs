@@ -9,7 +9,8 @@ use std::cmp::Ordering;
 use memchr::memchr;
 
 use super::DecodeCause;
-use super::text::{Unescape, says_same};
+use super::members::Member;
+use super::text::{Unescape, says_same, word};
 use crate::Span;
 use crate::limits::PAIRWISE_KEYS_MAX;
 
@@ -19,69 +20,142 @@ pub(super) type Objection = (DecodeCause, u32);
 /// The keys of one object after the other.
 #[derive(Default)]
 pub(super) struct Guard {
-    keys: Vec<Span>,
+    keys: Vec<Key>,
     /// One of them has an escape.
     escaped: bool,
+    /// One of them has an escape or a letter beyond ASCII.
+    odd: bool,
 }
 
-/// The keys that we read in an object, and which lengths they have: most other keys differ in that already.
+#[derive(Clone, Copy)]
+struct Key {
+    at: Span,
+    sketch: Sketch,
+}
+
+/// Of a key as it is written: its length, and its first letters with their case folded away. Keys of which it differs are neither
+/// the same nor variants of each other, unless they have escapes or letters beyond ASCII.
+pub(super) type Sketch = u64;
+
+const fn sketch(text: &[u8]) -> Sketch {
+    let (mut letters, mut index) = (0, 0);
+    while index < text.len() && index < LETTERS {
+        letters |= (text[index] as u64) << (index * 8);
+        index += 1;
+    }
+    folded(letters, text.len())
+}
+
+/// The same of a key by its place, and whether it is ASCII. Most are short, and have eight bytes behind their beginning.
+#[inline]
+fn sketch_at(body: &[u8], at: Span) -> (Sketch, bool) {
+    match word(body, at.start as usize) {
+        Some(word) if at.len as usize <= LETTERS => {
+            (folded(word, at.len as usize), word & mask(at.len as usize) & 0x8080_8080_8080_8080 == 0)
+        }
+        Some(word) => (folded(word, at.len as usize), at.of(body).is_ascii()),
+        None => (sketch(at.of(body)), at.of(body).is_ascii()),
+    }
+}
+
+/// Letters that a sketch has.
+const LETTERS: usize = 7;
+
+/// A sketch of a key of `length` bytes that begins with these.
+const fn folded(letters: u64, length: usize) -> Sketch {
+    (letters | 0x2020_2020_2020_2020) & mask(length) | (length as u64) << 56
+}
+
+/// The bits of the letters that a sketch has of a key of this length.
+const fn mask(length: usize) -> u64 {
+    let letters = if length < LETTERS { length } else { LETTERS };
+    (1 << (8 * letters)) - 1
+}
+
+/// Keys that are read in one object.
+pub(super) const KNOWN_MAX: usize = 32;
+
+/// The keys that we read in an object.
 pub(super) struct Known<'k> {
     keys: &'k [&'k str],
-    /// A bit per length, of which the last stands for all above.
-    lengths: u64,
+    sketches: [Sketch; KNOWN_MAX],
 }
 
 impl<'k> Known<'k> {
+    /// At most [`KNOWN_MAX`].
     pub const fn of(keys: &'k [&'k str]) -> Known<'k> {
-        let mut lengths = 0;
+        assert!(keys.len() <= KNOWN_MAX);
+        let mut sketches = [0; KNOWN_MAX];
         let mut index = 0;
         while index < keys.len() {
-            lengths |= length_bit(keys[index].len());
+            sketches[index] = sketch(keys[index].as_bytes());
             index += 1;
         }
-        Known { keys, lengths }
+        Known { keys, sketches }
+    }
+
+    /// Calls with the number of each of them that is this member's key.
+    #[inline]
+    pub fn each(&self, body: &[u8], member: &Member, sketch: Sketch, mut found: impl FnMut(usize)) {
+        let text = member.key_inner().of(body);
+        for (at, (key, known)) in self.keys.iter().zip(&self.sketches).enumerate() {
+            if match member.escaped {
+                false => *known == sketch && key.as_bytes() == text,
+                true => member.key_is(body, key),
+            } {
+                found(at);
+            }
+        }
     }
 
     /// Whether a decoder that folds case would take a key of plain ASCII for one of these, without its being it.
-    fn has_ascii_variant(&self, text: &[u8]) -> bool {
-        self.lengths & length_bit(text.len()) != 0
-            && self.keys.iter().any(|known| is_ascii_variant(text, known.as_bytes()))
+    #[inline]
+    fn has_ascii_variant(&self, body: &[u8], key: &Key) -> bool {
+        let mut all = self.keys.iter().zip(&self.sketches);
+        all.any(|(known, sketch)| {
+            *sketch == key.sketch && is_ascii_variant(key.at.of(body), known.as_bytes())
+        })
     }
-}
-
-const fn length_bit(length: usize) -> u64 {
-    1 << if length < 63 { length } else { 63 }
 }
 
 impl Guard {
     /// Begins with another object.
     pub fn begin(&mut self) {
         self.keys.clear();
-        self.escaped = false;
+        (self.escaped, self.odd) = (false, false);
     }
 
-    /// Notes a key, given as the bytes between its quotes, and whether there is an escape among them.
+    /// Notes a key, given as the place between its quotes, and whether there is an escape among them.
     #[inline]
-    pub fn key(&mut self, key: Span, escaped: bool) {
-        self.keys.push(key);
+    pub fn key(&mut self, body: &[u8], at: Span, escaped: bool) -> Sketch {
+        let (sketch, is_ascii) = sketch_at(body, at);
+        self.keys.push(Key { at, sketch });
         self.escaped |= escaped;
+        self.odd |= escaped || !is_ascii;
+        sketch
     }
 
     /// Judges the object whose keys were noted, against the keys that we read in it.
     pub fn judge(&mut self, body: &[u8], known: &Known<'_>) -> Result<(), Objection> {
-        let escaped = self.escaped;
+        let (escaped, odd) = (self.escaped, self.odd);
         for key in &self.keys {
-            let text = key.of(body);
+            if !odd {
+                if known.has_ascii_variant(body, key) {
+                    return Err((DecodeCause::KeyCaseVariant, key.at.start));
+                }
+                continue;
+            }
+            let text = key.at.of(body);
             let has_escape = escaped && memchr(b'\\', text).is_some();
             if has_escape && Unescape::new(text).any(|byte| byte == 0) {
-                return Err((DecodeCause::NulInKey, key.start));
+                return Err((DecodeCause::NulInKey, key.at.start));
             }
             let varies = match has_escape || !text.is_ascii() {
                 true => known.keys.iter().any(|known| is_variant(text, known.as_bytes())),
-                false => known.has_ascii_variant(text),
+                false => known.has_ascii_variant(body, key),
             };
             if varies {
-                return Err((DecodeCause::KeyCaseVariant, key.start));
+                return Err((DecodeCause::KeyCaseVariant, key.at.start));
             }
         }
         match self.repeated(body, escaped) {
@@ -98,27 +172,26 @@ impl Guard {
     fn repeated(&mut self, body: &[u8], escaped: bool) -> Option<u32> {
         if self.keys.len() <= PAIRWISE_KEYS_MAX {
             for (index, key) in self.keys.iter().enumerate() {
-                let text = key.of(body);
                 let mut later = self.keys.iter().skip(index + 1);
-                let same = |other: &&Span| match escaped {
-                    true => says_same(text, other.of(body)),
-                    false => other.len == key.len && other.of(body) == text,
+                let same = |other: &&Key| match escaped {
+                    true => says_same(key.at.of(body), other.at.of(body)),
+                    false => other.sketch == key.sketch && other.at.of(body) == key.at.of(body),
                 };
                 if let Some(other) = later.find(same) {
-                    return Some(other.start);
+                    return Some(other.at.start);
                 }
             }
             return None;
         }
-        let order = |one: &Span, other: &Span| match escaped {
-            true => Unescape::new(one.of(body)).cmp(Unescape::new(other.of(body))),
-            false => one.of(body).cmp(other.of(body)),
+        let order = |one: &Key, other: &Key| match escaped {
+            true => Unescape::new(one.at.of(body)).cmp(Unescape::new(other.at.of(body))),
+            false => one.at.of(body).cmp(other.at.of(body)),
         };
         self.keys.sort_unstable_by(order);
         let mut neighbours = self.keys.windows(2);
         let twice =
             neighbours.find(|pair| matches!(pair, [one, other] if order(one, other) == Ordering::Equal))?;
-        twice.iter().map(|key| key.start).max()
+        twice.iter().map(|key| key.at.start).max()
     }
 }
 
@@ -146,4 +219,29 @@ fn is_variant(text: &[u8], known: &[u8]) -> bool {
         exact &= byte == *letter;
     }
     !exact && said.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A sketch may be the same of different keys, and must be of keys that a decoder may take for each other.
+        #[test]
+        fn what_may_be_taken_for_each_other_has_one_sketch(
+            key in "[ -~]{0,20}", before in 0usize..3, after in 0usize..12, swapped in any::<u32>(), odd in any::<bool>()
+        ) {
+            let key = if odd { format!("{key}\u{e9}") } else { key };
+            let body = format!("{}{key}{}", "x".repeat(before), "\u{ff}".repeat(after));
+            let place = Span::between(before, before + key.len());
+            prop_assert_eq!(sketch_at(body.as_bytes(), place), (sketch(key.as_bytes()), key.is_ascii()));
+            let swap = |(at, letter): (usize, char)| match swapped >> at & 1 {
+                0 => letter.to_ascii_uppercase(),
+                _ => letter.to_ascii_lowercase(),
+            };
+            let other: String = key.chars().enumerate().map(swap).collect();
+            prop_assert_eq!(sketch(other.as_bytes()), sketch(key.as_bytes()));
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use memchr::memchr3;
 
-use super::text::{is_blank, says_same, skip_blanks, string_end, unescape};
+use super::text::{is_blank, says_same, skip_blanks, string_end, string_ends, unescape};
 use crate::Span;
 
 /// One member of an object.
@@ -16,6 +16,8 @@ use crate::Span;
 pub struct Member {
     /// The key with its quotes.
     pub key: Span,
+    /// There is an escape in the key.
+    pub escaped: bool,
     pub value: Span,
 }
 
@@ -28,16 +30,16 @@ impl Member {
     /// Whether the key says `text`.
     pub fn key_is(&self, bytes: &[u8], text: &str) -> bool {
         let inner = self.key_inner().of(bytes);
-        match memchr::memchr(b'\\', inner) {
-            None => inner == text.as_bytes(),
-            Some(_) => !text.contains('\\') && says_same(inner, text.as_bytes()),
+        match self.escaped {
+            false => inner == text.as_bytes(),
+            true => !text.contains('\\') && says_same(inner, text.as_bytes()),
         }
     }
 
     /// What the key says; borrowed unless it holds an escape. A broken escape shows the key as written.
     pub fn key_text<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let inner = self.key_inner().of(bytes);
-        if memchr::memchr(b'\\', inner).is_none() {
+        if !self.escaped {
             return Cow::Borrowed(inner);
         }
         let mut text = Vec::with_capacity(inner.len());
@@ -94,16 +96,19 @@ impl<'a> Members<'a> {
 impl Iterator for Members<'_> {
     type Item = Result<Member, MemberFault>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.items.next_with(|bytes, at| {
-            let key_end = string_end(bytes, at + 1).filter(|_| bytes.get(at) == Some(&b'"')).ok_or(at)?;
+            let (key_end, escaped) =
+                string_ends(bytes, at + 1).filter(|_| bytes.get(at) == Some(&b'"')).ok_or(at)?;
             let colon = skip_blanks(bytes, key_end + 1);
             if bytes.get(colon) != Some(&b':') {
                 return Err(colon);
             }
             let start = skip_blanks(bytes, colon + 1);
             let end = value_end(bytes, start).ok_or(start)?;
-            Ok((Member { key: Span::between(at, key_end + 1), value: Span::between(start, end) }, end))
+            let key = Span::between(at, key_end + 1);
+            Ok((Member { key, escaped, value: Span::between(start, end) }, end))
         })
     }
 }
@@ -154,6 +159,7 @@ impl<'a> Items<'a> {
         Items { bytes, at: container.start as usize, open, close, progress: Progress::Before }
     }
 
+    #[inline]
     fn next_with<T>(
         &mut self,
         item: impl FnOnce(&[u8], usize) -> Result<(T, usize), usize>,
@@ -165,6 +171,7 @@ impl<'a> Items<'a> {
         outcome.map_err(|at| MemberFault { at: at as u32 }).transpose()
     }
 
+    #[inline]
     fn step<T>(
         &mut self,
         item: impl FnOnce(&[u8], usize) -> Result<(T, usize), usize>,
@@ -205,38 +212,61 @@ fn all(bytes: &[u8]) -> Span {
 
 /// The end of the value that begins at `start`; None when there is none or it does not end. Iterative, so that depth
 /// costs nothing.
+#[inline]
 fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
     match bytes.get(start)? {
         b'"' => Some(string_end(bytes, start + 1)? + 1),
         b'{' | b'[' => container_end(bytes, start),
-        b',' | b':' | b'}' | b']' => None,
-        byte if is_blank(*byte) => None,
+        byte if ENDS[usize::from(*byte)] => None,
         _ => {
-            let rest = bytes.get(start..)?;
-            let ends =
-                |byte: &u8| matches!(byte, b',' | b':' | b'}' | b']' | b'{' | b'[' | b'"') || is_blank(*byte);
-            Some(start + rest.iter().position(ends).unwrap_or(rest.len()))
+            let mut at = start + 1;
+            while bytes.get(at).is_some_and(|byte| !ENDS[usize::from(*byte)]) {
+                at += 1;
+            }
+            Some(at)
         }
     }
 }
 
+/// What a number or a word ends before.
+const ENDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    let mut index = 0;
+    while index < 256 {
+        let byte = index as u8;
+        ends[index] = matches!(byte, b',' | b':' | b'}' | b']' | b'{' | b'[' | b'"') || is_blank(byte);
+        index += 1;
+    }
+    ends
+};
+
+/// Bytes of a container without a bracket or a quote, after which a search with wide loads is cheaper.
+const NEAR: usize = 16;
+
 /// Only brackets of one kind are counted: in valid JSON those of the other kind balance between them.
 fn container_end(bytes: &[u8], start: usize) -> Option<usize> {
     let (open, close) = if bytes.get(start)? == &b'{' { (b'{', b'}') } else { (b'[', b']') };
-    let mut depth = 0usize;
-    let mut at = start;
+    let (mut depth, mut at, mut plain) = (1usize, start + 1, 0);
     loop {
-        at += memchr3(open, close, b'"', bytes.get(at..)?)?;
         match *bytes.get(at)? {
             b'"' => at = string_end(bytes, at + 1)?,
             byte if byte == open => depth += 1,
-            _ => {
-                depth = depth.checked_sub(1)?;
+            byte if byte == close => {
+                depth -= 1;
                 if depth == 0 {
                     return Some(at + 1);
                 }
             }
+            _ if plain < NEAR => {
+                plain += 1;
+                at += 1;
+                continue;
+            }
+            _ => {
+                at += memchr3(open, close, b'"', bytes.get(at..)?)?;
+                continue;
+            }
         }
-        at += 1;
+        (at, plain) = (at + 1, 0);
     }
 }

@@ -41,4 +41,4 @@ pub use omit::OMITTED_MAX;
 pub use pick::{PICKED_MAX, Picked, Picker};
 pub use scanner::Scanner;
 pub use splice::{SpliceFault, Splices};
-pub use text::{Unescape, append_string, tight, unescape};
+pub use text::{Unescape, append_string, string_at, tight, unescape};

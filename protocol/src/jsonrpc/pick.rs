@@ -4,13 +4,13 @@
 //! The decision: every object on the way is guarded as the message was. A key repeated, or differing by case from one that
 //! is asked for, is refused, because the server behind may take the other one.
 
-use super::guard::{Guard, Known, Objection};
+use super::guard::{Guard, KNOWN_MAX, Known, Objection};
 use super::members::Members;
 use super::{DecodeCause, DecodeFault};
 use crate::Span;
 
 /// Paths that can be picked at once.
-pub const PICKED_MAX: usize = 32;
+pub const PICKED_MAX: usize = KNOWN_MAX;
 
 /// Where a path leads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -31,85 +31,84 @@ pub struct Picker {
 }
 
 impl Picker {
-    /// Picks `paths` out of the value at `root` into `picked`, one for one; paths beyond [`PICKED_MAX`] are not looked at. The
-    /// empty path is the root itself.
+    /// Picks `paths` out of the value at `root`, each into its place of `picked`; paths beyond [`PICKED_MAX`] are not looked
+    /// at. The empty path is the root itself.
     pub fn pick<'p, P>(
         &mut self,
         body: &[u8],
         root: Span,
-        paths: impl Iterator<Item = P> + Clone,
+        paths: impl Iterator<Item = (usize, P)> + Clone,
         picked: &mut [Picked],
     ) -> Result<(), DecodeFault>
     where
         P: Iterator<Item = &'p str> + Clone,
     {
-        let mut keys = [""; PICKED_MAX];
-        let mut count = 0;
-        for path in paths.clone().take(PICKED_MAX) {
-            if let Some(key) = path.clone().next()
-                && !keys.iter().take(count).any(|known| *known == key)
-                && let Some(slot) = keys.get_mut(count)
-            {
-                *slot = key;
-                count += 1;
-            }
-        }
-        let keys = keys.get(..count).unwrap_or_default();
-        let mut found = [Picked::Missing; PICKED_MAX];
-        match is_object(body, root) {
-            true if count > 0 => self.members(body, root, keys, &mut found)?,
-            true => {}
-            false => found = [Picked::Broken; PICKED_MAX],
-        }
-        for (path, slot) in paths.zip(picked.iter_mut()) {
-            let mut path = path;
-            let Some(first) = path.next() else {
-                *slot = Picked::Value(root);
-                continue;
+        let is_object = is_object(body, root);
+        let (mut keys, mut places, mut count) = ([""; PICKED_MAX], [0; PICKED_MAX], 0);
+        let mut is_deep = false;
+        for (place, mut path) in paths.clone() {
+            let Some(slot) = picked.get_mut(place) else { continue };
+            *slot = match path.next() {
+                None => Picked::Value(root),
+                Some(_) if !is_object => Picked::Broken,
+                Some(first) => {
+                    if let (Some(key), Some(its)) = (keys.get_mut(count), places.get_mut(count)) {
+                        (*key, *its) = (first, place);
+                        count += 1;
+                    }
+                    is_deep |= path.next().is_some();
+                    Picked::Missing
+                }
             };
-            let at = keys.iter().position(|key| *key == first).and_then(|at| found.get(at).copied());
-            let mut at = at.unwrap_or_default();
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        let known = Known::of(keys.get(..count).unwrap_or_default());
+        guarded(&mut self.guard, body, root, &known, |key, value| {
+            if let Some(slot) = places.get(key).and_then(|place| picked.get_mut(*place)) {
+                *slot = Picked::Value(value);
+            }
+        })?;
+        if !is_deep {
+            return Ok(());
+        }
+        for (place, mut path) in paths {
+            let (Some(_), Some(slot)) = (path.next(), picked.get_mut(place)) else { continue };
             for key in path {
-                at = match at {
-                    Picked::Value(object) if is_object(body, object) => {
-                        let mut one = [Picked::Missing];
-                        self.members(body, object, &[key], &mut one)?;
-                        let [one] = one;
-                        one
+                *slot = match *slot {
+                    Picked::Value(object) if self::is_object(body, object) => {
+                        let mut found = Picked::Missing;
+                        guarded(&mut self.guard, body, object, &Known::of(&[key]), |_, value| {
+                            found = Picked::Value(value);
+                        })?;
+                        found
                     }
                     _ => Picked::Broken,
                 };
             }
-            *slot = at;
         }
         Ok(())
     }
+}
 
-    fn members(
-        &mut self,
-        body: &[u8],
-        object: Span,
-        keys: &[&str],
-        found: &mut [Picked],
-    ) -> Result<(), DecodeFault> {
-        let refuse = |(cause, at): Objection| DecodeFault { cause, at, id: None };
-        self.guard.begin();
-        for member in Members::of(body, object) {
-            let member = member.map_err(|fault| refuse((DecodeCause::SyntaxInvalid, fault.at)))?;
-            let inner = member.key_inner();
-            let text = inner.of(body);
-            let escaped = memchr::memchr(b'\\', text).is_some();
-            self.guard.key(inner, escaped);
-            let is = |key: &&str| match escaped {
-                false => text == key.as_bytes(),
-                true => member.key_is(body, key),
-            };
-            if let Some(slot) = keys.iter().position(is).and_then(|at| found.get_mut(at)) {
-                *slot = Picked::Value(member.value);
-            }
-        }
-        self.guard.judge(body, &Known::of(keys)).map_err(refuse)
+/// The values of the keys that are read in an object, by the number of the key. The object is guarded as the message was.
+#[inline]
+pub(super) fn guarded(
+    guard: &mut Guard,
+    body: &[u8],
+    object: Span,
+    known: &Known<'_>,
+    mut found: impl FnMut(usize, Span),
+) -> Result<(), DecodeFault> {
+    let refuse = |(cause, at): Objection| DecodeFault { cause, at, id: None };
+    guard.begin();
+    for member in Members::of(body, object) {
+        let member = member.map_err(|fault| refuse((DecodeCause::SyntaxInvalid, fault.at)))?;
+        let sketch = guard.key(body, member.key_inner(), member.escaped);
+        known.each(body, &member, sketch, |key| found(key, member.value));
     }
+    guard.judge(body, known).map_err(refuse)
 }
 
 fn is_object(body: &[u8], span: Span) -> bool {
@@ -126,7 +125,7 @@ mod tests {
         Picker::default().pick(
             body.as_bytes(),
             root,
-            paths.iter().map(|path| path.iter().copied()),
+            paths.iter().map(|path| path.iter().copied()).enumerate(),
             &mut picked,
         )?;
         Ok(picked

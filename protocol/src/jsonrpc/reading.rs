@@ -81,7 +81,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(0, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(field.key_raw, field.key_escaped);
+            self.guard.key(self.walk.original, field.key_raw, field.key_escaped);
             match field.key {
                 "jsonrpc" => version = Some(field),
                 "id" if id.is_some() => return Err((DecodeCause::KeyRepeated, field.key_raw.start)),
@@ -143,7 +143,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(field.node, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(field.key_raw, field.key_escaped);
+            self.guard.key(self.walk.original, field.key_raw, field.key_escaped);
             match (field.key, method) {
                 ("_meta", _) => meta = Some(field),
                 ("name", _) if names == Names::Name => self.message.name = self.name(field, "name")?,
@@ -201,7 +201,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(field.node, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(field.key_raw, field.key_escaped);
+            self.guard.key(self.walk.original, field.key_raw, field.key_escaped);
             match field.key {
                 "name" => self.message.reference_name = self.name(field, "ref.name")?,
                 "uri" => self.message.reference_uri = self.name(field, "ref.uri")?,
@@ -218,7 +218,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(field.node, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(field.key_raw, field.key_escaped);
+            self.guard.key(self.walk.original, field.key_raw, field.key_escaped);
             match field.key {
                 meta::PROTOCOL_VERSION => {
                     self.message.protocol_version = self.optional_text(field, meta::PROTOCOL_VERSION)?;

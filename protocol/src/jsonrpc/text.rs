@@ -5,15 +5,50 @@
 
 use memchr::{memchr, memchr2};
 
+use crate::Span;
+
+/// So many words of eight bytes are looked at before a search with wide loads begins, which costs more than it saves on less:
+/// most keys and values are shorter.
+const WORDS_MAX: usize = 4;
+
+/// Eight bytes from `at` on, the first lowest.
+#[inline]
+pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|chunk| u64::from_le_bytes(*chunk))
+}
+
+/// The lowest bit that is set is that of the first byte of `word` which is `byte`.
+#[inline]
+const fn marks(word: u64, byte: u8) -> u64 {
+    let zeros = word ^ (0x0101_0101_0101_0101 * byte as u64);
+    zeros.wrapping_sub(0x0101_0101_0101_0101) & !zeros & 0x8080_8080_8080_8080
+}
+
 /// The position of the closing quote of the string whose first byte inside the quotes is at `from`.
 #[inline]
 pub(crate) fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
+    string_ends(bytes, from).map(|(end, _)| end)
+}
+
+/// The same, and whether there is an escape before it.
+#[inline]
+pub(crate) fn string_ends(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
+    let (mut at, mut escaped, mut words) = (from, false, 0);
     loop {
-        at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        match word(bytes, at) {
+            Some(word) if words < WORDS_MAX => {
+                words += 1;
+                let marks = marks(word, b'"') | marks(word, b'\\');
+                at += marks.trailing_zeros() as usize / 8;
+                if marks == 0 {
+                    continue;
+                }
+            }
+            _ => at += memchr2(b'"', b'\\', bytes.get(at..)?)?,
+        }
         match bytes.get(at)? {
-            b'"' => return Some(at),
-            _ => at += 2,
+            b'"' => return Some((at, escaped)),
+            _ => (at, escaped) = (at + 2, true),
         }
     }
 }
@@ -21,7 +56,7 @@ pub(crate) fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
 /// The first position from `at` on that holds no JSON white space.
 #[inline]
 pub(crate) fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
-    while bytes.get(at).is_some_and(|byte| is_blank(*byte)) {
+    while bytes.get(at).is_some_and(|byte| *byte <= b' ' && is_blank(*byte)) {
         at += 1;
     }
     at
@@ -95,6 +130,13 @@ pub fn unescape(inner: &[u8], out: &mut Vec<u8>) -> bool {
         out.truncate(start);
     }
     !bytes.broken
+}
+
+/// What the JSON string at `place`, its quotes included, says; `None` when it is no string.
+pub fn string_at(json: &[u8], place: Span) -> Option<String> {
+    let [b'"', inner @ .., b'"'] = place.of(json) else { return None };
+    let mut text = Vec::with_capacity(inner.len());
+    unescape(inner, &mut text).then(|| String::from_utf8(text).ok())?
 }
 
 /// Whether two strings, given between their quotes, say the same.

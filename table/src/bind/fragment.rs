@@ -3,7 +3,7 @@
 //! have.
 
 use strait_protocol::Span;
-use strait_protocol::jsonrpc::{Member, Members, Splices, append_string};
+use strait_protocol::jsonrpc::{Members, Splices, append_string, string_at};
 
 use crate::bound::Kind;
 
@@ -39,15 +39,8 @@ pub fn surfaces(json: &[u8]) -> Vec<(Span, String)> {
     let find = |object: Span, key: &str| Members::find(json, object, key).ok().flatten();
     let Some(meta) = find(all(json), "_meta") else { return Vec::new() };
     let places = [find(meta, "ui").and_then(|ui| find(ui, "resourceUri")), find(meta, "ui/resourceUri")];
-    let texts = places.into_iter().flatten().filter_map(|place| Some((place, string(json, place)?)));
+    let texts = places.into_iter().flatten().filter_map(|place| Some((place, string_at(json, place)?)));
     texts.collect()
-}
-
-/// What a string says.
-pub fn string(json: &[u8], place: Span) -> Option<String> {
-    let text = Member { key: place, value: place };
-    (json.get(place.start as usize) == Some(&b'"'))
-        .then(|| String::from_utf8(text.key_text(json).into_owned()).ok())?
 }
 
 /// A text as a JSON string.
@@ -91,7 +84,7 @@ fn promises_object(json: &str) -> bool {
     let json = json.as_bytes();
     let find = |object: Span, key: &str| Members::find(json, object, key).ok().flatten();
     find(all(json), "outputSchema").is_none_or(|schema| {
-        find(schema, "type").and_then(|kind| string(json, kind)).is_some_and(|kind| kind == "object")
+        find(schema, "type").and_then(|kind| string_at(json, kind)).is_some_and(|kind| kind == "object")
     })
 }
 

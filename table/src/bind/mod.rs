@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use strait_policy::glob;
 use strait_protocol::Span;
-use strait_protocol::jsonrpc::Members;
+use strait_protocol::jsonrpc::{Members, string_at};
 
 use crate::bound::{Bound, BoundServer, Capabilities, Held, Item, Kind, Mirrored, Section, Shelf};
 use crate::catalog::{Catalog, Definition, Known, Lists};
@@ -543,11 +543,7 @@ fn the_name(definition: &Definition, kind: Kind) -> Result<Span, &'static str> {
         }
     }
     let value = found.ok_or(AMBIGUOUS)?;
-    if fragment::string(json, value).as_deref() == Some(&definition.name) {
-        Ok(value)
-    } else {
-        Err(AMBIGUOUS)
-    }
+    if string_at(json, value).as_deref() == Some(&definition.name) { Ok(value) } else { Err(AMBIGUOUS) }
 }
 
 /// A name as findings show it.

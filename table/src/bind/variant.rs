@@ -9,9 +9,9 @@
 use std::borrow::Cow;
 
 use strait_protocol::Span;
-use strait_protocol::jsonrpc::{Elements, Gaps, Members, compare_numbers, is_integer};
+use strait_protocol::jsonrpc::{Elements, Gaps, Members, compare_numbers, is_integer, string_at};
 
-use super::fragment::{Edits, all, edited, quoted, string};
+use super::fragment::{Edits, all, edited, quoted};
 use crate::shape::{
     ArchivedArgument, ArchivedNarrowed, ArchivedSaid, ArchivedShape, Met, Reach, same_scalar,
 };
@@ -202,7 +202,7 @@ impl Editor<'_> {
 
     /// Whether `required` has the key.
     fn lists(&self, required: Option<Span>, key: &str) -> bool {
-        self.elements(required).any(|one| string(self.json, one).as_deref() == Some(key))
+        self.elements(required).any(|one| string_at(self.json, one).as_deref() == Some(key))
     }
 
     fn elements(&self, array: Option<Span>) -> impl Iterator<Item = Span> {
@@ -218,7 +218,7 @@ impl Editor<'_> {
         demanded: &[&str],
     ) -> Result<(), Reason> {
         let is_optional =
-            |one: &Span| string(self.json, *one).is_some_and(|key| optional.contains(&key.as_str()));
+            |one: &Span| string_at(self.json, *one).is_some_and(|key| optional.contains(&key.as_str()));
         if demanded.is_empty() && !self.elements(required).any(|one| is_optional(&one)) {
             return Ok(());
         }
@@ -297,7 +297,8 @@ impl Editor<'_> {
             b"true" => true,
             said if said.starts_with(b"{") => {
                 let said = self.once(property, "type")?;
-                let is_one = |one: Span| string(self.json, one).is_some_and(|name| is_of_type(value, &name));
+                let is_one =
+                    |one: Span| string_at(self.json, one).is_some_and(|name| is_of_type(value, &name));
                 match said {
                     None => true,
                     Some(one) if one.of(self.json).starts_with(b"[") => self.elements(said).any(is_one),

@@ -70,8 +70,30 @@ pub enum Header<'a> {
 #[derive(Default)]
 pub struct Workspace {
     picker: Picker,
+    /// Where the reads of the condition led. Of those whose root is not known yet: nothing that may be looked at.
+    picked: [Picked; READS_MAX],
     one: Vec<u8>,
     other: Vec<u8>,
+}
+
+impl Workspace {
+    /// Fills the places of the reads that start from `root`.
+    #[inline]
+    fn pick(
+        &mut self,
+        reads: &[ArchivedRead],
+        root: &ArchivedRoot,
+        body: &[u8],
+        at: Span,
+    ) -> Result<(), DecodeFault> {
+        let of_root = |(_, read): &(usize, &ArchivedRead)| read.from == *root;
+        if !reads.iter().any(|read| read.from == *root) {
+            return Ok(());
+        }
+        let paths = reads.iter().enumerate().filter(of_root);
+        let paths = paths.map(|(place, read)| (place, read.path.iter().map(|key| key.as_str())));
+        self.picker.pick(body, at, paths, &mut self.picked)
+    }
 }
 
 /// Decides. An error is that an object on the way can be read in two ways: the call is refused, whatever else is true of it.
@@ -92,15 +114,14 @@ pub fn evaluate_part(
     moment: &Moment<'_>,
     workspace: &mut Workspace,
 ) -> Result<Truth, DecodeFault> {
-    let mut picked = [Picked::Missing; READS_MAX];
     let reads = condition.reads.as_slice();
     if let Some((body, arguments)) = moment.asked.map(arguments) {
-        pick(reads, &ArchivedRoot::Arguments, body, arguments, &mut picked, &mut workspace.picker)?;
+        workspace.pick(reads, &ArchivedRoot::Arguments, body, arguments)?;
     }
     if let Some(claims) = moment.principal.map(claims) {
-        pick(reads, &ArchivedRoot::Claims, claims, all(claims), &mut picked, &mut workspace.picker)?;
+        workspace.pick(reads, &ArchivedRoot::Claims, claims, all(claims))?;
     }
-    let mut run = Run { reads, automata, moment, picked, element: None, workspace };
+    let mut run = Run { reads, automata, moment, element: None, workspace };
     run.program(part)
 }
 
@@ -117,27 +138,6 @@ fn claims(principal: &Principal) -> &[u8] {
 
 fn all(bytes: &[u8]) -> Span {
     Span::between(0, bytes.len())
-}
-
-/// Fills the places of the reads that start from `root`.
-fn pick(
-    reads: &[ArchivedRead],
-    root: &ArchivedRoot,
-    body: &[u8],
-    at: Span,
-    picked: &mut [Picked; READS_MAX],
-    picker: &mut Picker,
-) -> Result<(), DecodeFault> {
-    let of_root = |read: &&ArchivedRead| read.from == *root;
-    if !reads.iter().any(|read| of_root(&read)) {
-        return Ok(());
-    }
-    let mut found = [Picked::Missing; READS_MAX];
-    let paths = reads.iter().filter(of_root).map(|read| read.path.iter().map(|key| key.as_str()));
-    picker.pick(body, at, paths, &mut found)?;
-    let places = reads.iter().zip(picked.iter_mut()).filter(|(read, _)| read.from == *root);
-    places.zip(found).for_each(|((_, place), found)| *place = found);
-    Ok(())
 }
 
 /// A value as it is compared.
@@ -165,7 +165,6 @@ struct Run<'a, 'w> {
     reads: &'a [ArchivedRead],
     automata: &'a [ArchivedAutomaton],
     moment: &'a Moment<'a>,
-    picked: [Picked; READS_MAX],
     /// What the element that is looked at is part of.
     element: Option<&'a [u8]>,
     workspace: &'w mut Workspace,
@@ -338,7 +337,7 @@ impl<'a> Run<'a, '_> {
 
     /// Where a read led, and in which bytes. None: not known yet.
     fn found(&self, read: usize) -> Option<(&'a [u8], Picked)> {
-        let (root, picked) = (&self.reads.get(read)?.from, self.picked.get(read).copied()?);
+        let (root, picked) = (&self.reads.get(read)?.from, self.workspace.picked.get(read).copied()?);
         match root {
             ArchivedRoot::Arguments => self.moment.asked.map(|asked| (arguments(asked).0, picked)),
             ArchivedRoot::Claims => self.moment.principal.map(|principal| (claims(principal), picked)),
@@ -445,14 +444,7 @@ impl<'a> Run<'a, '_> {
             if count == ELEMENTS_MAX {
                 return Ok(Truth::Error);
             }
-            pick(
-                self.reads,
-                &ArchivedRoot::Element,
-                body,
-                element,
-                &mut self.picked,
-                &mut self.workspace.picker,
-            )?;
+            self.workspace.pick(self.reads, &ArchivedRoot::Element, body, element)?;
             let truth = self.program(ops)?;
             match truth {
                 Truth::True => ones += 1,

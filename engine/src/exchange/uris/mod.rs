@@ -10,7 +10,7 @@ mod large;
 use std::rc::Rc;
 
 use strait_protocol::Span;
-use strait_protocol::jsonrpc::{Elements, Member, Members, append_string};
+use strait_protocol::jsonrpc::{Elements, Members, append_string, string_at};
 use strait_protocol::mcp::Method;
 use strait_table::Kind;
 
@@ -103,7 +103,7 @@ fn edits(bytes: &[u8], result: Span, method: Method, show: &dyn Fn(&str) -> Opti
     let mut edits = Vec::new();
     let mut uri = |object: Span| {
         if let Some(place) = member(bytes, object, "uri")
-            && let Some(said) = text(bytes, place)
+            && let Some(said) = string_at(bytes, place)
             && let Some(shown) = show(&said)
         {
             edits.push((place, shown));
@@ -154,13 +154,6 @@ fn member(bytes: &[u8], object: Span, key: &str) -> Option<Span> {
 
 fn elements(bytes: &[u8], array: Option<Span>) -> impl Iterator<Item = Span> + '_ {
     array.into_iter().flat_map(|array| Elements::of(bytes, array)).map_while(Result::ok)
-}
-
-/// What a string says.
-fn text(bytes: &[u8], place: Span) -> Option<String> {
-    let said = Member { key: place, value: place };
-    (bytes.get(place.start as usize) == Some(&b'"'))
-        .then(|| String::from_utf8(said.key_text(bytes).into_owned()).ok())?
 }
 
 #[cfg(test)]
