@@ -133,7 +133,7 @@ pub const STATUS_WITHIN: Duration = Duration::from_secs(5);
 /// What an admin endpoint may answer to `strait status`.
 pub const STATUS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Answers that `strait reach` gives at once, people times things: some 300 bytes each as JSON, so about 600 MB.
-pub const REACH_CELLS_MAX: usize = 2_000_000;
+/// Entries of the JSON that `strait reach` gives, people times things: about 1 KiB each while it is made, so 512 MiB.
+pub const REACH_ENTRIES_MAX: usize = 512 * 1024;
 /// Steps that all searches of one `strait diff` may take together, at some 3 us each; what is left then is told as not found.
 pub const DIFF_STEPS_MAX: usize = 2_000_000;

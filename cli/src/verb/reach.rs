@@ -51,7 +51,7 @@ impl Reach {
                 .help("patterns are written as rules write them: `crm.get_*`"));
         }
         if self.csv {
-            print(&matrix.to_csv()?);
+            matrix.to_csv(print);
             return Ok(());
         }
         let facts = if output.json { matrix.to_json()? } else { Value::Null };
@@ -85,7 +85,8 @@ fn one(matrix: &Matrix, class: &Class) -> String {
         out.push_str(&not_let_in(matrix, class, &person.by));
     }
     out.push_str(&about_names(matrix));
-    for (rows, cells) in groups(matrix, class) {
+    let cells = matrix.cells(class);
+    for (rows, cells) in groups(matrix, &cells) {
         if !class.servers[rows[0].server] {
             continue;
         }
@@ -146,6 +147,7 @@ fn everybody(matrix: &Matrix) -> String {
     }
     let per_block = (COLUMNS - NAME_COLUMNS - 4) / 3;
     let shown = matrix.classes.len().min(SORTS_SHOWN_MAX);
+    let cells: Vec<Vec<Cell>> = matrix.classes.iter().take(shown).map(|class| matrix.cells(class)).collect();
     let mut from = 0;
     for rows in matrix.rows.chunk_by(is_same_group) {
         for first in (0..shown).step_by(per_block) {
@@ -153,8 +155,10 @@ fn everybody(matrix: &Matrix) -> String {
             let numbers: String = classes.clone().map(|class| format!("{:>3}", class + 1)).collect();
             out.push_str(&format!("\n{:<w$}{numbers}\n", heading(matrix, &rows[0]), w = NAME_COLUMNS + 4));
             for (at, row) in rows.iter().enumerate().take(NAMES_SHOWN_MAX) {
-                let marks: String =
-                    classes.clone().map(|class| mark(&matrix.classes[class], row, from + at)).collect();
+                let marks: String = classes
+                    .clone()
+                    .map(|class| mark(&matrix.classes[class], row, cells[class][from + at].may))
+                    .collect();
                 let name = plain(&row.name);
                 if name.chars().count() > NAME_COLUMNS {
                     out.push_str(&format!("  {name}\n{:w$}{marks}\n", "", w = NAME_COLUMNS + 4));
@@ -169,8 +173,8 @@ fn everybody(matrix: &Matrix) -> String {
     out
 }
 
-fn mark(class: &Class, row: &Row, at: usize) -> &'static str {
-    match (class.servers[row.server], class.cells[at].may) {
+fn mark(class: &Class, row: &Row, may: May) -> &'static str {
+    match (class.servers[row.server], may) {
         (false, _) => "   ",
         (_, May::Always) => "  A",
         (_, May::Sometimes) => "  s",
@@ -194,8 +198,8 @@ fn is_same_group(one: &Row, other: &Row) -> bool {
     (one.server, one.upstream, one.kind) == (other.server, other.upstream, other.kind)
 }
 
-fn groups<'m>(matrix: &'m Matrix, class: &'m Class) -> Vec<(&'m [Row], &'m [Cell])> {
-    let mut rest = class.cells.as_slice();
+fn groups<'m>(matrix: &'m Matrix, cells: &'m [Cell]) -> Vec<(&'m [Row], &'m [Cell])> {
+    let mut rest = cells;
     let mut groups = Vec::new();
     for rows in matrix.rows.chunk_by(is_same_group) {
         let (cells, after) = rest.split_at(rows.len());

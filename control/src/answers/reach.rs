@@ -15,7 +15,7 @@ use super::asked::{effect, place, usage};
 use super::names::{KINDS, Names, Offered};
 use super::people::{Person, described, known, role_alone};
 use crate::Failure;
-use crate::limits::REACH_CELLS_MAX;
+use crate::limits::REACH_ENTRIES_MAX;
 use crate::source::Opened;
 
 /// How much of something is permitted. What depends on the call or the time is sometimes.
@@ -82,8 +82,7 @@ pub struct Class {
     pub who: Vec<Somebody>,
     /// Servers that let them in.
     pub servers: Vec<bool>,
-    /// By row.
-    pub cells: Vec<Cell>,
+    traits: Traits,
 }
 
 pub enum Somebody {
@@ -153,28 +152,8 @@ pub fn matrix(opened: &Opened, of: Option<Person>, tools: Option<&str>) -> Resul
         });
         sorts[at].2.push(somebody);
     }
-    within(sorts.len(), rows.len(), "sorts of people")?;
-    let classes = sorts
-        .into_iter()
-        .map(|(traits, servers, who)| Class {
-            cells: cells(&offered, &rows, &traits, &servers),
-            who,
-            servers,
-        })
-        .collect();
+    let classes = sorts.into_iter().map(|(traits, servers, who)| Class { who, servers, traits }).collect();
     Ok(Matrix { offered, rows, classes, notes })
-}
-
-fn within(people: usize, things: usize, what: &str) -> Result<(), Failure> {
-    match people.saturating_mul(things) > REACH_CELLS_MAX {
-        false => Ok(()),
-        true => {
-            let failure = usage(format!(
-                "{people} {what} times {things} things is more than {REACH_CELLS_MAX} answers at once"
-            ));
-            Err(failure.help("name a principal, or the tools that matter: `--tool 'crm.*'`"))
-        }
-    }
 }
 
 /// Everything that servers show, in the order of servers, upstreams and kinds.
@@ -208,35 +187,43 @@ fn rows(offered: &Offered, tools: Option<&str>) -> Vec<Row> {
     rows
 }
 
-fn cells(offered: &Offered, rows: &[Row], traits: &Traits, servers: &[bool]) -> Vec<Cell> {
-    let mut cells = Vec::with_capacity(rows.len());
-    for of_server in rows.chunk_by(|one, other| one.server == other.server) {
-        let server = of_server[0].server;
-        let decider =
-            servers[server].then(|| Decider::new(&offered.snapshot, server, traits, None)).flatten();
-        let Some(mut decider) = decider else {
-            cells.extend(of_server.iter().map(|_| Cell { may: May::Never, rules: Box::default() }));
-            continue;
-        };
-        for row in of_server {
-            let ruling = decider.item(&decider.shelf(row.kind).items[row.item]);
-            let rules = ruling.verdict.rule().into_iter().chain(ruling.open.iter().copied()).collect();
-            cells.push(Cell { may: May::of(&ruling), rules });
-        }
-    }
-    cells
-}
-
 impl Matrix {
+    /// What a class can reach, by row.
+    pub fn cells(&self, class: &Class) -> Vec<Cell> {
+        let mut cells = Vec::with_capacity(self.rows.len());
+        for rows in self.rows.chunk_by(|one, other| one.server == other.server) {
+            let server = rows[0].server;
+            let decider = class.servers[server]
+                .then(|| Decider::new(&self.offered.snapshot, server, &class.traits, None));
+            let Some(mut decider) = decider.flatten() else {
+                cells.extend(rows.iter().map(|_| Cell { may: May::Never, rules: Box::default() }));
+                continue;
+            };
+            for row in rows {
+                let ruling = decider.item(&decider.shelf(row.kind).items[row.item]);
+                let rules = ruling.verdict.rule().into_iter().chain(ruling.open.iter().copied()).collect();
+                cells.push(Cell { may: May::of(&ruling), rules });
+            }
+        }
+        cells
+    }
+
     /// All of it: what each person, and each role alone, can reach, thing by thing.
     pub fn to_json(&self) -> Result<Value, Failure> {
-        let people = self.classes.iter().map(|class| class.who.len()).sum();
-        within(people, self.rows.len(), "people")?;
+        let people: usize = self.classes.iter().map(|class| class.who.len()).sum();
+        if people.saturating_mul(self.rows.len()) > REACH_ENTRIES_MAX {
+            let message = format!(
+                "{people} people times {} things is more than {REACH_ENTRIES_MAX} entries of JSON",
+                self.rows.len()
+            );
+            let help = "name a principal, or the tools that matter (`--tool 'crm.*'`), or write `--csv`";
+            return Err(usage(message).help(help));
+        }
         let snapshot = &self.offered.snapshot;
         let (mut principals, mut roles) = (Vec::new(), Vec::new());
         for class in &self.classes {
             let reach: Vec<Value> =
-                self.rows.iter().zip(&class.cells).map(|(row, cell)| self.entry(row, cell)).collect();
+                self.rows.iter().zip(&self.cells(class)).map(|(row, cell)| self.entry(row, cell)).collect();
             for somebody in &class.who {
                 match somebody {
                     Somebody::Principal(person) => principals.push(json!({
@@ -273,37 +260,31 @@ impl Matrix {
         })
     }
 
-    /// The same as comma separated values (RFC 4180): a line for each person and thing.
-    pub fn to_csv(&self) -> Result<String, Failure> {
-        let people = self.classes.iter().map(|class| class.who.len()).sum();
-        within(people, self.rows.len(), "people")?;
+    /// The same as comma separated values (RFC 4180), a line for each person and thing; given out person by person, since there
+    /// may be very many.
+    pub fn to_csv(&self, mut write: impl FnMut(&str)) {
         let rules = self.offered.snapshot.rules();
-        let mut out = String::from("principal,role,server,kind,name,may,rules\r\n");
+        write("principal,role,server,kind,name,may,rules\r\n");
         for class in &self.classes {
+            let cells = self.cells(class);
             for somebody in &class.who {
                 let (principal, role) = match somebody {
                     Somebody::Principal(person) => (person.principal.id.as_str(), ""),
                     Somebody::Role(role, _) => ("", role.as_str()),
                 };
-                for (row, cell) in self.rows.iter().zip(&class.cells) {
+                let mut out = String::new();
+                for (row, cell) in self.rows.iter().zip(&cells) {
                     let said = cell.rules.iter().filter_map(|rule| rules.policy.rules.get(*rule as usize));
                     let said: Vec<&str> = said.map(|rule| rule.id.as_str()).collect();
-                    let said = said.join(" ");
-                    let fields = [
-                        principal,
-                        role,
-                        self.server(row),
-                        row.kind.word(),
-                        &row.name,
-                        cell.may.word(),
-                        &said,
-                    ];
+                    let (server, said) = (self.server(row), said.join(" "));
+                    let fields =
+                        [principal, role, server, row.kind.word(), &row.name, cell.may.word(), &said];
                     out.push_str(&fields.map(field).join(","));
                     out.push_str("\r\n");
                 }
+                write(&out);
             }
         }
-        Ok(out)
     }
 
     pub fn server(&self, row: &Row) -> &str {

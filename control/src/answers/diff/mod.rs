@@ -17,7 +17,7 @@ use strait_policy::{Principal, Ruling, Traits, Truth, Verdict, weigh};
 use strait_protocol::jsonrpc::Decoder;
 use strait_table::condition::evaluate::Thing;
 use strait_table::condition::{Asked as AskedCall, Moment, Workspace};
-use strait_table::decide::{Decider, effect_of};
+use strait_table::decide::{Decider, audience, effect_of};
 use strait_table::rules::{ArchivedRule, Effect as RuleEffect, Rules};
 use strait_table::{Kind, Snapshot};
 
@@ -241,7 +241,10 @@ impl Differ<'_> {
             let snapshot = &sides[side].offered.snapshot;
             for index in &rulings[side].open {
                 let Some(rule) = snapshot.rules().policy.rules.get(*index as usize) else { continue };
-                if rulings[side].verdict.is_permit() && effect_of(&rule.effect) == Effect::Allow {
+                let is_allow = effect_of(&rule.effect) == Effect::Allow;
+                // Of what is permitted, another allow changes nothing; whom nobody can place in its role, it does not speak to.
+                let to = audience(snapshot.rules(), &rule.to, traits[side].as_ref());
+                if is_allow && (rulings[side].verdict.is_permit() || to == Truth::Error) {
                     continue;
                 }
                 let tree = rule.condition.as_ref().map(|condition| {

@@ -8,6 +8,7 @@ use strait_table::snapshot;
 use super::*;
 use crate::answers::asked::Thing as Named;
 use crate::answers::call::{From, decide};
+use crate::answers::reach::May;
 
 /// Always the same numbers.
 struct Chance(u64);
@@ -177,6 +178,37 @@ fn what_is_told_of_changes_of_chance_is_so_and_what_calls_show_is_told() {
     // The numbers are of this chance; too few of any would mean that nothing was tested.
     println!("{pairs} pairs, {witnesses} witnesses, {shown} calls that show a change, {unsettled} unsettled");
     assert!(pairs > 80 && witnesses > 200 && shown > 500, "{pairs} {witnesses} {shown}");
+}
+
+/// What is always permitted is permitted in every call of chance, and what never is, in none.
+#[test]
+fn what_is_said_of_reach_is_so_of_calls_of_chance() {
+    let mut chance = Chance(0x0123_4567_89ab_cdef);
+    let mut met = [0; 3];
+    for _ in 0..100 {
+        let count = 1 + chance.below(4);
+        let rules: Vec<String> = (0..count).map(|id| rule(&mut chance, id)).collect();
+        let Some(opened) = opened(&rules) else { continue };
+        for id in ["ann", "bob"] {
+            let person = crate::answers::people::who(&opened, id).unwrap();
+            let principal = person.principal.clone();
+            let matrix = crate::answers::reach::matrix(&opened, Some(person), None).unwrap();
+            for (row, cell) in matrix.rows.iter().zip(matrix.cells(&matrix.classes[0])) {
+                let tool = row.name.replace('*', "any").replace("crm.", "");
+                for _ in 0..10 {
+                    let permitted = permits(&opened, &principal, &tool, &call(&mut chance));
+                    let expected = match cell.may {
+                        May::Always => true,
+                        May::Never => false,
+                        May::Sometimes => permitted,
+                    };
+                    assert_eq!(permitted, expected, "{id} {tool} {:?} {rules:?}", cell.may);
+                    met[cell.may as usize] += 1;
+                }
+            }
+        }
+    }
+    assert!(met.iter().all(|count| *count > 500), "{met:?}");
 }
 
 /// The first witness of a change of one rule, whose condition is put for `?`.
