@@ -267,6 +267,49 @@ fn explain_says_how_a_call_is_decided_and_by_which_rule() {
     }
 }
 
+/// A rule of a Cedar file is called by its id there and pointed to in that file, whichever verb speaks of it.
+#[test]
+fn rules_of_cedar_files_have_their_places_there() {
+    let folder = Folder::new();
+    let config = RULED.split("  rules:").next().unwrap();
+    folder.write("a.yaml", &format!("{config}  cedar: crm.cedar\n"));
+    let policies = "// Refunds.\n@id(\"refunds\")\npermit (\n  principal in Role::\"staff\",\n  action == Action::\"call_tool\",\n  \
+                    resource == Tool::\"crm.refund\"\n) when { context.args.amount <= 500 };\nforbid (principal, action, resource)\n\
+                    when { resource.name like \"delete_*\" };\n";
+    folder.write("crm.cedar", policies);
+    let run = |arguments: &[&str]| strait(folder.path(), arguments);
+    assert_eq!(run(&["compile", "a.yaml", "-o", "a.table"]).code, 0);
+    for file in ["a.yaml", "a.table"] {
+        let told = |tool: &str, args: &str| {
+            let told = run(&["explain", file, "--as", "ann", "--tool", tool, "--args", args]);
+            assert_eq!(told.code, 0, "{}", told.stderr);
+            told.stdout
+        };
+        let refund = told("crm.refund", r#"{"amount":500}"#);
+        assert!(refund.starts_with("permit: rule `refunds` allows it  (crm.cedar:3:1)"), "{refund}");
+        let large = told("crm.refund", r#"{"amount":500.5}"#);
+        assert!(large.starts_with("deny") && large.contains("(crm.cedar:3:1)"), "{large}");
+        let drop = told("crm.delete_all", "{}");
+        assert!(drop.starts_with("deny: rule `crm.cedar:policy1` denies it  (crm.cedar:8:1)"), "{drop}");
+    }
+    let who = run(&["who-can", "a.yaml", "crm.refund"]).stdout;
+    assert!(who.contains("sometimes ann") && who.contains("crm.cedar:3:1"), "{who}");
+    // A change of the file is a change of the table; a mistake in it is told with its place.
+    let table = std::fs::read(folder.path().join("a.table")).unwrap();
+    folder.write("crm.cedar", &format!("{policies}// One more line.\n"));
+    assert_eq!(run(&["compile", "a.yaml", "-o", "a.table"]).code, 0);
+    assert_ne!(std::fs::read(folder.path().join("a.table")).unwrap(), table, "its hash is among the sources");
+    folder.write("crm.cedar", &policies.replace("amount", "amount.x +"));
+    let wrong = run(&["check", "a.yaml"]);
+    assert_eq!(wrong.code, 1);
+    assert!(
+        wrong.stdout.contains("crm.cedar:7:") || wrong.stderr.contains("crm.cedar:7:"),
+        "{}{}",
+        wrong.stdout,
+        wrong.stderr
+    );
+}
+
 #[test]
 fn who_can_tells_whom_the_policy_lets_call_something() {
     let folder = Folder::new();

@@ -120,6 +120,70 @@ fn many_rules_patterns_and_unknown_names_take_bounded_time() {
     refused(&text, &["ST0202"]);
 }
 
+/// Cedar texts: as long, as deep and as wrong as a file can hold.
+#[test]
+fn hostile_cedar_is_refused_in_bounded_time() {
+    let folder = Scratch::new("cedar");
+    std::fs::create_dir_all(&folder.0).unwrap();
+    let config = "strait: 1\nupstreams: { u: { sample: http } }\nservers: { s: { path: /mcp, tools: [\"*\"] } }\n\
+                  policy: { default: deny, cedar: p.cedar }\n";
+    std::fs::write(folder.0.join("c.yaml"), config).unwrap();
+    let loaded = |bytes: &[u8]| {
+        std::fs::write(folder.0.join("p.cedar"), bytes).unwrap();
+        let start = Instant::now();
+        let outcome = load(&folder.0.join("c.yaml"), &|_| None);
+        let begins = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
+        assert!(start.elapsed() < TIME_MAX, "{begins}… took {:?}", start.elapsed());
+        outcome
+    };
+    let refused = |bytes: &[u8], code: &str| check(&loaded(bytes), &[code]);
+    let when = |condition: &str| format!("permit (principal, action, resource) when {{ {condition} }};");
+    refused(&vec![b' '; (4 << 20) + 1], "ST0002");
+    refused(b"permit (principal, action, resource)\0;", "ST0003");
+    refused(b"permit (principal, action, resource); // \xff", "ST0003");
+    for (before, inside, after) in [
+        ("(", "true", ")"),
+        ("[", "1", "]"),
+        ("!(", "true", ")"),
+        ("{a:", "1", "}"),
+        ("if ", "true", " then true else true"),
+    ] {
+        refused(
+            when(&format!("{}{inside}{}", before.repeat(200_000), after.repeat(100_000))).as_bytes(),
+            "ST0453",
+        );
+    }
+    refused(when(&format!("context{}", ".a".repeat(1 << 20))).as_bytes(), "ST0453");
+    refused(when(&"!".repeat(1 << 20)).as_bytes(), "ST0451");
+    refused("permit (".repeat(500_000).as_bytes(), "ST0451");
+    refused("'".repeat(4 << 20).as_bytes(), "ST0451");
+    refused("\"".repeat((4 << 20) - 1).as_bytes(), "ST0451");
+    refused("@a ".repeat(1 << 20).as_bytes(), "ST0451");
+    refused(when(&vec!["context.args.a == 1"; 100_000].join(" && ")).as_bytes(), "ST0453");
+    refused(when(&vec!["true == context.args.a"; 100_000].join(" || ")).as_bytes(), "ST0453");
+    // Doubled at each step, if nobody counted.
+    let mut doubled = "context.args.a == 1".to_owned();
+    (0..60).for_each(|_| doubled = format!("!({doubled} && context.args.b == 1)"));
+    refused(when(&doubled).as_bytes(), "ST0453");
+    let mut chosen = "context.args.a == 1".to_owned();
+    (0..60).for_each(|_| chosen = format!("(if {chosen} then true else context.args.b == 1)"));
+    refused(when(&chosen).as_bytes(), "ST0453");
+    refused(when(&format!("resource.name like \"{}\"", "*a".repeat(1 << 20))).as_bytes(), "ST0453");
+    refused(when(&format!("resource.name like \"{}\"", "*a?b".repeat(200))).as_bytes(), "ST0453");
+    let forbids: String = (0..100_000)
+        .map(|n| format!("forbid(principal,action,resource)when{{context.args.a>{n}}};"))
+        .take(60_000)
+        .collect();
+    refused(&forbids.as_bytes()[..(4 << 20).min(forbids.len())], "ST0456");
+    let many = "permit(principal,action,resource);".repeat(120_000);
+    let outcome = loaded(many.as_bytes());
+    render(&outcome, false);
+    assert!(outcome.rules.is_some());
+    let long = (0..200_000).map(|n| format!("\"a{n}\"")).collect::<Vec<_>>().join(",");
+    assert!(loaded(when(&format!("[{long}].contains(resource.name)")).as_bytes()).rules.is_some());
+    std::fs::remove_dir_all(&folder.0).unwrap();
+}
+
 #[test]
 fn bytes_that_are_no_text_are_refused() {
     let file = Scratch::new("junk.yaml");

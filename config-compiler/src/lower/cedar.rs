@@ -3,6 +3,9 @@
 //! Each policy is kept as a node of its own, with its text and place, so that whatever looks at rules points into `.cedar` files
 //! in the way it points into YAML.
 
+use std::collections::HashSet;
+use std::ops::Range;
+
 use strait_table::rules::{Effect, Pattern, Place, To};
 
 use super::{
@@ -149,9 +152,6 @@ fn rule<'n>(
         let message = "this policy never applies";
         return Err(Wrong::new(&codes::EMPTY_CONDITION, message, help, policy.effect_at.clone()));
     }
-    if effect == Effect::Deny {
-        guard(&tree, base)?;
-    }
     let file = node.span.file;
     let by = format!("policy `{id}`");
     let span = Span::new(file, head.at.start, head.at.end);
@@ -176,6 +176,10 @@ fn rule<'n>(
             None => return Ok(None),
         },
     };
+    // What has a program reads few things.
+    if let (Effect::Deny, Some(asked)) = (effect, &asked) {
+        guard(&asked.tree, base)?;
+    }
     let id_at = policy.id.as_ref().map_or(&policy.effect_at, |(_, at)| at);
     let id_span = Span::new(file, id_at.start, id_at.end);
     let effect_span = Span::new(file, policy.effect_at.start, policy.effect_at.end);
@@ -186,26 +190,18 @@ fn rule<'n>(
 
 /// A forbid over something that may not be there: Cedar would skip it, and here it would deny. The author says which is meant.
 fn guard(tree: &Tree, base: usize) -> Result<(), Wrong> {
-    let mut missing: Option<(String, std::ops::Range<usize>)> = None;
-    tree.paths(&mut |path: &Path, at| {
-        if missing.is_none() && path.from != Root::Element && !path.keys.is_empty() && can_miss(tree, path) {
-            let (last, before) = path.keys.split_last().map_or(("", path), |(last, _)| (last.as_str(), path));
-            let of = match before.from {
-                Root::Claims => "principal.claims",
-                _ => "context.args",
-            };
-            let keys: Vec<&str> = path.keys.iter().map(String::as_str).collect();
-            let is_plain = |key: &&str| key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-            let asked = match keys.iter().all(is_plain) {
-                true => format!("{of} has {}", keys.join(".")),
-                false => format!("{of} has {last:?}"),
-            };
-            missing = Some((asked, at.clone()));
+    let mut missing: Option<(String, Range<usize>)> = None;
+    let mut seen: HashSet<&Path> = HashSet::new();
+    tree.paths(&mut |path, at| {
+        let is_read = path.from != Root::Element && !path.keys.is_empty();
+        if missing.is_none() && is_read && seen.insert(path) && can_miss(tree, path) {
+            missing = Some((asked_for(path), at.clone()));
         }
     });
+    let mut seen: HashSet<&str> = HashSet::new();
     tree.questions(&mut |question| {
-        let header = header_of(&question.asks);
-        if let (None, Some(name)) = (&missing, header)
+        if let (None, Some(name)) = (&missing, header_of(&question.asks))
+            && seen.insert(name)
             && tree.possible(&|other| without_header(other, name)).can_be(Possible::ERROR)
         {
             missing = Some((format!("context.headers has {name:?}"), question.at.clone()));
@@ -216,6 +212,21 @@ fn guard(tree: &Tree, base: usize) -> Result<(), Wrong> {
     let help =
         format!("write `{asked} && …` to leave calls without it alone, or `!({asked}) || …` to deny them");
     Err(Wrong::new(&codes::CEDAR_UNGUARDED, message, help, base + at.start..base + at.end))
+}
+
+/// How an author asks whether it is there.
+fn asked_for(path: &Path) -> String {
+    let of = if path.from == Root::Claims { "principal.claims" } else { "context.args" };
+    let is_word = |key: &&String| key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    match path.keys.iter().all(|key| is_word(&key)) {
+        true => format!("{of} has {}", path.keys.join(".")),
+        false => {
+            let (last, before) =
+                path.keys.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
+            let before: String = before.iter().map(|key| format!("[{key:?}]")).collect();
+            format!("{of}{before} has {last:?}")
+        }
+    }
 }
 
 fn header_of(asks: &Asks) -> Option<&str> {

@@ -38,6 +38,8 @@ pub struct SourceFile {
     /// Holds credentials: never shown, only pointed into.
     pub confidential: bool,
     line_starts: Vec<u32>,
+    /// Letters before each [`BLOCK`] of the text: a column is found without walking a line of megabytes.
+    letters: Vec<u32>,
     masked: Vec<(u32, u32)>,
 }
 
@@ -56,12 +58,17 @@ pub struct SourceMap {
 impl SourceMap {
     pub fn add(&mut self, name: String, path: PathBuf, text: String) -> FileId {
         let line_starts = std::iter::once(0).chain(memchr_lines(&text)).collect();
+        let mut letters = vec![0];
+        for block in text.as_bytes().chunks(BLOCK) {
+            letters.push(letters[letters.len() - 1] + count(block) as u32);
+        }
         self.files.push(SourceFile {
             name,
             path,
             text,
             confidential: false,
             line_starts,
+            letters,
             masked: Vec::new(),
         });
         FileId(self.files.len() as u32 - 1)
@@ -92,9 +99,9 @@ impl SourceMap {
     pub fn place(&self, span: Span) -> Place {
         let file = self.file(span.file);
         let line = file.line_starts.partition_point(|start| *start <= span.start);
-        let line_start = file.line_starts[line.saturating_sub(1)] as usize;
-        let before = file.text.get(line_start..span.start as usize).unwrap_or("");
-        Place { line: line.max(1), column: before.chars().count() + 1 }
+        let line_start = file.line_starts[line.saturating_sub(1)];
+        let column = file.letters_before(span.start) - file.letters_before(line_start) + 1;
+        Place { line: line.max(1), column }
     }
 
     /// The span, ending no later than its first line does.
@@ -105,11 +112,25 @@ impl SourceMap {
     }
 }
 
+/// Bytes of a text between two places whose letters are counted in advance.
+const BLOCK: usize = 4_096;
+
+/// Letters that begin in these bytes of a text.
+fn count(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
+}
+
 fn memchr_lines(text: &str) -> impl Iterator<Item = u32> + '_ {
     text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at as u32 + 1)
 }
 
 impl SourceFile {
+    fn letters_before(&self, at: u32) -> usize {
+        let at = (at as usize).min(self.text.len());
+        let block = at / BLOCK;
+        self.letters[block] as usize + count(&self.text.as_bytes()[block * BLOCK..at])
+    }
+
     /// The text with every secret stretch as asterisks, byte for byte as long.
     pub fn shown(&self) -> String {
         let mut bytes = self.text.clone().into_bytes();
@@ -127,5 +148,25 @@ impl SourceFile {
     /// The folder that relative paths in this file start from.
     pub fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_letters_wherever_they_are() {
+        let mut map = SourceMap::default();
+        let line = "\u{e9}a".repeat(BLOCK);
+        let file = map.add("f".to_owned(), PathBuf::new(), format!("x\n{line}\n{}", "y".repeat(BLOCK)));
+        let text = map.file(file).text.clone();
+        let places = text.char_indices().map(|(at, _)| at).chain([text.len()]).step_by(97);
+        for at in places.chain([text.len()]) {
+            let before = &text[..at];
+            let line = before.rsplit('\n').next().unwrap_or("");
+            let expected = Place { line: before.matches('\n').count() + 1, column: line.chars().count() + 1 };
+            assert_eq!(map.place(Span::new(file, at, at)), expected, "{at}");
+        }
     }
 }
