@@ -272,7 +272,7 @@ fn explain_says_how_a_call_is_decided_and_by_which_rule() {
 fn rules_of_cedar_files_have_their_places_there() {
     let folder = Folder::new();
     let config = RULED.split("  rules:").next().unwrap();
-    folder.write("a.yaml", &format!("{config}  cedar: crm.cedar\n"));
+    folder.write("a.yaml", format!("{config}  cedar: crm.cedar\n"));
     let policies = "// Refunds.\n@id(\"refunds\")\npermit (\n  principal in Role::\"staff\",\n  action == Action::\"call_tool\",\n  \
                     resource == Tool::\"crm.refund\"\n) when { context.args.amount <= 500 };\nforbid (principal, action, resource)\n\
                     when { resource.name like \"delete_*\" };\n";
@@ -296,10 +296,10 @@ fn rules_of_cedar_files_have_their_places_there() {
     assert!(who.contains("sometimes ann") && who.contains("crm.cedar:3:1"), "{who}");
     // A change of the file is a change of the table; a mistake in it is told with its place.
     let table = std::fs::read(folder.path().join("a.table")).unwrap();
-    folder.write("crm.cedar", &format!("{policies}// One more line.\n"));
+    folder.write("crm.cedar", format!("{policies}// One more line.\n"));
     assert_eq!(run(&["compile", "a.yaml", "-o", "a.table"]).code, 0);
     assert_ne!(std::fs::read(folder.path().join("a.table")).unwrap(), table, "its hash is among the sources");
-    folder.write("crm.cedar", &policies.replace("amount", "amount.x +"));
+    folder.write("crm.cedar", policies.replace("amount", "amount.x +"));
     let wrong = run(&["check", "a.yaml"]);
     assert_eq!(wrong.code, 1);
     assert!(
