@@ -51,13 +51,17 @@ fn server(is_legacy: bool, call: impl Fn(&Arrived) -> Vec<Step> + Send + Sync + 
 }
 
 fn start(upstream: &Scripted, shapes: &str) -> Gateway {
+    Gateway::start(Setup::new(config(upstream, shapes)))
+}
+
+fn config(upstream: &Scripted, shapes: &str) -> String {
     let config = crate::common::config(&format!("  up: {{ http: \"{}\" }}", upstream.url()));
     let old = r#"servers: { default: { path: /mcp, auth: [staff], tools: ["*"] } }"#;
     assert!(config.contains(old));
     let servers = format!(
         "servers:\n  default:\n    path: /mcp\n    auth: [staff]\n    tools: [\"*\"]\n    shape:{shapes}"
     );
-    Gateway::start(Setup::new(config.replace(old, &servers)))
+    config.replace(old, &servers)
 }
 
 /// A client of either era.
@@ -203,6 +207,38 @@ fn what_a_shape_does_not_admit_is_refused_in_words_for_the_model() {
     let lines = gateway.stop();
     let refused = lines.iter().filter(|line| line["refused"] == "argument").count();
     assert_eq!(refused, 24);
+}
+
+#[test]
+fn rules_and_limits_see_a_shaped_call_as_its_upstream_gets_it() {
+    for is_legacy in [false, true] {
+        let upstream = server(is_legacy, |request| json_reply(&scripted::echoed(request)));
+        let everything = r#"- { id: all, allow: ["*"], to: [full, small] }"#;
+        let config = config(&upstream, SHAPES);
+        assert!(config.contains(everything));
+        let rule = r#"- { id: eu, allow: [up.refund], to: [full], when: 'args.region == "eu" && args.amount <= 100' }
+limits:
+  - { id: few, per: [principal], on: [up.refund], calls: 2/day }"#;
+        let gateway = Gateway::start(Setup::new(config.replace(everything, rule)));
+        let [mut peer, mut older] = Peer::both(&gateway);
+        // The region is its shape's, not the caller's.
+        assert_eq!(peer.call("refund_small", json!({"amount": 100}))["result"]["isError"], Value::Null);
+        let refused = peer.call("refund_small", json!({"amount": 101}));
+        assert_eq!(refused["result"]["_meta"]["dev.strait/refusal"]["reason"], "no_rule", "{refused}");
+        let words = "argument `amount` must be a number of at least 0.01 and at most 500";
+        assert_eq!(peer.refused("refund_small", json!({"amount": 501})), words);
+        let foreign = peer.call("refund", json!({"amount": 1, "region": "us"}));
+        assert_eq!(foreign["result"]["_meta"]["dev.strait/refusal"]["reason"], "no_rule", "{foreign}");
+        // What is refused counts nothing; the tool and its variant are one to a limit.
+        assert_eq!(
+            older.call("refund", json!({"amount": 1, "region": "eu"}))["result"]["isError"],
+            Value::Null
+        );
+        let spent = older.call("refund_small", json!({"amount": 1}));
+        assert!(spent.to_string().contains("few"), "{spent}");
+        assert_eq!(upstream.arrived("tools/call").len(), 2);
+        assert_lives(&gateway);
+    }
 }
 
 const DROPS: &str = r#"

@@ -231,11 +231,15 @@ async fn carry_out(
     let permit = match shaped.as_ref().ok().and_then(Shaped::edited) {
         Some(edited) => {
             let sent = edited.incoming(incoming);
-            authorize::run(core, adopted, &sent, place.server, caller, edited.call(), &target, record)?
+            authorize::run(core, adopted, &sent, place.server, caller, edited.call(), &target, record)
         }
-        None => authorize::run(core, adopted, incoming, place.server, caller, call, &target, record)?,
+        None => authorize::run(core, adopted, incoming, place.server, caller, call, &target, record),
     };
-    let shaped = shaped?;
+    let (permit, shaped) = match (permit, shaped) {
+        // It may call the tool, and not like this: what would be decided on never came to be.
+        (Err(Refusal::Denied(_)), Err(refusal)) => return Err(refusal),
+        (permit, shaped) => (permit?, shaped?),
+    };
     mirror::run(core, adopted, incoming, place, call, &target)?;
     let admission = meter::run(core, adopted, incoming, place, caller, call, &target, permit, record)?;
     let call = screen::call(call, &shaped);
