@@ -2,9 +2,9 @@
 //! error. A rule is superfluous when one other of its kind speaks wherever it does: a warning, since taking it out changes
 //! nothing.
 //!
-//! Which rules can cover a pattern is looked up: by its text, and by the letters that patterns with a star begin with. So the
-//! work grows with the rules over the same tools, not with all of them; what is left is bounded by [`COVER_PAIRS_MAX`] and
-//! [`COVER_CONDITIONS_MAX`], beyond which nothing is said.
+//! Which rules can cover a pattern is looked up: by its text, and by the letters that patterns with a star begin and end with.
+//! So the work grows with the rules over the same tools, not with all of them; what is left is bounded by
+//! [`COVER_PAIRS_MAX`] and [`COVER_CONDITIONS_MAX`], beyond which nothing is said.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use crate::{
     condition::{
         Tree,
         logic::Logic,
-        tree::{Needs, Possible, Root},
+        tree::{Asks, Needs, Possible, Root, Value},
     },
     diagnostic::{Finding, codes},
     limits::{COVER_CONDITIONS_MAX, COVER_PAIRS_MAX},
@@ -25,14 +25,18 @@ use crate::{
     walk::Walk,
 };
 
+/// How many times a pattern is looked up in what two patterns cost that are compared.
+const LOOK_UPS_A_PAIR: usize = 4;
+
 pub fn run(walk: &mut Walk<'_>, drafts: &[Draft<'_>], logic: &mut Logic<'_>) {
     let of = |effect: Effect| Index::of(drafts, effect);
     let (allows, holds, denies) = (of(Effect::Allow), of(Effect::Hold), of(Effect::Deny));
+    let kin = Kin::of(logic.roles);
     let mut left = COVER_PAIRS_MAX;
     for (at, draft) in drafts.iter().enumerate() {
         let same = match draft.effect {
             Effect::Allow => {
-                if let Some((deny, by)) = void(drafts, draft, &denies, logic, &mut left) {
+                if let Some((deny, by)) = void(drafts, draft, &denies, &kin, logic, &mut left) {
                     walk.report(denied(draft, &drafts[deny], by));
                     continue;
                 }
@@ -41,7 +45,7 @@ pub fn run(walk: &mut Walk<'_>, drafts: &[Draft<'_>], logic: &mut Logic<'_>) {
             Effect::Hold => &holds,
             Effect::Deny => &denies,
         };
-        if let Some(wider) = superfluous(drafts, at, same, logic, &mut left) {
+        if let Some(wider) = superfluous(drafts, at, same, &kin, logic, &mut left) {
             walk.report(subsumed(draft, &drafts[wider]));
         }
         if left == 0 {
@@ -54,9 +58,10 @@ pub fn run(walk: &mut Walk<'_>, drafts: &[Draft<'_>], logic: &mut Logic<'_>) {
 #[derive(Default)]
 struct Index<'d> {
     exact: HashMap<&'d str, Vec<(usize, &'d Written)>>,
-    /// By what stands before the first star.
-    begins: HashMap<&'d str, Vec<(usize, &'d Written)>>,
-    lengths: BTreeSet<usize>,
+    /// By what stands before the first star, and after the last.
+    ends: HashMap<(&'d str, &'d str), Vec<(usize, &'d Written)>>,
+    /// How long those two are.
+    lengths: BTreeSet<(usize, usize)>,
 }
 
 impl<'d> Index<'d> {
@@ -73,10 +78,10 @@ impl<'d> Index<'d> {
 
     fn add(&mut self, at: usize, written: &'d Written) {
         let glob = written.pattern.glob.as_str();
-        match glob.split_once('*') {
-            Some((begin, _)) => {
-                self.lengths.insert(begin.len());
-                self.begins.entry(begin).or_default().push((at, written));
+        match literal_ends(glob) {
+            Some((begin, end)) => {
+                self.lengths.insert((begin.len(), end.len()));
+                self.ends.entry((begin, end)).or_default().push((at, written));
             }
             None => self.exact.entry(glob).or_default().push((at, written)),
         }
@@ -85,10 +90,57 @@ impl<'d> Index<'d> {
     /// Patterns that may cover this one, with the rules they are of.
     fn near<'i>(&'i self, inner: &'i Written) -> impl Iterator<Item = (usize, &'d Written)> + 'i {
         let glob = inner.pattern.glob.as_str();
-        let literal = glob.split_once('*').map_or(glob, |(begin, _)| begin);
-        let begins = self.lengths.range(..=literal.len()).filter_map(|len| literal.get(..*len));
-        let begins = begins.filter_map(|begin| self.begins.get(begin));
-        self.exact.get(glob).into_iter().chain(begins).flatten().copied()
+        let (begin, end) = literal_ends(glob).unwrap_or((glob, glob));
+        let ends = self.lengths.range(..=(begin.len(), usize::MAX)).filter_map(move |(from, until)| {
+            self.ends.get(&(begin.get(..*from)?, end.get(end.len().checked_sub(*until)?..)?))
+        });
+        self.exact.get(glob).into_iter().chain(ends).flatten().copied()
+    }
+}
+
+/// What stands before the first star and after the last; `None`: there is none.
+fn literal_ends(glob: &str) -> Option<(&str, &str)> {
+    Some((glob.split_once('*')?.0, glob.rsplit_once('*')?.1))
+}
+
+/// Which roles may have to do with each other: those that ask for the same group, or for something else of a principal. Of the
+/// others, nobody has the one because of the other.
+struct Kin<'t> {
+    of: Vec<Topics<'t>>,
+}
+
+#[derive(Default)]
+struct Topics<'t> {
+    groups: HashSet<&'t str>,
+    any_group: bool,
+    others: bool,
+}
+
+impl<'t> Kin<'t> {
+    fn of(roles: &'t [Option<Tree>]) -> Kin<'t> {
+        let topics = |role: &'t Option<Tree>| {
+            let mut topics = Topics { others: role.is_none(), ..Topics::default() };
+            if let Some(tree) = role {
+                tree.questions(&mut |question| match &question.asks {
+                    Asks::InGroups(Value::Text(group)) => {
+                        topics.groups.insert(group);
+                    }
+                    Asks::InGroups(_) | Asks::AnyGroup { .. } => topics.any_group = true,
+                    _ => topics.others = true,
+                });
+            }
+            topics
+        };
+        Kin { of: roles.iter().map(topics).collect() }
+    }
+
+    fn related(&self, one: u16, other: u16) -> bool {
+        let (Some(one), Some(other)) = (self.of.get(usize::from(one)), self.of.get(usize::from(other)))
+        else {
+            return true;
+        };
+        let any = one.any_group || other.any_group;
+        any || (one.others && other.others) || !one.groups.is_disjoint(&other.groups)
     }
 }
 
@@ -97,6 +149,7 @@ fn void<'d>(
     drafts: &[Draft<'_>],
     allow: &Draft<'_>,
     denies: &Index<'d>,
+    kin: &Kin<'_>,
     logic: &mut Logic<'_>,
     left: &mut usize,
 ) -> Option<(usize, &'d Written)> {
@@ -105,13 +158,14 @@ fn void<'d>(
     let mut known: HashMap<usize, bool> = HashMap::new();
     let mut cover = None;
     for inner in &allow.patterns {
+        *left = left.saturating_sub(denies.lengths.len() / LOOK_UPS_A_PAIR);
         cover = denies.near(inner).find(|(deny, outer)| {
             *left = left.saturating_sub(1);
             let within = *left > 0 && covers(&outer.pattern, &inner.pattern);
             within
                 && *known.entry(*deny).or_insert_with(|| {
                     asked += 1;
-                    asked <= COVER_CONDITIONS_MAX && speaks_wherever(&drafts[*deny], allow, logic)
+                    asked <= COVER_CONDITIONS_MAX && speaks_wherever(&drafts[*deny], allow, kin, logic)
                 })
         });
         cover?;
@@ -124,6 +178,7 @@ fn superfluous(
     drafts: &[Draft<'_>],
     at: usize,
     same: &Index<'_>,
+    kin: &Kin<'_>,
     logic: &mut Logic<'_>,
     left: &mut usize,
 ) -> Option<usize> {
@@ -131,6 +186,7 @@ fn superfluous(
     let first = draft.patterns.first()?;
     let mut seen = HashSet::from([at]);
     let mut asked = 0;
+    *left = left.saturating_sub(same.lengths.len() / LOOK_UPS_A_PAIR);
     for (other, outer) in same.near(first) {
         *left = left.checked_sub(draft.patterns.len())?;
         if seen.contains(&other)
@@ -144,10 +200,10 @@ fn superfluous(
         if asked > COVER_CONDITIONS_MAX {
             return None;
         }
-        if speaks_wherever(&drafts[other], draft, logic) {
+        if speaks_wherever(&drafts[other], draft, kin, logic) {
             let both_ways = at < other
                 && all_covered(&drafts[other], draft)
-                && speaks_wherever(draft, &drafts[other], logic);
+                && speaks_wherever(draft, &drafts[other], kin, logic);
             if !both_ways {
                 return Some(other);
             }
@@ -166,7 +222,7 @@ fn all_covered(inner: &Draft<'_>, outer: &Draft<'_>) -> bool {
 }
 
 /// Whether `wider` speaks of everything it covers whenever `narrower` does. False where that is not sure.
-fn speaks_wherever(wider: &Draft<'_>, narrower: &Draft<'_>, logic: &mut Logic<'_>) -> bool {
+fn speaks_wherever(wider: &Draft<'_>, narrower: &Draft<'_>, kin: &Kin<'_>, logic: &mut Logic<'_>) -> bool {
     if wider.is_unconditional() {
         return true;
     }
@@ -191,8 +247,12 @@ fn speaks_wherever(wider: &Draft<'_>, narrower: &Draft<'_>, logic: &mut Logic<'_
     }
     // What the narrower one never looks at, it cannot settle.
     let looks_at_principal = matches!(narrower.to, To::Roles(_));
-    if !to_all && !looks_at_principal && !narrow.is_some_and(|tree| tree.needs().has(Needs::PRINCIPAL)) {
-        return false;
+    if !to_all && !narrow.is_some_and(|tree| tree.needs().has(Needs::PRINCIPAL)) {
+        let (To::Roles(wide), To::Roles(narrow)) = (&wider.to, &narrower.to) else { return false };
+        let settles = |role: &u16| wide.iter().any(|other| other == role || kin.related(*role, *other));
+        if !narrow.iter().all(settles) {
+            return false;
+        }
     }
     if !always && wide.is_some_and(|wide| !is_looked_at(wide, narrow, looks_at_principal)) {
         return false;
