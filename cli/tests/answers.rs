@@ -368,3 +368,27 @@ fn diff_says_by_its_exit_code_whether_anything_differs() {
     wrong("newer.table", "a.yaml", 1, "newer");
     wrong("a.yaml", "short.table", 1, "short.table");
 }
+
+/// Forty rules over the same tool, each about twenty arguments of its own, and regular expressions: it ends, and says what it found.
+#[test]
+fn diff_of_very_many_questions_ends() {
+    let folder = Folder::new();
+    let config = |limit: u32| {
+        let rules: String = (0..40)
+            .map(|n| {
+                let asked: Vec<String> = (0..20).map(|k| format!("args.a{n}x{k} != \"v{k}\"")).collect();
+                let asked = format!("{} && args.b{n}.matches(\"^(a|b{n})*c+$\")", asked.join(" && "));
+                format!(
+                    "    - {{ id: m{n}, allow: [crm.refund], when: '{asked} && args.amount <= {}' }}\n",
+                    limit + n
+                )
+            })
+            .collect();
+        RULED.to_owned() + &rules
+    };
+    folder.write("a.yaml", config(500));
+    folder.write("b.yaml", config(600));
+    let facts = json(&folder, &["diff", "a.yaml", "b.yaml", "--at", "2026-11-21T12:00:00Z"]);
+    let told = facts["opened"].as_array().unwrap().len() + facts["unsettled"].as_array().unwrap().len();
+    assert!(told > 0, "{facts:#}");
+}

@@ -57,6 +57,8 @@ pub enum Value {
 
 /// Steps of one search.
 pub const STEPS_MAX: usize = 20_000;
+/// Dimensions of one search, which is as deep as they are many; of more, those that only one policy speaks of come first.
+pub const DIMENSIONS_MAX: usize = 256;
 /// Ways that are tried of one dimension.
 pub const VALUES_MAX: usize = 256;
 

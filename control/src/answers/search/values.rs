@@ -11,7 +11,7 @@ use strait_table::window::ArchivedWindow;
 
 use super::call::{Given, object};
 use super::tree::fact_of;
-use super::{Asked, Dimension, Fact, VALUES_MAX, Value};
+use super::{Asked, DIMENSIONS_MAX, Dimension, Fact, VALUES_MAX, Value};
 
 /// What stands for a text that nothing speaks of.
 const SOMETHING: &str = "\"something\"";
@@ -19,6 +19,8 @@ const SOMETHING: &str = "\"something\"";
 const OF_TYPES: [&str; 7] = [SOMETHING, "0", "0.5", "true", "null", "[]", "{}"];
 /// A side that stands for values that no policy speaks of.
 const OF_NEITHER: u8 = 2;
+/// Regular expressions that texts are looked for: each may take some milliseconds.
+const AUTOMATA_MAX: usize = 16;
 /// How long a text or a list is made, to have a size that is asked for.
 const SIZE_MAX: i128 = 1_024;
 /// Times at which one window turns that are tried.
@@ -63,7 +65,8 @@ impl<'s> Values<'s> {
 
     /// Texts on which the expressions of two policies differ.
     pub fn compare(&mut self) {
-        let automata = std::mem::take(&mut self.automata);
+        let mut automata = std::mem::take(&mut self.automata);
+        automata.truncate(AUTOMATA_MAX);
         for (at, (dimension, side, one)) in automata.iter().enumerate() {
             let others = automata
                 .iter()
@@ -137,6 +140,7 @@ impl<'s> Values<'s> {
             all.push((differs, dimension, values));
         }
         all.sort_by_key(|(differs, _, _)| !differs);
+        all.truncate(DIMENSIONS_MAX);
         all.into_iter().map(|(_, dimension, values)| (dimension, values)).unzip()
     }
 
