@@ -147,8 +147,65 @@ fn the_same_text_gives_the_same_rules() {
 }
 
 #[test]
+fn cedar_files_are_rules_like_others() {
+    let outcome = load(&example("cedar.yaml"), &|_| None);
+    assert_eq!(outcome.findings.len(), 0, "{}", render(&outcome, false));
+    for watched in ["policies", "crm.cedar", "everywhere.cedar"] {
+        assert!(outcome.watched.iter().any(|path| path.ends_with(watched)), "{watched} is watched");
+    }
+    let rules = rules(outcome);
+    let sources: Vec<&str> = rules.sources.iter().map(|source| source.path.as_str()).collect();
+    assert_eq!(sources, ["cedar.yaml", "policies/crm.cedar", "policies/everywhere.cedar"]);
+    let said = |rule: &Rule| {
+        let patterns: Vec<_> = rule.patterns.iter().map(|one| (one.kind, one.glob.clone())).collect();
+        let to = matches!(&rule.to, To::Roles(roles) if roles == &[0]);
+        (
+            rule.id.clone(),
+            rule.effect,
+            patterns,
+            to,
+            rule.condition.is_some(),
+            rule.place.source,
+            rule.place.line,
+        )
+    };
+    let (tool, any) = (PatternKind::Tool, PatternKind::Any);
+    let expected = [
+        ("reads", Effect::Allow, tool, "crm.*", false, true, 1, 3),
+        ("refunds", Effect::Allow, tool, "crm.refund", false, true, 1, 10),
+        ("admins", Effect::Allow, any, "*", true, false, 2, 2),
+        ("no-drop", Effect::Deny, tool, "*", false, true, 2, 6),
+    ];
+    let found: Vec<_> = rules.policy.rules.iter().map(said).collect();
+    let expected = expected.map(|(id, effect, kind, glob, to, asks, source, line)| {
+        (id.to_owned(), effect, vec![(kind, glob.to_owned())], to, asks, source, line)
+    });
+    assert_eq!(found, expected);
+}
+
+/// A Cedar file belongs to the file that names it, and is called as it is seen from the root.
+#[test]
+fn an_included_file_brings_its_own_policies() {
+    let folder = std::env::temp_dir().join(format!("strait-lowering-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("teams/policies")).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write(
+        "strait.yaml",
+        "strait: 1\ninclude: teams/*.yaml\nupstreams: { u: { sample: http } }\npolicy: { default: deny, rules: [{ id: y, allow: [u.b] }] }\n\
+         servers: { s: { path: /mcp, tools: [u.*] } }\n",
+    );
+    write("teams/a.yaml", "policy: { cedar: [policies/a.cedar] }\n");
+    write("teams/policies/a.cedar", "permit (principal, action, resource == Tool::\"u.a\");");
+    let rules = rules(load(&folder.join("strait.yaml"), &|_| None));
+    let ids: Vec<&str> = rules.policy.rules.iter().map(|rule| rule.id.as_str()).collect();
+    assert_eq!(ids, ["y", "teams/policies/a.cedar:policy0"]);
+    assert_eq!(rules.sources[usize::from(rules.policy.rules[1].place.source)].path, "teams/policies/a.cedar");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn what_passes_the_compiler_is_a_table() {
-    for name in ["quickstart.yaml", "team.yaml", "mcp-servers.json"] {
+    for name in ["quickstart.yaml", "team.yaml", "mcp-servers.json", "cedar.yaml"] {
         let write = || strait_table::file::write(&rules(load(&example(name), &|_| None)), None);
         let bytes = write();
         assert_eq!(bytes, write(), "{name}: same input, same bytes");
