@@ -14,7 +14,7 @@ mod text;
 mod words;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use strait_protocol::jsonrpc::tight;
@@ -25,7 +25,7 @@ use strait_table::rules::{Pin, Pins};
 
 use crate::source::Span;
 
-pub use read::{read, read_alone};
+pub use read::{read, read_alone, read_text};
 pub use write::write;
 
 /// Its name, in the folder of the configuration.
@@ -155,11 +155,11 @@ impl Pinned {
     pub fn of(name: &str, offered: &Lists) -> (Pinned, Vec<Unfit>) {
         let mut unfit = Vec::new();
         let mut list = |kind: Kind| {
-            let mut all: Vec<Definition> = Vec::new();
+            let (mut all, mut seen) = (Vec::new(), HashSet::new());
             for definition in offered.of(kind) {
                 let why = if pins::hash(&definition.json).is_none() {
                     "its definition is not JSON that every client can read, or nested more than 64 deep"
-                } else if all.iter().any(|other| other.name == definition.name) {
+                } else if !seen.insert(definition.name.as_str()) {
                     "its upstream lists it twice"
                 } else {
                     all.push(Definition { name: definition.name.clone(), json: compact(&definition.json) });

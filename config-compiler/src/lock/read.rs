@@ -63,6 +63,14 @@ pub fn read_alone(path: &Path) -> (Option<Lock>, Outcome) {
     (lock, Outcome::of_findings(findings, files, vec![path.to_path_buf()]))
 }
 
+/// The same of a text that is in no file.
+pub fn read_text(name: &str, text: String) -> (Option<Lock>, Outcome) {
+    let (mut files, mut findings) = (SourceMap::default(), Findings::default());
+    let file = files.add(name.to_owned(), std::path::PathBuf::new(), text);
+    let lock = of_text(file, &files.file(file).text, &mut findings);
+    (lock, Outcome::of_findings(findings, files, Vec::new()))
+}
+
 fn of_text(file: FileId, text: &str, findings: &mut Findings) -> Option<Lock> {
     let mut reader = Reader { bytes: text.as_bytes(), file, findings, whole: true };
     reader.no_conflicts(text)?;
