@@ -49,7 +49,7 @@ fn main() {
         context
     };
     let prepared = context();
-    let execute = |context: &Context<'_>| assert_eq!(program.execute(context), Ok(Value::Bool(true)));
+    let execute = |context: &Context<'_, '_>| assert_eq!(program.execute(context), Ok(Value::Bool(true)));
 
     let mut arms = [
         Arm {
