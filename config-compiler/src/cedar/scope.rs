@@ -103,6 +103,10 @@ pub fn scope(policy: &Policy, reader: &mut Reader<'_>) -> Read<Scope> {
     if let (Some(upstream), true) =
         (&resource.upstream, kinds != Kinds::ALL && !kinds.and(Kinds::RESOURCE).is_empty())
     {
+        if let Some(name) = &resource.name {
+            let of = Value::Call(CallFact::Tool);
+            asks.push(reader.certain(equals(of, Value::Text(name.clone())), &at));
+        }
         let of = Value::Call(CallFact::Upstream);
         asks.push(reader.certain(equals(of, Value::Text(upstream.clone())), &at));
     }

@@ -6,7 +6,7 @@ use strait_table::condition::{CallFact, Comparison, Number, PrincipalFact, types
 
 use super::{Both, Read, Reader, Term};
 use crate::{
-    cedar::tree::Expr,
+    cedar::tree::{Expr, Kind},
     condition::{
         during,
         tree::{Asks, Path, Tree, Value},
@@ -21,6 +21,21 @@ impl Reader<'_> {
         right: &Expr,
         at: &Range<usize>,
     ) -> Read<Both> {
+        // What is chosen need not be true or false: each choice is compared by itself.
+        if let Kind::If(parts) = &left.kind {
+            let [asked, then, otherwise] = parts.as_ref();
+            let then = self.relation(sign, then, right, at)?;
+            let otherwise = self.relation(sign, otherwise, right, at)?;
+            let asked = self.truth(asked)?;
+            return self.choose(asked, then, otherwise, at);
+        }
+        if let Kind::If(parts) = &right.kind {
+            let [asked, then, otherwise] = parts.as_ref();
+            let then = self.relation(sign, left, then, at)?;
+            let otherwise = self.relation(sign, left, otherwise, at)?;
+            let asked = self.truth(asked)?;
+            return self.choose(asked, then, otherwise, at);
+        }
         let (one, other) = (self.term(left)?, self.term(right)?);
         match sign {
             "==" => self.equal(one, other, at),

@@ -203,25 +203,25 @@ impl Reader<'_> {
                 let [asked, then, otherwise] = parts.as_ref();
                 let (asked, then, otherwise) =
                     (self.truth(asked)?, self.truth(then)?, self.truth(otherwise)?);
-                let size = asked.size * 2 + then.size + otherwise.size;
-                let certain = asked.certain && then.certain && otherwise.certain;
-                let choose = |one: Tree, other: Tree| {
-                    Tree::or([Tree::and([asked.yes.clone(), one]), Tree::and([asked.no.clone(), other])])
-                };
-                let both = Both {
-                    yes: choose(then.yes, otherwise.yes),
-                    no: choose(then.no, otherwise.no),
-                    certain,
-                    size,
-                };
-                self.bounded(&both, &of.at)?;
-                Ok(both)
+                self.choose(asked, then, otherwise, &of.at)
             }
             _ => {
                 let term = self.term(of)?;
                 self.as_truth(term, &of.at)
             }
         }
+    }
+
+    pub(super) fn choose(&self, asked: Both, then: Both, otherwise: Both, at: &Range<usize>) -> Read<Both> {
+        let size = asked.size * 2 + then.size + otherwise.size;
+        let certain = asked.certain && then.certain && otherwise.certain;
+        let choose = |one: Tree, other: Tree| {
+            Tree::or([Tree::and([asked.yes.clone(), one]), Tree::and([asked.no.clone(), other])])
+        };
+        let (yes, no) = (choose(then.yes, otherwise.yes), choose(then.no, otherwise.no));
+        let both = Both { yes, no, certain, size };
+        self.bounded(&both, at)?;
+        Ok(both)
     }
 
     fn truths(&mut self, parts: &[Expr]) -> Read<Vec<Both>> {
