@@ -22,7 +22,9 @@ fn server(tools: &Arc<Mutex<Value>>) -> Scripted {
 }
 
 fn tool(name: &str, description: &str, properties: Value) -> Value {
-    json!({"name": name, "description": description, "inputSchema": {"type": "object", "properties": properties}})
+    // Everybody may call it: `strait lock` warns of one that may write.
+    json!({"name": name, "description": description, "annotations": {"readOnlyHint": true},
+        "inputSchema": {"type": "object", "properties": properties}})
 }
 
 fn calm() -> Value {
@@ -124,7 +126,8 @@ fn a_lock_is_written_whole_or_stays_as_it_was() {
 
     // Keys in another order are no change and leave no trace.
     *tools.lock().unwrap() = json!([
-        {"inputSchema": {"properties": {}, "type": "object"}, "description": "Waits.", "name": "slow"},
+        {"inputSchema": {"properties": {}, "type": "object"}, "annotations": {"readOnlyHint": true},
+            "description": "Waits.", "name": "slow"},
         calm()[0].clone(),
     ]);
     let (code, text, _) = lock(&folder, &[]);
