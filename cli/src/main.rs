@@ -20,14 +20,28 @@ use output::{Output, When};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const EXIT_CODES: &str = "Exit codes: 0 ok, 1 a check failed (findings, a damaged table, a limit), 2 something differs \
-                          and `--detailed-exitcode` was asked for, 3 this machine cannot do it or settles nothing, 4 a target is unreachable, 5 not authorised there, 6 an address is \
-                          taken, 64 called wrongly or a file is not there, 70 a bug in strait, 130 interrupted before \
-                          the end.";
+/// What scripts rely on; `--help` and the manual page tell them.
+const EXIT_CODES: [(u8, &str); 10] = [
+    (0, "ok"),
+    (1, "a check failed (findings, a damaged table, a limit)"),
+    (2, "something differs and `--detailed-exitcode` was asked for"),
+    (3, "this machine cannot do it or settles nothing"),
+    (4, "a target is unreachable"),
+    (5, "not authorised there"),
+    (6, "an address or a name is taken"),
+    (64, "called wrongly or a file is not there"),
+    (70, "a bug in strait"),
+    (130, "interrupted before the end"),
+];
+
+fn exit_codes() -> String {
+    let codes: Vec<String> = EXIT_CODES.iter().map(|(code, about)| format!("{code} {about}")).collect();
+    format!("Exit codes: {}.", codes.join(", "))
+}
 
 /// The MCP gateway for products where a person hears the delay.
 #[derive(Parser)]
-#[command(name = "strait", version, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "strait", version, after_help = exit_codes(), propagate_version = true)]
 struct Arguments {
     #[command(subcommand)]
     verb: verb::Verb,

@@ -13,7 +13,7 @@
 //!
 //! Whatever is wrong becomes a [`diagnostic::Finding`]; no mistake stops the run, so that one run
 //! shows them all. [`schema()`] makes the JSON Schema from the same key tables; [`keys`] keeps files of
-//! API-key digests. Nothing here is on a request's way: clarity first.
+//! API-key digests; [`first`] is the file to begin with. Nothing here is on a request's way: clarity first.
 #![forbid(unsafe_code)]
 
 pub mod cases;
@@ -21,6 +21,7 @@ pub mod cedar;
 pub mod check;
 pub mod condition;
 pub mod diagnostic;
+pub mod first;
 pub mod keys;
 pub mod limits;
 mod load;

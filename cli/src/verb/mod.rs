@@ -2,15 +2,18 @@
 
 mod check;
 mod compile;
+mod completions;
 mod diff;
 mod doctor;
 mod echo;
 mod explain;
 mod explain_code;
+mod init;
 mod inspect;
 mod keys;
 mod load;
 mod lock;
+mod man;
 mod prove;
 mod reach;
 mod sample;
@@ -27,6 +30,8 @@ use crate::output::Output;
 
 #[derive(clap::Subcommand)]
 pub enum Verb {
+    /// Write a first configuration.
+    Init(init::Init),
     /// Serve a configuration: development and the first minute.
     Up(serve::Serve),
     /// Serve a table or a configuration: production.
@@ -67,6 +72,10 @@ pub enum Verb {
     Echo(echo::EchoArguments),
     /// Tell what a gateway adds to direct calls: PASS, FAIL or INCONCLUSIVE.
     Prove(Box<prove::Prove>),
+    /// Print what a shell needs to complete this command line.
+    Completions(completions::Completions),
+    /// Print the manual page, or write all of them.
+    Man(man::Pages),
     /// A built-in MCP server.
     #[command(hide = true)]
     Sample(sample::Sample),
@@ -75,6 +84,7 @@ pub enum Verb {
 impl Verb {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         match self {
+            Verb::Init(init) => init.run(output),
             Verb::Up(up) => up.run(output, true),
             Verb::Serve(serve) => serve.run(output, false),
             Verb::Stdio(stdio) => stdio.run(output),
@@ -95,6 +105,8 @@ impl Verb {
             Verb::Load(load) => load.run(output),
             Verb::Echo(echo) => echo.run(output),
             Verb::Prove(prove) => prove.run(output),
+            Verb::Completions(completions) => completions.run(),
+            Verb::Man(pages) => pages.run(output),
             Verb::Sample(sample) => sample.run(),
         }
     }
