@@ -19,6 +19,7 @@ use crate::fold::FoldHasher;
 use crate::io::runtime;
 use crate::limits::CHANGES_PER_TURN;
 use crate::session::Session;
+use crate::trial::Side;
 
 /// A list that clients are told of when it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,11 +180,22 @@ impl Outline {
 pub struct Sight {
     seen: Cell<Outline>,
     serial: Cell<u64>,
+    side: Side,
 }
 
 impl Sight {
     pub fn new(adopted: &Adopted, seen: Outline) -> Sight {
-        Sight { seen: Cell::new(seen), serial: Cell::new(adopted.serial) }
+        Sight { seen: Cell::new(seen), serial: Cell::new(adopted.serial), side: adopted.side }
+    }
+
+    /// Under which of a worker's editions it was begun.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// What it compares with now.
+    pub fn adopted(&self, core: &Core) -> Rc<Adopted> {
+        core.adopted_on(self.side)
     }
 
     /// Whether there is an edition that it has not looked at; from now on it has.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use strait_policy::Traits;
 use strait_policy::limit::Measure;
@@ -29,6 +30,7 @@ use crate::exchange::shape::Edited;
 use crate::exchange::suspend::Suspensions;
 use crate::exchange::tasks::older::OpenTasks;
 use crate::figures::WorkerFigures;
+use crate::figures::generations::Tally;
 use crate::fold::Fold;
 use crate::handle::{Event, KeyRing, Level};
 use crate::io::buffer::held_bytes;
@@ -42,6 +44,7 @@ use crate::limits::{Deadlines, REPLIES_KEPT_MAX, STANDING_EIGHTHS, VIEWS_PER_COR
 use crate::pooled::Pool;
 use crate::session::streams::Over;
 use crate::session::{Past, Seal, Sessions};
+use crate::trial::{OnTrial, Side, Trial};
 use crate::upstream::http::Reading;
 use crate::upstream::{Answering, Ids, Upstream, Upstreams};
 use crate::worker::Parcel;
@@ -99,6 +102,10 @@ pub struct Core {
     adopted: RefCell<Rc<Adopted>>,
     /// What it was adopted from.
     edition: RefCell<Arc<Edition>>,
+    /// A candidate beside it.
+    trial: RefCell<Option<Rc<OnTrial>>>,
+    /// The last number given to an [`Adopted`].
+    serial: Cell<u64>,
     /// Raised by every edition that is adopted: what clients see may have changed.
     pub changed: Signal,
 }
@@ -153,6 +160,9 @@ pub struct Adopted {
     pub generation: [u8; 12],
     /// Counts what this worker adopted: what was decided under another serial is decided again.
     pub serial: u64,
+    pub side: Side,
+    /// Where its exchanges are counted.
+    pub tally: Arc<Tally>,
     /// Windows of time that hold; when one turns, the edition is adopted again.
     pub windows: Windows,
     known: RefCell<Vec<Option<Known>>>,
@@ -165,7 +175,13 @@ pub struct Adopted {
 }
 
 impl Adopted {
-    fn new(edition: &Edition, upstreams: Rc<[Weak<Upstream>]>, serial: u64, now_unix_s: i64) -> Rc<Adopted> {
+    fn new(
+        edition: &Edition,
+        side: Side,
+        upstreams: Rc<[Weak<Upstream>]>,
+        serial: u64,
+        now_unix_s: i64,
+    ) -> Rc<Adopted> {
         let (snapshot, keys) = (edition.snapshot.clone(), edition.keys.clone());
         let known = RefCell::new(vec![None; keys.principals.len()]);
         let generation = snapshot.generation().short();
@@ -183,6 +199,8 @@ impl Adopted {
             announced,
             generation,
             serial,
+            side,
+            tally: edition.tally.clone(),
             known,
             traits: RefCell::default(),
             views: RefCell::default(),
@@ -326,7 +344,8 @@ impl Core {
         let caps = Caps::configured(parts.edition.snapshot.rules()).within(&parts.room, parts.workers);
         let upstreams = Upstreams::new(Ids::of(parts.id, parts.workers));
         let clock = Clock::new();
-        let adopted = Adopted::new(&parts.edition, upstreams.adopt(&parts.edition), 0, unix_s(&clock));
+        let named = upstreams.adopt(Side::Live, &parts.edition);
+        let adopted = Adopted::new(&parts.edition, Side::Live, named, 0, unix_s(&clock));
         parts.figures.serves(&parts.edition);
         let allowances = Allowances::new(parts.workers);
         if let Some(metering) = &adopted.metering {
@@ -372,11 +391,13 @@ impl Core {
             log: parts.log,
             adopted: RefCell::new(adopted),
             edition: RefCell::new(parts.edition),
+            trial: RefCell::default(),
+            serial: Cell::new(0),
             changed: Signal::new(),
         })
     }
 
-    /// The snapshot in use. An exchange takes it once and keeps it to its record.
+    /// The live snapshot. An exchange takes it once, or chooses the one on trial ([`Core::trial`]), and keeps it to its record.
     pub fn adopted(&self) -> Rc<Adopted> {
         let adopted = self.adopted.borrow().clone();
         if unix_s(&self.clock) < adopted.windows.until {
@@ -386,32 +407,67 @@ impl Core {
         self.adopted.borrow().clone()
     }
 
+    /// The candidate beside it, if there is one.
+    pub fn trial(&self) -> Option<Rc<OnTrial>> {
+        let on_trial = self.trial.borrow().clone()?;
+        if unix_s(&self.clock) < on_trial.adopted.windows.until {
+            return Some(on_trial);
+        }
+        self.turn_trial(&on_trial);
+        self.trial.borrow().clone()
+    }
+
+    /// The snapshot for what was begun on this side.
+    pub fn adopted_on(&self, side: Side) -> Rc<Adopted> {
+        match (side, self.trial.borrow().is_some()) {
+            (Side::Trial(_), true) => match self.trial() {
+                Some(on_trial) if on_trial.side() == side => on_trial.adopted.clone(),
+                _ => self.adopted(),
+            },
+            _ => self.adopted(),
+        }
+    }
+
     /// Looks whether other windows hold now, traffic or not: who listens is told, and a clock that was put back does not leave
     /// a window open.
     pub fn look_at_windows(&self) {
+        let now_unix_s = unix_s(&self.clock);
+        let turned = |adopted: &Adopted| {
+            !adopted.snapshot.rules().windows.is_empty()
+                && adopted.snapshot.windows_at(now_unix_s).bits != adopted.windows.bits
+        };
         let adopted = self.adopted.borrow().clone();
-        if !adopted.snapshot.rules().windows.is_empty()
-            && adopted.snapshot.windows_at(unix_s(&self.clock)).bits != adopted.windows.bits
-        {
+        if turned(&adopted) {
             self.turn();
+        }
+        let on_trial = self.trial.borrow().clone();
+        if let Some(on_trial) = on_trial.filter(|on_trial| turned(&on_trial.adopted)) {
+            self.turn_trial(&on_trial);
         }
     }
 
     /// Serves from the same edition under the windows that hold now.
     fn turn(&self) {
         let edition = self.edition.borrow().clone();
-        self.replace_adopted(&edition);
+        self.adopted.replace(self.take_up(Side::Live, &edition));
         self.changed.set();
     }
 
-    fn replace_adopted(&self, edition: &Edition) {
-        let serial = self.adopted.borrow().serial + 1;
-        let upstreams = self.upstreams.adopt(edition);
-        let adopted = Adopted::new(edition, upstreams, serial, unix_s(&self.clock));
+    fn turn_trial(&self, on_trial: &OnTrial) {
+        let adopted = self.take_up(on_trial.side(), &on_trial.trial.edition);
+        self.trial.replace(Some(Rc::new(OnTrial::new(on_trial.trial.clone(), adopted, Some(on_trial)))));
+        self.changed.set();
+    }
+
+    fn take_up(&self, side: Side, edition: &Edition) -> Rc<Adopted> {
+        let serial = self.serial.get() + 1;
+        self.serial.set(serial);
+        let upstreams = self.upstreams.adopt(side, edition);
+        let adopted = Adopted::new(edition, side, upstreams, serial, unix_s(&self.clock));
         if let Some(metering) = &adopted.metering {
             self.allowances.prepare(metering);
         }
-        self.adopted.replace(adopted);
+        adopted
     }
 
     /// What this core takes on at once.
@@ -430,9 +486,31 @@ impl Core {
         let began_ns = self.clock.now_ns();
         let rules = edition.snapshot.rules();
         self.caps.set(Caps::configured(rules).within(&self.room, self.workers));
-        self.replace_adopted(&edition);
+        self.adopted.replace(self.take_up(Side::Live, &edition));
         self.figures.serves(&edition);
         self.edition.replace(edition);
+        self.adopted_since(began_ns);
+    }
+
+    /// Has a candidate beside the live edition from the next exchange on, or none any more. `serial`: counts what control said of
+    /// trials.
+    pub fn attempt(&self, trial: Option<Arc<Trial>>, serial: u64) {
+        let began_ns = self.clock.now_ns();
+        let before = self.trial.borrow().clone();
+        let on_trial = trial.map(|trial| {
+            let adopted = self.take_up(Side::Trial(trial.number), &trial.edition);
+            self.figures.meets(&trial.edition);
+            Rc::new(OnTrial::new(trial, adopted, before.as_deref()))
+        });
+        if on_trial.is_none() {
+            self.upstreams.leave_trial();
+        }
+        self.trial.replace(on_trial);
+        self.figures.trial.store(serial, Ordering::Release);
+        self.adopted_since(began_ns);
+    }
+
+    fn adopted_since(&self, began_ns: u64) {
         self.changed.set();
         let pause_ns = self.clock.now_ns().saturating_sub(began_ns);
         self.report(Event::Adopted { worker: self.id, pause_ns });

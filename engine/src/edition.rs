@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use strait_table::Snapshot;
 use strait_table::catalog::{Announced, Catalog, FreshUntil};
 use strait_table::rules::{ArchivedEra, ArchivedPer, ArchivedTransport, ArchivedUpstream};
 
 use crate::allowance::{Metering, OnceCells};
+use crate::figures::generations::Tally;
 use crate::figures::places::{Books, Place};
 use crate::handle::{Facts, KeyRing, Reach};
 use crate::upstream::stdio::Per;
@@ -37,11 +39,20 @@ pub struct Edition {
     pub(crate) fresh_until: Arc<[FreshUntil]>,
     /// The same: how often it announced changes.
     pub(crate) announced: Arc<[Announced]>,
-    /// The id that the next new upstream gets.
-    next_id: u32,
+    /// The id that the next new upstream gets, whichever edition it is in: a candidate's are never given again.
+    ids: Arc<AtomicU32>,
     pub(crate) books: Books,
+    /// Where exchanges of its generation are counted.
+    pub tally: Arc<Tally>,
     /// The table's limits, if it has any.
     pub(crate) metering: Option<Arc<Metering>>,
+    cells: Arc<OnceCells>,
+}
+
+/// What all editions of a process share.
+struct Lasting {
+    ids: Arc<AtomicU32>,
+    books: Books,
     cells: Arc<OnceCells>,
 }
 
@@ -86,16 +97,22 @@ pub struct Sharing {
 }
 
 impl Edition {
-    /// The edition a process starts with.
-    pub fn first(snapshot: Arc<Snapshot>, facts: Facts) -> Edition {
-        Edition::build(1, snapshot, facts, &HashMap::new(), 0, Books::default(), Arc::default())
+    /// The edition that a process of so many workers starts with.
+    pub fn first(snapshot: Arc<Snapshot>, facts: Facts, workers: usize) -> Edition {
+        let tally = Arc::new(Tally::new(snapshot.generation(), workers));
+        let lasting = Lasting { ids: Arc::default(), books: Books::default(), cells: Arc::default() };
+        Edition::build(1, snapshot, facts, &HashMap::new(), tally, lasting)
     }
 
     /// Another table, in which upstreams that stayed what they were keep their ids.
     pub fn succeed(&self, snapshot: Arc<Snapshot>, facts: Facts) -> Edition {
         let known = self.wirings.iter().map(|wiring| (wiring.content.name.as_str(), wiring)).collect();
-        let (books, cells) = (self.books.clone(), self.cells.clone());
-        let next = Edition::build(self.serial + 1, snapshot, facts, &known, self.next_id, books, cells);
+        let lasting = Lasting { ids: self.ids.clone(), books: self.books.clone(), cells: self.cells.clone() };
+        let tally = match snapshot.generation() {
+            same if same == self.tally.generation => self.tally.clone(),
+            other => Arc::new(Tally::new(other, self.tally.workers().len())),
+        };
+        let next = Edition::build(self.serial + 1, snapshot, facts, &known, tally, lasting);
         let before = |id| self.index_of(id).and_then(|index| self.announced.get(index).copied());
         let announced = next.ids().map(|id| before(id).unwrap_or_default()).collect();
         Edition { announced, ..next }
@@ -106,18 +123,17 @@ impl Edition {
         snapshot: Arc<Snapshot>,
         facts: Facts,
         known: &HashMap<&str, &Arc<Wiring>>,
-        mut next_id: u32,
-        books: Books,
-        cells: Arc<OnceCells>,
+        tally: Arc<Tally>,
+        Lasting { ids, books, cells }: Lasting,
     ) -> Edition {
         let wirings = snapshot.rules().upstreams.iter().enumerate().map(|(index, rules)| {
             let content = Content::of(rules, reach_of(&facts.reaches, index));
             match known.get(content.name.as_str()) {
                 Some(kept) if kept.content == content => (*kept).clone(),
                 _ => {
-                    next_id += 1;
+                    let id = UpstreamId(ids.fetch_add(1, Ordering::Relaxed));
                     let place = books.upstreams.place_of(&content.name);
-                    Arc::new(Wiring { id: UpstreamId(next_id - 1), content, era: Arc::default(), place })
+                    Arc::new(Wiring { id, content, era: Arc::default(), place })
                 }
             }
         });
@@ -134,8 +150,9 @@ impl Edition {
             wirings,
             fresh_until,
             announced,
-            next_id,
+            ids,
             books,
+            tally,
             metering,
             cells,
         }
@@ -151,8 +168,9 @@ impl Edition {
             wirings: self.wirings.clone(),
             fresh_until: catalog.upstreams.iter().map(|lists| lists.fresh_until).collect(),
             announced: catalog.upstreams.iter().map(|lists| lists.announced).collect(),
-            next_id: self.next_id,
+            ids: self.ids.clone(),
             books: self.books.clone(),
+            tally: self.tally.clone(),
             metering: self.metering.clone(),
             cells: self.cells.clone(),
         }
@@ -179,19 +197,29 @@ impl Edition {
             });
             renewed.collect()
         };
+        self.rewired(self.serial + 1, facts.keys, wirings)
+    }
+
+    fn rewired(&self, serial: u64, keys: Arc<KeyRing>, wirings: Arc<[Arc<Wiring>]>) -> Edition {
         Edition {
-            serial: self.serial + 1,
+            serial,
             snapshot: self.snapshot.clone(),
-            keys: facts.keys,
+            keys,
             servers: self.servers.clone(),
             wirings,
             fresh_until: self.fresh_until.clone(),
             announced: self.announced.clone(),
-            next_id: self.next_id,
+            ids: self.ids.clone(),
             books: self.books.clone(),
+            tally: self.tally.clone(),
             metering: self.metering.clone(),
             cells: self.cells.clone(),
         }
+    }
+
+    /// This candidate as the edition that follows `live`.
+    pub fn promoted(&self, live: &Edition) -> Edition {
+        self.rewired(live.serial + 1, self.keys.clone(), self.wirings.clone())
     }
 
     /// The ids of its upstreams, by upstream of the table.
@@ -293,7 +321,7 @@ mod tests {
 
     #[test]
     fn an_upstream_is_known_by_name_and_content_and_an_id_is_never_given_twice() {
-        let first = Edition::first(table(&[("a", 1), ("b", 1), ("c", 1)]), Facts::default());
+        let first = Edition::first(table(&[("a", 1), ("b", 1), ("c", 1)]), Facts::default(), 1);
         assert_eq!(ids(&first), [0, 1, 2]);
         // Moved, changed, gone.
         let second = first.succeed(table(&[("b", 1), ("a", 2)]), Facts::default());
@@ -307,12 +335,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_candidate_brought_keeps_its_id_and_its_tally_when_it_is_promoted() {
+        let live = Edition::first(table(&[("a", 1)]), Facts::default(), 2);
+        let candidate = live.succeed(table(&[("a", 1), ("b", 1)]), Facts::default());
+        // The live edition gets another one meanwhile.
+        let live = live.succeed(table(&[("a", 1), ("c", 1)]), Facts::default());
+        assert_eq!((ids(&candidate), ids(&live)), (vec![0, 1], vec![0, 2]));
+        let promoted = candidate.promoted(&live);
+        assert_eq!((ids(&promoted), promoted.serial), (vec![0, 1], live.serial + 1));
+        assert!(Arc::ptr_eq(&promoted.tally, &candidate.tally));
+        assert!(!Arc::ptr_eq(&promoted.tally, &live.tally));
+    }
+
+    #[test]
     fn another_address_is_another_upstream_unless_it_was_only_found_late() {
         let facts = |why: &str| Facts {
             reaches: Arc::new(vec![Reach::Unreachable(why.to_owned()), Reach::Unreachable("b".to_owned())]),
             ..Facts::default()
         };
-        let first = Edition::first(table(&[("a", 1), ("b", 1)]), facts("x"));
+        let first = Edition::first(table(&[("a", 1), ("b", 1)]), facts("x"), 1);
         assert_eq!(ids(&first.informed(facts("y"))), [0, 1]);
         assert_eq!(ids(&first.succeed(first.snapshot.clone(), facts("y"))), [2, 1]);
     }

@@ -43,6 +43,13 @@ impl Hasher for FoldHasher {
     }
 }
 
+/// The finalizer of splitmix64: every bit of the input turns half of the bits of the output.
+pub fn mixed(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -15,6 +15,7 @@ use strait_policy::Principal;
 use strait_table::catalog::Lists;
 
 use crate::edition::{Edition, UpstreamId};
+use crate::exchange::shadow::Differences;
 use crate::figures::WorkerFigures;
 use crate::figures::places::Books;
 use crate::fold::Fold;
@@ -23,6 +24,7 @@ use crate::io::runtime::Thread;
 use crate::limits::Deadlines;
 use crate::roll::Roll;
 use crate::session::Kept;
+use crate::trial::Trial;
 use tokio::sync::mpsc;
 
 /// How to start.
@@ -119,6 +121,13 @@ pub(crate) enum Command {
     Adopt(Arc<Edition>),
     /// Begin to accept.
     Open,
+    /// A candidate beside the live edition, or none any more.
+    Try {
+        trial: Option<Arc<Trial>>,
+        serial: u64,
+    },
+    /// Tell what a shadow has found, if there is one.
+    Differences(mpsc::Sender<Differences>),
     /// Tell what is open.
     Roll(mpsc::Sender<Roll>),
     /// Stop accepting, let exchanges end, then stop. Sent once.
@@ -169,6 +178,15 @@ impl Rolls {
         rolls
     }
 
+    /// What a shadow has found on every worker that has one, in the same way.
+    pub fn differences(&self) -> mpsc::Receiver<Differences> {
+        let (sender, found) = mpsc::channel(self.commands.len().max(1));
+        for worker in &self.commands {
+            let _ = worker.send(Command::Differences(sender.clone()));
+        }
+        found
+    }
+
     pub fn workers(&self) -> usize {
         self.commands.len()
     }
@@ -200,6 +218,18 @@ impl Handle {
             .filter(|(_, w)| w.edition.load(Ordering::Acquire) < serial)
             .map(|(worker, _)| worker)
             .collect()
+    }
+
+    /// Every worker has this candidate beside what it serves from its next exchange on, or none any more, and says so. `serial`
+    /// counts what workers were told of candidates.
+    pub fn attempt(&self, trial: Option<Arc<Trial>>, serial: u64) {
+        self.tell(Command::Try { trial, serial });
+    }
+
+    /// Workers that have not heard the last of candidates.
+    pub fn behind_trial(&self, serial: u64) -> Vec<usize> {
+        let workers = self.figures.iter().enumerate();
+        workers.filter(|(_, w)| w.trial.load(Ordering::Acquire) < serial).map(|(worker, _)| worker).collect()
     }
 
     /// Workers begin to accept connections; until then they wait in the listen queue.

@@ -35,6 +35,7 @@ mod pooled;
 pub mod roll;
 mod session;
 mod start;
+pub mod trial;
 mod upstream;
 mod worker;
 

@@ -248,6 +248,12 @@ pub const REASONS_MAX: usize = 128;
 
 /// Lines of one kind that a worker tells when it is asked what it has open; the rest is counted.
 pub const ROLL_LINES_MAX: usize = 1_000;
+
+/// Things by whose name a shadow counts differences, on each worker; what comes later counts together. About 100 bytes each.
+pub const SHADOW_NAMES_MAX: usize = 256;
+
+/// Calls decided differently that a worker remembers: about 300 bytes each, for a person to read.
+pub const SHADOW_SAMPLES_MAX: usize = 64;
 /// Reports to control that may wait.
 pub const EVENTS_MAX: usize = 4_096;
 /// Access-log bytes gathered before they are handed to the writer, and buffers that may wait there.

@@ -190,7 +190,7 @@ fn suspended(call: &Rc<Suspended>, now_ms: u64) -> SuspendedLine {
 fn listen_line(core: &Core, listen: &Rc<Listen>) -> ListenLine {
     ListenLine {
         server: listen.server,
-        principal: listen.principal(&core.adopted()),
+        principal: listen.principal(core),
         filter: listen.filter(),
         subscriptions: listen.subscriptions.count(),
         age_ms: core.clock.now_ns().saturating_sub(listen.opened_ns) / 1_000_000,

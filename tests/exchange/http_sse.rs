@@ -17,7 +17,7 @@ use crate::sessions::asking;
 const LARGE: usize = REPLY_WINDOW_BYTES * 3 / 2;
 
 /// A client with its stream open.
-struct SseClient {
+pub struct SseClient {
     stream: Client,
     posts: Client,
     key: &'static str,
@@ -25,7 +25,7 @@ struct SseClient {
 }
 
 impl SseClient {
-    fn open(gateway: &Gateway, path: &str, key: &'static str) -> SseClient {
+    pub fn open(gateway: &Gateway, path: &str, key: &'static str) -> SseClient {
         let (mut stream, posts) = (Client::connect(gateway.address), Client::connect(gateway.address));
         stream.send(get(path, key));
         let head = stream.stream_head();
@@ -52,15 +52,15 @@ impl SseClient {
         self.say(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
     }
 
-    fn call(&mut self, id: i64) {
+    pub fn call(&mut self, id: i64) {
         self.ask(id, "tools/call", json!({"name": "echo", "arguments": {"n": id}}));
     }
 
-    fn hear(&mut self) -> Value {
+    pub fn hear(&mut self) -> Value {
         self.stream.next_event()
     }
 
-    fn initialize(&mut self, version: &str, capabilities: Value) -> Value {
+    pub fn initialize(&mut self, version: &str, capabilities: Value) -> Value {
         self.ask(
             0,
             "initialize",

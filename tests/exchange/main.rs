@@ -3,6 +3,7 @@
 mod basics;
 mod batches;
 mod bodies;
+mod canary;
 mod cancel;
 mod catalog;
 mod changes;

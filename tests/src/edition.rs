@@ -27,9 +27,9 @@ impl Ledger {
         Ledger { edition, catalog }
     }
 
-    /// The upstream's place in the table, which is never replaced here.
-    pub fn index_of(&self, upstream: UpstreamId) -> usize {
-        self.edition.index_of(upstream).expect("the table is never replaced here")
+    /// The upstream's place in the first table; `None`: it is of another.
+    pub fn index_of(&self, upstream: UpstreamId) -> Option<usize> {
+        self.edition.index_of(upstream)
     }
 
     pub fn catalog(&self) -> &Catalog {

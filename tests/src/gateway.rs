@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use strait_engine::exchange::shadow::Differences;
+use strait_engine::figures::generations::Tally;
+use strait_engine::trial::{Mode, Trial};
 use strait_engine::{Deadlines, DriverChoice, Edition, Event, Handle, Kept, Options};
 use strait_table::catalog::{Catalog, Lists};
 use strait_table::{Snapshot, bind};
@@ -80,6 +83,10 @@ struct State {
     edition: Option<Arc<Edition>>,
     /// What its upstreams told.
     catalog: Catalog,
+    /// A candidate beside it, and what its upstreams offer.
+    trial: Option<(Arc<Edition>, Catalog)>,
+    /// How often workers were told of candidates.
+    trials: u64,
     stopped: usize,
 }
 
@@ -93,7 +100,8 @@ impl Gateway {
             std::fs::write(folder.join("strait.lock"), lock).expect("write the lock file");
         }
         let snapshot = Arc::new(compiled(&folder, &log, &setup.config));
-        let edition = Arc::new(Edition::first(snapshot.clone(), facts(&snapshot, &setup.keys)));
+        let edition =
+            Arc::new(Edition::first(snapshot.clone(), facts(&snapshot, &setup.keys), setup.workers));
         let options = Options {
             workers: setup.workers,
             driver: setup.driver,
@@ -166,6 +174,65 @@ impl Gateway {
         let bound = Arc::new(snapshot.with_bound(&bound).expect("bind"));
         let facts = facts(&snapshot, &self.keys);
         self.succeed(|edition| edition.succeed(snapshot, facts).rebound(bound, &catalog));
+    }
+
+    /// From now on there is a candidate of this config beside what is served; its upstreams offer what those of their names told.
+    /// Gives its generation.
+    pub fn attempt(&self, config: &str, mode: Mode) -> String {
+        let snapshot = Arc::new(compiled(&self.folder, &self.log, config));
+        let mut state = self.state.lock().unwrap();
+        let live = state.edition.clone().expect("an edition that was adopted");
+        let names = |snapshot: &Snapshot| -> Vec<String> {
+            snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str().to_owned()).collect()
+        };
+        let known: HashMap<String, Lists> =
+            names(&live.snapshot).into_iter().zip(state.catalog.upstreams.iter().cloned()).collect();
+        let lists = |name: String| known.get(&name).cloned().unwrap_or_default();
+        let catalog = Catalog { upstreams: names(&snapshot).into_iter().map(lists).collect() };
+        let (bound, _) = bind(snapshot.rules(), &catalog);
+        let bound = Arc::new(snapshot.with_bound(&bound).expect("bind"));
+        let candidate = live.succeed(snapshot.clone(), facts(&snapshot, &self.keys)).rebound(bound, &catalog);
+        let candidate = Arc::new(candidate);
+        state.trials += 1;
+        let number = state.trials;
+        state.trial = Some((candidate.clone(), catalog));
+        drop(state);
+        self.tell_trial(Some(Arc::new(Trial { number, edition: candidate, mode })), number);
+        snapshot.generation().to_string()
+    }
+
+    /// There is no candidate any more; `promoted`: it is what is served.
+    pub fn end_trial(&self, promoted: bool) {
+        let mut state = self.state.lock().unwrap();
+        let (candidate, catalog) = state.trial.take().expect("a candidate");
+        if promoted {
+            let live = state.edition.as_ref().expect("an edition that was adopted");
+            let edition = Arc::new(candidate.promoted(live));
+            (state.edition, state.catalog) = (Some(edition.clone()), catalog);
+            self.handle().adopt(edition);
+        }
+        state.trials += 1;
+        let serial = state.trials;
+        drop(state);
+        self.tell_trial(None, serial);
+    }
+
+    fn tell_trial(&self, trial: Option<Arc<Trial>>, serial: u64) {
+        self.handle().attempt(trial, serial);
+        wait_for("every worker to have heard of it", || self.handle().behind_trial(serial).is_empty());
+    }
+
+    /// What a shadow has found, on all workers.
+    pub fn differences(&self) -> Vec<Differences> {
+        let mut found = self.handle().rolls().differences();
+        std::iter::from_fn(|| found.blocking_recv()).collect()
+    }
+
+    /// Generation and tally of the edition that workers were given last, and of the candidate.
+    pub fn tallies(&self) -> (Arc<Tally>, Option<Arc<Tally>>) {
+        let state = self.state.lock().unwrap();
+        let live = state.edition.as_ref().expect("an edition that was adopted");
+        (live.tally.clone(), state.trial.as_ref().map(|(candidate, _)| candidate.tally.clone()))
     }
 
     /// Of the edition that workers were given last.
@@ -244,8 +311,9 @@ fn bind_lists(
     while let Some(event) = events.blocking_recv() {
         match event {
             Event::Learned { upstream, outcome } => {
-                let (upstream, told) =
-                    (ledger.index_of(upstream), outcome.as_ref().map(|_| ()).map_err(String::clone));
+                // Of a later table's or a candidate's nothing is kept here.
+                let Some(upstream) = ledger.index_of(upstream) else { continue };
+                let told = outcome.as_ref().map(|_| ()).map_err(String::clone);
                 let edition = ledger.learned(upstream, outcome);
                 handle.adopt(edition.clone());
                 state.lock().unwrap().catalog = ledger.catalog().clone();

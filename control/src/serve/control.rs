@@ -106,7 +106,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         }
     };
     let facts = Facts { keys: Arc::new(prepared.keys.ring), reaches: Arc::new(reaches.clone()) };
-    let edition = Arc::new(Edition::first(prepared.snapshot, facts));
+    let edition = Arc::new(Edition::first(prepared.snapshot, facts, prepared.options.workers.max(1)));
     let (handle, events) = strait_engine::start(prepared.options, edition.clone())
         .map_err(|error| Failure::new(Code::Unfit, error.to_string()))?;
     let handle = Arc::new(handle);

@@ -109,6 +109,27 @@ impl Cells {
         Err(Denial::Full)
     }
 
+    /// Whether `units` could be taken, if these were given back before: so many, taken while the cell was so.
+    pub fn foresee(
+        &self,
+        key: Key,
+        measure: &Measure,
+        now: &Moment,
+        units: u64,
+        (taken_as, back): (u64, u64),
+    ) -> Result<(), Denial> {
+        let slot = self.find(key).and_then(|slot| self.slots.get(slot));
+        let cell = slot.map(|slot| slot.cell.load(Ordering::Acquire)).filter(|cell| *cell != BUSY);
+        let cell = match cell {
+            Some(cell) if back > 0 => measure.give_back(cell, taken_as, back),
+            cell => cell.unwrap_or_default(),
+        };
+        match measure.take(cell, now, units, 1) {
+            Taken::Granted { .. } => Ok(()),
+            Taken::Refused { wait_ns } => Err(Denial::Reached { wait_ns }),
+        }
+    }
+
     /// `None`: the slot is another key's by now, or about to be.
     fn take_from(
         &self,

@@ -18,6 +18,7 @@ use strait_table::rules::ArchivedTo;
 
 use crate::edition::digest;
 use crate::figures::places::{Book, Place};
+use crate::fold::mixed;
 use crate::io::clock::Clock;
 use crate::limits::{HOLDS_MAX, LEASES_MAX};
 use cells::{Cells, Denial, Key};
@@ -97,8 +98,8 @@ impl Limit {
     }
 
     pub fn key(&self, whose: &Whose) -> Key {
-        let hash = self.per.iter().fold(mix(self.state), |hash, facet| {
-            mix(hash.wrapping_add(match facet {
+        let hash = self.per.iter().fold(mixed(self.state), |hash, facet| {
+            mixed(hash.wrapping_add(match facet {
                 Facet::Principal => whose.principal,
                 Facet::Agent => whose.agent,
                 Facet::User => whose.user,
@@ -110,13 +111,6 @@ impl Limit {
         });
         Key::new(hash, self.measure.class())
     }
-}
-
-/// The finalizer of splitmix64: every bit of the input turns half of the bits of the output.
-fn mix(hash: u64) -> u64 {
-    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
 }
 
 /// What one worker holds.
@@ -199,6 +193,18 @@ impl Allowances {
         };
         self.held.set(self.held.get() + usize::from(lease.units > 0));
         Ok(())
+    }
+
+    /// Whether `units` of a key could be taken. Nothing is.
+    pub fn foresee(&self, clock: &Clock, key: Key, measure: &Measure, units: u64) -> Result<(), Denial> {
+        let mut leases = self.leases.borrow_mut();
+        let lease = lease_of(&mut leases, key).filter(|lease| lease.key == key && lease.units > 0);
+        if lease.as_ref().is_some_and(|l| l.units >= units && clock.coarse_unix_ms() < l.until_ms) {
+            return Ok(());
+        }
+        let Some(cells) = self.cells.get() else { return Err(Denial::Full) };
+        let back = lease.map_or((0, 0), |lease| (lease.taken_as, lease.units));
+        cells.foresee(key, measure, &moment(clock), units, back)
     }
 
     /// Units that were just taken and are not used: another limit stood against the call.

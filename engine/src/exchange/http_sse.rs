@@ -73,7 +73,7 @@ pub fn open(
     first.extend_from_slice(SESSION);
     core.seal.seal(&id, Carriage::Url, &mut first).map_err(internal)?;
     first.extend_from_slice(b"\n\n");
-    let wire = Wire::new(id.serial);
+    let wire = Wire::new(id.serial, adopted.side);
     core.sessions.borrow_mut().plug(wire.clone());
     let who = record.who(adopted, usize::from(incoming.listener));
     let tenant = Rc::new(WireStream { wire, listener, opened_ns: incoming.arrived_ns, who });
@@ -96,7 +96,7 @@ pub async fn begin(
 
 impl Tenant for WireStream {
     fn is_welcome(&self, core: &Rc<Core>) -> bool {
-        self.listener.is_welcome(&core.adopted())
+        self.listener.is_welcome(core)
     }
 
     /// What was asked is still answered.

@@ -10,7 +10,8 @@ use super::Incoming;
 use super::arrive::Place;
 use super::record::Record;
 use super::refusal::Refusal;
-use crate::core::{Adopted, TraitsId};
+use crate::core::{Adopted, Core, TraitsId};
+use crate::trial::Side;
 
 /// A verified caller.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,13 @@ pub struct Caller {
     /// Of the principal's id: what sessions are bound to.
     pub digest: u64,
     pub traits: TraitsId,
+}
+
+impl Caller {
+    /// Whoever comes to a server that asks for no credential.
+    pub fn is_anonymous(&self) -> bool {
+        self.principal == 0
+    }
 }
 
 /// Longer credentials are not keys of ours.
@@ -52,6 +60,7 @@ pub struct Listener {
     server: u64,
     principal: u64,
     credential: Credential,
+    side: Side,
     /// The edition that allowed it last.
     allowed: Cell<u64>,
 }
@@ -67,16 +76,17 @@ impl Listener {
         let credential = credential(incoming, adopted, server).ok_or(Refusal::Unauthenticated)?;
         let digest = adopted.server_digest(server).ok_or(Refusal::NoSuchPath)?;
         let (principal, allowed) = (caller.digest, Cell::new(adopted.serial));
-        Ok(Listener { server: digest, principal, credential, allowed })
+        Ok(Listener { server: digest, principal, credential, side: adopted.side, allowed })
     }
 
     /// Whether it may still hear what is said.
-    pub fn is_welcome(&self, adopted: &Adopted) -> bool {
+    pub fn is_welcome(&self, core: &Core) -> bool {
+        let adopted = core.adopted_on(self.side);
         if self.allowed.replace(adopted.serial) == adopted.serial {
             return true;
         }
         let server = adopted.server_of(self.server);
-        let caller = server.and_then(|server| again(adopted, server, self.credential));
+        let caller = server.and_then(|server| again(&adopted, server, self.credential));
         caller.is_some_and(|caller| caller.digest == self.principal)
     }
 }

@@ -231,8 +231,9 @@ pub async fn run(
 
 impl Listen {
     /// A digest of whose it is, if that is still known.
-    pub fn principal(&self, adopted: &Adopted) -> Option<u64> {
-        Some(identify::again(adopted, adopted.server_of(self.server)?, self.credential)?.digest)
+    pub fn principal(&self, core: &Core) -> Option<u64> {
+        let adopted = self.sight.adopted(core);
+        Some(identify::again(&adopted, adopted.server_of(self.server)?, self.credential)?.digest)
     }
 
     /// What it hears of.
@@ -270,7 +271,7 @@ impl Listen {
 
     /// Compares what its caller sees with what it saw, and tells the difference; ends when nobody may listen any more.
     pub fn look_again(self: &Rc<Self>, core: &Rc<Core>) {
-        let adopted = core.adopted();
+        let adopted = self.sight.adopted(core);
         if self.outlet.is_closed() || !self.sight.is_due(&adopted) {
             return;
         }

@@ -50,6 +50,53 @@ pub fn run(
     record: &mut Record,
 ) -> Result<Admission, Refusal> {
     let mut admitted = core.admit().map_err(Refusal::Overloaded)?;
+    if let Some((asking, subject)) = concerning(core, adopted, incoming, place, caller, call, target)?
+        && let Err((index, denial)) = asking.take(&subject, &mut admitted)
+    {
+        record.limit(index);
+        return Err(asking.refusal(index, denial, subject.cost, as_result(call)));
+    }
+    Ok(Admission { place: admitted })
+}
+
+/// Whether it would be within limits now. Nothing is taken: a limit that nobody has used yet stands against nothing but what it
+/// never allows.
+#[allow(clippy::too_many_arguments)] // as for `run`
+pub fn foresee(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    incoming: &Incoming<'_>,
+    place: &Place,
+    caller: &Caller,
+    call: &Call,
+    target: &Target,
+    record: &mut Record,
+) -> Result<(), Refusal> {
+    let Some((asking, subject)) = concerning(core, adopted, incoming, place, caller, call, target)? else {
+        return Ok(());
+    };
+    let Err((index, denial)) = asking.foresee(&subject) else { return Ok(()) };
+    record.limit(index);
+    Err(asking.refusal(index, denial, subject.cost, as_result(call)))
+}
+
+/// Whether the answer to a limit is a tool's result.
+fn as_result(call: &Call) -> bool {
+    let Asked::Message(message) = &call.asked else { return false };
+    let begins_task = call.revision == Revision::V2025_11_25 && message.task.is_some();
+    message.method == Method::ToolsCall && !begins_task
+}
+
+/// What is asked for, where the table has limits and there may be some that speak of it.
+fn concerning<'a>(
+    core: &'a Rc<Core>,
+    adopted: &'a Adopted,
+    incoming: &Incoming<'_>,
+    place: &Place,
+    caller: &'a Caller,
+    call: &Call,
+    target: &Target,
+) -> Result<Option<(Asking<'a>, Subject<'a>)>, Refusal> {
     if let (Some(metering), Asked::Message(message)) = (&adopted.metering, &call.asked) {
         let asking = Asking { core, adopted, metering, caller };
         let uri = message.uri.or(message.reference_uri);
@@ -70,7 +117,7 @@ pub fn run(
                 let bound = shelf.and_then(|shelf| shelf.items.get(item.index));
                 let bound = bound.ok_or(Refusal::Internal("an item that was found is gone"))?;
                 if bound.limits.is_empty() {
-                    return Ok(Admission { place: admitted });
+                    return Ok(None);
                 }
                 let whose = asking.whose(bound.print.to_native(), item.upstream, place.server);
                 let cost = bound.price_micro_usd.to_native();
@@ -84,17 +131,12 @@ pub fn run(
                 Subject { whose, cost: found.price_micro_usd, gives: true, limits }
             }
             Target::Local { .. } | Target::Session(_) | Target::Task(_) | Target::Listen(_) => {
-                return Ok(Admission { place: admitted });
+                return Ok(None);
             }
         };
-        if let Err((index, denial)) = asking.take(&subject, &mut admitted) {
-            record.limit(index);
-            let begins_task = call.revision == Revision::V2025_11_25 && message.task.is_some();
-            let as_result = message.method == Method::ToolsCall && !begins_task;
-            return Err(asking.refusal(index, denial, subject.cost, as_result));
-        }
+        return Ok(Some((asking, subject)));
     }
-    Ok(Admission { place: admitted })
+    Ok(None)
 }
 
 struct Asking<'a> {
@@ -185,6 +227,19 @@ impl Asking<'_> {
         for index in subject.limits.until(usize::MAX) {
             if let Some((limit, ..)) = self.concerning(index, subject) {
                 core.figures.limit(limit.place).admitted.add(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// The first limit that would stand against the call.
+    fn foresee(&self, subject: &Subject<'_>) -> Result<(), (usize, Denial)> {
+        let core = self.core;
+        for index in subject.limits.until(usize::MAX) {
+            if let Some((limit, units)) = self.concerning(index, subject) {
+                let foreseen =
+                    core.allowances.foresee(&core.clock, limit.key(&subject.whose), &limit.measure, units);
+                foreseen.map_err(|denial| (index, denial))?;
             }
         }
         Ok(())

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`arrive`] | a [`arrive::Place`]: which virtual server, by path, Host, Origin and HTTP method |
 //! | [`identify`] | a [`identify::Caller`]: who asks |
+//! | [`choose`] | where there is a candidate beside the live edition: which of them tells the story |
 //! | [`decode`] | a [`decode::Call`]: what is asked, in which revision |
 //! | [`resolve`] | a [`resolve::Target`]: upstream item, local answer or session act |
 //! | [`shape`] | a [`shape::Shaped`] call: of a tool that has a shape, what the upstream is to get |
@@ -29,6 +30,7 @@ pub mod approve;
 pub mod arrive;
 pub mod authorize;
 pub mod batch;
+mod choose;
 pub mod cursor;
 pub mod decode;
 pub mod denied;
@@ -50,6 +52,7 @@ pub mod respond;
 pub mod reverse;
 pub mod rounds;
 pub mod screen;
+pub mod shadow;
 pub mod shape;
 pub mod stream;
 pub mod subscriptions;
@@ -72,9 +75,11 @@ use crate::io::tcp::Stream;
 use crate::session::wire::Wire;
 use crate::upstream::Reply;
 use arrive::{Place, Verb};
+use authorize::Permit;
 use decode::Call;
 use identify::Caller;
 use listen::Opening;
+use meter::Admission;
 use record::{Phase, Record};
 use refusal::Refusal;
 use resolve::Target;
@@ -140,9 +145,9 @@ impl From<Next> for Ending {
 
 /// Tells the whole story of one request, to the last byte of its answer and its record.
 pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -> Ending {
-    let adopted = core.adopted();
+    let mut adopted = core.adopted();
     let mut record = Record::begin(incoming.arrived_ns);
-    let outcome = story(core, &adopted, incoming, &mut record).await;
+    let outcome = story(core, &mut adopted, incoming, &mut record).await;
     let ending = match outcome {
         Ok(Outcome::Reply(reply)) => {
             match respond::run(core, incoming, reply, &mut sink, &mut record).await {
@@ -179,14 +184,19 @@ pub async fn refuse_unread(core: &Rc<Core>, listener: u16, stream: &mut Stream, 
 
 async fn story(
     core: &Rc<Core>,
-    adopted: &Rc<Adopted>,
+    adopted: &mut Rc<Adopted>,
     incoming: &Incoming<'_>,
     record: &mut Record,
 ) -> Result<Outcome, Refusal> {
-    let place = arrive::run(incoming, adopted, record)?;
-    let caller = identify::run(incoming, adopted, &place, record)?;
+    let mut place = arrive::run(incoming, adopted, record)?;
+    let mut caller = identify::run(incoming, adopted, &place, record)?;
     record.mark(core, Phase::Identify);
-    let session = match hand_over::owner(core, adopted, incoming, &place, &caller)? {
+    let owner = hand_over::owner(core, adopted, incoming, &place, &caller)?;
+    if let Some(on_trial) = core.trial() {
+        choose::run(&on_trial, adopted, incoming, &owner, &mut place, &mut caller, record)?;
+    }
+    let adopted = &*adopted;
+    let session = match owner {
         hand_over::Owner::Here(Some(session)) if place.verb == Verb::Stream => {
             return stream::open(core, adopted, incoming, &place, &caller, &session, record)
                 .map(Outcome::Stream);
@@ -225,6 +235,53 @@ async fn carry_out(
     record: &mut Record,
 ) -> Result<Outcome, Refusal> {
     record.mark(core, Phase::Decode);
+    let shadow = core.trial().filter(|on_trial| on_trial.shadow.is_some());
+    let foreseen = shadow.map(|on_trial| (shadow::foresee(core, &on_trial, incoming, call), on_trial));
+    let admitted = admitted(core, adopted, incoming, place, caller, call, record);
+    if let Some((foreseen, on_trial)) = foreseen {
+        foreseen.compare(core, &on_trial, adopted, record, admitted.as_ref().err());
+    }
+    let (target, shaped, admission) = admitted?;
+    let call = screen::call(call, &shaped);
+    let clearance = approve::run(admission);
+    record.mark(core, Phase::Policy);
+    if let Target::Listen(wanted) = target {
+        let call = call.call();
+        return listen::open(core, adopted, incoming, place, caller, call, wanted, clearance)
+            .map(Outcome::Listen);
+    }
+    let edited = shaped.edited().map(|edited| edited.incoming(incoming));
+    let sent = edited.as_ref().unwrap_or(incoming);
+    let reply = forward::run(core, adopted, sent, place, caller, call, &target, clearance, record).await?;
+    record.edited = shaped.into_edited();
+    Ok(Outcome::Reply(reply))
+}
+
+/// What is asked for, allowed and within limits.
+fn admitted(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    incoming: &Incoming<'_>,
+    place: &Place,
+    caller: &Caller,
+    call: &Call,
+    record: &mut Record,
+) -> Result<(Target, Shaped, Admission), Refusal> {
+    let (target, shaped, permit) = permitted(core, adopted, incoming, place, caller, call, record)?;
+    let admission = meter::run(core, adopted, incoming, place, caller, call, &target, permit, record)?;
+    Ok((target, shaped, admission))
+}
+
+/// What is asked for, and allowed. Nothing has been taken from anybody, and nobody been told.
+fn permitted(
+    core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
+    incoming: &Incoming<'_>,
+    place: &Place,
+    caller: &Caller,
+    call: &Call,
+    record: &mut Record,
+) -> Result<(Target, Shaped, Permit), Refusal> {
     let target = resolve::run(core, adopted, incoming, place, caller, call, record)?;
     // Policy decides on what the upstream gets. What a shape refuses is told only to who may call the tool.
     let shaped = shape::run(core, adopted, incoming, place, call, &target);
@@ -241,18 +298,5 @@ async fn carry_out(
         (permit, shaped) => (permit?, shaped?),
     };
     mirror::run(core, adopted, incoming, place, call, &target)?;
-    let admission = meter::run(core, adopted, incoming, place, caller, call, &target, permit, record)?;
-    let call = screen::call(call, &shaped);
-    let clearance = approve::run(admission);
-    record.mark(core, Phase::Policy);
-    if let Target::Listen(wanted) = target {
-        let call = call.call();
-        return listen::open(core, adopted, incoming, place, caller, call, wanted, clearance)
-            .map(Outcome::Listen);
-    }
-    let edited = shaped.edited().map(|edited| edited.incoming(incoming));
-    let sent = edited.as_ref().unwrap_or(incoming);
-    let reply = forward::run(core, adopted, sent, place, caller, call, &target, clearance, record).await?;
-    record.edited = shaped.into_edited();
-    Ok(Outcome::Reply(reply))
+    Ok((target, shaped, permit))
 }

@@ -91,6 +91,42 @@ pub struct Record {
     peer: Option<IpAddr>,
 }
 
+/// What a story came to when it was decided.
+pub struct Decided<'a> {
+    pub word: &'static str,
+    pub rule: Option<&'a str>,
+    pub limit: Option<&'a str>,
+    pub principal: Option<&'a str>,
+    pub item: Option<(Kind, &'a str, &'a str)>,
+    method: Method,
+}
+
+/// The word of a story that nothing refused.
+const PERMIT: &str = "permit";
+
+impl Decided<'_> {
+    pub fn permits(&self) -> bool {
+        self.word == PERMIT
+    }
+
+    /// What it is about, never with what: `tool up.echo`.
+    pub fn what(&self) -> String {
+        match self.item {
+            Some((kind, upstream, bare)) => format!("{} {upstream}.{bare}", word_of(kind)),
+            None => format!("method {}", self.method.as_str()),
+        }
+    }
+}
+
+fn word_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tool => "tool",
+        Kind::Prompt => "prompt",
+        Kind::Resource => "resource",
+        Kind::Template => "template",
+    }
+}
+
 impl Record {
     /// Of a request that was here, whole, at `now_ns`.
     pub fn begin(now_ns: u64) -> Record {
@@ -136,6 +172,33 @@ impl Record {
 
     pub fn principal(&mut self, principal: u32) {
         self.principal = Some(principal);
+    }
+
+    /// Another edition tells the story from its beginning.
+    pub fn begin_again(&mut self) {
+        (self.server, self.principal) = (None, None);
+    }
+
+    /// What was decided, in words that two tables have in common.
+    pub fn decided<'a>(&self, adopted: &'a Adopted, refusal: Option<&Refusal>) -> Decided<'a> {
+        let rules = adopted.snapshot.rules();
+        let rule =
+            self.verdict.and_then(Verdict::rule).and_then(|rule| rules.policy.rules.get(rule as usize));
+        let limit = self.limit.and_then(|limit| rules.limits.get(limit));
+        let principal = self.principal.and_then(|p| adopted.keys.principals.get(p as usize));
+        let item = self.item.zip(self.server).and_then(|((kind, index, upstream), server)| {
+            let upstream = rules.upstreams.get(usize::from(upstream))?;
+            let item = adopted.shelf(server, kind)?.items.get(index)?;
+            Some((kind, upstream.name.as_str(), item.bare.as_str()))
+        });
+        Decided {
+            word: refusal.map_or(PERMIT, Refusal::label),
+            rule: rule.map(|rule| rule.id.as_str()),
+            limit: limit.map(|limit| limit.id.as_str()),
+            principal: principal.map(|principal| principal.id.as_str()),
+            item,
+            method: self.method,
+        }
     }
 
     pub fn http(&mut self, method: http1::Method) {
@@ -243,7 +306,7 @@ impl Record {
     }
 
     fn finish(&self, core: &Rc<Core>, adopted: &Adopted, listener: usize, bytes_in: usize) {
-        self.count(core, bytes_in);
+        self.count(core, adopted, bytes_in);
         let sample_ppm = adopted.snapshot.rules().access_log.sample_ppm.to_native();
         if !core.log.is_on() || (self.refusal.is_none() && !sampled(self.began_ns, sample_ppm)) {
             return;
@@ -251,11 +314,16 @@ impl Record {
         core.log.line(|out| self.append(out, core, adopted, listener, bytes_in));
     }
 
-    fn count(&self, core: &Core, bytes_in: usize) {
+    fn count(&self, core: &Core, adopted: &Adopted, bytes_in: usize) {
         let figures = &core.figures;
         let total_ns = self.marked_ns.saturating_sub(self.began_ns);
         figures.requests(self.class, self.outcome).add(1);
         figures.duration[self.class as usize].record(total_ns);
+        let generation = adopted.tally.of(core.id);
+        if let Some(generation) = generation {
+            generation.outcomes(self.outcome).add(1);
+            generation.duration.record(total_ns);
+        }
         figures.received_bytes.add(bytes_in as u64);
         figures.sent_bytes.add(self.bytes_out);
         for (phase, ns) in figures.phases.iter().zip(self.phases) {
@@ -272,7 +340,9 @@ impl Record {
             match (self.layer, self.outcome) {
                 (Some(layer), _) => upstream.errors(layer).add(1),
                 (None, Outcome::Ok | Outcome::Error) => {
-                    figures.added.record(total_ns.saturating_sub(self.waited_ns))
+                    let added_ns = total_ns.saturating_sub(self.waited_ns);
+                    figures.added.record(added_ns);
+                    generation.iter().for_each(|generation| generation.added.record(added_ns));
                 }
                 (None, _) => {}
             }
@@ -305,12 +375,7 @@ impl Record {
         let mut text = |name: &str, value: Option<&str>| append_text(out, name, value);
         if let (Some((kind, index, upstream)), Some(server)) = (self.item, self.server) {
             text("upstream", rules.upstreams.get(usize::from(upstream)).map(|u| u.name.as_str()));
-            let name = match kind {
-                Kind::Tool => "tool",
-                Kind::Prompt => "prompt",
-                Kind::Resource => "resource",
-                Kind::Template => "template",
-            };
+            let name = word_of(kind);
             let item = adopted.shelf(server, kind).and_then(|shelf| shelf.items.get(index));
             text(name, item.map(|item| item.bare.as_str()));
             text("variant", item.filter(|item| item.shape.is_some()).map(|item| item.exposed.as_str()));

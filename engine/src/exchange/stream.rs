@@ -161,7 +161,7 @@ pub async fn begin(
 
 impl Tenant for SessionStream {
     fn is_welcome(&self, core: &Rc<Core>) -> bool {
-        self.listener.is_welcome(&core.adopted())
+        self.listener.is_welcome(core)
     }
 
     fn dismiss(&self, _core: &Rc<Core>) -> bool {

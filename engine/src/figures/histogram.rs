@@ -110,6 +110,29 @@ impl Distribution {
         })
     }
 
+    /// What was counted since `before`.
+    pub fn since(&self, before: &Distribution) -> Distribution {
+        let mut since = self.clone();
+        for (count, before) in since.counts.iter_mut().zip(before.counts) {
+            *count = count.saturating_sub(before);
+        }
+        since.sum_ns = since.sum_ns.saturating_sub(before.sum_ns);
+        since
+    }
+
+    /// A bound that `part` of `whole` are within, less than an eighth over the largest of them; `None`: of nothing.
+    pub fn quantile_ns(&self, part: u64, whole: u64) -> Option<u64> {
+        let wanted = (self.count() * part).div_ceil(whole.max(1));
+        let mut seen = 0;
+        let mut filled = self.buckets();
+        filled
+            .find(|(_, count)| {
+                seen += count;
+                seen >= wanted
+            })
+            .map(|(bound, _)| bound)
+    }
+
     /// Every bucket that holds something: `(largest value in ns, count)`; for the last, the least it can be.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
         let filled = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
@@ -159,6 +182,10 @@ mod tests {
             assert_eq!(at(1 << 21), Some(7));
             assert_eq!(read.count(), 10);
         }
+        let read = Distribution::of([&histogram]);
+        assert_eq!(read.quantile_ns(1, 2), Some(257 + 31));
+        assert_eq!((read.quantile_ns(0, 1), read.quantile_ns(1, 1)), (Some(128), Some(1 << 36)));
+        assert_eq!(read.since(&read).quantile_ns(1, 2), None);
         let read = Distribution::of([&histogram, &histogram]);
         assert_eq!(read.count(), 20);
         assert_eq!(read.cumulative(1).last(), Some((1 << 36, 16)));

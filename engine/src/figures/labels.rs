@@ -73,6 +73,18 @@ labels! {
     }
 }
 
+labels! {
+    /// What a candidate's decision is beside the live one.
+    Difference {
+        Same "same",
+        /// The live edition refuses, the candidate permits.
+        Opens "opens",
+        Closes "closes",
+        /// The same outcome, by another rule or for another reason.
+        OtherRule "other_rule",
+    }
+}
+
 impl MethodClass {
     pub const fn of(method: Method) -> MethodClass {
         match method {

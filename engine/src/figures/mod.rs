@@ -9,6 +9,7 @@
 //! What each figure means, and how many series it makes, is in docs/METRICS.md.
 
 pub mod cell;
+pub mod generations;
 pub mod histogram;
 pub mod labels;
 pub mod limits;
@@ -22,7 +23,7 @@ use crate::edition::Edition;
 use crate::exchange::record::PHASES;
 use cell::{Counter, Gauge};
 use histogram::Histogram;
-use labels::{MethodClass, Outcome};
+use labels::{Difference, MethodClass, Outcome};
 use limits::LimitFigures;
 use places::{Place, Places};
 use reasons::Reasons;
@@ -75,6 +76,12 @@ pub struct WorkerFigures {
 
     /// The serial of the edition it serves from.
     pub edition: AtomicU64,
+    /// The serial of what it was told last of a candidate beside that.
+    pub trial: AtomicU64,
+    /// Decisions of a candidate that shadows the live edition, by what they are beside the live ones.
+    pub shadow: [Counter; Difference::ALL.len()],
+    /// How long they took.
+    pub shadow_decision: Histogram,
     upstreams: Places<UpstreamFigures>,
     limits: Places<LimitFigures>,
 }
@@ -87,13 +94,18 @@ impl WorkerFigures {
     /// By the worker whose figures these are: from now on it serves from `edition`, whose upstreams and limits are shown
     /// from the start, with nothing counted.
     pub(crate) fn serves(&self, edition: &Edition) {
+        self.meets(edition);
+        self.edition.store(edition.serial, Ordering::Release);
+    }
+
+    /// The same for an edition that a candidate is.
+    pub(crate) fn meets(&self, edition: &Edition) {
         for wiring in edition.wirings().iter() {
             self.upstreams.at(wiring.place);
         }
         for limit in edition.metering.iter().flat_map(|metering| &metering.limits) {
             self.limits.at(limit.place);
         }
-        self.edition.store(edition.serial, Ordering::Release);
     }
 
     /// Of an upstream; by the worker whose figures these are.

@@ -155,7 +155,7 @@ impl Session {
     /// Compares what its client sees with what it saw, and tells of the lists that differ. What nobody has taken yet is
     /// not said twice.
     pub fn look_again(self: &Rc<Self>, core: &Rc<Core>) {
-        let adopted = core.adopted();
+        let adopted = self.sight.adopted(core);
         if !self.sight.is_due(&adopted) {
             return;
         }
@@ -172,7 +172,7 @@ impl Session {
 
     /// Something on its stream was lost before its client took it: what the client knows of any list may be old.
     pub fn missed(&self, core: &Rc<Core>) {
-        let adopted = core.adopted();
+        let adopted = self.sight.adopted(core);
         let bound = adopted.snapshot.bound();
         let server = adopted.server_of(self.id.server).and_then(|server| bound.servers.get(server));
         let Some(can) = server.map(|server| &server.capabilities) else { return };

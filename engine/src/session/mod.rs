@@ -26,6 +26,7 @@ use crate::changes::{List, Sight};
 use crate::core::Core;
 use crate::exchange::subscriptions::Subscriptions;
 use crate::limits::{Deadlines, SESSIONS_PER_CORE_MAX};
+use crate::trial::Side;
 use calls::Calls;
 pub use kept::{Kept, Numbers, Past};
 use outlet::Outlet;
@@ -91,6 +92,11 @@ impl Session {
         }
         core.upstreams.end_session(core, self.id.serial);
         core.past.end(core, &self.id);
+    }
+
+    /// Under which of a worker's editions it was begun, and goes on.
+    pub fn side(&self) -> Side {
+        self.sight.side()
     }
 
     /// Since its client last asked for something.

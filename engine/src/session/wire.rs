@@ -9,11 +9,14 @@ use std::rc::Rc;
 
 use super::outlet::Outlet;
 use crate::limits::WIRE_MESSAGES_MAX;
+use crate::trial::Side;
 
 pub struct Wire {
     /// Of the session that is, or will be, the client's.
     pub serial: u128,
     pub outlet: Rc<Outlet>,
+    /// Under which of a worker's editions it was opened, and goes on.
+    pub side: Side,
     /// Messages of the client that are being answered.
     under_way: Cell<usize>,
     /// It takes no more of them, and ends behind the last answer.
@@ -26,9 +29,9 @@ pub struct UnderWay {
 }
 
 impl Wire {
-    pub fn new(serial: u128) -> Rc<Wire> {
+    pub fn new(serial: u128, side: Side) -> Rc<Wire> {
         let (under_way, is_ending) = (Cell::new(0), Cell::new(false));
-        Rc::new(Wire { serial, outlet: Outlet::lossless(), under_way, is_ending })
+        Rc::new(Wire { serial, outlet: Outlet::lossless(), side, under_way, is_ending })
     }
 
     /// Takes up a message; `None` when too many are being answered, or nothing more is.

@@ -50,6 +50,7 @@ use crate::handle::Reach;
 use crate::io::signal::Signal;
 use crate::session::calls::UnderWay;
 use crate::session::{Introduction, Session};
+use crate::trial::Side;
 use crate::worker::Parcel;
 pub use fault::UpstreamFault;
 use handshake::Said;
@@ -290,7 +291,7 @@ pub struct Upstream {
     /// Resources that somebody wants to hear of.
     pub topics: topics::Topics,
     wiring: RefCell<Arc<Wiring>>,
-    /// The worker's edition names it.
+    /// An edition in use names it.
     is_current: Cell<bool>,
     /// An edition came that does not.
     is_retired: Cell<bool>,
@@ -383,7 +384,8 @@ impl Upstream {
 
     /// Other addresses of the same upstream: connections to the old ones are not used again.
     fn rewire(&self, wiring: &Arc<Wiring>) {
-        if Arc::ptr_eq(&self.wiring.borrow(), wiring) {
+        // Two editions in use may have learnt of its addresses apart.
+        if self.wiring.borrow().content.reach == wiring.content.reach {
             return;
         }
         self.wiring.replace(wiring.clone());
@@ -421,10 +423,12 @@ impl Drop for InUse {
 pub struct Upstreams {
     ids: Ids,
     open: RefCell<HashMap<UpstreamId, Rc<Upstream>>>,
-    /// The wirings of the edition in use, and its upstreams in the table's order.
-    current: RefCell<Option<Current>>,
+    /// Of the live edition, and of a candidate beside it.
+    live: RefCell<Option<Current>>,
+    trial: RefCell<Option<Current>>,
 }
 
+/// The wirings of an edition in use, and its upstreams in the table's order.
 struct Current {
     wirings: Arc<[Arc<Wiring>]>,
     upstreams: Rc<[Weak<Upstream>]>,
@@ -432,35 +436,53 @@ struct Current {
 
 impl Upstreams {
     pub fn new(ids: Ids) -> Upstreams {
-        Upstreams { ids, open: RefCell::default(), current: RefCell::default() }
+        Upstreams { ids, open: RefCell::default(), live: RefCell::default(), trial: RefCell::default() }
     }
 
-    /// Takes up the upstreams of an edition, in its table's order. Those that it does not name are let go
-    /// by [`Upstreams::sweep`] when their last call has ended.
-    pub fn adopt(&self, edition: &Edition) -> Rc<[Weak<Upstream>]> {
-        if let Some(current) = &*self.current.borrow()
+    /// Takes up the upstreams of an edition, in its table's order; those that a candidate has as the live edition has them are
+    /// the same ones. Those that no edition in use names are let go by [`Upstreams::sweep`] when their last call has ended.
+    pub fn adopt(&self, side: Side, edition: &Edition) -> Rc<[Weak<Upstream>]> {
+        let current = match side {
+            Side::Live => &self.live,
+            Side::Trial(_) => &self.trial,
+        };
+        if let Some(current) = &*current.borrow()
             && Arc::ptr_eq(&current.wirings, edition.wirings())
         {
             return current.upstreams.clone();
         }
         let named: Vec<Rc<Upstream>> = edition.wirings().iter().map(|wiring| self.open(wiring)).collect();
+        for (upstream, wiring) in named.iter().zip(edition.wirings().iter()) {
+            upstream.rewire(wiring);
+        }
+        let upstreams: Rc<[Weak<Upstream>]> = named.iter().map(Rc::downgrade).collect();
+        current.replace(Some(Current { wirings: edition.wirings().clone(), upstreams: upstreams.clone() }));
+        self.tell_apart();
+        upstreams
+    }
+
+    /// There is no candidate any more: what it alone named is let go.
+    pub fn leave_trial(&self) {
+        self.trial.take();
+        self.tell_apart();
+    }
+
+    /// Looks which upstreams an edition in use names.
+    fn tell_apart(&self) {
         for upstream in self.open.borrow().values() {
             upstream.is_current.set(false);
         }
-        for (upstream, wiring) in named.iter().zip(edition.wirings().iter()) {
-            upstream.rewire(wiring);
-            upstream.is_current.set(true);
-            upstream.is_retired.set(false);
+        for current in [self.live.borrow(), self.trial.borrow()] {
+            for upstream in current.iter().flat_map(|current| &*current.upstreams).filter_map(Weak::upgrade) {
+                upstream.is_current.set(true);
+                upstream.is_retired.set(false);
+            }
         }
         for upstream in self.open.borrow().values().filter(|upstream| !upstream.is_current.get()) {
             upstream.is_retired.set(true);
             upstream.retired.set();
             upstream.hearings.stop();
         }
-        let upstreams: Rc<[Weak<Upstream>]> = named.iter().map(Rc::downgrade).collect();
-        self.current
-            .replace(Some(Current { wirings: edition.wirings().clone(), upstreams: upstreams.clone() }));
-        upstreams
     }
 
     /// The upstream, opened if this worker has not met it: another worker may be an edition ahead.
@@ -476,7 +498,7 @@ impl Upstreams {
         self.open.borrow().values().cloned().collect()
     }
 
-    /// The upstreams of the edition in use whose lists nobody keeps yet.
+    /// The upstreams of editions in use whose lists nobody keeps yet.
     pub fn unkept(&self) -> Vec<Rc<Upstream>> {
         let open = self.open.borrow();
         open.values()

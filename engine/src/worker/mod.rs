@@ -87,6 +87,17 @@ async fn obey(core: &Rc<Core>, mut listeners: Vec<Bound>, mut commands: mpsc::Un
                     }
                 }
             }
+            Command::Try { trial, serial } => {
+                core.attempt(trial, serial);
+                keep_lists(core);
+            }
+            Command::Differences(asked) => {
+                let found = core
+                    .trial()
+                    .and_then(|on_trial| Some(on_trial.shadow.as_ref()?.read(on_trial.trial.number)));
+                // Room was made for one of each worker.
+                found.into_iter().for_each(|found| drop(asked.try_send(found)));
+            }
             // Room was made for one of each worker.
             Command::Roll(asked) => drop(asked.try_send(Roll::call(core))),
             Command::Drain { deadline } => return drain(core, deadline).await,

@@ -54,7 +54,7 @@ impl Gateway {
     /// Starts the engine; it accepts once every upstream has answered or failed.
     pub async fn start(story: &Rc<Story>, force_wrong_worker: bool) -> Rc<Gateway> {
         let snapshot = table();
-        let edition = Arc::new(Edition::first(snapshot.clone(), facts(&snapshot, &KEYS)));
+        let edition = Arc::new(Edition::first(snapshot.clone(), facts(&snapshot, &KEYS), WORKERS));
         let options = Options {
             workers: WORKERS,
             driver: DriverChoice::Epoll,
@@ -90,7 +90,7 @@ impl Gateway {
     fn hear(&self, story: &Story, ledger: &mut Ledger, event: Event) {
         match event {
             Event::Learned { upstream, outcome } => {
-                let upstream = ledger.index_of(upstream);
+                let upstream = ledger.index_of(upstream).expect("the table is never replaced here");
                 say(|| format!("upstream {upstream} is learned: {:?}", outcome.as_ref().map(|_| ())));
                 self.learned.borrow_mut()[upstream] = true;
                 self.handle.adopt(ledger.learned(upstream, outcome));
