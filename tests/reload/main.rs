@@ -11,3 +11,4 @@ mod refusals;
 mod sessions;
 mod soak;
 mod swaps;
+mod watching;
