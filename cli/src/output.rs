@@ -46,6 +46,11 @@ impl Output {
         }
     }
 
+    /// Something to read beside what is on stdout.
+    pub fn note(&self, text: &str) {
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+
     pub fn failure(&self, failure: &Failure) {
         if failure.message.is_empty() {
             return;

@@ -9,7 +9,7 @@
 //!    conditions go through [`condition`] on the way, Cedar files through [`cedar`];
 //! 4. [`check`]: what only shows when all is known: contradictions, things nobody uses.
 //!
-//! Beside them, [`cases`] reads what `strait test` runs, and [`lock`] reads and writes what upstreams offer, pinned.
+//! [`import`] makes a configuration of other tools' files. Beside them, [`cases`] reads what `strait test` runs, and [`lock`] reads and writes what upstreams offer, pinned.
 //!
 //! Whatever is wrong becomes a [`diagnostic::Finding`]; no mistake stops the run, so that one run
 //! shows them all. [`schema()`] makes the JSON Schema from the same key tables; [`keys`] keeps files of
@@ -22,6 +22,7 @@ pub mod check;
 pub mod condition;
 pub mod diagnostic;
 pub mod first;
+pub mod import;
 pub mod keys;
 pub mod limits;
 mod load;

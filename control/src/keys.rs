@@ -67,6 +67,15 @@ pub fn file(identity: &ArchivedIdentity, base: &Path, state: &State) -> PathBuf 
     }
 }
 
+/// Where the key that is generated for somebody is kept.
+pub fn key_file_of(identity: &ArchivedIdentity, id: &str, state: &State) -> PathBuf {
+    beside(&generated_file(state, identity), id)
+}
+
+fn beside(file: &Path, id: &str) -> PathBuf {
+    file.with_extension(format!("{}.key", file_name(id)))
+}
+
 fn generated_file(state: &State, identity: &ArchivedIdentity) -> PathBuf {
     state.keys().join(format!("{}.yaml", file_name(&identity.name)))
 }
@@ -98,7 +107,7 @@ impl Keys {
         let mut made = IdentityKeys::default();
         for entry in wanted {
             let principal = entry.principal();
-            let path = file.with_extension(format!("{}.key", file_name(&principal.id)));
+            let path = beside(file, &principal.id);
             let (key, is_new) = known_or_new(file, &path, &principal)?;
             if is_new {
                 self.written.push(file.to_owned());

@@ -19,6 +19,7 @@ mod admin;
 pub mod answers;
 mod banner;
 mod board;
+pub mod connect;
 pub mod doctor;
 pub mod failure;
 mod host;

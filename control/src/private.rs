@@ -85,21 +85,7 @@ impl Private {
     }
 
     fn server<'s>(&self, snapshot: &'s Snapshot) -> Result<&'s ArchivedServer, Failure> {
-        let servers = &snapshot.rules().servers;
-        let named = |name: &str| servers.iter().find(|server| server.name.as_str() == name);
-        let found = match (&self.wish.server, servers.as_slice()) {
-            (Some(name), _) => named(name),
-            (None, [only]) => Some(only),
-            (None, _) => named("default"),
-        };
-        found.ok_or_else(|| {
-            let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
-            let message = match &self.wish.server {
-                Some(name) => format!("no server is called `{name}`"),
-                None => format!("{} servers, and none is called `default`", names.len()),
-            };
-            Failure::new(Code::Usage, message).help(format!("name one with --server: {}", names.join(", ")))
-        })
+        server_of(snapshot, self.wish.server.as_deref())
     }
 
     /// For whom the client calls.
@@ -153,6 +139,25 @@ fn seclude(rules: &mut Rules, principal: Principal) {
         // An open server too: the port is open to everybody on this machine.
         server.auth = vec![0];
     }
+}
+
+/// The server of a name; without one `default`, or the only one.
+pub fn server_of<'s>(snapshot: &'s Snapshot, wanted: Option<&str>) -> Result<&'s ArchivedServer, Failure> {
+    let servers = &snapshot.rules().servers;
+    let named = |name: &str| servers.iter().find(|server| server.name.as_str() == name);
+    let found = match (wanted, servers.as_slice()) {
+        (Some(name), _) => named(name),
+        (None, [only]) => Some(only),
+        (None, _) => named("default"),
+    };
+    found.ok_or_else(|| {
+        let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
+        let message = match wanted {
+            Some(name) => format!("no server is called `{name}`"),
+            None => format!("{} servers, and none is called `default`", names.len()),
+        };
+        Failure::new(Code::Usage, message).help(format!("name one with --server: {}", names.join(", ")))
+    })
 }
 
 #[cfg(test)]

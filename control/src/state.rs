@@ -44,6 +44,11 @@ impl State {
         Ok(state)
     }
 
+    /// The folder as it would be, made by nobody yet.
+    pub fn at(root: &Path) -> State {
+        State { root: root.to_owned() }
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }

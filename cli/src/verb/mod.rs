@@ -3,11 +3,13 @@
 mod check;
 mod compile;
 mod completions;
+mod connect;
 mod diff;
 mod doctor;
 mod echo;
 mod explain;
 mod explain_code;
+mod import;
 mod init;
 mod inspect;
 mod keys;
@@ -44,6 +46,10 @@ pub enum Verb {
     Compile(compile::Compile),
     /// Write down what every upstream offers, so that nothing else is exposed; or tell what has changed since.
     Lock(lock::Lock),
+    /// Make a configuration of another tool's file, and tell what became of each of its keys.
+    Import(import::Import),
+    /// Have a client reach a gateway: edits the client's own file, and puts it back with `--undo`.
+    Connect(connect::Connect),
     /// Show a table or a configuration as it is served.
     Inspect(inspect::Inspect),
     /// Tell how one call is decided, by which rule, and why not by the others.
@@ -91,6 +97,8 @@ impl Verb {
             Verb::Check(check) => check.run(output),
             Verb::Compile(compile) => compile.run(output),
             Verb::Lock(lock) => lock.run(output),
+            Verb::Import(import) => import.run(output),
+            Verb::Connect(connect) => connect.run(output),
             Verb::Inspect(inspect) => inspect.run(output),
             Verb::Explain(explain) => explain.run(output),
             Verb::WhoCan(who_can) => who_can.run(output),

@@ -17,7 +17,8 @@ use super::{ADMIN_BIND, BODY_BYTES_MAX, listener, upstream};
 use crate::{
     check::{self, clear_text},
     diagnostic::{Finding, codes},
-    limits::{NAME_BYTES_MAX, UPSTREAMS_MAX},
+    import::draft::folded,
+    limits::UPSTREAMS_MAX,
     source::{Entry, Node, Span, include::seen_from_root, reference::Spelling},
     walk::{Fields, Walk, keys},
 };
@@ -96,17 +97,7 @@ fn servers(walk: &mut Walk<'_>, entries: &[Entry]) -> Vec<Upstream> {
 
 /// Names here are free text; ours are not.
 fn normalised(walk: &mut Walk<'_>, entry: &Entry) -> String {
-    let mut name = String::new();
-    for c in entry.key.chars().take(NAME_BYTES_MAX) {
-        let c = if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-        // `__` separates an upstream from its tools.
-        if !(c == '_' && name.ends_with('_')) {
-            name.push(c);
-        }
-    }
-    if name.is_empty() {
-        name.push_str("server");
-    }
+    let name = folded(&entry.key);
     if name != entry.key {
         let quoted = walk.quote(entry.key_span.file, &entry.key);
         let finding =

@@ -196,6 +196,13 @@ fn header_name(walk: &mut Walk<'_>, node: &Node) -> Option<String> {
 
 /// Headers that frame or route a message are not for credentials.
 pub fn check_header_name(walk: &mut Walk<'_>, name: &str, span: Span) -> bool {
+    let Some(why) = header_refused(name) else { return true };
+    walk.report(Finding::new(&codes::NAME, span, format!("`{name}` cannot carry a credential: {why}")));
+    false
+}
+
+/// Why a header of this name is not for credentials.
+pub fn header_refused(name: &str) -> Option<&'static str> {
     const OURS: [&str; 9] = [
         "host",
         "content-length",
@@ -209,13 +216,11 @@ pub fn check_header_name(walk: &mut Walk<'_>, name: &str, span: Span) -> bool {
     ];
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let lower = name.to_ascii_lowercase();
-    let why = if name.is_empty() || !name.chars().all(token) {
-        "it is not a header name"
+    if name.is_empty() || !name.chars().all(token) {
+        Some("it is not a header name")
     } else if OURS.contains(&lower.as_str()) || lower.starts_with("mcp-") {
-        "Strait writes this header itself"
+        Some("Strait writes this header itself")
     } else {
-        return true;
-    };
-    walk.report(Finding::new(&codes::NAME, span, format!("`{name}` cannot carry a credential: {why}")));
-    false
+        None
+    }
 }

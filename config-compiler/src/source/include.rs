@@ -195,31 +195,11 @@ impl<'f> Gatherer<'f> {
 
     fn refuse(&mut self, name: &str, path: &Path, named_at: Option<Span>, error: &ReadError) {
         self.out.whole = false;
-        let (code, message, help) = match error {
-            ReadError::Io(why) => (&codes::UNREADABLE, format!("cannot read `{name}`: {why}"), None),
-            ReadError::NotAFile(what) => {
-                (&codes::UNREADABLE, format!("cannot read `{name}`: it is {what}"), None)
-            }
-            ReadError::TooLarge { bytes, max } => (
-                &codes::TOO_LARGE,
-                format!("`{name}` has {bytes} bytes; {max} are left for it"),
-                Some(format!("one file may have {FILE_BYTES_MAX} bytes, all together {TOTAL_BYTES_MAX}")),
-            ),
-            ReadError::NotText { offset, why } => (
-                &codes::NOT_TEXT,
-                format!("`{name}` is not UTF-8 text: {why}, at byte {offset}"),
-                Some("save it as UTF-8".to_owned()),
-            ),
-        };
-        let finding = match named_at {
-            Some(span) => Finding::new(code, span, message),
-            // The root has no text to point into: an empty one gives at least its name.
-            None => {
-                let file = self.out.files.add(name.to_owned(), path.to_path_buf(), String::new());
-                Finding::new(code, Span::new(file, 0, 0), message)
-            }
-        };
-        self.findings.push(Finding { help, ..finding });
+        // The root has no text to point into: an empty one gives at least its name.
+        let at = named_at.unwrap_or_else(|| {
+            Span::new(self.out.files.add(name.to_owned(), path.to_path_buf(), String::new()), 0, 0)
+        });
+        self.findings.push(error.finding(name, at));
     }
 }
 

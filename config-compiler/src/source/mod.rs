@@ -1,15 +1,17 @@
 //! From bytes on disk to trees that remember where everything was written.
 //!
 //! [`read`] takes a file in, within limits; [`parse`] makes a [`Node`] of it, and is the only place
-//! that knows the YAML parser; [`include`] follows `include:` and gathers all files of a load;
+//! that knows the YAML parser; [`jsonc`] and [`toml`] do the same for files of other tools; [`include`] follows `include:` and gathers all files of a load;
 //! [`reference`] reads `${…}` inside texts. The tree is our own, so that the walker, the key files and
 //! the `mcpServers` form share one way to point at the author's text.
 
 pub mod include;
+pub mod jsonc;
 pub mod map;
 pub mod parse;
 pub mod read;
 pub mod reference;
+pub mod toml;
 
 pub use map::{FileId, SourceFile, SourceMap, Span};
 

@@ -15,6 +15,27 @@ use crate::{
 
 /// `None`, with at least one finding, when there is no tree worth walking. `nodes_max`: the bound of the kind of file it is.
 pub fn parse(file: FileId, text: &str, nodes_max: usize, findings: &mut Findings) -> Option<Node> {
+    let roots = documents(file, text, nodes_max, 1, findings)?;
+    match roots.into_iter().next().filter(|root| !root.is_nothing()) {
+        Some(root) => Some(root),
+        None => {
+            findings.push(
+                Finding::new(&codes::EMPTY, Span::new(file, 0, 0), "this file says nothing")
+                    .help("a configuration begins with `strait: 1`"),
+            );
+            None
+        }
+    }
+}
+
+/// The trees of a file that may hold several documents, `max` at most. `None`, with a finding: not all could be read.
+pub fn documents(
+    file: FileId,
+    text: &str,
+    nodes_max: usize,
+    max: usize,
+    findings: &mut Findings,
+) -> Option<Vec<Node>> {
     let mut options = granit_parser::options! {
         disallow_directives: true,
         // Undefined aliases are refused by us like defined ones, and the rest is still read.
@@ -25,8 +46,16 @@ pub fn parse(file: FileId, text: &str, nodes_max: usize, findings: &mut Findings
         simple_key_max_lookahead: 64 << 10,
     };
     options.set_emit_comments(false);
-    let mut builder =
-        Builder { file, findings, stack: Vec::new(), root: None, nodes: 0, nodes_max, whole: true };
+    let mut builder = Builder {
+        file,
+        findings,
+        stack: Vec::new(),
+        roots: Vec::new(),
+        max,
+        nodes: 0,
+        nodes_max,
+        whole: true,
+    };
     for next in Parser::new_from_str_with_options(text, options) {
         let outcome = match next {
             Ok((event, span)) => {
@@ -40,25 +69,17 @@ pub fn parse(file: FileId, text: &str, nodes_max: usize, findings: &mut Findings
             return None;
         }
     }
-    let (root, whole) = (builder.root, builder.whole);
-    match root {
-        Some(root) if whole && !root.is_nothing() => Some(root),
-        Some(_) if !whole => None,
-        _ => {
-            findings.push(
-                Finding::new(&codes::EMPTY, Span::new(file, 0, 0), "this file says nothing")
-                    .help("a configuration begins with `strait: 1`"),
-            );
-            None
-        }
-    }
+    builder.whole.then_some(builder.roots)
 }
 
 struct Builder<'f> {
     file: FileId,
     findings: &'f mut Findings,
     stack: Vec<Frame>,
-    root: Option<Node>,
+    /// Finished documents.
+    roots: Vec<Node>,
+    /// So many may be in the file.
+    max: usize,
     nodes: usize,
     nodes_max: usize,
     /// No value had to be left out.
@@ -84,7 +105,7 @@ type Fatal = Box<Finding>;
 impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Fatal> {
         match event {
-            Event::DocumentStart(..) if self.root.is_some() => Err(Box::new(
+            Event::DocumentStart(..) if self.roots.len() >= self.max => Err(Box::new(
                 Finding::new(&codes::DOCUMENTS, span, "a second document begins here")
                     .help("put it in a file of its own and name that in `include`"),
             )),
@@ -133,8 +154,7 @@ impl Builder<'_> {
         if self.nodes <= self.nodes_max {
             return Ok(());
         }
-        let message = format!("this file holds more than {} values", self.nodes_max);
-        Err(Box::new(Finding::new(&codes::TOO_MANY_NODES, span, message)))
+        Err(Box::new(too_many_nodes(span, self.nodes_max)))
     }
 
     fn open(&mut self, anchor: usize, tagged: bool, span: Span) -> Result<(), Fatal> {
@@ -184,7 +204,7 @@ impl Builder<'_> {
     /// A finished value goes to where it belongs: the root, a list, or one side of a mapping.
     fn value(&mut self, node: Node) {
         match self.stack.last_mut() {
-            None => self.root = Some(node),
+            None => self.roots.push(node),
             Some(Frame::List { items, .. }) => items.push(node),
             Some(Frame::Map { entries, seen, turn, .. }) => match std::mem::replace(turn, Turn::Key) {
                 Turn::Refused => {}
@@ -206,14 +226,7 @@ fn key(node: Node, seen: &mut HashMap<String, Span>, findings: &mut Findings) ->
     };
     match seen.entry(scalar.text) {
         hash_map::Entry::Occupied(first) => {
-            let finding = Finding::new(
-                &codes::DUPLICATE_KEY,
-                node.span,
-                format!("the key `{}` is written twice", first.key()),
-            )
-            .label("again here")
-            .note(*first.get(), "first here");
-            findings.push(finding);
+            findings.push(written_twice(first.key(), node.span, *first.get()));
             Turn::Refused
         }
         hash_map::Entry::Vacant(vacant) => {
@@ -224,7 +237,17 @@ fn key(node: Node, seen: &mut HashMap<String, Span>, findings: &mut Findings) ->
     }
 }
 
-fn too_deep(span: Span) -> Finding {
+pub fn written_twice(key: &str, span: Span, first: Span) -> Finding {
+    Finding::new(&codes::DUPLICATE_KEY, span, format!("the key `{key}` is written twice"))
+        .label("again here")
+        .note(first, "first here")
+}
+
+pub fn too_many_nodes(span: Span, max: usize) -> Finding {
+    Finding::new(&codes::TOO_MANY_NODES, span, format!("this file holds more than {max} values"))
+}
+
+pub fn too_deep(span: Span) -> Finding {
     Finding::new(&codes::TOO_DEEP, span, format!("lists and mappings are nested more than {DEPTH_MAX} deep"))
 }
 

@@ -4,6 +4,12 @@
 
 use std::{fs::File, io::Read, path::Path};
 
+use super::Span;
+use crate::{
+    diagnostic::{Finding, codes},
+    limits::{FILE_BYTES_MAX, TOTAL_BYTES_MAX},
+};
+
 /// Why a file could not be taken in.
 #[derive(Debug)]
 pub enum ReadError {
@@ -11,6 +17,27 @@ pub enum ReadError {
     NotAFile(&'static str),
     TooLarge { bytes: u64, max: u64 },
     NotText { offset: usize, why: &'static str },
+}
+
+impl ReadError {
+    pub fn finding(&self, name: &str, at: Span) -> Finding {
+        let unreadable =
+            |why: &str| Finding::new(&codes::UNREADABLE, at, format!("cannot read `{name}`: {why}"));
+        match self {
+            ReadError::Io(why) => unreadable(why),
+            ReadError::NotAFile(what) => unreadable(&format!("it is {what}")),
+            ReadError::TooLarge { bytes, max } => {
+                let message = format!("`{name}` has {bytes} bytes; {max} are left for it");
+                let help =
+                    format!("one file may have {FILE_BYTES_MAX} bytes, all together {TOTAL_BYTES_MAX}");
+                Finding::new(&codes::TOO_LARGE, at, message).help(help)
+            }
+            ReadError::NotText { offset, why } => {
+                let message = format!("`{name}` is not UTF-8 text: {why}, at byte {offset}");
+                Finding::new(&codes::NOT_TEXT, at, message).help("save it as UTF-8")
+            }
+        }
+    }
 }
 
 /// The text, without a byte order mark.
