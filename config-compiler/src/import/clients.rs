@@ -87,7 +87,7 @@ fn server(reader: &mut Reader<'_>, entry: &Entry, draft: &mut Draft, variables: 
     let all = || {
         entries.iter().chain(inner).filter(|entry| nested.is_none_or(|nested| !std::ptr::eq(*entry, nested)))
     };
-    if all().any(|entry| is_switched_off(entry)) {
+    if all().any(is_switched_off) {
         for entry in all() {
             match is_switched_off(entry) {
                 true => reader.mapped(entry, "left out: it is switched off"),
