@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use strait_bench::tables::{self, LARGE, SMALL, Size};
+use strait_engine::fold::Fold;
 use strait_policy::Traits;
 use strait_table::{Kind, Snapshot, View, bind};
 
@@ -50,7 +51,7 @@ fn decision(c: &mut Criterion) {
             Rc::new(View::of(&snapshot, 0, roles, &windows).expect("the fixture has a server"))
         };
         // By the number of the set of traits, as a worker keeps them.
-        let mut views: HashMap<(u16, u32), Rc<View>> = HashMap::new();
+        let mut views: HashMap<(u16, u32), Rc<View>, Fold> = HashMap::default();
         (0..32).for_each(|role| {
             let mut other = roles.clone();
             other.insert(role);

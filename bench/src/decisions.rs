@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
+use strait_engine::fold::Fold;
 use strait_policy::{Principal, Traits, Verdict};
 use strait_protocol::Span;
 use strait_table::condition::evaluate::{Header, Thing};
@@ -19,7 +20,7 @@ pub const ARGUMENTS: &str =
 /// Everything that is there before a call comes.
 pub struct Decisions {
     snapshot: Snapshot,
-    views: HashMap<(u16, u32), Rc<View>>,
+    views: HashMap<(u16, u32), Rc<View>, Fold>,
     traits: Traits,
     windows: Traits,
     principal: Principal,
@@ -45,7 +46,7 @@ impl Decisions {
         let principal = Principal { id: "agent-1".into(), groups, ..Principal::default() };
         let (traits, windows) = (snapshot.traits_of(&principal), snapshot.windows_at(1_800_000_000).bits);
         let view = View::of(&snapshot, 0, &traits, &windows).expect("there is a server");
-        let views = HashMap::from([((0, 0), Rc::new(view))]);
+        let views = HashMap::from_iter([((0, 0), Rc::new(view))]);
         Decisions { snapshot, views, traits, windows, principal, workspace: Workspace::default() }
     }
 

@@ -34,6 +34,10 @@ impl Hasher for FoldHasher {
         self.write_u64(u64::from(word));
     }
 
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
     fn write_usize(&mut self, word: usize) {
         self.write_u64(word as u64);
     }

@@ -26,7 +26,7 @@ mod core;
 mod edition;
 pub mod exchange;
 pub mod figures;
-mod fold;
+pub mod fold;
 pub mod handle;
 #[allow(unsafe_code)]
 pub mod io;

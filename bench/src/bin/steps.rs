@@ -13,6 +13,7 @@ use strait_bench::decisions::{ARGUMENTS, Decisions};
 use strait_bench::fixtures;
 use strait_bench::large::{self, Small};
 use strait_bench::tables::{self, Size};
+use strait_engine::fold::Fold;
 use strait_policy::Traits;
 use strait_protocol::http1::{parse_reply, parse_request, write};
 use strait_protocol::jsonrpc::{Decoder, Scanner, Splices};
@@ -97,7 +98,7 @@ fn decode_and_decide() -> Step {
     let snapshot = tables::snapshot(SIZE);
     let roles = tables::roles(SIZE);
     let view = View::of(&snapshot, 0, &roles, &Traits::default()).expect("the fixture has a server");
-    let views: HashMap<(u16, u32), Rc<View>> = HashMap::from([((0, 0), Rc::new(view))]);
+    let views: HashMap<(u16, u32), Rc<View>, Fold> = HashMap::from_iter([((0, 0), Rc::new(view))]);
     let call = fixtures::call_of(&tables::exposed_name(211), 400);
     let mut decoder = Decoder::new();
     let mut text = Vec::new();

@@ -243,7 +243,7 @@ impl Emitter<'_> {
             Root::Claims => TableRoot::Claims,
             Root::Element => TableRoot::Element,
         };
-        let read = Read { from, path: path.keys.clone() };
+        let read = Read::of(from, path.keys.clone());
         let reads = &mut self.condition.reads;
         if let Some(known) = reads.iter().position(|known| *known == read) {
             return Ok(known as u16);

@@ -8,7 +8,7 @@
 use simd_json::{Buffers, Tape};
 
 use super::diagnose::diagnose;
-use super::guard::{Guard, Known};
+use super::guard::{Guard, Only};
 use super::pick::guarded;
 use super::reading::Reading;
 use super::walk::Walk;
@@ -77,7 +77,7 @@ impl Decoder {
     /// is guarded first, as the message was: a repeated key, a case variant of `wanted`, a NUL in a key are refused.
     pub fn member(&mut self, body: &[u8], object: Span, wanted: &str) -> Result<Option<Span>, DecodeFault> {
         let mut found = None;
-        guarded(&mut self.guard, body, object, &Known::of(&[wanted]), |_, value| found = Some(value))?;
+        guarded(&mut self.guard, body, object, &Only::of(wanted), |_, value, _| found = Some(value))?;
         Ok(found)
     }
 

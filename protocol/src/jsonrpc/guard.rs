@@ -9,7 +9,6 @@ use std::cmp::Ordering;
 use memchr::memchr;
 
 use super::DecodeCause;
-use super::members::Member;
 use super::text::{Unescape, says_same, word};
 use crate::Span;
 use crate::limits::PAIRWISE_KEYS_MAX;
@@ -17,10 +16,148 @@ use crate::limits::PAIRWISE_KEYS_MAX;
 /// What is wrong with an object, and at which byte.
 pub(super) type Objection = (DecodeCause, u32);
 
+/// What most keys differ in. Of a key as it is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeySketch {
+    /// Its first seven letters with their case folded away, and its length. Keys of which it differs are neither the same nor variants of
+    /// each other, unless they have escapes or letters beyond ASCII.
+    pub folded: u64,
+    /// Its first eight letters.
+    pub head: u64,
+}
+
+impl KeySketch {
+    pub const fn of(key: &str) -> KeySketch {
+        KeySketch::of_bytes(key.as_bytes())
+    }
+
+    const fn of_bytes(key: &[u8]) -> KeySketch {
+        KeySketch::new(head(key), key.len())
+    }
+
+    /// Of the key at a place. Most are short, and have eight bytes behind their beginning.
+    #[inline]
+    fn at(body: &[u8], at: Span) -> KeySketch {
+        match word(body, at.start as usize) {
+            Some(word) => KeySketch::new(word & mask(at.len as usize, HEAD), at.len as usize),
+            None => KeySketch::of_bytes(at.of(body)),
+        }
+    }
+
+    const fn new(head: u64, length: usize) -> KeySketch {
+        let folded = (head | 0x2020_2020_2020_2020) & mask(length, FOLDED) | (length as u64) << 56;
+        KeySketch { folded, head }
+    }
+}
+
+/// Letters that the two parts of a sketch have.
+const FOLDED: usize = 7;
+const HEAD: usize = 8;
+
+/// The first eight letters of a key, or all that it has.
+const fn head(key: &[u8]) -> u64 {
+    if let Some(eight) = key.first_chunk() {
+        return u64::from_le_bytes(*eight);
+    }
+    if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+        let behind = u32::from_le_bytes(*last) as u64;
+        return u32::from_le_bytes(*first) as u64 | behind << (8 * (key.len() - 4));
+    }
+    let (mut letters, mut index) = (0, 0);
+    while index < key.len() {
+        letters |= (key[index] as u64) << (8 * index);
+        index += 1;
+    }
+    letters
+}
+
+/// The bits of the first letters, of at most `most`, that a key of this length has.
+#[inline]
+const fn mask(length: usize, most: usize) -> u64 {
+    let letters = if length < most { length } else { most };
+    if letters == 0 { 0 } else { u64::MAX >> (64 - 8 * letters) }
+}
+
+/// Keys that are read in an object. They have numbers.
+pub(super) trait Keys {
+    /// Calls with each of this sketch: its number, and its first letters.
+    fn sketched(&self, folded: u64, each: impl FnMut(usize, u64));
+    fn numbers(&self) -> impl Iterator<Item = usize>;
+    fn text(&self, number: usize) -> &str;
+}
+
+/// Keys that are always read.
+pub(super) struct Known<const COUNT: usize> {
+    keys: [&'static str; COUNT],
+    sketches: [KeySketch; COUNT],
+}
+
+impl<const COUNT: usize> Known<COUNT> {
+    pub const fn of(keys: [&'static str; COUNT]) -> Known<COUNT> {
+        let mut sketches = [KeySketch { folded: 0, head: 0 }; COUNT];
+        let mut index = 0;
+        while index < COUNT {
+            sketches[index] = KeySketch::of(keys[index]);
+            index += 1;
+        }
+        Known { keys, sketches }
+    }
+}
+
+impl<const COUNT: usize> Keys for Known<COUNT> {
+    #[inline]
+    fn sketched(&self, folded: u64, mut each: impl FnMut(usize, u64)) {
+        for (number, sketch) in self.sketches.iter().enumerate() {
+            if sketch.folded == folded {
+                each(number, sketch.head);
+            }
+        }
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = usize> {
+        0..COUNT
+    }
+
+    fn text(&self, number: usize) -> &str {
+        self.keys.get(number).copied().unwrap_or_default()
+    }
+}
+
+/// The one key that is read.
+pub(super) struct Only<'k> {
+    key: &'k str,
+    sketch: KeySketch,
+}
+
+impl<'k> Only<'k> {
+    pub fn of(key: &'k str) -> Only<'k> {
+        Only { key, sketch: KeySketch::of(key) }
+    }
+}
+
+impl Keys for Only<'_> {
+    #[inline]
+    fn sketched(&self, folded: u64, mut each: impl FnMut(usize, u64)) {
+        if self.sketch.folded == folded {
+            each(0, self.sketch.head);
+        }
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = usize> {
+        std::iter::once(0)
+    }
+
+    fn text(&self, _: usize) -> &str {
+        self.key
+    }
+}
+
 /// The keys of one object after the other.
 #[derive(Default)]
 pub(super) struct Guard {
     keys: Vec<Key>,
+    /// Where the first of them is that a decoder may take for one that is read, if all are plain.
+    varies: Option<u32>,
     /// One of them has an escape.
     escaped: bool,
     /// One of them has an escape or a letter beyond ASCII.
@@ -30,156 +167,115 @@ pub(super) struct Guard {
 #[derive(Clone, Copy)]
 struct Key {
     at: Span,
-    sketch: Sketch,
-}
-
-/// Of a key as it is written: its length, and its first letters with their case folded away. Keys of which it differs are neither
-/// the same nor variants of each other, unless they have escapes or letters beyond ASCII.
-pub(super) type Sketch = u64;
-
-const fn sketch(text: &[u8]) -> Sketch {
-    let (mut letters, mut index) = (0, 0);
-    while index < text.len() && index < LETTERS {
-        letters |= (text[index] as u64) << (index * 8);
-        index += 1;
-    }
-    folded(letters, text.len())
-}
-
-/// The same of a key by its place, and whether it is ASCII. Most are short, and have eight bytes behind their beginning.
-#[inline]
-fn sketch_at(body: &[u8], at: Span) -> (Sketch, bool) {
-    match word(body, at.start as usize) {
-        Some(word) if at.len as usize <= LETTERS => {
-            (folded(word, at.len as usize), word & mask(at.len as usize) & 0x8080_8080_8080_8080 == 0)
-        }
-        Some(word) => (folded(word, at.len as usize), at.of(body).is_ascii()),
-        None => (sketch(at.of(body)), at.of(body).is_ascii()),
-    }
-}
-
-/// Letters that a sketch has.
-const LETTERS: usize = 7;
-
-/// A sketch of a key of `length` bytes that begins with these.
-const fn folded(letters: u64, length: usize) -> Sketch {
-    (letters | 0x2020_2020_2020_2020) & mask(length) | (length as u64) << 56
-}
-
-/// The bits of the letters that a sketch has of a key of this length.
-const fn mask(length: usize) -> u64 {
-    let letters = if length < LETTERS { length } else { LETTERS };
-    (1 << (8 * letters)) - 1
-}
-
-/// Keys that are read in one object.
-pub(super) const KNOWN_MAX: usize = 32;
-
-/// The keys that we read in an object.
-pub(super) struct Known<'k> {
-    keys: &'k [&'k str],
-    sketches: [Sketch; KNOWN_MAX],
-}
-
-impl<'k> Known<'k> {
-    /// At most [`KNOWN_MAX`].
-    pub const fn of(keys: &'k [&'k str]) -> Known<'k> {
-        assert!(keys.len() <= KNOWN_MAX);
-        let mut sketches = [0; KNOWN_MAX];
-        let mut index = 0;
-        while index < keys.len() {
-            sketches[index] = sketch(keys[index].as_bytes());
-            index += 1;
-        }
-        Known { keys, sketches }
-    }
-
-    /// Calls with the number of each of them that is this member's key.
-    #[inline]
-    pub fn each(&self, body: &[u8], member: &Member, sketch: Sketch, mut found: impl FnMut(usize)) {
-        let text = member.key_inner().of(body);
-        for (at, (key, known)) in self.keys.iter().zip(&self.sketches).enumerate() {
-            if match member.escaped {
-                false => *known == sketch && key.as_bytes() == text,
-                true => member.key_is(body, key),
-            } {
-                found(at);
-            }
-        }
-    }
-
-    /// Whether a decoder that folds case would take a key of plain ASCII for one of these, without its being it.
-    #[inline]
-    fn has_ascii_variant(&self, body: &[u8], key: &Key) -> bool {
-        let mut all = self.keys.iter().zip(&self.sketches);
-        all.any(|(known, sketch)| {
-            *sketch == key.sketch && is_ascii_variant(key.at.of(body), known.as_bytes())
-        })
-    }
+    /// Of its sketch.
+    folded: u64,
 }
 
 impl Guard {
     /// Begins with another object.
+    #[inline]
     pub fn begin(&mut self) {
         self.keys.clear();
-        (self.escaped, self.odd) = (false, false);
+        (self.varies, self.escaped, self.odd) = (None, false, false);
     }
 
-    /// Notes a key, given as the place between its quotes, and whether there is an escape among them.
+    /// Notes a key, given as the place between its quotes, and whether there is an escape among them. Calls with the number of each
+    /// key that is read and that it is.
     #[inline]
-    pub fn key(&mut self, body: &[u8], at: Span, escaped: bool) -> Sketch {
-        let (sketch, is_ascii) = sketch_at(body, at);
-        self.keys.push(Key { at, sketch });
-        self.escaped |= escaped;
-        self.odd |= escaped || !is_ascii;
-        sketch
+    pub fn key(
+        &mut self,
+        body: &[u8],
+        at: Span,
+        escaped: bool,
+        keys: &impl Keys,
+        mut found: impl FnMut(usize),
+    ) {
+        let sketch = KeySketch::at(body, at);
+        self.keys.push(Key { at, folded: sketch.folded });
+        let fits = at.len as usize <= HEAD;
+        self.odd |= escaped || sketch.head & 0x8080_8080_8080_8080 != 0 || (!fits && !at.of(body).is_ascii());
+        if escaped {
+            self.escaped = true;
+            return each_said(at.of(body), keys, found);
+        }
+        keys.sketched(sketch.folded, |number, head| {
+            let text = at.of(body);
+            if head == sketch.head && (fits || keys.text(number).as_bytes() == text) {
+                found(number);
+            } else if self.varies.is_none() && is_ascii_variant(text, keys.text(number).as_bytes()) {
+                self.varies = Some(at.start);
+            }
+        });
     }
 
     /// Judges the object whose keys were noted, against the keys that we read in it.
-    pub fn judge(&mut self, body: &[u8], known: &Known<'_>) -> Result<(), Objection> {
-        let (escaped, odd) = (self.escaped, self.odd);
-        for key in &self.keys {
-            if !odd {
-                if known.has_ascii_variant(body, key) {
-                    return Err((DecodeCause::KeyCaseVariant, key.at.start));
-                }
-                continue;
-            }
-            let text = key.at.of(body);
-            let has_escape = escaped && memchr(b'\\', text).is_some();
-            if has_escape && Unescape::new(text).any(|byte| byte == 0) {
-                return Err((DecodeCause::NulInKey, key.at.start));
-            }
-            let varies = match has_escape || !text.is_ascii() {
-                true => known.keys.iter().any(|known| is_variant(text, known.as_bytes())),
-                false => known.has_ascii_variant(body, key),
-            };
-            if varies {
-                return Err((DecodeCause::KeyCaseVariant, key.at.start));
-            }
+    #[inline]
+    pub fn judge(&mut self, body: &[u8], keys: &impl Keys) -> Result<(), Objection> {
+        if self.odd {
+            self.judge_odd(body, keys)?;
+        } else if let Some(at) = self.varies {
+            return Err((DecodeCause::KeyCaseVariant, at));
         }
-        match self.repeated(body, escaped) {
+        match self.may_repeat().then(|| self.repeated(body)).flatten() {
             Some(at) => Err((DecodeCause::KeyRepeated, at)),
             None => Ok(()),
         }
+    }
+
+    #[cold]
+    fn judge_odd(&self, body: &[u8], keys: &impl Keys) -> Result<(), Objection> {
+        for Key { at: key, .. } in &self.keys {
+            let text = key.of(body);
+            let has_escape = self.escaped && memchr(b'\\', text).is_some();
+            if has_escape && Unescape::new(text).any(|byte| byte == 0) {
+                return Err((DecodeCause::NulInKey, key.start));
+            }
+            let varies = match has_escape || !text.is_ascii() {
+                true => is_variant,
+                false => is_ascii_variant,
+            };
+            if keys.numbers().any(|number| varies(text, keys.text(number).as_bytes())) {
+                return Err((DecodeCause::KeyCaseVariant, key.start));
+            }
+        }
+        Ok(())
     }
 
     pub fn capacity(&self) -> usize {
         self.keys.capacity()
     }
 
+    /// Whether a key may be there twice: nearly every object ends here.
+    #[inline]
+    fn may_repeat(&self) -> bool {
+        if self.escaped || self.keys.len() > PAIRWISE_KEYS_MAX {
+            return true;
+        }
+        let mut rest = self.keys.as_slice();
+        while let [first, later @ ..] = rest {
+            if later.iter().any(|key| key.folded == first.folded) {
+                return true;
+            }
+            rest = later;
+        }
+        false
+    }
+
     /// The second occurrence of a key.
-    fn repeated(&mut self, body: &[u8], escaped: bool) -> Option<u32> {
+    #[cold]
+    fn repeated(&mut self, body: &[u8]) -> Option<u32> {
+        let escaped = self.escaped;
+        let same = |one: Span, other: Span| match escaped {
+            true => says_same(one.of(body), other.of(body)),
+            false => one.of(body) == other.of(body),
+        };
         if self.keys.len() <= PAIRWISE_KEYS_MAX {
-            for (index, key) in self.keys.iter().enumerate() {
-                let mut later = self.keys.iter().skip(index + 1);
-                let same = |other: &&Key| match escaped {
-                    true => says_same(key.at.of(body), other.at.of(body)),
-                    false => other.sketch == key.sketch && other.at.of(body) == key.at.of(body),
-                };
-                if let Some(other) = later.find(same) {
+            let mut rest = self.keys.as_slice();
+            while let [first, later @ ..] = rest {
+                if let Some(other) = later.iter().find(|other| same(first.at, other.at)) {
                     return Some(other.at.start);
                 }
+                rest = later;
             }
             return None;
         }
@@ -192,6 +288,17 @@ impl Guard {
         let twice =
             neighbours.find(|pair| matches!(pair, [one, other] if order(one, other) == Ordering::Equal))?;
         twice.iter().map(|key| key.at.start).max()
+    }
+}
+
+/// Calls with the number of each key that is read and that a key with escapes says.
+#[cold]
+fn each_said(text: &[u8], keys: &impl Keys, mut found: impl FnMut(usize)) {
+    for number in keys.numbers() {
+        let known = keys.text(number);
+        if !known.contains('\\') && says_same(text, known.as_bytes()) {
+            found(number);
+        }
     }
 }
 
@@ -235,13 +342,15 @@ mod tests {
             let key = if odd { format!("{key}\u{e9}") } else { key };
             let body = format!("{}{key}{}", "x".repeat(before), "\u{ff}".repeat(after));
             let place = Span::between(before, before + key.len());
-            prop_assert_eq!(sketch_at(body.as_bytes(), place), (sketch(key.as_bytes()), key.is_ascii()));
+            let sketch = KeySketch::of(&key);
+            prop_assert_eq!(KeySketch::at(body.as_bytes(), place), sketch);
+            prop_assert!(sketch.head.to_le_bytes().starts_with(key.as_bytes().get(..8).unwrap_or(key.as_bytes())));
             let swap = |(at, letter): (usize, char)| match swapped >> at & 1 {
                 0 => letter.to_ascii_uppercase(),
                 _ => letter.to_ascii_lowercase(),
             };
             let other: String = key.chars().enumerate().map(swap).collect();
-            prop_assert_eq!(sketch(other.as_bytes()), sketch(key.as_bytes()));
+            prop_assert_eq!(KeySketch::of(&other).folded, sketch.folded);
         }
     }
 }

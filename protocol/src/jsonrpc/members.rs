@@ -19,6 +19,8 @@ pub struct Member {
     /// There is an escape in the key.
     pub escaped: bool,
     pub value: Span,
+    /// The value is a string with an escape in it.
+    pub value_escaped: bool,
 }
 
 impl Member {
@@ -81,6 +83,18 @@ impl<'a> Members<'a> {
         Members::of(bytes, all(bytes))
     }
 
+    /// Calls with one after the other: the walk for where every instruction counts.
+    #[inline]
+    pub(super) fn each(mut self, mut found: impl FnMut(&Member)) -> Result<(), MemberFault> {
+        loop {
+            match self.items.step::<Member>() {
+                Ok(Some(member)) => found(&member),
+                Ok(None) => return Ok(()),
+                Err(at) => return Err(MemberFault { at: at as u32 }),
+            }
+        }
+    }
+
     /// The value of the first member whose key says `key`.
     pub fn find(bytes: &'a [u8], object: Span, key: &str) -> Result<Option<Span>, MemberFault> {
         for member in Members::of(bytes, object) {
@@ -98,18 +112,7 @@ impl Iterator for Members<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.items.next_with(|bytes, at| {
-            let (key_end, escaped) =
-                string_ends(bytes, at + 1).filter(|_| bytes.get(at) == Some(&b'"')).ok_or(at)?;
-            let colon = skip_blanks(bytes, key_end + 1);
-            if bytes.get(colon) != Some(&b':') {
-                return Err(colon);
-            }
-            let start = skip_blanks(bytes, colon + 1);
-            let end = value_end(bytes, start).ok_or(start)?;
-            let key = Span::between(at, key_end + 1);
-            Ok((Member { key, escaped, value: Span::between(start, end) }, end))
-        })
+        self.items.next()
     }
 }
 
@@ -129,10 +132,37 @@ impl Iterator for Elements<'_> {
     type Item = Result<Span, MemberFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.items.next_with(|bytes, at| {
-            let end = value_end(bytes, at).ok_or(at)?;
-            Ok((Span::between(at, end), end))
-        })
+        self.items.next()
+    }
+}
+
+/// What stands between two commas.
+trait Part: Sized {
+    /// The one that begins at `at`, and where it ends; the error is where it does not fit.
+    fn at(bytes: &[u8], at: usize) -> Result<(Self, usize), usize>;
+}
+
+impl Part for Member {
+    #[inline(always)]
+    fn at(bytes: &[u8], at: usize) -> Result<(Member, usize), usize> {
+        let (key_end, escaped) =
+            string_ends(bytes, at + 1).filter(|_| bytes.get(at) == Some(&b'"')).ok_or(at)?;
+        let colon = skip_blanks(bytes, key_end + 1);
+        if bytes.get(colon) != Some(&b':') {
+            return Err(colon);
+        }
+        let start = skip_blanks(bytes, colon + 1);
+        let (end, value_escaped) = value_end(bytes, start).ok_or(start)?;
+        let key = Span::between(at, key_end + 1);
+        Ok((Member { key, escaped, value: Span::between(start, end), value_escaped }, end))
+    }
+}
+
+impl Part for Span {
+    #[inline(always)]
+    fn at(bytes: &[u8], at: usize) -> Result<(Span, usize), usize> {
+        let (end, _) = value_end(bytes, at).ok_or(at)?;
+        Ok((Span::between(at, end), end))
     }
 }
 
@@ -160,22 +190,16 @@ impl<'a> Items<'a> {
     }
 
     #[inline]
-    fn next_with<T>(
-        &mut self,
-        item: impl FnOnce(&[u8], usize) -> Result<(T, usize), usize>,
-    ) -> Option<Result<T, MemberFault>> {
-        let outcome = self.step(item);
+    fn next<T: Part>(&mut self) -> Option<Result<T, MemberFault>> {
+        let outcome = self.step();
         if !matches!(outcome, Ok(Some(_))) {
             self.progress = Progress::Ended;
         }
         outcome.map_err(|at| MemberFault { at: at as u32 }).transpose()
     }
 
-    #[inline]
-    fn step<T>(
-        &mut self,
-        item: impl FnOnce(&[u8], usize) -> Result<(T, usize), usize>,
-    ) -> Result<Option<T>, usize> {
+    #[inline(always)]
+    fn step<T: Part>(&mut self) -> Result<Option<T>, usize> {
         let at = match self.progress {
             Progress::Ended => return Ok(None),
             Progress::Before if self.bytes.get(self.at) != Some(&self.open) => return Err(self.at),
@@ -196,7 +220,7 @@ impl<'a> Items<'a> {
                 }
             }
         };
-        let (found, end) = item(self.bytes, at)?;
+        let (found, end) = T::at(self.bytes, at)?;
         self.at = end;
         Ok(Some(found))
     }
@@ -210,20 +234,20 @@ fn all(bytes: &[u8]) -> Span {
     Span::between(skip_blanks(bytes, 0), super::text::trim_blanks(bytes, bytes.len()))
 }
 
-/// The end of the value that begins at `start`; None when there is none or it does not end. Iterative, so that depth
-/// costs nothing.
+/// The end of the value that begins at `start`, and whether it is a string with an escape; None when there is none or it does not
+/// end. Iterative, so that depth costs nothing.
 #[inline]
-fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
+fn value_end(bytes: &[u8], start: usize) -> Option<(usize, bool)> {
     match bytes.get(start)? {
-        b'"' => Some(string_end(bytes, start + 1)? + 1),
-        b'{' | b'[' => container_end(bytes, start),
+        b'"' => string_ends(bytes, start + 1).map(|(end, escaped)| (end + 1, escaped)),
+        b'{' | b'[' => container_end(bytes, start).map(|end| (end, false)),
         byte if ENDS[usize::from(*byte)] => None,
         _ => {
             let mut at = start + 1;
             while bytes.get(at).is_some_and(|byte| !ENDS[usize::from(*byte)]) {
                 at += 1;
             }
-            Some(at)
+            Some((at, false))
         }
     }
 }

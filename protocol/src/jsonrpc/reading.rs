@@ -14,8 +14,8 @@ use crate::Span;
 use crate::limits::ID_BYTES_MAX;
 use crate::mcp::{Method, Names, meta};
 
-static TOP_KEYS: Known<'static> = Known::of(&["jsonrpc", "id", "method", "params", "result", "error"]);
-static PARAMS_KEYS: Known<'static> = Known::of(&[
+static TOP_KEYS: Known<6> = Known::of(["jsonrpc", "id", "method", "params", "result", "error"]);
+static PARAMS_KEYS: Known<17> = Known::of([
     "name",
     "uri",
     "taskId",
@@ -34,7 +34,7 @@ static PARAMS_KEYS: Known<'static> = Known::of(&[
     "task",
     "_meta",
 ]);
-static META_KEYS: Known<'static> = Known::of(&[
+static META_KEYS: Known<7> = Known::of([
     meta::PROTOCOL_VERSION,
     meta::CLIENT_CAPABILITIES,
     meta::CLIENT_INFO,
@@ -43,7 +43,7 @@ static META_KEYS: Known<'static> = Known::of(&[
     meta::PROGRESS_TOKEN,
     meta::TRACEPARENT,
 ]);
-static REFERENCE_KEYS: Known<'static> = Known::of(&["type", "name", "uri"]);
+static REFERENCE_KEYS: Known<3> = Known::of(["type", "name", "uri"]);
 
 /// One message being read: the facts so far, and what is needed to find more.
 pub(super) struct Reading<'t, 'de> {
@@ -81,7 +81,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(0, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(self.walk.original, field.key_raw, field.key_escaped);
+            self.guard.key(self.walk.original, field.key_raw, field.key_escaped, &TOP_KEYS, |_| {});
             match field.key {
                 "jsonrpc" => version = Some(field),
                 "id" if id.is_some() => return Err((DecodeCause::KeyRepeated, field.key_raw.start)),
@@ -143,7 +143,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(field.node, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(self.walk.original, field.key_raw, field.key_escaped);
+            self.guard.key(self.walk.original, field.key_raw, field.key_escaped, &PARAMS_KEYS, |_| {});
             match (field.key, method) {
                 ("_meta", _) => meta = Some(field),
                 ("name", _) if names == Names::Name => self.message.name = self.name(field, "name")?,
@@ -201,7 +201,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(field.node, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(self.walk.original, field.key_raw, field.key_escaped);
+            self.guard.key(self.walk.original, field.key_raw, field.key_escaped, &REFERENCE_KEYS, |_| {});
             match field.key {
                 "name" => self.message.reference_name = self.name(field, "ref.name")?,
                 "uri" => self.message.reference_uri = self.name(field, "ref.uri")?,
@@ -218,7 +218,7 @@ impl<'t, 'de> Reading<'t, 'de> {
         self.guard.begin();
         for field in self.walk.fields(field.node, close) {
             let field = field.map_err(|()| (DecodeCause::Inconsistent, 0))?;
-            self.guard.key(self.walk.original, field.key_raw, field.key_escaped);
+            self.guard.key(self.walk.original, field.key_raw, field.key_escaped, &META_KEYS, |_| {});
             match field.key {
                 meta::PROTOCOL_VERSION => {
                     self.message.protocol_version = self.optional_text(field, meta::PROTOCOL_VERSION)?;

@@ -1,24 +1,25 @@
 //! Runs a condition. HOT where a call meets one: no allocation in the usual case, no recursion but into the one level that a
 //! quantifier has.
 //!
-//! The decision: comparisons are typed. A number never equals a text, it is an error, and an error never lets a deny be
-//! passed: whoever sends `"500"` where a rule asks for a number has not found a way round it.
+//! The decision: what a condition reads is picked first, all of it in one walk over the arguments, by keys whose sketches stand in the
+//! table; its steps then only look at what was found.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
-use memchr::{memchr, memmem};
 use strait_policy::{Principal, Traits, Truth};
 use strait_protocol::Span;
-use strait_protocol::jsonrpc::{
-    DecodeFault, Elements, Members, Picked, Picker, Unescape, compare_numbers, is_integer,
-};
+use strait_protocol::jsonrpc::{DecodeFault, Elements, Paths, Picked, Picker, Unescape};
 
+use super::value::{self, Value, compare, is_true_of, json, order, plain, size, type_of};
 use super::{
     ArchivedCallFact, ArchivedComparison, ArchivedCondition, ArchivedOp, ArchivedOperand,
-    ArchivedPrincipalFact, ArchivedQuantifier, ArchivedRead, ArchivedRoot, ArchivedTextTest, DEPTH_MAX,
-    ELEMENTS_MAX, NONE, READS_MAX, automaton::ArchivedAutomaton, types,
+    ArchivedPrincipalFact, ArchivedQuantifier, ArchivedRead, ArchivedRoot, DEPTH_MAX, ELEMENTS_MAX, NONE,
+    READS_MAX, automaton::ArchivedAutomaton,
 };
+
+/// Texts of a list that are compared one by one before halving it is cheaper.
+const FEW_TEXTS: usize = 8;
 
 /// What is known when something is decided. What is `None` is not known yet, and makes a condition that asks for it
 /// [`Truth::Unknown`].
@@ -82,17 +83,38 @@ impl Workspace {
     fn pick(
         &mut self,
         reads: &[ArchivedRead],
-        root: &ArchivedRoot,
+        from: ArchivedRoot,
         body: &[u8],
         at: Span,
     ) -> Result<(), DecodeFault> {
-        let of_root = |(_, read): &(usize, &ArchivedRead)| read.from == *root;
-        if !reads.iter().any(|read| read.from == *root) {
-            return Ok(());
+        self.picker.pick(body, at, &Reads { all: reads, from }, &mut self.picked)
+    }
+}
+
+/// Those that start from one root.
+struct Reads<'a> {
+    all: &'a [ArchivedRead],
+    from: ArchivedRoot,
+}
+
+impl Paths for Reads<'_> {
+    #[inline]
+    fn all(&self) -> impl Iterator<Item = (usize, usize)> {
+        let of_root = |(_, read): &(usize, &ArchivedRead)| read.from == self.from;
+        self.all.iter().enumerate().filter(of_root).map(|(number, read)| (number, read.path.len()))
+    }
+
+    #[inline]
+    fn sketched(&self, folded: u64, mut each: impl FnMut(usize, u64)) {
+        for (number, read) in self.all.iter().enumerate() {
+            if read.first.folded == folded && read.from == self.from && !read.path.is_empty() {
+                each(number, read.first.head.to_native());
+            }
         }
-        let paths = reads.iter().enumerate().filter(of_root);
-        let paths = paths.map(|(place, read)| (place, read.path.iter().map(|key| key.as_str())));
-        self.picker.pick(body, at, paths, &mut self.picked)
+    }
+
+    fn keys(&self, number: usize) -> impl Iterator<Item = &str> {
+        self.all.get(number).into_iter().flat_map(|read| read.path.iter().map(|key| key.as_str()))
     }
 }
 
@@ -115,13 +137,16 @@ pub fn evaluate_part(
     workspace: &mut Workspace,
 ) -> Result<Truth, DecodeFault> {
     let reads = condition.reads.as_slice();
+    let mut bodies = Bodies::default();
     if let Some((body, arguments)) = moment.asked.map(arguments) {
-        workspace.pick(reads, &ArchivedRoot::Arguments, body, arguments)?;
+        workspace.pick(reads, ArchivedRoot::Arguments, body, arguments)?;
+        bodies.arguments = Some(body);
     }
     if let Some(claims) = moment.principal.map(claims) {
-        workspace.pick(reads, &ArchivedRoot::Claims, claims, all(claims))?;
+        workspace.pick(reads, ArchivedRoot::Claims, claims, all(claims))?;
+        bodies.claims = Some(claims);
     }
-    let mut run = Run { reads, automata, moment, element: None, workspace };
+    let mut run = Run { reads, automata, moment, bodies, workspace };
     run.program(part)
 }
 
@@ -140,65 +165,46 @@ fn all(bytes: &[u8]) -> Span {
     Span::between(0, bytes.len())
 }
 
-/// A value as it is compared.
-#[derive(Clone, Copy)]
-enum Value<'a> {
-    Null,
-    /// The author's own `null`: whether something is null can be asked of anything.
-    AskedNull,
-    Bool(bool),
-    Number(&'a [u8]),
-    Count(usize),
-    /// `escaped`: it is written with escapes of JSON.
-    Text {
-        bytes: &'a [u8],
-        escaped: bool,
-    },
-    List(&'a [u8], Span),
-    Object(&'a [u8], Span),
-    /// Missing, or of a type that nothing can be said about.
-    Error,
-    Unknown,
+/// What is read from, where it is known. The element: what it is part of.
+#[derive(Default)]
+struct Bodies<'a> {
+    arguments: Option<&'a [u8]>,
+    claims: Option<&'a [u8]>,
+    element: Option<&'a [u8]>,
 }
 
 struct Run<'a, 'w> {
     reads: &'a [ArchivedRead],
     automata: &'a [ArchivedAutomaton],
     moment: &'a Moment<'a>,
-    /// What the element that is looked at is part of.
-    element: Option<&'a [u8]>,
+    bodies: Bodies<'a>,
     workspace: &'w mut Workspace,
 }
 
 impl<'a> Run<'a, '_> {
     fn program(&mut self, ops: &'a [ArchivedOp]) -> Result<Truth, DecodeFault> {
-        // Two bits a truth. A program of a table that was opened never goes beneath or above.
-        let mut stack = 0u128;
-        let mut depth = 0usize;
+        let mut stack = Stack::default();
         let mut at = 0;
         while let Some(op) = ops.get(at) {
             at += 1;
             let truth = match op {
-                ArchivedOp::Not => {
-                    let truth = pop(&mut stack, &mut depth);
-                    truth.negated()
-                }
+                ArchivedOp::Not => stack.pop().negated(),
                 ArchivedOp::And => {
-                    let (right, left) = (pop(&mut stack, &mut depth), pop(&mut stack, &mut depth));
+                    let (right, left) = (stack.pop(), stack.pop());
                     left.and(right)
                 }
                 ArchivedOp::Or => {
-                    let (right, left) = (pop(&mut stack, &mut depth), pop(&mut stack, &mut depth));
+                    let (right, left) = (stack.pop(), stack.pop());
                     left.or(right)
                 }
                 ArchivedOp::UnlessFalse(skip) => {
-                    if top(stack, depth) == Truth::False {
+                    if stack.top() == Truth::False {
                         at += usize::from(skip.to_native());
                     }
                     continue;
                 }
                 ArchivedOp::UnlessTrue(skip) => {
-                    if top(stack, depth) == Truth::True {
+                    if stack.top() == Truth::True {
                         at += usize::from(skip.to_native());
                     }
                     continue;
@@ -211,13 +217,11 @@ impl<'a> Run<'a, '_> {
                 }
                 other => self.step(other),
             };
-            if depth == DEPTH_MAX {
+            if !stack.push(truth) {
                 return Ok(Truth::Error);
             }
-            stack = stack << 2 | truth as u128;
-            depth += 1;
         }
-        Ok(if depth == 1 { top(stack, depth) } else { Truth::Error })
+        Ok(if stack.depth == 1 { stack.top() } else { Truth::Error })
     }
 
     fn step(&mut self, op: &'a ArchivedOp) -> Truth {
@@ -244,6 +248,9 @@ impl<'a> Run<'a, '_> {
             ArchivedOp::Compare { left, by, right } => compare(self.value(left), by, self.value(right)),
             ArchivedOp::In { of, texts, numbers } => match self.value(of) {
                 Value::Unknown => Truth::Unknown,
+                Value::Text { bytes, escaped: false } if (1..=FEW_TEXTS).contains(&texts.len()) => {
+                    Truth::of(texts.iter().any(|text| text.as_bytes() == bytes))
+                }
                 Value::Text { bytes, escaped } if !texts.is_empty() => {
                     let found = texts.binary_search_by(|text| order(text.as_bytes(), false, bytes, escaped));
                     Truth::of(found.is_ok())
@@ -329,26 +336,29 @@ impl<'a> Run<'a, '_> {
     fn has(&self, read: usize) -> Truth {
         match self.found(read) {
             None => Truth::Unknown,
-            Some((_, Picked::Value(_))) => Truth::True,
+            Some((_, Picked::Value { .. })) => Truth::True,
             Some((_, Picked::Missing)) => Truth::False,
             Some((_, Picked::Broken)) => Truth::Error,
         }
     }
 
     /// Where a read led, and in which bytes. None: not known yet.
+    #[inline]
     fn found(&self, read: usize) -> Option<(&'a [u8], Picked)> {
         let (root, picked) = (&self.reads.get(read)?.from, self.workspace.picked.get(read).copied()?);
-        match root {
-            ArchivedRoot::Arguments => self.moment.asked.map(|asked| (arguments(asked).0, picked)),
-            ArchivedRoot::Claims => self.moment.principal.map(|principal| (claims(principal), picked)),
-            ArchivedRoot::Element => self.element.map(|body| (body, picked)),
-        }
+        let body = match root {
+            ArchivedRoot::Arguments => self.bodies.arguments,
+            ArchivedRoot::Claims => self.bodies.claims,
+            ArchivedRoot::Element => self.bodies.element,
+        };
+        body.map(|body| (body, picked))
     }
 
+    #[inline]
     fn read(&self, read: usize) -> Value<'a> {
         match self.found(read) {
             None => Value::Unknown,
-            Some((body, Picked::Value(span))) => json(body, span),
+            Some((body, Picked::Value { at, escaped })) => json(body, at, escaped),
             Some(_) => Value::Error,
         }
     }
@@ -404,7 +414,8 @@ impl<'a> Run<'a, '_> {
                 Ok(_) if count == ELEMENTS_MAX => return Truth::Error,
                 Err(_) => return Truth::Error,
                 Ok(element) => {
-                    if compare(json(body, element), &ArchivedComparison::Equal, item) == Truth::True {
+                    if compare(value::element(body, element), &ArchivedComparison::Equal, item) == Truth::True
+                    {
                         return Truth::True;
                     }
                 }
@@ -421,12 +432,12 @@ impl<'a> Run<'a, '_> {
     ) -> Result<Truth, DecodeFault> {
         let (body, list) = match self.read(list) {
             Value::Unknown => return Ok(Truth::Unknown),
-            Value::List(body, span) if self.element.is_none() => (body, span),
+            Value::List(body, span) if self.bodies.element.is_none() => (body, span),
             _ => return Ok(Truth::Error),
         };
-        self.element = Some(body);
+        self.bodies.element = Some(body);
         let outcome = self.elements(body, list, quantifier, ops);
-        self.element = None;
+        self.bodies.element = None;
         outcome
     }
 
@@ -444,7 +455,7 @@ impl<'a> Run<'a, '_> {
             if count == ELEMENTS_MAX {
                 return Ok(Truth::Error);
             }
-            self.workspace.pick(self.reads, &ArchivedRoot::Element, body, element)?;
+            self.workspace.pick(self.reads, ArchivedRoot::Element, body, element)?;
             let truth = self.program(ops)?;
             match truth {
                 Truth::True => ones += 1,
@@ -463,151 +474,36 @@ impl<'a> Run<'a, '_> {
     }
 }
 
-fn pop(stack: &mut u128, depth: &mut usize) -> Truth {
-    let truth = top(*stack, *depth);
-    *stack >>= 2;
-    *depth = depth.saturating_sub(1);
-    truth
+/// A program of a table that was opened never goes beneath or above.
+struct Stack {
+    truths: [Truth; DEPTH_MAX],
+    depth: usize,
 }
 
-fn top(stack: u128, depth: usize) -> Truth {
-    match (depth, stack & 3) {
-        (0, _) => Truth::Error,
-        (_, 0) => Truth::False,
-        (_, 1) => Truth::True,
-        (_, 2) => Truth::Error,
-        _ => Truth::Unknown,
+impl Default for Stack {
+    fn default() -> Stack {
+        Stack { truths: [Truth::Error; DEPTH_MAX], depth: 0 }
     }
 }
 
-fn json(body: &[u8], span: Span) -> Value<'_> {
-    let raw = span.of(body);
-    match raw {
-        [b'"', bytes @ .., b'"'] => Value::Text { bytes, escaped: memchr(b'\\', bytes).is_some() },
-        [b'{', ..] => Value::Object(body, span),
-        [b'[', ..] => Value::List(body, span),
-        b"true" => Value::Bool(true),
-        b"false" => Value::Bool(false),
-        b"null" => Value::Null,
-        [b'-' | b'0'..=b'9', ..] => Value::Number(raw),
-        _ => Value::Error,
+impl Stack {
+    #[inline]
+    fn push(&mut self, truth: Truth) -> bool {
+        let Some(slot) = self.truths.get_mut(self.depth) else { return false };
+        *slot = truth;
+        self.depth += 1;
+        true
     }
-}
 
-fn size(value: Value<'_>) -> Value<'_> {
-    let count = match value {
-        Value::Unknown => return Value::Unknown,
-        Value::Text { bytes, escaped: false } => letters(bytes.iter().copied()),
-        Value::Text { bytes, escaped: true } => letters(Unescape::new(bytes)),
-        Value::List(body, span) => Elements::of(body, span).count(),
-        Value::Object(body, span) => Members::of(body, span).count(),
-        _ => return Value::Error,
-    };
-    Value::Count(count)
-}
-
-/// Code points, as CEL counts.
-fn letters(bytes: impl Iterator<Item = u8>) -> usize {
-    bytes.filter(|byte| byte & 0xc0 != 0x80).count()
-}
-
-/// The bit of a value's type. None: not known yet; Some(None): there is no value.
-fn type_of(value: Value<'_>) -> Option<Option<u8>> {
-    Some(Some(match value {
-        Value::Unknown => return None,
-        Value::Error => return Some(None),
-        Value::Null | Value::AskedNull => types::NULL,
-        Value::Bool(_) => types::BOOL,
-        Value::Number(number) if is_integer(number) => types::INTEGER,
-        Value::Number(_) => types::FRACTION,
-        Value::Count(_) => types::INTEGER,
-        Value::Text { .. } => types::TEXT,
-        Value::List(..) => types::LIST,
-        Value::Object(..) => types::OBJECT,
-    }))
-}
-
-fn compare(left: Value<'_>, by: &ArchivedComparison, right: Value<'_>) -> Truth {
-    let mut digits = itoa_buffer();
-    let ordering = match (left, right) {
-        (Value::Unknown, _) | (_, Value::Unknown) => return Truth::Unknown,
-        (Value::Error, _) | (_, Value::Error) => return Truth::Error,
-        (Value::Text { bytes: one, escaped }, Value::Text { bytes: other, escaped: also }) => {
-            Some(order(one, escaped, other, also))
-        }
-        (Value::Number(one), Value::Number(other)) => compare_numbers(one, other),
-        (Value::Count(one), Value::Count(other)) => Some(one.cmp(&other)),
-        (Value::Count(one), Value::Number(other)) => compare_numbers(written(&mut digits, one), other),
-        (Value::Number(one), Value::Count(other)) => compare_numbers(one, written(&mut digits, other)),
-        // Without order.
-        (Value::Bool(one), Value::Bool(other)) => return equality(by, one == other),
-        (Value::Null | Value::AskedNull, Value::Null | Value::AskedNull) => return equality(by, true),
-        (Value::AskedNull, _) | (_, Value::AskedNull) => return equality(by, false),
-        _ => None,
-    };
-    let Some(ordering) = ordering else { return Truth::Error };
-    Truth::of(match by {
-        ArchivedComparison::Equal => ordering.is_eq(),
-        ArchivedComparison::NotEqual => ordering.is_ne(),
-        ArchivedComparison::Less => ordering.is_lt(),
-        ArchivedComparison::LessOrEqual => ordering.is_le(),
-        ArchivedComparison::More => ordering.is_gt(),
-        ArchivedComparison::MoreOrEqual => ordering.is_ge(),
-    })
-}
-
-fn is_true_of(test: &ArchivedTextTest, of: &[u8], text: &[u8]) -> bool {
-    match test {
-        ArchivedTextTest::StartsWith => of.starts_with(text),
-        ArchivedTextTest::EndsWith => of.ends_with(text),
-        ArchivedTextTest::Contains => memmem::find(of, text).is_some(),
+    #[inline]
+    fn pop(&mut self) -> Truth {
+        let top = self.top();
+        self.depth = self.depth.saturating_sub(1);
+        top
     }
-}
 
-fn equality(by: &ArchivedComparison, equal: bool) -> Truth {
-    match by {
-        ArchivedComparison::Equal => Truth::of(equal),
-        ArchivedComparison::NotEqual => Truth::of(!equal),
-        _ => Truth::Error,
-    }
-}
-
-/// By code points, which for UTF-8 is by bytes.
-fn order(one: &[u8], escaped: bool, other: &[u8], also_escaped: bool) -> Ordering {
-    match (escaped, also_escaped) {
-        (false, false) => one.cmp(other),
-        (true, false) => Unescape::new(one).cmp(other.iter().copied()),
-        (false, true) => one.iter().copied().cmp(Unescape::new(other)),
-        (true, true) => Unescape::new(one).cmp(Unescape::new(other)),
-    }
-}
-
-/// What a text says, in one piece.
-fn plain<'b>(value: Value<'b>, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], Truth> {
-    match value {
-        Value::Text { bytes, escaped: false } => Ok(bytes),
-        Value::Text { bytes, escaped: true } => {
-            buffer.clear();
-            buffer.extend(Unescape::new(bytes));
-            Ok(buffer)
-        }
-        Value::Unknown => Err(Truth::Unknown),
-        _ => Err(Truth::Error),
-    }
-}
-
-const fn itoa_buffer() -> [u8; 20] {
-    [0; 20]
-}
-
-fn written(digits: &mut [u8; 20], mut value: usize) -> &[u8] {
-    let mut from = digits.len();
-    loop {
-        from -= 1;
-        digits[from] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            return digits.get(from..).unwrap_or_default();
-        }
+    #[inline]
+    fn top(&self) -> Truth {
+        self.truths.get(self.depth.wrapping_sub(1)).copied().unwrap_or(Truth::Error)
     }
 }

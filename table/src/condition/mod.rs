@@ -4,15 +4,17 @@
 //! of a JSON object is listed beside it and picked out in one guarded pass; so its worst case is known when it is compiled
 //! ([`cost`]), and nothing a caller sends can make it recurse or allocate.
 //!
-//! [`evaluate`] runs it; [`automaton`] is the form of its regular expressions; [`cost`] says what it can cost;
+//! [`evaluate`] runs it, on values that [`value`] compares; [`automaton`] is the form of its regular expressions; [`cost`] says what it can cost;
 //! [`show`] writes it out for people.
 
 pub mod automaton;
 pub mod cost;
 pub mod evaluate;
 pub mod show;
+mod value;
 
 use rkyv::{Archive, Deserialize, Serialize};
+use strait_protocol::jsonrpc::KeySketch;
 
 pub use automaton::Automaton;
 pub use evaluate::{Asked, Moment, Request, Workspace};
@@ -38,6 +40,36 @@ pub struct Read {
     pub from: Root,
     /// Keys, outermost first. Empty: the root itself.
     pub path: Vec<String>,
+    /// What the first key is found by, worked out beforehand.
+    pub first: Sketch,
+}
+
+impl Read {
+    pub fn of(from: Root, path: Vec<String>) -> Read {
+        let first = Sketch::of(path.first().map_or("", String::as_str));
+        Read { from, path, first }
+    }
+}
+
+/// A [`KeySketch`], kept.
+#[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sketch {
+    folded: u64,
+    head: u64,
+}
+
+impl Sketch {
+    fn of(key: &str) -> Sketch {
+        let KeySketch { folded, head } = KeySketch::of(key);
+        Sketch { folded, head }
+    }
+}
+
+impl ArchivedSketch {
+    #[inline]
+    fn key(&self) -> KeySketch {
+        KeySketch { folded: self.folded.to_native(), head: self.head.to_native() }
+    }
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -227,6 +259,12 @@ pub(crate) fn fault(
 ) -> Option<&'static str> {
     if condition.ops.len() > OPS_MAX || condition.reads.len() > READS_MAX {
         return Some("a condition is longer than its bounds");
+    }
+    let is_sketched = |read: &ArchivedRead| {
+        read.first.key() == KeySketch::of(read.path.first().map_or("", |key| key.as_str()))
+    };
+    if !condition.reads.iter().all(is_sketched) {
+        return Some("a condition looks for a key by what does not find it");
     }
     let reads = condition.reads.len();
     for op in condition.ops.iter() {

@@ -247,7 +247,7 @@ fn everything(of_a_rule: bool) -> Condition {
         Op::Const(false),
         Op::Or,
     ]);
-    let read = |from, path: &[&str]| Read { from, path: path.iter().map(|key| (*key).into()).collect() };
+    let read = |from, path: &[&str]| Read::of(from, path.iter().map(|key| (*key).into()).collect());
     let reads = vec![
         read(Root::Arguments, &["amount"]),
         read(Root::Claims, &["dept", "name"]),

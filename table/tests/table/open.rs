@@ -400,10 +400,16 @@ fn forged_rules_are_caught_by_their_meaning() {
         ("a condition is longer than its bounds", 33, vec![truth()]),
         ("a condition is longer than its bounds", 0, all_of(513)),
     ] {
-        let reads = (0..reads).map(|n| Read { from: Root::Arguments, path: vec![n.to_string()] }).collect();
+        let reads = (0..reads).map(|n| Read::of(Root::Arguments, vec![n.to_string()])).collect();
         let condition = Condition { reads, ops };
         check(expected, &|rules| rules.policy.rules[0].condition = Some(condition.clone()));
     }
+    let mut read = Read::of(Root::Arguments, vec!["amount".into()]);
+    read.first = Read::of(Root::Arguments, vec!["limit".into()]).first;
+    let condition = Condition { reads: vec![read], ops: vec![Op::Has(0)] };
+    check("a condition looks for a key by what does not find it", &|rules| {
+        rules.policy.rules[0].condition = Some(condition.clone());
+    });
     // A trait is worked out before there are any.
     check("a condition asks for a trait that is not there", &|rules| {
         rules.traits[0].condition.ops = vec![Op::Trait { yes: 0, error: NONE }];
