@@ -316,18 +316,21 @@ pub static API_KEYS: Block = Block {
     foreign: false,
 };
 
+/// Who somebody is, wherever a file says it.
+const PRINCIPAL: &[Key] = &[
+    required("id", Shape::Text, "The principal's id."),
+    key("groups", TEXTS, "Groups the principal is in."),
+    key("user", Shape::Text, "On whose behalf the principal acts."),
+    key("agent", Shape::Text, "Which program the principal is."),
+    key("tenant", Shape::Text, "To which customer or team the principal belongs."),
+    key("claims", Shape::Json, "What else is known of the principal, for conditions."),
+];
+
 pub static GENERATED_KEY: Block = Block {
     name: "a generated key",
     expected: "a key like `{ id: you, groups: [everyone] }`",
     about: "Whom a generated key stands for.",
-    keys: &[
-        required("id", Shape::Text, "The principal's id."),
-        key("groups", TEXTS, "Groups the principal is in."),
-        key("user", Shape::Text, "On whose behalf the principal acts."),
-        key("agent", Shape::Text, "Which program the principal is."),
-        key("tenant", Shape::Text, "To which customer or team the principal belongs."),
-        key("claims", Shape::Json, "What else is known of the principal, for conditions."),
-    ],
+    keys: PRINCIPAL,
     later: &[],
     foreign: false,
 };

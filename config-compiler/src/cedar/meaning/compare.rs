@@ -9,7 +9,7 @@ use crate::{
     cedar::tree::{Expr, Kind},
     condition::{
         during,
-        tree::{Asks, Path, Tree, Value},
+        tree::{Asks, Path, Tree, Value, turned},
     },
 };
 
@@ -310,17 +310,6 @@ fn sign(by: Comparison) -> &'static str {
         Comparison::LessOrEqual => "<=",
         Comparison::More => ">",
         Comparison::MoreOrEqual => ">=",
-    }
-}
-
-/// The same comparison with its sides changed.
-fn turned(by: Comparison) -> Comparison {
-    match by {
-        Comparison::Less => Comparison::More,
-        Comparison::LessOrEqual => Comparison::MoreOrEqual,
-        Comparison::More => Comparison::Less,
-        Comparison::MoreOrEqual => Comparison::LessOrEqual,
-        same => same,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The keys of cases, which `strait test` runs.
 
-use super::{Block, Shape, TEXTS, key, required};
+use super::{Block, PRINCIPAL, Shape, key, required};
 
 pub static CASE_FILE: Block = Block {
     name: "a file of cases",
@@ -45,14 +45,7 @@ pub static CASE_PRINCIPAL: Block = Block {
     name: "a principal",
     expected: "the id of a key, or a principal like `{ id: ann, groups: [staff] }`",
     about: "Who calls.",
-    keys: &[
-        required("id", Shape::Text, "The principal's id."),
-        key("groups", TEXTS, "Groups the principal is in."),
-        key("user", Shape::Text, "On whose behalf the principal acts."),
-        key("agent", Shape::Text, "Which program the principal is."),
-        key("tenant", Shape::Text, "To which customer or team the principal belongs."),
-        key("claims", Shape::Json, "What else is known of the principal, for conditions."),
-    ],
+    keys: PRINCIPAL,
     later: &[],
     foreign: false,
 };
