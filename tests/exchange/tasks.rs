@@ -241,7 +241,6 @@ fn ids_that_are_not_the_callers_are_unknown() {
     let gateway = start(false, &[&upstream]);
     let (ann, sam) = (Older::of(&gateway, KEY), Older::of(&gateway, SMALL));
     let id = ann.begin("echo");
-    let before = upstream.requests();
     let changed = id.replace(&id[10..12], if &id[10..12] == "xx" { "yy" } else { "xx" });
     let asked = [
         (&ann, "job-1"),
@@ -261,7 +260,9 @@ fn ids_that_are_not_the_callers_are_unknown() {
     for params in [json!({}), json!({"taskId": 5}), json!({"taskId": null})] {
         assert_eq!(ann.ask("tasks/get", params).error().0, -32602);
     }
-    assert_eq!(upstream.requests(), before, "nobody was asked");
+    // The stream that a session keeps at its server may begin at any time: only requests about tasks are counted.
+    let asked = ["tasks/get", "tasks/result", "tasks/cancel"].map(|method| upstream.arrived(method).len());
+    assert_eq!(asked, [0; 3], "nobody was asked");
     // Another session of the same principal may ask.
     let again = Older::of(&gateway, KEY);
     assert_eq!(again.ask("tasks/get", json!({"taskId": id})).json()["result"]["taskId"], json!(id));
