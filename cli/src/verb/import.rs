@@ -37,6 +37,11 @@ enum From {
     Cursor,
     Windsurf,
     Vscode,
+    Registry,
+    Docker,
+    Agentgateway,
+    Envoy,
+    McpProxy,
 }
 
 impl From {
@@ -45,6 +50,11 @@ impl From {
             From::Auto => None,
             From::ClaudeDesktop | From::ClaudeCode | From::Cursor | From::Windsurf => Some(Form::McpServers),
             From::Vscode => Some(Form::VsCode),
+            From::Registry => Some(Form::Registry),
+            From::Docker => Some(Form::Docker),
+            From::Agentgateway => Some(Form::Agentgateway),
+            From::Envoy => Some(Form::Envoy),
+            From::McpProxy => Some(Form::McpProxy),
         }
     }
 
@@ -55,7 +65,7 @@ impl From {
             From::Cursor => Some(Client::Cursor),
             From::Windsurf => Some(Client::Windsurf),
             From::Vscode => Some(Client::VsCode),
-            From::Auto => None,
+            _ => None,
         }
     }
 }

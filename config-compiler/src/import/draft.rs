@@ -68,6 +68,7 @@ pub struct Rule {
     pub effect: &'static str,
     pub patterns: Vec<String>,
     pub when: Option<String>,
+    pub unless: Option<String>,
 }
 
 #[derive(Debug)]
@@ -126,7 +127,7 @@ impl Draft {
             self.upstreams.iter().filter(is_meant).flat_map(Upstream::patterns).collect();
         if !patterns.is_empty() {
             let id = self.rule_id(id);
-            self.rules.push(Rule { id, effect: "allow", patterns, when: None });
+            self.rules.push(Rule { id, effect: "allow", patterns, when: None, unless: None });
         }
     }
 
@@ -134,7 +135,7 @@ impl Draft {
         if !tools.is_empty() {
             let id = self.rule_id(&format!("{upstream}-disabled"));
             let patterns = tools.iter().map(|tool| format!("tool:{upstream}.{tool}")).collect();
-            self.rules.push(Rule { id, effect: "deny", patterns, when: None });
+            self.rules.push(Rule { id, effect: "deny", patterns, when: None, unless: None });
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{
     draft::{self, Credential, Draft, LeftOut, Reach, Upstream},
-    report::{Reader, UNTIL, shown},
+    report::{Reader, UNTIL},
     secret,
     variables::{Place, Spoken, Variables},
 };
@@ -58,16 +58,21 @@ impl Candidate {
         let why = self.why.join("; ");
         reader.asked(entry, format!("left out: {why}"));
         reader.left_out(entry);
-        draft.left_out.push(LeftOut { name: shown(&entry.key), at: reader.at(entry.key_span), why });
+        draft.left_out.push(LeftOut { name: self.name, at: reader.at(entry.key_span), why });
         false
     }
 
     pub fn url(&mut self, reader: &mut Reader<'_>, entry: &Entry, variables: &Variables) {
-        let Some(text) = reader.text(entry) else {
-            self.why.push("its URL is no text".to_owned());
-            return;
-        };
-        match variables.spoken(text, Place::Plain).and_then(|spoken| Ok((address(&spoken)?, spoken.names))) {
+        match reader.text(entry) {
+            Some(text) => self.address(reader, entry, text, variables),
+            None => self.why.push("its URL is no text".to_owned()),
+        }
+    }
+
+    /// A URL that was put together from what stands at an entry.
+    pub fn address(&mut self, reader: &mut Reader<'_>, entry: &Entry, text: &str, variables: &Variables) {
+        let spoken = variables.spoken(text, Place::Plain);
+        match spoken.and_then(|spoken| Ok((address(&spoken)?, spoken.names))) {
             Ok((url, names)) => {
                 self.variables.extend(names);
                 reader.mapped(entry, format!("upstreams.{}.http", self.name));
@@ -226,6 +231,30 @@ impl Candidate {
             Some(_) => Credential::Bearer(value),
             None => Credential::Header { name: name.to_owned(), value },
         })
+    }
+
+    /// Variables that must be set when it is compiled.
+    pub fn needs(&mut self, names: Vec<String>) {
+        self.variables.extend(names);
+    }
+
+    /// The one header of these, in our spelling, that is sent.
+    pub fn credential_of(&mut self, reader: &mut Reader<'_>, entry: &Entry, sent: Vec<(String, String)>) {
+        for (name, value) in sent {
+            if let Some(why) = header_refused(&name) {
+                self.blocked_whole(reader, entry, format!("a header of it cannot be sent: {why}"));
+            } else if self.upstream.credential.is_some() {
+                self.blocked_whole(
+                    reader,
+                    entry,
+                    "this version sends one header to an upstream, and here are more",
+                );
+            } else if value.chars().any(char::is_control) {
+                self.blocked_whole(reader, entry, "a header of it holds a control character");
+            } else {
+                self.upstream.credential = Some(Credential::Header { name, value });
+            }
+        }
     }
 
     pub fn args(&mut self, reader: &mut Reader<'_>, entry: &Entry, variables: &Variables) -> Vec<String> {

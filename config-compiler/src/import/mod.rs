@@ -5,10 +5,16 @@
 //! our text of it. Three things hold whatever the file says: what cannot be carried whole is left out, never carried
 //! half; a rule that cannot be said is never replaced by a wider one; a secret becomes a reference and is never repeated.
 
+mod agentgateway;
 mod clients;
+mod docker;
 pub mod draft;
 mod entry;
+mod envoy;
+mod mcp_proxy;
+mod registry;
 pub mod report;
+mod rules;
 mod secret;
 mod variables;
 mod vscode;
@@ -21,8 +27,9 @@ use crate::{
     limits::{FILE_BYTES_MAX, NODES_MAX},
     load::Outcome,
     source::{
-        FileId, Node, SourceMap, Span, Value, jsonc, parse,
+        FileId, Node, SourceFile, SourceMap, Span, Value, jsonc, parse,
         read::{self, ReadError},
+        toml,
     },
 };
 use draft::Draft;
@@ -34,15 +41,23 @@ use variables::Variables;
 pub enum Form {
     McpServers,
     VsCode,
+    Registry,
+    Docker,
+    Agentgateway,
+    Envoy,
+    McpProxy,
 }
 
 impl Form {
-    pub const ALL: [Form; 2] = [Form::McpServers, Form::VsCode];
-
     pub fn name(self) -> &'static str {
         match self {
             Form::McpServers => "mcpServers",
             Form::VsCode => "VS Code",
+            Form::Registry => "MCP registry",
+            Form::Docker => "Docker",
+            Form::Agentgateway => "agentgateway",
+            Form::Envoy => "Envoy AI Gateway",
+            Form::McpProxy => "mcp-proxy",
         }
     }
 }
@@ -138,13 +153,23 @@ fn understood(files: &SourceMap, file: FileId, roots: &[Node], form: Form) -> (D
     let mut reader = Reader::new(files);
     let mut draft = Draft::default();
     let variables = Variables { workspace: workspace(&files.file(file).path), ..Variables::default() };
-    for root in roots {
+    if form == Form::Envoy {
+        envoy::read(&mut reader, roots, &mut draft);
+        return (draft, reader.finish(&roots.iter().collect::<Vec<_>>()));
+    }
+    if let Some(root) = roots.first() {
         match form {
             Form::McpServers => clients::read(&mut reader, root, &mut draft, &variables),
             Form::VsCode => {
                 let variables = Variables { workspace: variables.workspace.clone(), ..Variables::default() };
                 vscode::read(&mut reader, root, &mut draft, variables);
             }
+            Form::Registry => registry::read(&mut reader, root, &mut draft),
+            Form::Docker => docker::read(&mut reader, root, &mut draft),
+            Form::Agentgateway => agentgateway::read(&mut reader, root, &mut draft),
+            Form::McpProxy => mcp_proxy::read(&mut reader, root, &mut draft),
+            // Several documents together.
+            Form::Envoy => {}
         }
     }
     let roots: Vec<&Node> = roots.iter().collect();
@@ -159,21 +184,56 @@ fn workspace(path: &Path) -> Option<String> {
     is_settings.then(|| folder.parent()?.to_str().map(str::to_owned))?
 }
 
-/// JSON with comments where the text begins like it, else YAML.
+/// JSON with comments where the text begins like it, TOML where the file is called so or begins with a table, else YAML.
 fn trees(files: &SourceMap, file: FileId, findings: &mut Findings) -> Vec<Node> {
-    let text = &files.file(file).text;
-    let tree = match text.trim_start().starts_with(['{', '[']) || text.trim_start().starts_with('/') {
-        true => jsonc::parse(file, text, NODES_MAX, findings),
-        false => parse::parse(file, text, NODES_MAX, findings),
-    };
-    tree.into_iter().collect()
+    let SourceFile { name, text, .. } = files.file(file);
+    let first =
+        text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or("");
+    let is_table = first.starts_with("[[")
+        || (first.starts_with('[') && first.ends_with(']') && !first.contains(['"', ',', '{']));
+    if name.ends_with(".toml") || (is_table && !name.ends_with(".json")) {
+        return toml::parse(file, text, NODES_MAX, findings).into_iter().collect();
+    }
+    if first.starts_with(['{', '[', '/']) {
+        return jsonc::parse(file, text, NODES_MAX, findings).into_iter().collect();
+    }
+    let mut roots = parse::documents(file, text, NODES_MAX, DOCUMENTS_MAX, findings).unwrap_or_default();
+    roots.retain(|root| !root.is_nothing());
+    if roots.is_empty() && !findings.has_errors() {
+        findings.push(Finding::new(&codes::EMPTY, Span::new(file, 0, 0), "this file says nothing"));
+    }
+    roots
 }
 
+/// Documents of one file of a cluster.
+const DOCUMENTS_MAX: usize = 1_024;
+
 fn detect(roots: &[Node]) -> Option<Form> {
-    let root = roots.first()?;
+    let is_of =
+        |kind: &str| roots.iter().any(|root| root.get("kind").and_then(report::text_of) == Some(kind));
+    if is_of("MCPRoute") {
+        return Some(Form::Envoy);
+    }
+    // Any other form is one document.
+    let [root] = roots else { return None };
     let is_map = |key: &str| root.get(key).is_some_and(|node| matches!(node.value, Value::Map(_)));
     if is_map("mcpServers") {
         return Some(Form::McpServers);
+    }
+    let has = |key: &str| root.get(key).is_some();
+    let is_list = |key: &str| root.get(key).is_some_and(|node| matches!(node.value, Value::List(_)));
+    let inner = root.get("server");
+    if is_list("packages") || is_list("remotes") || inner.is_some_and(|node| node.get("name").is_some()) {
+        return Some(Form::Registry);
+    }
+    if is_map("registry") || is_list("servers") || (has("type") && (has("image") || is_map("remote"))) {
+        return Some(Form::Docker);
+    }
+    if is_list("backends") && is_map("proxy") {
+        return Some(Form::McpProxy);
+    }
+    if is_list("binds") || root.get("mcp").is_some_and(|mcp| mcp.get("targets").is_some()) {
+        return Some(Form::Agentgateway);
     }
     if is_map("servers") || root.get("mcp").is_some_and(|mcp| mcp.get("servers").is_some()) {
         return Some(Form::VsCode);

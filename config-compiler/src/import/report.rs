@@ -78,7 +78,8 @@ impl Report {
         if self.count("asked") > 0 {
             out.push_str("to decide:\n");
             // What leaves a server out is told with the server.
-            for line in self.questions().filter(|line| !line.fate.says().starts_with(UNTIL)) {
+            let is_told = |says: &str| says.starts_with(UNTIL) && !says.contains("; left out: ");
+            for line in self.questions().filter(|line| !is_told(line.fate.says())) {
                 out.push_str(&format!("  {}: {}\n", said(line, files), line.fate.says()));
             }
         }

@@ -11,6 +11,8 @@ use super::secret;
 pub struct Variables {
     /// By id: what an editor asks its user for.
     pub inputs: BTreeMap<String, Input>,
+    /// Variables that stand for secrets of ours.
+    pub secrets: BTreeMap<String, String>,
     /// What `${workspaceFolder}` stands for, where the file's place tells.
     pub workspace: Option<String>,
 }
@@ -106,6 +108,13 @@ impl Variables {
             let shown: String = name.chars().take_while(char::is_ascii_alphabetic).take(24).collect();
             return Err(format!("`${{{shown}…}}` means nothing outside of its tool"));
         }
+        if let Some(secret) = self.secrets.get(name) {
+            if place == Place::Plain {
+                return Err(SECRET_HERE.to_owned());
+            }
+            spoken.secret(secret);
+            return Ok(());
+        }
         spoken.variable(name, default, place)
     }
 }
@@ -149,7 +158,7 @@ impl Spoken {
 }
 
 /// The variable that stands for an input: `api-host` is `API_HOST`.
-fn variable_of(id: &str) -> String {
+pub fn variable_of(id: &str) -> String {
     let name: String =
         id.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
     if is_variable(&name) { name } else { format!("INPUT_{name}") }

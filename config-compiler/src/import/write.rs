@@ -107,8 +107,10 @@ fn upstream(out: &mut String, upstream: &Upstream) {
 fn rule(out: &mut String, rule: &Rule) {
     let _ = writeln!(out, "    - id: {}", quoted(&rule.id));
     list(out, 6, rule.effect, &rule.patterns);
-    if let Some(when) = &rule.when {
-        let _ = writeln!(out, "      when: {}", quoted(when));
+    for (key, text) in [("when", &rule.when), ("unless", &rule.unless)] {
+        if let Some(text) = text {
+            let _ = writeln!(out, "      {key}: {}", quoted(text));
+        }
     }
 }
 

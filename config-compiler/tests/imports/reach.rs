@@ -73,10 +73,7 @@ impl World {
             found.is_some_and(|at| shelf.items[at].upstream.to_native() as usize == upstream)
         };
         let is_permitted = self.is_permitted(who, server, upstream, kind, name);
-        // Both hold back what was not to be reached, each for itself.
-        let is_shown = is_shown(&exposed) || is_shown(name);
-        assert!(is_shown || !is_permitted, "{name} of upstream {upstream} is permitted and not shown");
-        is_shown && is_permitted
+        (is_shown(&exposed) || is_shown(name)) && is_permitted
     }
 
     fn is_permitted(&self, who: &Principal, server: usize, upstream: usize, kind: Kind, name: &str) -> bool {
@@ -137,4 +134,97 @@ fn disabled_tools_are_denied() {
     let world = World::of("windsurf.json", &["query", "purge", "reindex"]);
     let may = |tool: &str| world.may(&anybody(), "/mcp", "search", tool);
     assert!(may("query") && !may("purge") && !may("reindex"));
+}
+
+fn somebody(id: &str, claims: &str) -> Principal {
+    Principal { id: id.to_owned(), claims: claims.to_owned(), ..Principal::anonymous() }
+}
+
+/// Against what agentgateway itself answers: a deny that is true wins, every require must be true, then some allow.
+#[test]
+fn rules_of_agentgateway_decide_as_they_did() {
+    let world = World::of("agentgateway.yaml", &["echo", "get-sum", "get-env", "other"]);
+    assert_eq!(world.servers(), [("/mcp", true)]);
+    let people = [
+        somebody("test-user", r#"{"level":2}"#),
+        somebody("test-user", r#"{"level":1}"#),
+        somebody("ann", r#"{"team":"ops","level":3}"#),
+        somebody("ann", r#"{"team":"ops"}"#),
+        somebody("bob", r#"{"level":9}"#),
+    ];
+    for (who, level, team) in [(0, 2, ""), (1, 1, ""), (2, 3, "ops"), (3, 0, "ops"), (4, 9, "")] {
+        let person: &Principal = &people[who];
+        for upstream in ["git", "crm"] {
+            for tool in ["echo", "get-sum", "get-env", "other"] {
+                let allowed = tool == "echo"
+                    || (person.id == "test-user" && tool == "get-sum")
+                    || (team == "ops" && upstream == "git");
+                let expected = allowed && tool != "get-env" && level >= 2;
+                assert_eq!(
+                    world.may(person, "/mcp", upstream, tool),
+                    expected,
+                    "{person:?} {upstream}.{tool}"
+                );
+            }
+            let ask = world.may_kind(person, "/mcp", upstream, Kind::Prompt, "ask");
+            assert!(!ask, "rules over tools say nothing of prompts");
+        }
+    }
+    assert!(!world.may(&anybody(), "/mcp", "git", "echo"), "nobody without a claim has its level");
+}
+
+#[test]
+fn routes_are_servers_and_one_that_cannot_be_carried_is_closed() {
+    let world = World::of("agentgateway_binds.yaml", &["echo", "drop"]);
+    assert_eq!(world.servers(), [("/stdio/mcp", false), ("/guarded", false)]);
+    let may = |path: &str, upstream: &str, tool: &str| world.may(&anybody(), path, upstream, tool);
+    assert!(
+        may("/stdio/mcp", "everything", "drop")
+            && may("/guarded", "db", "echo")
+            && may("/guarded", "feed", "drop")
+    );
+    assert!(!may("/guarded", "db", "drop"));
+    assert!(!may("/guarded", "everything", "echo") && !may("/stdio/mcp", "everything-2", "echo"));
+}
+
+#[test]
+fn servers_of_docker_and_of_the_registry_are_reached() {
+    let world = World::of("docker_catalog.yaml", &["search"]);
+    let may = |upstream: &str| world.may(&anybody(), "/mcp", upstream, "search");
+    assert!(may("duckduckgo") && may("brave") && may("offline") && may("near"));
+    assert!(!may("templated") && !may("hosted") && !may("tools-only"));
+    let world = World::of("docker_profile.yaml", &["get_issue", "delete"]);
+    let may = |upstream: &str, tool: &str| world.may(&anybody(), "/mcp", upstream, tool);
+    assert!(may("github", "get_issue") && !may("github", "delete"));
+    assert!(!may("notes", "get_issue"), "a list that names no tool lets none be used");
+    let world = World::of("server.json", &["forecast"]);
+    assert!(world.may(&anybody(), "/mcp", "weather", "forecast"));
+    let world = World::of("server_remote.json", &["read"]);
+    assert!(world.may(&anybody(), "/mcp", "notes", "read"));
+}
+
+#[test]
+fn selectors_of_envoy_decide_as_they_did() {
+    let tools = ["whoami", "list_issues", "delete_issue", "get_issue", "other"];
+    let world = World::of("envoy.yaml", &tools);
+    assert_eq!(world.servers(), [("/mcp", false)], "a route whose authorization is not carried is closed");
+    let may = |upstream: &str, tool: &str| world.may(&anybody(), "/mcp", upstream, tool);
+    for tool in tools {
+        let expected = tool == "whoami" || (tool.contains("issue") && tool != "delete_issue");
+        assert_eq!(may("issues", tool), expected, "{tool}");
+        assert!(may("notes", tool) && !may("hosted", tool));
+    }
+    assert!(world.may_kind(&anybody(), "/mcp", "issues", Kind::Prompt, "ask"));
+}
+
+#[test]
+fn lists_of_mcp_proxy_decide_as_they_did() {
+    let world = World::of("mcp_proxy.toml", &["read_file", "read_a/b", "list_directory", "delete_all"]);
+    let may = |upstream: &str, tool: &str| world.may(&anybody(), "/mcp", upstream, tool);
+    assert!(may("files", "read_file") && may("files", "list_directory") && !may("files", "delete_all"));
+    assert!(!may("files", "read_a/b"), "a star there ends at a slash");
+    assert!(may("api", "read_file") && may("api", "read_a/b") && !may("api", "delete_all"));
+    assert!(!may("patterned", "read_file"), "a regular expression is asked about");
+    let scoped = imported(&folder().join("mcp_proxy_scoped.toml"));
+    assert!(scoped.config.is_none() && scoped.report.count("asked") > 0);
 }
