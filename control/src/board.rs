@@ -2,7 +2,7 @@
 //! Everything here is of the snapshot in use, never of a candidate.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -39,6 +39,9 @@ struct Shown {
     reloads: Reloads,
     snapshots: usize,
     roll_call: Option<RollCall>,
+    rollout: Value,
+    /// What workers serve from; the board does not keep it in memory.
+    in_use: Weak<Snapshot>,
 }
 
 /// Where the process is in its life.
@@ -78,8 +81,9 @@ impl Board {
         self.shown().phase = phase;
     }
 
-    pub fn snapshot(&self, snapshot: &Snapshot) {
+    pub fn snapshot(&self, snapshot: &Arc<Snapshot>) {
         let mut shown = self.shown();
+        shown.in_use = Arc::downgrade(snapshot);
         shown.generation = snapshot.generation().to_string();
         shown.catalog = snapshot.catalog().to_string();
     }
@@ -113,6 +117,21 @@ impl Board {
     pub fn reload(&self, reload: Value, counts: Reloads) {
         let mut shown = self.shown();
         (shown.reload, shown.reloads) = (reload, counts);
+    }
+
+    /// Which generation is served on whose word.
+    pub fn rollout(&self, rollout: Value) {
+        self.shown().rollout = rollout;
+    }
+
+    /// As `/admin/rollout` says it.
+    pub fn rolled_out(&self) -> Value {
+        self.shown().rollout.clone()
+    }
+
+    /// The snapshot in use; `None` before the engine runs.
+    pub fn in_use(&self) -> Option<Arc<Snapshot>> {
+        self.shown().in_use.upgrade()
     }
 
     pub fn snapshots(&self, in_use: usize) {

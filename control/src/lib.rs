@@ -17,6 +17,7 @@
 
 mod admin;
 pub mod answers;
+pub mod ask;
 mod banner;
 mod board;
 pub mod connect;
@@ -35,6 +36,7 @@ pub mod private;
 mod quarantine;
 mod reach;
 mod roll_call;
+pub mod rollout;
 pub mod sample;
 mod secret;
 pub mod serve;

@@ -130,8 +130,39 @@ const _: () = assert!(STALLED_AFTER.as_millis() >= 2 * STALL_TOLD_AFTER.as_milli
 pub const ROLL_WITHIN: Duration = Duration::from_millis(500);
 /// An admin endpoint that does not answer `strait status` within this is unreachable.
 pub const STATUS_WITHIN: Duration = Duration::from_secs(5);
-/// What an admin endpoint may answer to `strait status`.
-pub const STATUS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Orders of operators that wait for the attempt under way, and for the control loop: each is a wish and a table.
+pub const ORDERS_WAITING_MAX: usize = 8;
+/// How often a configuration is read that changes under its reader.
+pub const READINGS_MAX: usize = 5;
+/// A table that somebody sends: held whole, one at a time. 10,000 tools with 1,000 rules are some 10 MiB.
+pub const CANDIDATE_BYTES_MAX: usize = 256 << 20;
+/// Until it has arrived.
+pub const CANDIDATE_WITHIN: Duration = Duration::from_secs(60);
+/// Until an order is answered: a comparison, the names of upstreams, and the workers; twice, when another one is before it.
+pub const ORDER_WITHIN: Duration = Duration::from_secs(180);
+/// What `POST /admin/rollback` may bring.
+pub const ROLLBACK_BYTES_MAX: usize = 1024;
+/// What an admin endpoint may answer to a verb: a table, or a plan.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 2 * CANDIDATE_BYTES_MAX;
+
+/// A file of the history; when it would be longer it becomes `history.1`, whose predecessor goes. Some 8,000 acts each.
+pub const HISTORY_BYTES_MAX: u64 = 4 << 20;
+pub const HISTORY_LINE_BYTES_MAX: usize = 64 * 1024;
+/// What the history has of a finding or a message.
+pub const HISTORY_TEXT_BYTES_MAX: usize = 4 * 1024;
+pub const HISTORY_SOURCES_MAX: usize = 64;
+/// Parts that a summary names.
+pub const SUMMARY_PARTS_MAX: usize = 32;
+/// Acts that `/admin/history` tells at once.
+pub const HISTORY_SHOWN_MAX: usize = 1_000;
+/// Refusals are counted when there are more: nobody may push what was adopted out of the history.
+pub const REFUSALS_RECORDED_PER_HOUR_MAX: usize = 120;
+/// Tables that a rollback may go to, and what they come to; the last two are kept whatever they come to.
+pub const TABLES_KEPT_MAX: usize = 16;
+pub const TABLES_KEPT_BYTES_MAX: u64 = 1 << 30;
+/// A saved plan without its table.
+pub const PLAN_HEAD_BYTES_MAX: u64 = 64 << 20;
 
 /// Entries of the JSON that `strait reach` gives, people times things: about 1 KiB each while it is made, so 512 MiB.
 pub const REACH_ENTRIES_MAX: usize = 512 * 1024;

@@ -7,6 +7,7 @@
 
 mod control;
 mod reload;
+mod rollout;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use crate::limits::{DRAIN_GRACE, DRAIN_WITHIN};
 use crate::load::{Loader, Refused, Start, kept};
 use crate::private::Private;
 use crate::reach::{Found, Plan, Scout};
+use crate::rollout::Rollout;
 use crate::sessions::Sessions;
 use crate::source::Opened;
 use crate::state::{State, read_secret};
@@ -57,12 +59,13 @@ struct Prepared {
     plans: Vec<Plan>,
     /// A private gateway has none unless it was asked for.
     admin: Option<TcpListener>,
-    admin_token: admin::Token,
+    admin_tokens: admin::Tokens,
     loader: Arc<Loader>,
     found: mpsc::UnboundedReceiver<Found>,
     sources: Vec<PathBuf>,
     marks: Marks,
     fallen_back: Option<Refused>,
+    rollout: Option<Rollout>,
     /// Where it is written down which clients' sessions are over.
     sessions: Option<Sessions>,
     options: Options,
@@ -147,12 +150,16 @@ fn prepare(
     opened: oneshot::Sender<SocketAddr>,
     stop: Option<oneshot::Receiver<()>>,
 ) -> Result<Prepared, Failure> {
-    let Start { opened: Opened { snapshot, base, .. }, file, sources, marks, fallen_back } = setup.start;
+    let Start { opened: Opened { snapshot, base, .. }, file, sources, marks, fallen_back, rollout } =
+        setup.start;
     let state = State::open(&setup.state)?;
-    let admin_token = state.admin_token().and_then(|path| read_secret(&path)).map_err(|error| {
-        let message = format!("cannot write the admin token in `{}`: {error}", state.root().display());
-        Failure::new(Code::Unfit, message)
-    })?;
+    let token = |path: std::io::Result<PathBuf>| {
+        path.and_then(|path| read_secret(&path)).map_err(|error| {
+            let message = format!("cannot write the admin tokens in `{}`: {error}", state.root().display());
+            Failure::new(Code::Unfit, message)
+        })
+    };
+    let (operator, viewer) = (token(state.admin_token())?, token(state.viewer_token())?);
     let this_program = std::env::current_exe().map_err(|error| {
         Failure::new(Code::Unfit, format!("cannot find this program's own file: {error}"))
     })?;
@@ -199,12 +206,13 @@ fn prepare(
         keys,
         plans,
         admin,
-        admin_token: admin::Token::of(&admin_token),
+        admin_tokens: admin::Tokens::of(&operator, &viewer),
         loader: Arc::new(loader),
         found,
         sources,
         marks,
         fallen_back,
+        rollout,
         sessions,
         options,
         banner: setup.banner,

@@ -9,6 +9,7 @@ use strait_config_compiler::Outcome;
 use strait_table::{OpenError, Snapshot, file, snapshot};
 
 use crate::failure::{Code, Failure};
+use crate::limits::READINGS_MAX;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -80,6 +81,33 @@ impl Source {
             }
         }
     }
+}
+
+/// A table that was read from a file, or compiled from one.
+pub struct Candidate {
+    pub table: Vec<u8>,
+    /// The compiler's run, with its warnings.
+    pub outcome: Option<Outcome>,
+}
+
+/// What `path` says once it holds still: a configuration is compiled until two readings in a row agree.
+pub fn settled(path: &Path) -> Result<Candidate, Failure> {
+    let source = Source::detect(path)?;
+    let mut last = source.open()?;
+    if let Source::Table(_) = source {
+        // Its checksums tell a file that was changed while it was read.
+        return Ok(Candidate { table: last.snapshot.table().to_vec(), outcome: None });
+    }
+    for _ in 0..READINGS_MAX {
+        let again = source.open()?;
+        if again.snapshot.generation() == last.snapshot.generation() {
+            return Ok(Candidate { table: again.snapshot.table().to_vec(), outcome: again.outcome });
+        }
+        last = again;
+    }
+    let message =
+        format!("`{}` changes while it is read: {READINGS_MAX} readings in a row differ", path.display());
+    Err(Failure::new(Code::Failed, message).help("wait until whoever writes it has ended"))
 }
 
 /// Runs the compiler with this process's environment.

@@ -61,20 +61,29 @@ impl State {
         self.root.join("secrets")
     }
 
-    /// The token of the admin API, made when there is none yet; gives its path.
+    /// The token of operators, made when there is none yet; gives its path.
     pub fn admin_token(&self) -> io::Result<PathBuf> {
-        let path = self.root.join("admin.token");
+        self.token("admin")
+    }
+
+    /// The token of whoever may look and change nothing.
+    pub fn viewer_token(&self) -> io::Result<PathBuf> {
+        self.token("viewer")
+    }
+
+    fn token(&self, role: &str) -> io::Result<PathBuf> {
+        let path = self.root.join(format!("{role}.token"));
         if read_secret(&path).is_err() {
             let mut random = [0; 32];
             rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
             let coded = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
-            write_secret(&path, &format!("strait-admin-{coded}"))?;
+            write_secret(&path, &format!("strait-{role}-{coded}"))?;
         }
         Ok(path)
     }
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
+pub fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 

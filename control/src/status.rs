@@ -1,74 +1,14 @@
 //! `strait status`: what a running gateway says of itself, asked at its admin endpoints.
 
-use std::path::Path;
-
-use axum::body::Body;
-use axum::http::{Request, header};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use crate::failure::{Code, Failure};
-use crate::limits::{STATUS_BYTES_MAX, STATUS_WITHIN};
-use crate::state::read_secret;
+use crate::ask::Gateway;
+use crate::failure::Failure;
 
-/// Asks the gateway whose admin endpoints are at `address`, with the token of the state folder.
-pub fn ask(address: &str, state: &Path) -> Result<Value, Failure> {
-    let path = state.join("admin.token");
-    let token = read_secret(&path).map_err(|error| {
-        Failure::new(
-            Code::NotAuthorised,
-            format!("cannot read the admin token `{}`: {error}", path.display()),
-        )
-        .help("name the state folder of the running gateway with `--state DIR`, as its user")
-    })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Failure::new(Code::Unfit, format!("cannot start a runtime: {error}")))?;
-    runtime.block_on(async {
-        let asked = async {
-            let ready = get(address, "/readyz", &token).await?;
-            let open = get(address, "/admin/sessions", &token).await?;
-            Ok(json!({ "gateway": ready, "open": open }))
-        };
-        timeout(STATUS_WITHIN, asked).await.unwrap_or_else(|_| {
-            let text = format!("no answer from {address} within {} s", STATUS_WITHIN.as_secs());
-            Err(Failure::new(Code::Unreachable, text))
-        })
-    })
-}
-
-async fn get(address: &str, path: &str, token: &str) -> Result<Value, Failure> {
-    let unreachable = |what: String| {
-        Failure::new(Code::Unreachable, format!("the admin endpoint at {address} {what}"))
-            .help("`strait up` and `strait serve` print where it is; name it with `--admin HOST:PORT`")
-    };
-    let stream =
-        TcpStream::connect(address).await.map_err(|e| unreachable(format!("cannot be reached: {e}")))?;
-    let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream))
-        .await
-        .map_err(|e| unreachable(format!("does not speak HTTP: {e}")))?;
-    tokio::spawn(connection);
-    let request = Request::get(path)
-        .header(header::HOST, address)
-        .header(header::AUTHORIZATION, format!("Bearer {token}"))
-        .body(Body::empty())
-        .map_err(|e| Failure::new(Code::Usage, format!("`{address}` is not an address: {e}")))?;
-    let response =
-        sender.send_request(request).await.map_err(|e| unreachable(format!("gave no answer: {e}")))?;
-    let status = response.status().as_u16();
-    if matches!(status, 401 | 403) {
-        let text = format!("the gateway at {address} does not take this admin token (HTTP {status})");
-        return Err(Failure::new(Code::NotAuthorised, text)
-            .help("name the state folder of that gateway with `--state DIR`"));
-    }
-    let body = axum::body::to_bytes(Body::new(response.into_body()), STATUS_BYTES_MAX)
-        .await
-        .map_err(|e| unreachable(format!("broke off its answer to {path}: {e}")))?;
-    serde_json::from_slice(&body)
-        .map_err(|_| unreachable(format!("answered {path} with HTTP {status} and no JSON: another program?")))
+/// Everything that a gateway says of itself.
+pub fn ask(gateway: &Gateway) -> Result<Value, Failure> {
+    let (ready, open) = (gateway.get("/readyz")?, gateway.get("/admin/sessions")?);
+    Ok(json!({ "gateway": ready, "open": open, "rollout": gateway.get("/admin/rollout")? }))
 }
 
 /// For a person: what is served, then how upstreams are spoken to, then who is connected.
@@ -83,6 +23,7 @@ pub fn text(status: &Value) -> String {
         gateway["uptime_s"],
         word(&gateway["driver"]),
     );
+    out.push_str(&rollout(gateway, &status["rollout"]));
     let known = |name: &Value| {
         let all = gateway["upstreams"].as_array().into_iter().flatten();
         all.into_iter().find(|upstream| upstream["name"] == *name)
@@ -174,6 +115,44 @@ pub fn text(status: &Value) -> String {
     );
     for worker in open["silent_workers"].as_array().into_iter().flatten() {
         out.push_str(&format!("worker {worker} did not answer: what it has open is not shown\n"));
+    }
+    out
+}
+
+/// On whose word that is served, and what somebody wanted and did not get.
+fn rollout(gateway: &Value, rollout: &Value) -> String {
+    let mut out = String::new();
+    if let Some(since) = rollout["since"].as_object() {
+        let of = |name: &str| since.get(name).map_or("-".into(), word);
+        out.push_str(&format!("in use since {}, by {}\n", of("at"), of("act")));
+    }
+    let file = &rollout["file"];
+    let path = word(&file["path"]);
+    match file["state"].as_str() {
+        Some("overruled") => out.push_str(&format!(
+            "`{path}` says something else, generation {}: an operator put this one in its place\n",
+            word(&file["generation"])
+        )),
+        Some("rejected") => out
+            .push_str(&format!("`{path}` is REJECTED and not served: {}\n", word(&gateway["reload"]["why"]))),
+        _ => {}
+    }
+    let rejected = &rollout["rejected"];
+    if rejected.is_object() {
+        out.push_str(&format!(
+            "a candidate was REJECTED at {} and is not served (generation {}): {}\n",
+            word(&rejected["at"]),
+            word(&rejected["candidate"]),
+            word(&rejected["why"])
+        ));
+    }
+    if let Some(behind) = gateway["reload"]["behind"].as_array() {
+        out.push_str(&format!("not taken up yet by workers {behind:?}\n"));
+    }
+    for member in ["found", "not_written"] {
+        if let Some(text) = rollout["history"][member].as_str() {
+            out.push_str(&format!("{text}\n"));
+        }
     }
     out
 }

@@ -8,10 +8,11 @@ use strait_control::answers::asked::plain;
 use strait_control::answers::call::moment;
 use strait_control::answers::diff::{self, Difference, Together, Told, Way, Who, Witness, together};
 use strait_control::answers::people::described;
+use strait_control::load::compile;
 use strait_control::source::Opened;
 use strait_control::{Code, Failure, Source, time};
 
-use crate::output::{Output, count, hanging};
+use crate::output::{Output, count, hanging, print};
 
 /// Differences of one way that text shows.
 const SHOWN_MAX: usize = 100;
@@ -32,13 +33,31 @@ pub struct Diff {
     /// Exit with 2 when anything differs, and with 0 when nothing does.
     #[arg(long)]
     detailed_exitcode: bool,
+    /// Compare beside a gateway that serves: within limits, with facts and text as one JSON on stdout.
+    #[arg(long, hide = true)]
+    confined: bool,
+    /// Where relative paths of both tables start.
+    #[arg(long, hide = true, value_name = "DIR")]
+    base: Option<PathBuf>,
 }
 
 impl Diff {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
+        if self.confined {
+            compile::confine().map_err(|error| {
+                Failure::new(Code::Unfit, format!("cannot take the limits of a comparison: {error}"))
+            })?;
+        }
         let at = self.at.as_deref().map_or_else(|| Ok(time::unix_s()), moment)?;
-        let (before, after) = (open(&self.before)?, open(&self.after)?);
+        let (mut before, mut after) = (open(&self.before)?, open(&self.after)?);
+        if let Some(base) = &self.base {
+            (before.base, after.base) = (base.clone(), base.clone());
+        }
         let diff = diff::diff(&before, &after, at)?;
+        if self.confined {
+            print(&json!({ "facts": self.facts(&diff), "text": text(&diff) }).to_string());
+            return Ok(());
+        }
         let facts = if output.json { self.facts(&diff) } else { Value::Null };
         output.facts(&facts, || text(&diff));
         match self.detailed_exitcode && diff.differs() {

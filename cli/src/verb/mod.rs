@@ -1,5 +1,6 @@
 //! The verbs, one file each: what it is asked with, and what it does.
 
+mod apply;
 mod check;
 mod compile;
 mod completions;
@@ -9,6 +10,7 @@ mod doctor;
 mod echo;
 mod explain;
 mod explain_code;
+mod history;
 mod import;
 mod init;
 mod inspect;
@@ -16,8 +18,11 @@ mod keys;
 mod load;
 mod lock;
 mod man;
+mod plan;
 mod prove;
 mod reach;
+mod rollback;
+mod running;
 mod sample;
 mod schema;
 mod serve;
@@ -68,7 +73,15 @@ pub enum Verb {
     Schema,
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
-    /// Show what a running gateway has open: upstreams, sessions.
+    /// Tell what another configuration would do to the running gateway: what opens, what closes, what it touches.
+    Plan(plan::Plan),
+    /// Put another configuration into use on the running gateway.
+    Apply(apply::Apply),
+    /// Put an earlier generation into use again.
+    Rollback(rollback::Rollback),
+    /// Tell what was put into use on a gateway, when, and on whose word.
+    History(history::History),
+    /// Show what a running gateway serves and has open: upstreams, sessions.
     Status(status::Status),
     /// Tell what this machine offers a gateway, and what to do about what it does not.
     Doctor(doctor::Doctor),
@@ -108,6 +121,10 @@ impl Verb {
             Verb::Test(test) => test.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
+            Verb::Plan(plan) => plan.run(output),
+            Verb::Apply(apply) => apply.run(output),
+            Verb::Rollback(rollback) => rollback.run(output),
+            Verb::History(history) => history.run(output),
             Verb::Status(status) => status.run(output),
             Verb::Doctor(doctor) => doctor.run(output),
             Verb::Load(load) => load.run(output),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use strait_control::rollout::Rollout;
 use strait_control::serve::{Setup, run};
 use strait_control::{Code, Failure, load};
 use strait_engine::DriverChoice;
@@ -61,7 +62,8 @@ pub enum Driver {
 impl Serve {
     pub fn run(self, output: &Output, banner: bool) -> Result<(), Failure> {
         let driver = self.driver()?;
-        let start = load::first(&self.file, &self.state, self.strict)?;
+        let rollout = Rollout::open(&self.state, &self.file);
+        let start = load::first(&self.file, &self.state, self.strict, Some(rollout))?;
         if let Some(outcome) = &start.opened.outcome {
             output.warnings(outcome);
         }

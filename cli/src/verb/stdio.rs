@@ -49,7 +49,7 @@ impl Stdio {
         }
         let file = Path::new(&self.to);
         let state = self.state.unwrap_or_else(|| Source::Config(file.to_owned()).base().join(".strait"));
-        let start = load::first(file, &state, false)?;
+        let start = load::first(file, &state, false, None)?;
         if let Some(outcome) = &start.opened.outcome {
             output.warnings(outcome);
         }

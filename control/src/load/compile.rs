@@ -52,7 +52,10 @@ pub fn report(outcome: &Outcome) -> Value {
 /// Compiles `config` in a child.
 pub async fn confined(program: &Path, config: &Path, state: &State) -> Compiled {
     let output = output_for(state.root(), config);
-    let (report, ended) = match run(program, config, &output).await {
+    let ended = child(program, "compilation", |command| {
+        command.args(["compile", "--confined", "--output"]).arg(&output).arg("--").arg(config);
+    });
+    let (report, ended) = match ended.await {
         Ok(ended) => ended,
         Err(why) => return Compiled { table: Err(refused(why)), watched: Vec::new() },
     };
@@ -79,28 +82,31 @@ async fn open(path: PathBuf) -> Result<Arc<Snapshot>, Refused> {
     opened.map(Arc::new).map_err(|error| refused(format!("the compiled table does not open: {error}")))
 }
 
-/// Gives the report and how the child ended; the error of one that cannot even be heard.
-async fn run(program: &Path, config: &Path, output: &Path) -> Result<(Value, Result<(), String>), String> {
-    let mut child = Command::new(program)
-        .args(["compile", "--confined", "--output"])
-        .arg(output)
-        .arg("--")
-        .arg(config)
+/// Runs a verb of this program that takes limits before it reads anything. Gives its report and how it ended; the error of one that
+/// cannot even be heard.
+pub async fn child(
+    program: &Path,
+    what: &str,
+    arguments: impl FnOnce(&mut Command),
+) -> Result<(Value, Result<(), String>), String> {
+    let mut command = Command::new(program);
+    arguments(&mut command);
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| format!("cannot start a compilation: {error}"))?;
+        .map_err(|error| format!("cannot start a {what}: {error}"))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let heard = async {
         let (out, err) = tokio::join!(hear(stdout), hear(stderr));
         (out, err, child.wait().await)
     };
     let Ok((out, err, ended)) = tokio::time::timeout(COMPILE_WITHIN, heard).await else {
-        return Err(format!("the compilation took over {} s and was ended", COMPILE_WITHIN.as_secs()));
+        return Err(format!("the {what} took over {} s and was ended", COMPILE_WITHIN.as_secs()));
     };
-    let ended = ended.map_err(|error| format!("cannot wait for the compilation: {error}"))?;
+    let ended = ended.map_err(|error| format!("cannot wait for the {what}: {error}"))?;
     let report = serde_json::from_slice(&out).unwrap_or(Value::Null);
     if ended.success() {
         return Ok((report, Ok(())));
@@ -109,12 +115,12 @@ async fn run(program: &Path, config: &Path, output: &Path) -> Result<(Value, Res
     let how = match (said.is_empty(), std::os::unix::process::ExitStatusExt::signal(&ended)) {
         (false, _) => said,
         (true, Some(signal)) => format!(
-            "the compilation was ended by signal {signal}; it may use {COMPILE_CPU_S_MAX} s of processor time, {} MiB \
+            "the {what} was ended by signal {signal}; it may use {COMPILE_CPU_S_MAX} s of processor time, {} MiB \
              of memory and write {} MiB",
             COMPILE_MEMORY_BYTES_MAX >> 20,
             COMPILE_FILE_BYTES_MAX >> 20
         ),
-        (true, None) => format!("the compilation ended without a word ({ended})"),
+        (true, None) => format!("the {what} ended without a word ({ended})"),
     };
     Ok((report, Err(how)))
 }
@@ -129,7 +135,7 @@ async fn hear(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> Vec<u8> {
 }
 
 fn refused(why: String) -> Refused {
-    Refused { why, candidate: None }
+    Refused { why, candidate: None, not_kept: false }
 }
 
 #[cfg(test)]

@@ -13,17 +13,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use strait_engine::{KeyRing, Reach};
 use strait_table::Snapshot;
+use strait_table::file::Generation;
 use strait_table::rules::ArchivedLogTo;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::answers::diff::parts;
 use crate::failure::{Code, Failure};
 use crate::keys::{self, Keys};
 use crate::limits::{SETTLE, SETTLE_BAD, SETTLE_WITHIN};
 use crate::log;
 use crate::private::Private;
 use crate::reach::{self, Plan, Scout};
+use crate::rollout::{Rollout, plan};
 use crate::secret::References;
 use crate::source::{Opened, Source};
 use crate::state::State;
@@ -47,6 +51,8 @@ pub struct Running {
     pub snapshot: Arc<Snapshot>,
     pub plans: Arc<Vec<Plan>>,
     pub keys: Arc<KeyRing>,
+    /// What the file says that this was put in the place of.
+    pub over: Option<Generation>,
 }
 
 /// Everything that serving a table takes.
@@ -56,6 +62,8 @@ pub struct Candidate {
     pub plans: Vec<Plan>,
     /// By upstream; `None`: as the upstream of this name is reached now.
     pub reaches: Vec<Option<Reach>>,
+    /// What the history says of it.
+    pub summary: Value,
 }
 
 /// Why a file is not served.
@@ -64,6 +72,8 @@ pub struct Refused {
     pub why: String,
     /// The generation it would have been, where it has one.
     pub candidate: Option<String>,
+    /// It could be served, and not be kept for a restart.
+    pub not_kept: bool,
 }
 
 /// What an attempt brought.
@@ -78,6 +88,8 @@ pub struct Attempt {
     /// What was looked at.
     pub group: Group,
     pub outcome: Result<Brought, Refused>,
+    /// What the file says, as far as it could be read.
+    pub says: Option<Generation>,
     pub marks: Marks,
     /// What the file is made from, as far as it could be read.
     pub sources: Vec<PathBuf>,
@@ -86,7 +98,7 @@ pub struct Attempt {
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Refused {
-        Refused { why: failure.told(), candidate: None }
+        Refused { why: failure.told(), candidate: None, not_kept: false }
     }
 }
 
@@ -97,8 +109,12 @@ impl Loader {
         let began = Instant::now();
         loop {
             let mut marks = Marks::of(self.watched(&sources, &running.snapshot));
+            let mut says = None;
             let outcome = match self.read(&mut sources).await {
                 Ok(snapshot) => {
+                    says = Some(snapshot.generation());
+                    // Nobody changed the file since something else was put in its place.
+                    let snapshot = if running.over == says { running.snapshot.clone() } else { snapshot };
                     marks.add(self.watched(&sources, &snapshot));
                     let completed = self.complete(snapshot, &running).await;
                     if let Ok(candidate) = &completed {
@@ -115,7 +131,7 @@ impl Loader {
             if outcome.is_err() && took < SETTLE_WITHIN && settles(&marks).await {
                 continue;
             }
-            return Attempt { group: Group::Source, outcome, marks, sources, took };
+            return Attempt { group: Group::Source, outcome, says, marks, sources, took };
         }
     }
 
@@ -140,7 +156,7 @@ impl Loader {
                 marks.wrote(&keys.written);
             }
             let outcome = outcome.map(Brought::Keys).map_err(Refused::from);
-            return Attempt { group: Group::Keys, outcome, marks, sources, took };
+            return Attempt { group: Group::Keys, outcome, says: None, marks, sources, took };
         }
     }
 
@@ -165,15 +181,33 @@ impl Loader {
     }
 
     /// Keys, references and addresses of a table that may replace the running one.
-    async fn complete(&self, snapshot: Arc<Snapshot>, running: &Running) -> Result<Candidate, Refused> {
-        let refused = |why: String| Refused { why, candidate: Some(snapshot.generation().to_string()) };
-        needs_a_restart(running.snapshot.as_ref(), &snapshot).map_err(refused)?;
-        self.keys_are_there(&snapshot, running).map_err(refused)?;
-        let (keys, plans) = self.assemble(&snapshot).map_err(|failure| refused(failure.told()))?;
+    pub async fn complete(&self, snapshot: Arc<Snapshot>, running: &Running) -> Result<Candidate, Refused> {
+        let (plans, kept) = self.weigh(&snapshot, running)?;
+        let keys = self.keys(&snapshot);
+        let keys = keys.map_err(|failure| unfit(&snapshot, failure.told()))?;
+        let new = plans.iter().zip(&kept).filter(|(_, kept)| !**kept).map(|(plan, _)| plan.clone());
+        let mut found = self.scout.reach(new.collect()).await.into_iter();
+        let reaches = kept.iter().map(|kept| if *kept { None } else { found.next() }).collect();
+        let (before, after) = (running.snapshot.clone(), snapshot.clone());
+        let summary = tokio::task::spawn_blocking(move || match before.generation() == after.generation() {
+            true => Value::Null,
+            false => plan::summary(&parts(&before, &after).unwrap_or_default(), None),
+        });
+        let summary = summary.await.unwrap_or_default();
+        Ok(Candidate { snapshot, keys, plans, reaches, summary })
+    }
+
+    /// Whether a table may replace the running one, without a change to anything: how its upstreams are reached, and which of them
+    /// as before.
+    pub fn weigh(&self, snapshot: &Snapshot, running: &Running) -> Result<(Vec<Plan>, Vec<bool>), Refused> {
+        let refused = |why: String| unfit(snapshot, why);
+        needs_a_restart(running.snapshot.as_ref(), snapshot).map_err(refused)?;
+        self.keys_are_there(snapshot, running).map_err(refused)?;
+        let plans = self.plans(snapshot);
         let names = |snapshot: &Snapshot| -> Vec<String> {
             snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str().to_owned()).collect()
         };
-        let (before, after) = (names(&running.snapshot), names(&snapshot));
+        let (before, after) = (names(&running.snapshot), names(snapshot));
         let as_before = |(name, plan): (&String, &Plan)| {
             before.iter().zip(running.plans.iter()).any(|(known, reached)| known == name && reached == plan)
         };
@@ -189,10 +223,7 @@ impl Loader {
         if !missing.is_empty() {
             return Err(refused(missing.join("\n")));
         }
-        let new = plans.iter().zip(&kept).filter(|(_, kept)| !**kept).map(|(plan, _)| plan.clone());
-        let mut found = self.scout.reach(new.collect()).await.into_iter();
-        let reaches = kept.iter().map(|kept| if *kept { None } else { found.next() }).collect();
-        Ok(Candidate { snapshot, keys, plans, reaches })
+        Ok((plans, kept))
     }
 
     /// A key file that is missing at start is one that will be made. One that was read and is missing now
@@ -213,12 +244,14 @@ impl Loader {
 
     /// Keys and plans of a table.
     pub fn assemble(&self, snapshot: &Snapshot) -> Result<(Keys, Vec<Plan>), Failure> {
-        let keys = self.keys(snapshot)?;
+        Ok((self.keys(snapshot)?, self.plans(snapshot)))
+    }
+
+    fn plans(&self, snapshot: &Snapshot) -> Vec<Plan> {
         let secrets = self.state.secrets();
         let env = |name: &str| std::env::var(name).ok();
         let references = References { base: &self.base, secrets: &secrets, env: &env };
-        let plans = reach::plan(snapshot, &self.base, &references, &self.this_program);
-        Ok((keys, plans))
+        reach::plan(snapshot, &self.base, &references, &self.this_program)
     }
 
     /// The table as this process serves it.
@@ -264,7 +297,11 @@ async fn settles(marks: &Marks) -> bool {
 }
 
 fn bug(error: tokio::task::JoinError) -> Refused {
-    Refused { why: format!("a bug in strait: {error}"), candidate: None }
+    Refused { why: format!("a bug in strait: {error}"), candidate: None, not_kept: false }
+}
+
+fn unfit(candidate: &Snapshot, why: String) -> Refused {
+    Refused { why, candidate: Some(candidate.generation().to_string()), not_kept: false }
 }
 
 /// What a reload cannot change, because sockets and the log's file are opened once.
@@ -309,27 +346,40 @@ pub struct Start {
     pub marks: Marks,
     /// The file is bad, and what is served was kept from an earlier run: why, for everybody to see.
     pub fallen_back: Option<Refused>,
+    /// What operators have put into use; a private gateway has none.
+    pub rollout: Option<Rollout>,
 }
 
 /// Opens the file for a process that starts. A bad one is replaced by the last good table that was kept
 /// of the same file, loudly, unless `strict`.
-pub fn first(file: &Path, state: &Path, strict: bool) -> Result<Start, Failure> {
+///
+/// With `rollout`, what was put in the place of the file is served for as long as the file says what it said then.
+pub fn first(file: &Path, state: &Path, strict: bool, rollout: Option<Rollout>) -> Result<Start, Failure> {
+    let mut rollout = rollout;
     outlive_hangups();
     let marks = Marks::of(vec![(Group::Source, file.to_owned())]);
     let opened = Source::detect(file).and_then(|source| source.open());
     let mut failure = match opened {
-        Ok(opened) => {
+        Ok(mut opened) => {
             let sources = sources(file, opened.outcome.as_ref());
-            return Ok(Start { opened, file: file.to_owned(), sources, marks, fallen_back: None });
+            let says = opened.snapshot.generation();
+            if let Some(table) = rollout.as_mut().and_then(|rollout| rollout.instead_of(says)) {
+                opened.snapshot = table;
+            }
+            return Ok(Start { opened, file: file.to_owned(), sources, marks, fallen_back: None, rollout });
         }
         Err(failure) => failure,
     };
     if strict || failure.code == Code::Bug {
         return Err(failure);
     }
-    let path = kept::path(state, file);
-    let snapshot = match Snapshot::open(&path) {
-        Ok(snapshot) => Arc::new(snapshot),
+    // An apply is in the history before it is kept.
+    let kept = match rollout.as_ref().and_then(Rollout::last_table) {
+        Some(snapshot) => Ok(snapshot),
+        None => Snapshot::open(&kept::path(state, file)).map(Arc::new),
+    };
+    let snapshot = match kept {
+        Ok(snapshot) => snapshot,
         Err(strait_table::OpenError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(failure);
         }
@@ -338,7 +388,7 @@ pub fn first(file: &Path, state: &Path, strict: bool) -> Result<Start, Failure> 
             return Err(failure);
         }
     };
-    let refused = Refused { why: failure.told(), candidate: None };
+    let refused = Refused { why: failure.told(), candidate: None, not_kept: false };
     log::error(format!(
         "serving the last good generation {}, kept from an earlier run: {}",
         snapshot.generation(),
@@ -347,7 +397,7 @@ pub fn first(file: &Path, state: &Path, strict: bool) -> Result<Start, Failure> 
     let sources = sources(file, failure.outcome.as_deref());
     let base = Source::Table(file.to_owned()).base();
     let opened = Opened { snapshot, base, outcome: None };
-    Ok(Start { opened, file: file.to_owned(), sources, marks, fallen_back: Some(refused) })
+    Ok(Start { opened, file: file.to_owned(), sources, marks, fallen_back: Some(refused), rollout })
 }
 
 /// From the first moment a hangup asks for a reload and does not end the process. Nobody listens yet, and

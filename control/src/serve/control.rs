@@ -8,11 +8,13 @@ use std::sync::Arc;
 use strait_engine::{Edition, Event, Facts, Handle, Level, Reach, UpstreamId};
 use strait_table::{Snapshot, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::reload::{Ears, Reload};
+use super::rollout::{Orders, Tried};
 use super::{Prepared, Slot};
+use crate::admin::Desk;
 use crate::banner::{self, Shown};
 use crate::board::{Board, Phase};
 use crate::failure::{Code, Failure};
@@ -23,6 +25,7 @@ use crate::load::Loader;
 use crate::quarantine::Quarantine;
 use crate::reach::{self, Found, Plan};
 use crate::roll_call::RollCall;
+use crate::rollout::Order;
 use crate::sessions::Sessions;
 use crate::suspicions::Suspicions;
 use crate::{admin, log};
@@ -39,6 +42,7 @@ pub(super) struct Control {
     pub board: Arc<Board>,
     pub loader: Arc<Loader>,
     pub reload: Reload,
+    pub orders: Orders,
     sessions: Option<Sessions>,
     /// Where the admin endpoints are, if they are anywhere.
     admin: Option<String>,
@@ -85,10 +89,28 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
     let unfit = |error: std::io::Error| {
         Failure::new(Code::Unfit, format!("cannot serve the admin endpoints: {error}"))
     };
+    let (orders, ordered) = mpsc::channel(ORDERS_WAITING_MAX);
+    let desk = Desk {
+        board: board.clone(),
+        orders,
+        tokens: prepared.admin_tokens,
+        root: prepared.loader.state.root().to_owned(),
+        file: prepared.loader.file.clone(),
+        candidates: Arc::new(Semaphore::new(1)),
+    };
     let mut admin = None;
     if let Some(listener) = prepared.admin {
         admin = Some(listener.local_addr().map_err(unfit)?.to_string());
-        admin::start(listener, board.clone(), prepared.admin_token).map_err(unfit)?;
+        admin::start(listener, desk.clone()).map_err(unfit)?;
+    }
+    if prepared.rollout.is_some() {
+        let path = admin::socket::path(&desk.root);
+        if let Err(error) = admin::socket::start(desk) {
+            log::warn(format!(
+                "no admin socket at `{}`: {error}; the admin listener is the way in",
+                path.display()
+            ));
+        }
     }
 
     // A hangup is as good before the engine stands as after: the file is read again as soon as it does.
@@ -115,6 +137,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
 
     board.engine(handle.figures(), handle.books(), handle.driver().label());
     let (reload, ears) = Reload::new(prepared.sources, prepared.marks, prepared.fallen_back);
+    let (orders, tried) = Orders::new(prepared.rollout);
     let mut control = Control {
         running: handle.figures().len(),
         handle,
@@ -127,6 +150,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         loader: prepared.loader,
         sessions: prepared.sessions,
         reload,
+        orders,
         admin,
         banner: prepared.banner,
         opened: Some(prepared.opened),
@@ -137,7 +161,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         suspicions: Suspicions::default(),
     };
     control.begin(hung_up);
-    control.keep(events, prepared.found, ears, &mut signals, open_by).await
+    control.keep(events, prepared.found, ears, (ordered, tried), &mut signals, open_by).await
 }
 
 impl Control {
@@ -163,6 +187,7 @@ impl Control {
         mut events: mpsc::Receiver<Event>,
         mut found: mpsc::UnboundedReceiver<Found>,
         mut ears: Ears,
+        (mut ordered, mut tried): (mpsc::Receiver<Order>, mpsc::UnboundedReceiver<Tried>),
         signals: &mut Signals,
         open_by: Instant,
     ) -> Result<(), Failure> {
@@ -187,6 +212,8 @@ impl Control {
                 _ = sleep_until(open_by), if self.phase == Phase::Starting => self.open(),
                 Some(group) = ears.changes.recv() => self.changed(group),
                 Some(attempt) = ears.attempts.recv() => self.attempted(attempt),
+                Some(order) = ordered.recv() => self.order(order),
+                Some(tried) = tried.recv() => self.tried(tried),
                 _ = at(self.reload.adopt_by()) => self.tell_who_is_behind(),
                 told = signals.recv() => match (told, end_by) {
                     (Told::Reload, _) => self.hung_up(),
@@ -328,6 +355,7 @@ impl Control {
             let _ = opened.send(*address);
         }
         self.keep_table();
+        self.note_start();
     }
 
     /// Stops accepting; gives the moment after which waiting is over.

@@ -16,13 +16,15 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::control::{Control, named};
+use super::rollout::Why;
 use crate::board::Phase;
 use crate::keys::Keys;
 use crate::limits::ADOPT_WITHIN;
-use crate::load::{Attempt, Brought, Candidate, Refused, Running, kept};
+use crate::load::{Attempt, Brought, Candidate, Refused, kept};
 use crate::log;
 use crate::metrics::Reloads;
 use crate::reach::{self, Found, Plan};
+use crate::rollout::history::Act;
 use crate::watch::{Group, Marks, Watch};
 
 /// What the loop keeps of reloads.
@@ -67,6 +69,8 @@ struct Adopting {
     /// The longest that a worker stood still for it.
     pause_ns: u64,
     by: Option<Instant>,
+    /// Workers that had not adopted it in time.
+    behind: Vec<usize>,
 }
 
 /// What the loop listens to on behalf of reloads.
@@ -137,7 +141,34 @@ impl Reload {
         }
     }
 
-    fn watch(&mut self, marks: Marks) {
+    /// One attempt is under way at a time, whether files or an operator began it.
+    pub fn is_under_way(&self) -> bool {
+        self.under_way
+    }
+
+    pub fn begin(&mut self) {
+        self.under_way = true;
+    }
+
+    pub fn end(&mut self) {
+        self.under_way = false;
+        self.late.clear();
+    }
+
+    pub fn marks(&self) -> Marks {
+        self.marks.clone()
+    }
+
+    /// Nothing of this group is bad any more.
+    pub fn mended(&mut self, group: Group) {
+        self.refused.retain(|of| of.group != group);
+    }
+
+    pub fn is_rejected(&self) -> bool {
+        self.refused.iter().any(|of| of.group == Group::Source)
+    }
+
+    pub fn watch(&mut self, marks: Marks) {
         self.marks = marks.clone();
         self.watch = Some(Watch::start(marks, self.changes.clone()));
     }
@@ -159,6 +190,9 @@ impl Reload {
         }
         if let Some(adopting) = &self.adopting {
             shown["adopting"] = adopting.what.as_str().into();
+            if !adopting.behind.is_empty() {
+                shown["behind"] = adopting.behind.clone().into();
+            }
         }
         if let Some(why) = &self.not_kept {
             shown["not_kept"] = why.as_str().into();
@@ -204,12 +238,8 @@ impl Control {
             self.reload.again = Some(self.reload.again.map_or(group, |again| again.min(group)));
             return;
         }
-        self.reload.under_way = true;
-        let running = Running {
-            snapshot: self.edition.snapshot.clone(),
-            plans: self.plans.clone(),
-            keys: self.edition.keys.clone(),
-        };
+        self.reload.begin();
+        let running = self.running();
         let (loader, report) = (self.loader.clone(), self.reload.attempts.clone());
         let (sources, marks) = (self.reload.sources.clone(), self.reload.marks.clone());
         tokio::spawn(async move {
@@ -227,10 +257,13 @@ impl Control {
         if self.phase == Phase::Draining {
             return;
         }
-        let Attempt { group, outcome, marks, sources, took } = attempt;
+        let Attempt { group, outcome, says, marks, sources, took } = attempt;
         self.reload.sources = sources;
+        if let (Group::Source, Some(rollout)) = (group, &mut self.orders.rollout) {
+            rollout.file_says(says);
+        }
         let done = match outcome {
-            Ok(Brought::Candidate(candidate)) => self.adopt(candidate, took),
+            Ok(Brought::Candidate(candidate)) => self.adopt(candidate, took, Why::File),
             Ok(Brought::Keys(keys)) => {
                 self.adopt_keys(keys, took);
                 Ok(())
@@ -252,17 +285,25 @@ impl Control {
         self.show();
         self.reload.watch(marks);
         self.reload.late.clear();
+        self.go_on();
+    }
+
+    /// What has waited for an attempt to end.
+    pub fn go_on(&mut self) {
         if let Some(group) = self.reload.again.take() {
             self.attempt(group);
         }
+        self.next_order();
     }
 
     /// Serves another table from now on; or the same one, with what else has changed.
-    fn adopt(&mut self, candidate: Candidate, took: Duration) -> Result<(), Refused> {
-        let Candidate { snapshot, keys, plans, reaches } = candidate;
+    pub fn adopt(&mut self, candidate: Candidate, took: Duration, why: Why) -> Result<(), Refused> {
+        let Candidate { snapshot, keys, plans, reaches, summary } = candidate;
         let (old, new) = (self.edition.snapshot.generation(), snapshot.generation());
-        let refused = |why: String| Refused { why, candidate: Some(new.to_string()) };
+        let refused =
+            |why: String, not_kept: bool| Refused { why, candidate: Some(new.to_string()), not_kept };
         if old == new && reaches.iter().all(Option::is_none) {
+            self.commit(&snapshot, &why).map_err(|why| refused(why, true))?;
             self.adopt_keys(keys, took);
             return Ok(());
         }
@@ -276,9 +317,15 @@ impl Control {
             Ok(bound) => bound,
             Err(why) => {
                 self.ledger = last;
-                return Err(refused(format!("its catalog cannot be made: {why}")));
+                return Err(refused(format!("its catalog cannot be made: {why}"), false));
             }
         };
+        if let Err(why) = self.commit(&snapshot, &why) {
+            self.ledger = last;
+            // What is shown of quarantine and the like is of the table in use.
+            let _ = self.bound(&self.edition.snapshot.clone());
+            return Err(refused(why, true));
+        }
         self.pending.done();
         self.generated = keys.generated;
         self.plans = Arc::new(plans);
@@ -296,6 +343,9 @@ impl Control {
         self.reload.last =
             Some(json!({ "at": crate::time::now(), "from": old.to_string(), "to": new.to_string() }));
         self.keep_table();
+        if let (Why::File, true) = (&why, old != new) {
+            self.note(Act::File, old, summary);
+        }
         Ok(())
     }
 
@@ -337,6 +387,7 @@ impl Control {
             began: Began::now(),
             pause_ns: 0,
             by: Some(Instant::now() + ADOPT_WITHIN),
+            behind: Vec::new(),
         });
     }
 
@@ -351,6 +402,7 @@ impl Control {
             return log::info(format!("still refused, generation {serving} serves on: {why}"));
         }
         self.reload.counts.refused += 1;
+        self.note_refused(refused);
         let candidate = refused.candidate.as_ref().map_or(String::new(), |id| format!(" (generation {id})"));
         log::error(format!("reload refused{candidate}, generation {serving} serves on: {}", refused.why));
         self.reload.refused.retain(|of| of.group != group);
@@ -369,6 +421,7 @@ impl Control {
                 adopting.pause_ns.div_ceil(1_000)
             ));
             self.reload.adopting = None;
+            self.answer_all(&[]);
             self.free();
             self.show();
         }
@@ -379,14 +432,17 @@ impl Control {
         self.adopted(0);
         let Some(adopting) = &mut self.reload.adopting else { return };
         adopting.by = None;
-        let behind: Vec<String> =
-            self.handle.behind(adopting.serial).iter().map(|worker| format!("worker {worker}")).collect();
+        let behind = self.handle.behind(adopting.serial);
+        adopting.behind = behind.clone();
+        let named: Vec<String> = behind.iter().map(|worker| format!("worker {worker}")).collect();
         log::error(format!(
             "{}: not taken up within {} s by {}",
             adopting.what,
             ADOPT_WITHIN.as_secs(),
-            behind.join(", ")
+            named.join(", ")
         ));
+        self.answer_all(&behind);
+        self.show();
     }
 
     /// Lets go of snapshots that no exchange holds any more.
@@ -395,7 +451,11 @@ impl Control {
         self.board.snapshots(self.reload.left.len() + 1);
     }
 
-    fn show(&self) {
+    pub fn show(&self) {
+        if let Some(rollout) = &self.orders.rollout {
+            let running = self.edition.snapshot.generation();
+            self.board.rollout(rollout.shown(running, &self.loader.file, self.reload.is_rejected()));
+        }
         let counts = Reloads { last_good: self.reload.refused.is_empty(), ..self.reload.counts };
         self.board.reload(self.reload.shown(), counts);
     }

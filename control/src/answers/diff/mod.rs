@@ -29,7 +29,7 @@ use super::search::{self, Asked, STEPS_MAX, Space, Step};
 use crate::Failure;
 use crate::limits::DIFF_STEPS_MAX;
 use crate::source::Opened;
-pub use parts::Part;
+pub use parts::{Part, parts};
 pub use subjects::Who;
 use subjects::{Class, classes};
 
@@ -134,7 +134,7 @@ pub fn diff(before: &Opened, after: &Opened, at: i64) -> Result<Diff, Failure> {
     Ok(Diff {
         generations: [before, after].map(|opened| opened.snapshot.generation().to_string()),
         differences,
-        parts: parts::parts(&before.snapshot, &after.snapshot).map_err(unsound)?,
+        parts: parts(&before.snapshot, &after.snapshot).map_err(unsound)?,
         notes,
     })
 }

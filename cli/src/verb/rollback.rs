@@ -1,0 +1,28 @@
+//! `strait rollback [ID]`: the generation that was served before, or another one that is kept, again.
+
+use strait_control::Failure;
+
+use super::apply::done;
+use super::plan::generation;
+use super::running::Running;
+use crate::output::Output;
+
+#[derive(clap::Args)]
+pub struct Rollback {
+    /// The beginning of a generation's hash, four digits at least; the one served before when not said.
+    #[arg(value_name = "ID")]
+    id: Option<String>,
+    #[command(flatten)]
+    running: Running,
+    /// What the history says of it.
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+}
+
+impl Rollback {
+    pub fn run(self, output: &Output) -> Result<(), Failure> {
+        let gateway = self.running.gateway()?;
+        let expected = generation(&gateway.get("/admin/rollout")?)?;
+        done(output, &gateway.rollback(self.id.as_deref(), &expected, self.message.as_deref())?)
+    }
+}

@@ -1,0 +1,308 @@
+//! Orders of operators, carried out by the control loop.
+//!
+//! An order is an attempt like the ones that files begin (`reload.rs`), and takes its turn with them: whoever comes second finds
+//! the generation moved that he looked at, and is told so. It is written down before any worker hears of it, and answered when
+//! every worker has taken it up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant as Began};
+
+use serde_json::{Value, json};
+use strait_table::Snapshot;
+use tokio::sync::{mpsc, oneshot};
+
+use super::control::Control;
+use crate::board::Phase;
+use crate::limits::ORDERS_WAITING_MAX;
+use crate::load::{Candidate, Refused, Running};
+use crate::log;
+use crate::rollout::history::Act;
+use crate::rollout::order::{Answer, No};
+use crate::rollout::{Deed, Order, Rollout, Wish, plan};
+use crate::watch::{Group, Marks};
+
+/// What the loop keeps of orders.
+pub struct Orders {
+    /// `None`: a private gateway takes none.
+    pub rollout: Option<Rollout>,
+    waiting: VecDeque<Order>,
+    tried: mpsc::UnboundedSender<Tried>,
+    /// Who waits for every worker to take up what was put into use.
+    pub answers: Vec<Waiting>,
+}
+
+/// Somebody whose order is in use by some workers, and perhaps by all.
+pub struct Waiting {
+    pub reply: oneshot::Sender<Answer>,
+    pub facts: Value,
+    began: Began,
+}
+
+/// An order that was looked into.
+pub struct Tried {
+    order: Order,
+    outcome: Result<(Candidate, Value), No>,
+    marks: Marks,
+    candidate: Option<Arc<Snapshot>>,
+    took: Duration,
+}
+
+/// Whose act an adoption is.
+pub enum Why {
+    File,
+    Order { act: Act, by: Value, summary: Value, message: Option<String> },
+}
+
+impl Orders {
+    pub fn new(rollout: Option<Rollout>) -> (Orders, mpsc::UnboundedReceiver<Tried>) {
+        let (tried, heard) = mpsc::unbounded_channel();
+        (Orders { rollout, waiting: VecDeque::new(), tried, answers: Vec::new() }, heard)
+    }
+}
+
+impl Control {
+    /// Takes an order, or says at once why not.
+    pub fn order(&mut self, order: Order) {
+        let running = self.edition.snapshot.generation();
+        let Some(rollout) = &mut self.orders.rollout else {
+            return answer(order.reply, Answer::No(No::Private));
+        };
+        if let Wish::Refused { act, why, spoils } = &order.wish {
+            rollout.refuse(*act, &order.by, running, None, why);
+            if *spoils {
+                rollout.reject(*act, &order.by, None, why);
+            }
+            log::warn(format!("{} by {} refused: {why}", act.word(), told(&order.by)));
+            answer(order.reply, Answer::No(No::Unfit { why: why.clone() }));
+            return self.show();
+        }
+        if self.phase != Phase::Open {
+            return answer(order.reply, Answer::No(No::NotOpen));
+        }
+        if order.expected != running.to_string() && order.expected != crate::rollout::whole(running) {
+            return self.deny(order, None, No::Moved { running: running.to_string() });
+        }
+        if let Wish::Plan { table } = order.wish {
+            let (loader, roll) = (self.loader.clone(), self.board.to_call());
+            let (running, reply) = (self.running(), order.reply);
+            tokio::spawn(async move {
+                answer(reply, Answer::Done(plan::plan(&loader, &running, &table, roll).await));
+            });
+            return;
+        }
+        if self.reload.is_under_way() {
+            if self.orders.waiting.len() >= ORDERS_WAITING_MAX {
+                return self.deny(order, None, No::Busy);
+            }
+            return self.orders.waiting.push_back(order);
+        }
+        let found = match &order.wish {
+            Wish::Apply { table, .. } => Ok(table.clone()),
+            Wish::Rollback { to } => rollout.earlier(running, to.as_deref()),
+            Wish::Plan { .. } | Wish::Refused { .. } => return,
+        };
+        let table = match found {
+            Ok(table) => table,
+            Err(why) => return self.deny(order, None, No::Unknown { why }),
+        };
+        self.reload.begin();
+        let (loader, running, tried) = (self.loader.clone(), self.running(), self.orders.tried.clone());
+        let marks = self.reload.marks();
+        tokio::spawn(async move {
+            let began = Began::now();
+            let mut marks = marks;
+            marks.add(loader.watched(&[], &table));
+            let plan = plan::plan(&loader, &running, &table, None).await;
+            let outcome = match loader.complete(table.clone(), &running).await {
+                Ok(candidate) => {
+                    marks.wrote(&candidate.keys.written);
+                    Ok((candidate, plan["summary"].clone()))
+                }
+                Err(refused) => Err(No::Unfit { why: refused.why }),
+            };
+            // Nobody listens any more: the process is ending.
+            let _ =
+                tried.send(Tried { order, outcome, marks, candidate: Some(table), took: began.elapsed() });
+        });
+    }
+
+    /// An order was looked into: carries it out, or refuses it.
+    pub fn tried(&mut self, tried: Tried) {
+        self.reload.end();
+        let Tried { order, outcome, marks, candidate, took } = tried;
+        if self.phase == Phase::Draining {
+            return answer(order.reply, Answer::No(No::NotOpen));
+        }
+        match outcome {
+            Ok((candidate, summary)) => self.carry_out(order, candidate, summary, took),
+            Err(no) => self.deny(order, candidate.as_deref(), no),
+        }
+        self.show();
+        self.reload.watch(marks);
+        self.go_on();
+    }
+
+    fn carry_out(&mut self, order: Order, candidate: Candidate, summary: Value, took: Duration) {
+        let (from, table) = (self.edition.snapshot.generation(), candidate.snapshot.clone());
+        let Order { wish, by, message, reply, .. } = order;
+        let act = wish.act();
+        let serial = self.edition.serial;
+        let why = Why::Order { act, by: by.clone(), summary, message };
+        let facts =
+            json!({ "from": from.to_string(), "to": table.generation().to_string(), "act": act.word() });
+        match self.adopt(candidate, took, why) {
+            Ok(()) => {
+                // Whoever read everything has seen the keys as well.
+                self.reload.mended(Group::Keys);
+                if self.orders.rollout.as_ref().is_some_and(Rollout::is_file_overruled) {
+                    self.reload.mended(Group::Source);
+                }
+                log::info(format!(
+                    "{} by {}: generation {from} -> {}",
+                    act.word(),
+                    told(&by),
+                    table.generation()
+                ));
+                let waiting = Waiting { reply, facts, began: Began::now() };
+                self.orders.answers.push(waiting);
+                if self.edition.serial == serial {
+                    self.answer_all(&[]);
+                }
+            }
+            Err(Refused { why, not_kept, .. }) => {
+                let no = if not_kept { No::NotKept { why } } else { No::Unfit { why } };
+                let order = Order { wish, by, message: None, reply, expected: String::new() };
+                self.deny(order, Some(&table), no);
+            }
+        }
+    }
+
+    fn deny(&mut self, order: Order, candidate: Option<&Snapshot>, no: No) {
+        let running = self.edition.snapshot.generation();
+        let act = order.wish.act();
+        let candidate = candidate.map(Snapshot::generation).or(match &order.wish {
+            Wish::Apply { table, .. } => Some(table.generation()),
+            _ => None,
+        });
+        let why = no.told();
+        log::warn(format!(
+            "{} by {} refused, generation {running} serves on: {why}",
+            act.word(),
+            told(&order.by)
+        ));
+        if let Some(rollout) = &mut self.orders.rollout {
+            rollout.refuse(act, &order.by, running, candidate, &why);
+            if matches!(no, No::Unfit { .. }) {
+                rollout.reject(act, &order.by, candidate, &why);
+            }
+        }
+        answer(order.reply, Answer::No(no));
+        self.show();
+    }
+
+    /// Writes down what is about to be put into use; it is not when that fails.
+    pub fn commit(&mut self, to: &Snapshot, why: &Why) -> Result<(), String> {
+        let Why::Order { act, by, summary, message } = why else { return Ok(()) };
+        let from = self.edition.snapshot.generation();
+        let Some(rollout) = &mut self.orders.rollout else { return Ok(()) };
+        let done = rollout.commit(Deed {
+            act: *act,
+            by: by.clone(),
+            from,
+            to,
+            summary: summary.clone(),
+            message: message.clone(),
+        });
+        done.map_err(|error| format!("it cannot be kept for a restart, so it is not put into use: {error}"))
+    }
+
+    /// Every worker has taken up what was ordered, but for these.
+    pub fn answer_all(&mut self, behind: &[usize]) {
+        for Waiting { reply, mut facts, began } in self.orders.answers.drain(..) {
+            facts["workers"] = self.handle.figures().len().into();
+            facts["behind"] = behind.into();
+            facts["took_us"] = (began.elapsed().as_micros() as u64).into();
+            let answered = if behind.is_empty() { Answer::Done(facts) } else { Answer::Behind(facts) };
+            answer(reply, answered);
+        }
+    }
+
+    /// The next order in line, now that no attempt is under way.
+    pub fn next_order(&mut self) {
+        while !self.reload.is_under_way() {
+            let Some(order) = self.orders.waiting.pop_front() else { return };
+            self.order(order);
+        }
+    }
+
+    pub fn running(&self) -> Running {
+        Running {
+            snapshot: self.edition.snapshot.clone(),
+            plans: self.plans.clone(),
+            keys: self.edition.keys.clone(),
+            over: self.orders.rollout.as_ref().and_then(Rollout::over),
+        }
+    }
+
+    /// Writes down what is served from this start on, when it is not what was served last.
+    pub fn note_start(&mut self) {
+        let running = self.edition.snapshot.generation();
+        if self.orders.rollout.as_ref().is_some_and(|rollout| !rollout.is_last(running)) {
+            self.note(Act::Start, running, Value::Null);
+        }
+        self.show();
+    }
+
+    /// Writes down that what the file brought was refused.
+    pub fn note_refused(&mut self, refused: &Refused) {
+        let (by, running) = (self.file(), self.edition.snapshot.generation());
+        if let Some(rollout) = &mut self.orders.rollout {
+            rollout.refuse(Act::File, &by, running, None, &refused.why);
+        }
+    }
+
+    fn file(&self) -> Value {
+        json!({ "via": "file", "path": self.loader.file.display().to_string() })
+    }
+
+    /// Writes down what is served since the file or a start brought it.
+    pub fn note(&mut self, act: Act, from: strait_table::file::Generation, summary: Value) {
+        let by = self.file();
+        let to = self.edition.snapshot.clone();
+        if let Some(rollout) = &mut self.orders.rollout {
+            rollout.note(Deed { act, by, from, to: &to, summary, message: None });
+        }
+    }
+}
+
+impl No {
+    pub fn told(&self) -> String {
+        match self {
+            No::Moved { running } => {
+                format!("generation {running} is running by now: look at it and plan again")
+            }
+            No::Busy => "too many others are waiting: try again".to_owned(),
+            No::Unfit { why } | No::Unknown { why } | No::NotKept { why } => why.clone(),
+            No::Private => "this process serves one client and takes no other configuration".to_owned(),
+            No::NotOpen => "the gateway is not open yet, or about to end".to_owned(),
+        }
+    }
+}
+
+/// Somebody as a line of the log names him.
+fn told(by: &Value) -> String {
+    let members = by.as_object().into_iter().flatten();
+    let words: Vec<String> = members
+        .map(|(name, value)| match value {
+            Value::String(text) => format!("{name} {text}"),
+            other => format!("{name} {other}"),
+        })
+        .collect();
+    words.join(", ")
+}
+
+fn answer(reply: oneshot::Sender<Answer>, answer: Answer) {
+    // Whoever asked has gone; the history knows what became of it.
+    let _ = reply.send(answer);
+}
