@@ -55,7 +55,7 @@ pub async fn apply(
     let is_dry = asked.flag("dry_run");
     let head = match Head::of(request.headers()) {
         Ok(head) => head,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let length =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -105,7 +105,7 @@ pub async fn rollback(
 ) -> Response {
     let head = match Head::of(request.headers()) {
         Ok(head) => head,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let read = axum::body::to_bytes(request.into_body(), ROLLBACK_BYTES_MAX);
     let Ok(Ok(body)) = tokio::time::timeout(CANDIDATE_WITHIN, read).await else {
@@ -243,16 +243,16 @@ struct Head {
 }
 
 impl Head {
-    fn of(headers: &HeaderMap) -> Result<Head, Response> {
+    fn of(headers: &HeaderMap) -> Result<Head, Box<Response>> {
         let Some(expected) = headers.get(header::IF_MATCH) else {
             let why = "expected `If-Match` with the generation that this was made against, in quotes: `GET /admin/config` \
                        has it as its ETag";
-            return Err(failed(StatusCode::PRECONDITION_REQUIRED, "usage", why));
+            return Err(Box::new(failed(StatusCode::PRECONDITION_REQUIRED, "usage", why)));
         };
         let expected = expected.to_str().ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
         let Some(expected) = expected else {
             let why = "`If-Match` is one generation in quotes";
-            return Err(failed(StatusCode::BAD_REQUEST, "usage", why));
+            return Err(Box::new(failed(StatusCode::BAD_REQUEST, "usage", why)));
         };
         let message =
             headers.get(MESSAGE).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
