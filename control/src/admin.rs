@@ -7,6 +7,7 @@ mod caller;
 mod config;
 mod openapi;
 pub mod socket;
+mod trial;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ pub fn router(desk: Desk, names: Vec<String>) -> Router {
         .route("/admin/config", get(config::effective).post(config::apply))
         .route("/admin/config/table", get(config::table))
         .route("/admin/rollback", post(config::rollback))
+        .route("/admin/trial", get(trial::shown))
         .route("/admin/history", get(config::history))
         .route_layer(middleware::from_fn_with_state(desk.clone(), caller::known));
     Router::new()

@@ -76,7 +76,18 @@ impl Gateway {
         dry: bool,
     ) -> Result<Value, Failure> {
         let path = if dry { "/admin/config?dry_run=true" } else { "/admin/config" };
-        self.act(path, table, expected, message)
+        self.act(path, table, expected, message, &[])
+    }
+
+    /// Has a table tried beside what is served; `terms` are headers that say how.
+    pub fn try_out(
+        &self,
+        table: Vec<u8>,
+        expected: &str,
+        message: Option<&str>,
+        terms: &[(&str, &str)],
+    ) -> Result<Value, Failure> {
+        self.act("/admin/config", table, expected, message, terms)
     }
 
     pub fn rollback(
@@ -85,7 +96,7 @@ impl Gateway {
         expected: &str,
         message: Option<&str>,
     ) -> Result<Value, Failure> {
-        self.act("/admin/rollback", json!({ "to": to }).to_string().into_bytes(), expected, message)
+        self.act("/admin/rollback", json!({ "to": to }).to_string().into_bytes(), expected, message, &[])
     }
 
     fn act(
@@ -94,10 +105,12 @@ impl Gateway {
         body: Vec<u8>,
         expected: &str,
         message: Option<&str>,
+        more: &[(&str, &str)],
     ) -> Result<Value, Failure> {
         let expected = format!("\"{expected}\"");
         let mut headers = vec![("if-match", expected.as_str())];
         headers.extend(message.map(|message| ("strait-message", message)));
+        headers.extend(more);
         let said = self.run(ORDER_WITHIN, self.send(Method::POST, path, &headers, body.into()))?;
         self.json(path, &said)
     }

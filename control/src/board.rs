@@ -7,15 +7,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use strait_engine::WorkerFigures;
+use strait_engine::figures::generations::Tally;
 use strait_engine::figures::places::Books;
 use strait_table::Snapshot;
 use strait_table::catalog::{Known, Lists};
 
+use crate::generations::Generations;
 use crate::ledger::{Ledger, Standing};
 use crate::limits::{LEFT_OUT_SHOWN_MAX, STALLED_AFTER};
 use crate::metrics::{self, Reloads, Seen};
 use crate::quarantine::Quarantine;
 use crate::roll_call::RollCall;
+use crate::trial::Counts;
 use crate::watchdog::Watchdog;
 
 pub struct Board {
@@ -42,6 +45,9 @@ struct Shown {
     rollout: Value,
     /// What workers serve from; the board does not keep it in memory.
     in_use: Weak<Snapshot>,
+    generations: Generations,
+    trial: Value,
+    trials: Counts,
 }
 
 /// Where the process is in its life.
@@ -134,6 +140,28 @@ impl Board {
         self.shown().in_use.upgrade()
     }
 
+    /// The generation that is served from now on counts here.
+    pub fn serves(&self, tally: &Arc<Tally>) {
+        self.shown().generations.serves(tally);
+    }
+
+    /// What is on trial, how trials have ended, and where the candidate's exchanges are counted.
+    pub fn trial(&self, trial: Value, counts: Counts, tally: Option<&Arc<Tally>>) {
+        let mut shown = self.shown();
+        (shown.trial, shown.trials) = (trial, counts);
+        shown.generations.tries(tally);
+    }
+
+    /// What is on trial, and how the last one ended.
+    pub fn on_trial(&self) -> Value {
+        self.shown().trial.clone()
+    }
+
+    /// Adds up what nobody counts in any more.
+    pub fn free(&self) {
+        self.shown().generations.free();
+    }
+
     pub fn snapshots(&self, in_use: usize) {
         self.shown().snapshots = in_use;
     }
@@ -180,6 +208,7 @@ impl Board {
             "driver": shown.driver,
             "uptime_s": self.started.elapsed().as_secs(),
             "reload": shown.reload,
+            "trial": shown.trial,
             "snapshots": shown.snapshots,
             "upstreams": shown.upstreams,
             "left_out": shown.left_out,
@@ -218,6 +247,8 @@ impl Board {
             reloads: shown.reloads,
             snapshots: shown.snapshots,
             quarantine: &shown.quarantine,
+            generations: &shown.generations,
+            trials: shown.trials,
         })
     }
 

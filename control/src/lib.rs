@@ -23,6 +23,7 @@ mod board;
 pub mod connect;
 pub mod doctor;
 pub mod failure;
+mod generations;
 mod host;
 mod keys;
 mod ledger;
@@ -49,6 +50,7 @@ mod suspicions;
 #[cfg(test)]
 mod test_support;
 pub mod time;
+pub mod trial;
 mod watch;
 mod watchdog;
 pub mod whole;

@@ -47,6 +47,22 @@ pub const SUSPICIONS_SHOWN_MAX: usize = 32;
 /// Quarantined things that `/readyz` names; `/admin/quarantine` has all.
 pub const QUARANTINED_SHOWN_MAX: usize = 32;
 
+/// How long a canary bakes when nothing is said: long enough for a person to look at it.
+pub const BAKE: Duration = Duration::from_secs(10 * 60);
+pub const BAKE_MIN: Duration = Duration::from_secs(1);
+/// A week: what bakes for longer is forgotten.
+pub const BAKE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Exchanges that a canary must have answered before it is judged: with fewer, 1 % of errors is one.
+pub const CANARY_SAMPLES: u64 = 100;
+/// Principals that a canary names: each exchange is compared with all of them while it runs.
+pub const CANARY_PRINCIPALS_MAX: usize = 256;
+/// Lines of each kind that `strait status` tells of a shadow.
+pub const SHADOW_TOLD_MAX: usize = 20;
+/// Calls decided differently by a shadow that an answer about it tells.
+pub const SHADOW_SHOWN_MAX: usize = 100;
+/// Conditions that end one.
+pub const ABORTS_MAX: usize = 8;
+
 /// How often watched files are looked at: a person who saved one hardly waits, and a look costs about 1 us.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A changed file is read when it has held still for this long.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Weak;
 
 use serde_json::{Value, json};
+use strait_engine::exchange::shadow::Differences;
 use strait_engine::handle::Rolls;
 use strait_engine::roll::{ListenLine, SessionLine, SuspendedLine};
 use strait_engine::{Edition, Era, Roll, digest};
@@ -32,6 +33,17 @@ impl RollCall {
         let silent: Vec<usize> =
             (0..self.rolls.workers()).filter(|worker| !rolls.contains_key(worker)).collect();
         shown(&rolls.into_values().collect::<Vec<_>>(), &silent, &self.names())
+    }
+
+    /// What a shadow has found, on the workers that answer in time.
+    pub async fn differences(&self) -> Vec<Differences> {
+        let deadline = Instant::now() + ROLL_WITHIN;
+        let mut answers = self.rolls.differences();
+        let mut found = Vec::new();
+        while let Ok(Some(differences)) = timeout_at(deadline, answers.recv()).await {
+            found.push(differences);
+        }
+        found
     }
 
     fn names(&self) -> Names {

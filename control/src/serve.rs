@@ -8,6 +8,7 @@
 mod control;
 mod reload;
 mod rollout;
+mod trial;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

@@ -8,7 +8,8 @@ use crate::failure::Failure;
 /// Everything that a gateway says of itself.
 pub fn ask(gateway: &Gateway) -> Result<Value, Failure> {
     let (ready, open) = (gateway.get("/readyz")?, gateway.get("/admin/sessions")?);
-    Ok(json!({ "gateway": ready, "open": open, "rollout": gateway.get("/admin/rollout")? }))
+    let (rollout, trial) = (gateway.get("/admin/rollout")?, gateway.get("/admin/trial")?);
+    Ok(json!({ "gateway": ready, "open": open, "rollout": rollout, "trial": trial }))
 }
 
 /// For a person: what is served, then how upstreams are spoken to, then who is connected.
@@ -24,6 +25,7 @@ pub fn text(status: &Value) -> String {
         word(&gateway["driver"]),
     );
     out.push_str(&rollout(gateway, &status["rollout"]));
+    out.push_str(&crate::trial::text::of(&status["trial"]));
     let known = |name: &Value| {
         let all = gateway["upstreams"].as_array().into_iter().flatten();
         all.into_iter().find(|upstream| upstream["name"] == *name)

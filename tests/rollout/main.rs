@@ -9,4 +9,5 @@ mod gateway;
 #[allow(dead_code)] // the other tests use the rest
 mod process;
 mod restarts;
+mod trials;
 mod truth;

@@ -21,6 +21,28 @@ pub struct Apply {
     /// What the history says of it.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
+    #[command(flatten)]
+    trial: Trial,
+}
+
+/// To try it beside what is served, before it is.
+#[derive(clap::Args)]
+struct Trial {
+    /// Serve some with it first: a share of the principals (`5%`), `principals=a,b` or `header=Name:value`.
+    #[arg(long, value_name = "WHOM", conflicts_with = "shadow")]
+    canary: Option<String>,
+    /// How long a canary is tried before everybody gets it; 10m when not said.
+    #[arg(long, value_name = "TIME", requires = "canary")]
+    bake: Option<String>,
+    /// What ends a canary before: `error_rate>1%`, which it is when nothing is said, or `added_p99>2ms`.
+    #[arg(long, value_name = "CONDITION", requires = "canary")]
+    abort_if: Vec<String>,
+    /// Exchanges that a canary must have answered before it is judged; 100 when not said.
+    #[arg(long, value_name = "N", requires = "canary")]
+    samples: Option<u64>,
+    /// Serve nobody with it, decide beside what is served, and tell what would differ.
+    #[arg(long)]
+    shadow: bool,
 }
 
 impl Apply {
@@ -40,7 +62,30 @@ impl Apply {
                 (candidate.table, expected)
             }
         };
-        done(output, &gateway.apply(table, &expected, self.message.as_deref(), false)?)
+        let message = self.message.as_deref();
+        let facts = match self.trial.terms() {
+            None => gateway.apply(table, &expected, message, false)?,
+            Some(terms) => {
+                let terms: Vec<(&str, &str)> =
+                    terms.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                gateway.try_out(table, &expected, message, &terms)?
+            }
+        };
+        done(output, &facts)
+    }
+}
+
+impl Trial {
+    /// How the gateway is told, if it is to be tried.
+    fn terms(self) -> Option<Vec<(&'static str, String)>> {
+        if self.shadow {
+            return Some(vec![("strait-shadow", "true".to_owned())]);
+        }
+        let mut terms = vec![("strait-canary", self.canary?)];
+        terms.extend(self.bake.map(|bake| ("strait-bake", bake)));
+        terms.extend(self.abort_if.into_iter().map(|condition| ("strait-abort-if", condition)));
+        terms.extend(self.samples.map(|samples| ("strait-samples", samples.to_string())));
+        Some(terms)
     }
 }
 
@@ -51,13 +96,17 @@ pub fn done(output: &Output, facts: &Value) -> Result<(), Failure> {
     let behind: Vec<String> =
         facts["behind"].as_array().into_iter().flatten().map(|worker| format!("worker {worker}")).collect();
     output.facts(facts, || {
-        let taken = count(workers - behind.len().min(workers), "worker");
-        format!(
-            "generation {} -> {}: in use by {taken} after {} us\n",
-            word("from"),
-            word("to"),
-            facts["took_us"]
-        )
+        let (taken, us) = (count(workers - behind.len().min(workers), "worker"), &facts["took_us"]);
+        let (from, to) = (word("from"), word("to"));
+        match facts["trial"].as_str() {
+            None => format!("generation {from} -> {to}: in use by {taken} after {us} us\n"),
+            Some("rolled_back") => {
+                format!("generation {from} is not on trial any more, {to} serves everybody: {taken} after {us} us\n")
+            }
+            Some(kind) => format!(
+                "generation {to} is on trial beside {from} as a {kind}: {taken} after {us} us; `strait status` tells how it does\n"
+            ),
+        }
     });
     if behind.is_empty() {
         return Ok(());

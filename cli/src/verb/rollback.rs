@@ -1,4 +1,4 @@
-//! `strait rollback [ID]`: the generation that was served before, or another one that is kept, again.
+//! `strait rollback [ID]`: the generation that was served before, or another one that is kept, again. While a candidate is on trial, its end.
 
 use strait_control::Failure;
 
@@ -9,7 +9,7 @@ use crate::output::Output;
 
 #[derive(clap::Args)]
 pub struct Rollback {
-    /// The beginning of a generation's hash, four digits at least; the one served before when not said.
+    /// The beginning of a generation's hash, four digits at least; the one served before when not said, or, while a candidate is on trial, its end.
     #[arg(value_name = "ID")]
     id: Option<String>,
     #[command(flatten)]

@@ -14,13 +14,14 @@ use tokio::sync::oneshot;
 
 use super::Desk;
 use super::caller::Caller;
+use super::trial;
 use crate::answers::decompiled;
 use crate::limits::{
     CANDIDATE_BYTES_MAX, CANDIDATE_WITHIN, HISTORY_SHOWN_MAX, ORDER_WITHIN, ROLLBACK_BYTES_MAX,
 };
 use crate::rollout::history::Act;
 use crate::rollout::order::{Answer, No};
-use crate::rollout::{self, Activation, Order, Wish};
+use crate::rollout::{self, Order, Wish};
 
 /// What an author says of an act.
 const MESSAGE: &str = "strait-message";
@@ -63,6 +64,10 @@ pub async fn apply(
         let why = format!("a candidate may have {CANDIDATE_BYTES_MAX} bytes");
         return spoiled(&desk, is_dry, &caller, StatusCode::PAYLOAD_TOO_LARGE, "usage", &why).await;
     }
+    let activation = match trial::activation(request.headers()) {
+        Ok(activation) => activation,
+        Err(why) => return failed(StatusCode::BAD_REQUEST, "usage", &why),
+    };
     // Each is held whole, and looked into by a child.
     let Ok(_one) = desk.candidates.clone().try_acquire_owned() else {
         if !is_dry {
@@ -93,7 +98,7 @@ pub async fn apply(
     };
     let wish = match is_dry {
         true => Wish::Plan { table },
-        false => Wish::Apply { table, activation: Activation::default() },
+        false => Wish::Apply { table, activation },
     };
     order(&desk, wish, caller, head).await
 }

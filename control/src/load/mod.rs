@@ -300,7 +300,8 @@ fn bug(error: tokio::task::JoinError) -> Refused {
     Refused { why: format!("a bug in strait: {error}"), candidate: None, not_kept: false }
 }
 
-fn unfit(candidate: &Snapshot, why: String) -> Refused {
+/// A table that cannot be served.
+pub fn unfit(candidate: &Snapshot, why: String) -> Refused {
     Refused { why, candidate: Some(candidate.generation().to_string()), not_kept: false }
 }
 

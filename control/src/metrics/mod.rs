@@ -3,13 +3,16 @@
 //! This file is the list of what is shown; docs/METRICS.md explains each line of it, and a test compares the two.
 //! Reading costs the workers nothing: they are not asked, their counters are looked at.
 
+mod generations;
 mod process;
 mod reloads;
 mod text;
 
 use std::sync::Arc;
 
+use crate::generations::Generations;
 use crate::quarantine::Quarantine;
+use crate::trial::Counts;
 use strait_engine::WorkerFigures;
 use strait_engine::figures::cell::{Counter, Gauge};
 use strait_engine::figures::histogram::Distribution;
@@ -36,6 +39,8 @@ pub struct Seen<'b> {
     /// In use, those that only exchanges under way still hold included.
     pub snapshots: usize,
     pub quarantine: &'b Quarantine,
+    pub generations: &'b Generations,
+    pub trials: Counts,
 }
 
 pub struct Worker {
@@ -61,6 +66,7 @@ pub fn render(seen: &Seen<'_>) -> String {
     traffic(&mut out, &seen.workers);
     upstreams(&mut out, seen);
     limits(&mut out, seen);
+    generations::write(&mut out, seen);
     workers(&mut out, &seen.workers);
     gateway(&mut out, seen);
     process::write(&mut out);

@@ -50,6 +50,10 @@ impl Act {
 pub enum Outcome {
     Adopted,
     Refused,
+    /// On trial beside what is served.
+    Tried,
+    /// Not on trial any more, and not put into use.
+    RolledBack,
 }
 
 /// A line of the history. Generations are whole hashes, 64 digits; the first twelve name them elsewhere.

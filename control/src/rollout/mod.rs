@@ -207,6 +207,28 @@ impl Rollout {
         let _ = self.commit(deed);
     }
 
+    /// A candidate goes on trial beside what is served: nothing is served before that is written down.
+    pub fn tries(&mut self, deed: Deed<'_>, what: &str) -> io::Result<()> {
+        let to = whole(deed.to.generation());
+        let entry = Entry {
+            outcome: Outcome::Tried,
+            summary: deed.summary,
+            why: Some(clipped(what)),
+            message: deed.message.map(|text| clipped(&text)),
+            ..self.entry(deed.act, deed.by, deed.from, to)
+        };
+        self.append(entry)?;
+        self.rejected = None;
+        Ok(())
+    }
+
+    /// A candidate is not on trial any more, and was not put into use.
+    pub fn gives_up(&mut self, act: Act, by: &Value, from: Generation, to: Generation, why: &str) {
+        let entry = self.entry(act, by.clone(), from, whole(to));
+        // Said by the next status, too.
+        let _ = self.append(Entry { outcome: Outcome::RolledBack, why: Some(clipped(why)), ..entry });
+    }
+
     /// Something was not put into use.
     pub fn refuse(&mut self, act: Act, by: &Value, from: Generation, to: Option<Generation>, why: &str) {
         let hour = Duration::from_secs(60 * 60);

@@ -7,6 +7,7 @@ use strait_table::Snapshot;
 use tokio::sync::oneshot;
 
 use super::history::Act;
+use crate::trial::Kind;
 
 /// How a candidate comes into use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Activation {
     /// For everybody, from now on.
     #[default]
     AtOnce,
+    /// For some of them, or for nobody yet, beside what is served.
+    Trial(Kind),
 }
 
 pub enum Wish {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::reload::{Ears, Reload};
 use super::rollout::{Orders, Tried};
+use super::trial::Trials;
 use super::{Prepared, Slot};
 use crate::admin::Desk;
 use crate::banner::{self, Shown};
@@ -43,6 +44,7 @@ pub(super) struct Control {
     pub loader: Arc<Loader>,
     pub reload: Reload,
     pub orders: Orders,
+    pub trials: Trials,
     sessions: Option<Sessions>,
     /// Where the admin endpoints are, if they are anywhere.
     admin: Option<String>,
@@ -151,6 +153,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         sessions: prepared.sessions,
         reload,
         orders,
+        trials: Trials::default(),
         admin,
         banner: prepared.banner,
         opened: Some(prepared.opened),
@@ -170,6 +173,7 @@ impl Control {
             log::warn(note);
         }
         self.show_edition();
+        self.show_trial();
         self.tell_unreachable();
         self.board.upstreams(&self.ledger);
         self.begin_reloads(hung_up);
@@ -209,6 +213,7 @@ impl Control {
                 }
                 Some(found) = found.recv() => self.found(found),
                 _ = at(self.pending.due()) => self.bind(),
+                _ = at(self.trials.due()) => self.bind_trial(),
                 _ = sleep_until(open_by), if self.phase == Phase::Starting => self.open(),
                 Some(group) = ears.changes.recv() => self.changed(group),
                 Some(attempt) = ears.attempts.recv() => self.attempted(attempt),
@@ -223,6 +228,8 @@ impl Control {
                 _ = at(end_by) => return Err(interrupted("exchanges did not end before the deadline")),
                 now = pulse.tick() => {
                     self.board.pulse(now.into_std());
+                    self.judge_trial(now);
+                    self.answer_trial();
                     self.free();
                 }
             }
@@ -257,6 +264,7 @@ impl Control {
     }
 
     fn learned(&mut self, upstream: UpstreamId, outcome: Result<strait_table::catalog::Lists, String>) {
+        self.learned_on_trial(upstream, &outcome);
         let change = self.ledger.learned(upstream, outcome);
         if change == Change::Nothing {
             return;
@@ -280,6 +288,7 @@ impl Control {
         reach::add(&self.plans, &mut self.reaches, &found);
         let facts = Facts { keys: self.edition.keys.clone(), reaches: Arc::new(self.reaches.clone()) };
         self.publish(self.edition.informed(facts));
+        self.found_on_trial(&found);
         self.reload.found(found);
     }
 
@@ -291,8 +300,9 @@ impl Control {
         self.show_edition();
     }
 
-    fn show_edition(&self) {
+    pub fn show_edition(&self) {
         self.board.snapshot(&self.edition.snapshot);
+        self.board.serves(&self.edition.tally);
         self.board.left_out(&self.told);
         self.board.quarantine(&self.quarantine);
         self.board.suspicions(self.suspicions.to_json());
@@ -371,11 +381,12 @@ impl Control {
     }
 
     fn name(&self, upstream: UpstreamId) -> &str {
-        self.ledger.standing(upstream).map_or("?", |standing| &standing.name)
+        let standing = self.ledger.standing(upstream).or_else(|| self.trials.standing(upstream));
+        standing.map_or("?", |standing| &standing.name)
     }
 }
 
-fn unreachable(edition: &Edition, reaches: &[Reach]) -> Vec<(UpstreamId, String)> {
+pub(super) fn unreachable(edition: &Edition, reaches: &[Reach]) -> Vec<(UpstreamId, String)> {
     let why = |(id, reach): (UpstreamId, &Reach)| match reach {
         Reach::Unreachable(why) => Some((id, why.clone())),
         _ => None,

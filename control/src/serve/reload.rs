@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::control::{Control, named};
 use super::rollout::Why;
+use super::trial::End;
 use crate::board::Phase;
 use crate::keys::Keys;
 use crate::limits::ADOPT_WITHIN;
@@ -129,7 +130,7 @@ impl Reload {
     }
 
     /// Adds what was found between the first look-up of a candidate and now: nobody looks for it any more.
-    fn add_late(&self, plans: &[Plan], reaches: &mut [Reach]) {
+    pub fn add_late(&self, plans: &[Plan], reaches: &mut [Reach]) {
         self.late.iter().for_each(|found| reach::add(plans, reaches, found));
     }
 
@@ -326,6 +327,9 @@ impl Control {
             let _ = self.bound(&self.edition.snapshot.clone());
             return Err(refused(why, true));
         }
+        self.end_trial(End::RolledBack(format!(
+            "generation {new} was put in the place of the one beside it"
+        )));
         self.pending.done();
         self.generated = keys.generated;
         self.plans = Arc::new(plans);
@@ -350,7 +354,7 @@ impl Control {
     }
 
     /// Addresses of a candidate's upstreams: those that were found for it, and those in use.
-    fn reaches_of(&self, snapshot: &Snapshot, found: Vec<Option<Reach>>) -> Vec<Reach> {
+    pub fn reaches_of(&self, snapshot: &Snapshot, found: Vec<Option<Reach>>) -> Vec<Reach> {
         let running = self.edition.snapshot.rules();
         let in_use = |name: &str| {
             let at = running.upstreams.iter().position(|upstream| upstream.name.as_str() == name)?;
@@ -366,7 +370,9 @@ impl Control {
 
     fn adopt_keys(&mut self, keys: Keys, took: Duration) {
         self.generated = keys.generated;
-        if keys.ring == *self.edition.keys {
+        let before = self.edition.keys.clone();
+        if keys.ring == *before {
+            self.rekey_trial(&before, &before);
             self.reload.counts.unchanged += 1;
             return log::info(format!(
                 "nothing to reload: generation {} as before",
@@ -375,10 +381,11 @@ impl Control {
         }
         let facts = Facts { keys: Arc::new(keys.ring), reaches: Arc::new(self.reaches.clone()) };
         self.publish(self.edition.informed(facts));
+        self.rekey_trial(&before, &self.edition.keys.clone());
         self.swapped(format!("keys of generation {}", self.edition.snapshot.generation()), took);
     }
 
-    fn swapped(&mut self, what: String, took: Duration) {
+    pub fn swapped(&mut self, what: String, took: Duration) {
         self.reload.counts.adopted += 1;
         log::info(format!("reloaded: {what}, read in {} ms", took.as_millis()));
         self.reload.adopting = Some(Adopting {
@@ -411,6 +418,7 @@ impl Control {
 
     /// A worker has adopted an edition, and stood still for so long.
     pub fn adopted(&mut self, pause_ns: u64) {
+        self.answer_trial();
         let Some(adopting) = &mut self.reload.adopting else { return };
         adopting.pause_ns = adopting.pause_ns.max(pause_ns);
         if self.handle.behind(adopting.serial).is_empty() {
@@ -448,7 +456,8 @@ impl Control {
     /// Lets go of snapshots that no exchange holds any more.
     pub fn free(&mut self) {
         self.reload.left.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        self.board.snapshots(self.reload.left.len() + 1);
+        self.board.snapshots(self.reload.left.len() + 1 + usize::from(self.trials.is_on()));
+        self.board.free();
     }
 
     pub fn show(&self) {

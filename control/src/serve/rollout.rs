@@ -13,13 +13,14 @@ use strait_table::Snapshot;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::Control;
+use super::trial::{Asked, End};
 use crate::board::Phase;
 use crate::limits::ORDERS_WAITING_MAX;
 use crate::load::{Candidate, Refused, Running};
 use crate::log;
 use crate::rollout::history::Act;
 use crate::rollout::order::{Answer, No};
-use crate::rollout::{Deed, Order, Rollout, Wish, plan};
+use crate::rollout::{Activation, Deed, Order, Rollout, Wish, plan};
 use crate::watch::{Group, Marks};
 
 /// What the loop keeps of orders.
@@ -34,8 +35,8 @@ pub struct Orders {
 
 /// Somebody whose order is in use by some workers, and perhaps by all.
 pub struct Waiting {
-    pub reply: oneshot::Sender<Answer>,
-    pub facts: Value,
+    reply: oneshot::Sender<Answer>,
+    facts: Value,
     began: Began,
 }
 
@@ -52,6 +53,25 @@ pub struct Tried {
 pub enum Why {
     File,
     Order { act: Act, by: Value, summary: Value, message: Option<String> },
+}
+
+impl Waiting {
+    pub fn new(reply: oneshot::Sender<Answer>, facts: Value) -> Waiting {
+        Waiting { reply, facts, began: Began::now() }
+    }
+
+    pub fn since(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Every one of so many workers has heard, but for these.
+    pub fn answer(mut self, workers: usize, behind: &[usize]) {
+        self.facts["workers"] = workers.into();
+        self.facts["behind"] = behind.into();
+        self.facts["took_us"] = (self.began.elapsed().as_micros() as u64).into();
+        let facts = self.facts;
+        answer(self.reply, if behind.is_empty() { Answer::Done(facts) } else { Answer::Behind(facts) });
+    }
 }
 
 impl Orders {
@@ -90,6 +110,12 @@ impl Control {
                 answer(reply, Answer::Done(plan::plan(&loader, &running, &table, roll).await));
             });
             return;
+        }
+        if let (Wish::Rollback { to: None }, true) = (&order.wish, self.trials.is_on()) {
+            let Order { by, reply, message, .. } = order;
+            let asked = message.map_or(String::new(), |message| format!(": {message}"));
+            let facts = self.end_trial(End::RolledBack(format!("ended by {}{asked}", told(&by))));
+            return self.await_trial(reply, facts);
         }
         if self.reload.is_under_way() {
             if self.orders.waiting.len() >= ORDERS_WAITING_MAX {
@@ -147,6 +173,17 @@ impl Control {
         let (from, table) = (self.edition.snapshot.generation(), candidate.snapshot.clone());
         let Order { wish, by, message, reply, .. } = order;
         let act = wish.act();
+        if let Wish::Apply { activation: Activation::Trial(kind), .. } = &wish {
+            let asked = Asked { kind: kind.clone(), by: by.clone(), summary, message };
+            return match self.begin_trial(candidate, asked) {
+                Ok(facts) => self.await_trial(reply, facts),
+                Err(Refused { why, not_kept, .. }) => {
+                    let no = if not_kept { No::NotKept { why } } else { No::Unfit { why } };
+                    let order = Order { wish, by, message: None, reply, expected: String::new() };
+                    self.deny(order, Some(&table), no);
+                }
+            };
+        }
         let serial = self.edition.serial;
         let why = Why::Order { act, by: by.clone(), summary, message };
         let facts =
@@ -164,8 +201,7 @@ impl Control {
                     told(&by),
                     table.generation()
                 ));
-                let waiting = Waiting { reply, facts, began: Began::now() };
-                self.orders.answers.push(waiting);
+                self.orders.answers.push(Waiting::new(reply, facts));
                 if self.edition.serial == serial {
                     self.answer_all(&[]);
                 }
@@ -219,13 +255,8 @@ impl Control {
 
     /// Every worker has taken up what was ordered, but for these.
     pub fn answer_all(&mut self, behind: &[usize]) {
-        for Waiting { reply, mut facts, began } in self.orders.answers.drain(..) {
-            facts["workers"] = self.handle.figures().len().into();
-            facts["behind"] = behind.into();
-            facts["took_us"] = (began.elapsed().as_micros() as u64).into();
-            let answered = if behind.is_empty() { Answer::Done(facts) } else { Answer::Behind(facts) };
-            answer(reply, answered);
-        }
+        let workers = self.handle.figures().len();
+        self.orders.answers.drain(..).for_each(|waiting| waiting.answer(workers, behind));
     }
 
     /// The next order in line, now that no attempt is under way.
