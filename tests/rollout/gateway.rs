@@ -30,8 +30,7 @@ impl Site {
             folder.write(&file, &text);
             let out = strait(&folder.0, &["compile", &file, "-o", name, "--json"]);
             let facts: Value = serde_json::from_slice(&out.stdout).expect("JSON");
-            let generation = facts["generation"].as_str().expect("a generation").to_owned();
-            generation
+            facts["generation"].as_str().expect("a generation").to_owned()
         });
         folder.write("table", folder.read("all"));
         Site { folder, upstream, all, fewer }
