@@ -73,7 +73,7 @@ impl Output {
         }
     }
 
-    fn colors(&self, stream: &impl IsTerminal) -> bool {
+    pub fn colors(&self, stream: &impl IsTerminal) -> bool {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         match self.color {
             When::Always => true,

@@ -22,6 +22,7 @@ pub mod check;
 pub mod condition;
 pub mod diagnostic;
 pub mod first;
+pub mod fmt;
 pub mod import;
 pub mod keys;
 pub mod limits;

@@ -56,6 +56,7 @@ pub fn router(desk: Desk, names: Vec<String>) -> Router {
     let administration = Router::new()
         .route("/admin/sessions", get(sessions))
         .route("/admin/quarantine", get(quarantine))
+        .route("/admin/traffic", get(traffic))
         .route("/admin/rollout", get(rollout))
         .route("/admin/config", get(config::effective).post(config::apply))
         .route("/admin/config/table", get(config::table))
@@ -100,6 +101,11 @@ async fn quarantine(State(desk): State<Desk>) -> Response {
 /// Which generation is served, on whose word, and what the file says beside it.
 async fn rollout(State(desk): State<Desk>) -> Response {
     axum::Json(desk.board.rolled_out()).into_response()
+}
+
+/// What is counted by tool and by principal.
+async fn traffic(State(desk): State<Desk>) -> Response {
+    axum::Json(desk.board.traffic()).into_response()
 }
 
 /// 200 while every worker's beats advance. A worker that hangs cannot be mended from inside.

@@ -27,7 +27,7 @@ pub struct Gateway {
 
 enum At {
     Socket(PathBuf),
-    Address { address: String, token: String },
+    Address { address: String, token: Option<String> },
 }
 
 /// What it said.
@@ -51,7 +51,24 @@ impl Gateway {
             Failure::new(Code::NotAuthorised, format!("cannot read the admin token `{path}`: {error}"))
                 .help("name the state folder of the running gateway with `--state DIR`, as its user")
         })?;
-        Ok(Gateway { at: At::Address { address: admin.unwrap_or(ADDRESS).to_owned(), token } })
+        Ok(Gateway { at: At::Address { address: admin.unwrap_or(ADDRESS).to_owned(), token: Some(token) } })
+    }
+
+    /// For whoever only looks: what wants a token is asked with the one of the state folder, if there is one.
+    pub(crate) fn seen(address: &str, state: &Path) -> Gateway {
+        let tokens = ["admin.token", "viewer.token"].map(|name| read_secret(&state.join(name)).ok());
+        let token = tokens.into_iter().flatten().next();
+        Gateway { at: At::Address { address: address.to_owned(), token } }
+    }
+
+    /// What `GET path` says, whatever that is.
+    pub(crate) async fn look(&self, path: &str) -> Result<Said, Failure> {
+        self.send(Method::GET, path, &[], Bytes::new()).await
+    }
+
+    /// Something answers there, and it is no gateway.
+    pub(crate) fn not_ours(&self, path: &str, status: u16) -> Failure {
+        self.unreachable(format!("answered {path} with HTTP {status} and no JSON: another program?"))
     }
 
     fn name(&self) -> String {
@@ -136,8 +153,7 @@ impl Gateway {
             507 => Code::Unfit,
             503 | 504 | 408 => Code::Unreachable,
             status => {
-                let what = format!("answered {path} with HTTP {status} and no JSON: another program?");
-                return Err(self.unreachable(what));
+                return Err(self.not_ours(path, status));
             }
         };
         Err(Failure::new(code, told))
@@ -181,9 +197,10 @@ impl Gateway {
             }
             At::Address { address, token } => {
                 let stream = TcpStream::connect(address).await.map_err(failed)?;
-                let request = request
-                    .header(header::HOST, address)
-                    .header(header::AUTHORIZATION, format!("Bearer {token}"));
+                let request = request.header(header::HOST, address);
+                let request = token.iter().fold(request, |request, token| {
+                    request.header(header::AUTHORIZATION, format!("Bearer {token}"))
+                });
                 self.exchange(stream, request, body).await
             }
         }

@@ -252,6 +252,13 @@ impl Board {
         })
     }
 
+    /// What `/admin/traffic` says.
+    pub fn traffic(&self) -> Value {
+        let shown = self.shown();
+        let workers: Vec<&WorkerFigures> = shown.watchdog.workers().map(|(figures, ..)| &**figures).collect();
+        metrics::by_name(&workers)
+    }
+
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }

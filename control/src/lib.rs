@@ -51,6 +51,7 @@ mod suspicions;
 mod test_support;
 pub mod time;
 pub mod trial;
+pub mod top;
 mod watch;
 mod watchdog;
 pub mod whole;

@@ -62,6 +62,12 @@ pub const SHADOW_TOLD_MAX: usize = 20;
 pub const SHADOW_SHOWN_MAX: usize = 100;
 /// Conditions that end one.
 pub const ABORTS_MAX: usize = 8;
+/// Looks at a gateway that `strait top` keeps: what it shows happened between the first and the last of them.
+pub const TOP_LOOKS_MAX: usize = 6;
+/// Generations that it remembers.
+pub const TOP_GENERATIONS_MAX: usize = 32;
+/// How long it waits for a key before it looks whether there is news: nobody feels it.
+pub const TOP_KEYS_EVERY: Duration = Duration::from_millis(50);
 
 /// How often watched files are looked at: a person who saved one hardly waits, and a look costs about 1 us.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -170,6 +170,8 @@ pub struct Adopted {
     views: RefCell<HashMap<(u16, TraitsId), Rc<View>, Fold>>,
     outlines: RefCell<HashMap<(u16, TraitsId), Outline, Fold>>,
     prints: OnceCell<Box<[u64]>>,
+    /// Where tools and principals are counted: see [`Adopted::place`].
+    places: RefCell<HashMap<u64, u16, Fold>>,
     /// By digest.
     principals: OnceCell<HashMap<u64, u32, Fold>>,
 }
@@ -206,6 +208,7 @@ impl Adopted {
             views: RefCell::default(),
             outlines: RefCell::default(),
             prints: OnceCell::new(),
+            places: RefCell::default(),
             principals: OnceCell::new(),
         })
     }
@@ -270,6 +273,16 @@ impl Adopted {
     /// The items of one kind under a server.
     pub fn shelf(&self, server: usize, kind: Kind) -> Option<&ArchivedShelf> {
         Some(self.snapshot.bound().servers.get(server)?.shelf(kind))
+    }
+
+    /// Where something is counted, by a number that nobody else has; `met` says so for the first time.
+    pub fn place(&self, number: u64, met: impl FnOnce() -> Option<u16>) -> Option<u16> {
+        if let Some(place) = self.places.borrow().get(&number) {
+            return Some(*place);
+        }
+        let place = met()?;
+        self.places.borrow_mut().insert(number, place);
+        Some(place)
     }
 
     /// What principals with these traits see of a server, worked out once.

@@ -241,7 +241,8 @@ pub const LOOKS_MAX: usize = 4_096;
 pub const LEASES_MAX: usize = 1 << 10;
 /// Places among calls under way that one worker holds: 16 bytes each, grown to when needed.
 pub const HOLDS_MAX: usize = 1 << 16;
-/// Upstreams of a table, and limits, that have figures under their own name, 2.2 KB and 128 B per worker each; the rest is counted together.
+/// Upstreams of a table, limits, and tools and principals that a worker meets, that have figures under their own name: 2.2 KB, 128 B, 2.0 KB
+/// and 2.0 KB per worker each; the rest is counted together.
 pub const NAMED_MAX: usize = 256;
 /// Words for why an exchange was refused; the code knows about eighty.
 pub const REASONS_MAX: usize = 128;

@@ -10,6 +10,7 @@ mod doctor;
 mod echo;
 mod explain;
 mod explain_code;
+mod fmt;
 mod history;
 mod import;
 mod init;
@@ -29,6 +30,7 @@ mod serve;
 mod status;
 mod stdio;
 mod test;
+mod top;
 mod who_can;
 
 use strait_control::Failure;
@@ -69,6 +71,8 @@ pub enum Verb {
     ExplainCode(explain_code::ExplainCode),
     /// Put the cases beside a configuration to its policy.
     Test(test::Test),
+    /// Bring configurations into the one form, every comment kept.
+    Fmt(fmt::Fmt),
     /// Print the JSON Schema of the configuration language, for editors.
     Schema,
     /// Make, list and revoke API keys.
@@ -83,6 +87,8 @@ pub enum Verb {
     History(history::History),
     /// Show what a running gateway serves and has open: upstreams, sessions.
     Status(status::Status),
+    /// Watch a running gateway: rates, latency, errors, denials, by tool, upstream, principal and core.
+    Top(top::Top),
     /// Tell what this machine offers a gateway, and what to do about what it does not.
     Doctor(doctor::Doctor),
     /// Send requests by a plan and tell how fast they were answered.
@@ -119,6 +125,7 @@ impl Verb {
             Verb::Diff(diff) => diff.run(output),
             Verb::ExplainCode(explain_code) => explain_code.run(output),
             Verb::Test(test) => test.run(output),
+            Verb::Fmt(fmt) => fmt.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
             Verb::Plan(plan) => plan.run(output),
@@ -126,6 +133,7 @@ impl Verb {
             Verb::Rollback(rollback) => rollback.run(output),
             Verb::History(history) => history.run(output),
             Verb::Status(status) => status.run(output),
+            Verb::Top(top) => top.run(output),
             Verb::Doctor(doctor) => doctor.run(output),
             Verb::Load(load) => load.run(output),
             Verb::Echo(echo) => echo.run(output),

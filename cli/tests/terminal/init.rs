@@ -36,6 +36,27 @@ fn the_first_file_is_accepted_and_served() {
 }
 
 #[test]
+fn it_begins_with_what_another_tool_has() {
+    let folder = Folder::new();
+    folder.write("mcp.json", r#"{"mcpServers": {"files": {"command": "true", "args": ["-x"]}}}"#);
+    let made = strait(folder.path(), &["init", "--import", "mcp.json"]);
+    assert_eq!((made.code, made.stderr.as_str()), (0, ""));
+    assert!(
+        made.stdout.contains("mcpServers.files.command") && made.stdout.contains("strait up strait.yaml"),
+        "{}",
+        made.stdout
+    );
+    let text = String::from_utf8(folder.read("strait.yaml")).unwrap();
+    assert!(text.starts_with("# yaml-language-server: $schema=./strait.schema.json\n"), "{text}");
+    assert_eq!(strait(folder.path(), &["check", "strait.yaml"]).code, 0, "{text}");
+    assert_eq!(strait(folder.path(), &["fmt", "--check", "strait.yaml"]).code, 0, "{text}");
+    folder.write("bad.json", "{");
+    assert_eq!(strait(folder.path(), &["init", "new", "--import", "bad.json"]).code, 1);
+    assert_eq!(strait(folder.path(), &["init", "new", "--import", "none.json"]).code, 64);
+    assert_eq!(folder.names(), ["bad.json", "mcp.json", "strait.schema.json", "strait.yaml"]);
+}
+
+#[test]
 fn nothing_is_written_over() {
     let folder = Folder::new();
     folder.write("strait.yaml", "mine");

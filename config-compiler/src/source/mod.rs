@@ -9,6 +9,7 @@ pub mod include;
 pub mod jsonc;
 pub mod map;
 pub mod parse;
+pub mod pieces;
 pub mod read;
 pub mod reference;
 pub mod toml;

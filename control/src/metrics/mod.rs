@@ -4,6 +4,7 @@
 //! Reading costs the workers nothing: they are not asked, their counters are looked at.
 
 mod generations;
+mod by_name;
 mod process;
 mod reloads;
 mod text;
@@ -21,6 +22,7 @@ use strait_engine::figures::phases;
 use strait_engine::figures::places::Place;
 use strait_engine::figures::upstreams::UpstreamFigures;
 
+pub use by_name::by_name;
 pub use reloads::Reloads;
 pub use text::CONTENT_TYPE;
 use text::{Exposition, Kind};

@@ -335,6 +335,7 @@ impl Record {
         if let Some(reason) = self.refusal {
             figures.refusals.add(reason);
         }
+        self.count_by_name(core, adopted, total_ns);
         if let Some(upstream) = self.asked.as_ref().map(|upstream| upstream.figures(core)) {
             upstream.calls.add(1);
             match (self.layer, self.outcome) {
@@ -346,6 +347,28 @@ impl Record {
                 }
                 (None, _) => {}
             }
+        }
+    }
+
+    /// For the tool and for whoever called it. Names are looked at once an edition: [`Adopted::place`].
+    fn count_by_name(&self, core: &Core, adopted: &Adopted, total_ns: u64) {
+        const PRINCIPAL: u64 = 1 << 63;
+        if let (Some((Kind::Tool, index, upstream)), Some(server)) = (self.item, self.server) {
+            let tools = &core.figures.tools;
+            let place = adopted.place((server as u64) << 32 | index as u64, || {
+                let rules = adopted.snapshot.rules();
+                let upstream = rules.upstreams.get(usize::from(upstream))?.name.as_str();
+                let tool = adopted.shelf(server, Kind::Tool)?.items.get(index)?.bare.as_str();
+                Some(tools.place_of(&format!("{upstream}.{tool}")))
+            });
+            place.into_iter().for_each(|place| tools.count(place, self.outcome, total_ns));
+        }
+        if let Some(principal) = self.principal {
+            let principals = &core.figures.principals;
+            let place = adopted.place(PRINCIPAL | u64::from(principal), || {
+                Some(principals.place_of(&adopted.keys.principals.get(principal as usize)?.id))
+            });
+            place.into_iter().for_each(|place| principals.count(place, self.outcome, total_ns));
         }
     }
 

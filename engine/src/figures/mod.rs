@@ -8,6 +8,7 @@
 //!
 //! What each figure means, and how many series it makes, is in docs/METRICS.md.
 
+pub mod callers;
 pub mod cell;
 pub mod generations;
 pub mod histogram;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::edition::Edition;
 use crate::exchange::record::PHASES;
+use callers::Named;
 use cell::{Counter, Gauge};
 use histogram::Histogram;
 use labels::{Difference, MethodClass, Outcome};
@@ -84,6 +86,10 @@ pub struct WorkerFigures {
     pub shadow_decision: Histogram,
     upstreams: Places<UpstreamFigures>,
     limits: Places<LimitFigures>,
+    /// By `upstream.tool`.
+    pub tools: Named,
+    /// By id.
+    pub principals: Named,
 }
 
 impl WorkerFigures {
