@@ -21,6 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
 
 use crate::board::Board;
 use crate::host;
@@ -41,14 +42,14 @@ pub struct Desk {
     pub candidates: Arc<Semaphore>,
 }
 
-/// Serves on `listener` as a task of this runtime.
-pub fn start(listener: TcpListener, desk: Desk) -> std::io::Result<()> {
+/// Serves on `listener` as a task of this runtime, which accepts until it is aborted.
+pub fn start(listener: TcpListener, desk: Desk) -> std::io::Result<AbortHandle> {
     let names = vec![listener.local_addr()?.ip().to_string()];
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let service = router(desk, names).into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move { axum::serve(listener, service).await });
-    Ok(())
+    let serving = tokio::spawn(async move { axum::serve(listener, service).await });
+    Ok(serving.abort_handle())
 }
 
 /// All endpoints, under these names and those of loopback.

@@ -40,6 +40,7 @@ struct Shown {
     books: Books,
     reload: Value,
     reloads: Reloads,
+    upgrade: Value,
     snapshots: usize,
     roll_call: Option<RollCall>,
     rollout: Value,
@@ -162,6 +163,11 @@ impl Board {
         self.shown().generations.free();
     }
 
+    /// How the last attempt went to have another process take this one's place.
+    pub fn upgrade(&self, upgrade: Value) {
+        self.shown().upgrade = upgrade;
+    }
+
     pub fn snapshots(&self, in_use: usize) {
         self.shown().snapshots = in_use;
     }
@@ -209,6 +215,7 @@ impl Board {
             "uptime_s": self.started.elapsed().as_secs(),
             "reload": shown.reload,
             "trial": shown.trial,
+            "upgrade": shown.upgrade,
             "snapshots": shown.snapshots,
             "upstreams": shown.upstreams,
             "left_out": shown.left_out,

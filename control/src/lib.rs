@@ -24,6 +24,7 @@ pub mod connect;
 pub mod doctor;
 pub mod failure;
 mod generations;
+mod handover;
 mod host;
 mod keys;
 mod ledger;

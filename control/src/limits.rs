@@ -20,6 +20,22 @@ pub const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 /// Workers answer a drain at its deadline; what has not stopped this much later never will.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
+/// A successor serves within this, or is ended: twice a start at its slowest ([`OPEN_WITHIN`], [`COMPILE_CPU_S_MAX`]).
+pub const HANDOVER_WITHIN: Duration = Duration::from_secs(70);
+/// A predecessor says all it has to say at once; one that is silent for so long is stuck.
+pub const HANDOVER_SAID_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes of one message between the two: a listener's name is the longest part.
+pub const HANDOVER_MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// Sockets of one message; the kernel takes 253.
+pub const HANDOVER_SOCKETS_PER_MESSAGE_MAX: usize = 64;
+/// A process goes on for so long beside its successor, from the moment on in which that one looks at kept sessions.
+pub const HANDOVER_BESIDE: Duration =
+    HANDOVER_WITHIN.saturating_add(DRAIN_WITHIN).saturating_add(DRAIN_GRACE);
+/// Sessions that end while a successor starts, which it is told of when it serves: 60 bytes each.
+pub const HANDOVER_ENDED_MAX: usize = 65_536;
+/// Sockets that a service manager may pass: one per worker and listener would be as many.
+pub const INHERITED_SOCKETS_MAX: usize = 4_096;
+
 /// A look-up of a host name; a resolver's own retries are 5 s apart.
 pub const RESOLVE_WITHIN: Duration = Duration::from_secs(4);
 /// First pause before an unresolvable host is tried again; doubled up to the next.

@@ -20,11 +20,11 @@ pub fn probe(what: &str, address: &str) -> Result<(), Failure> {
     bind(what, address).map(drop)
 }
 
-fn resolve(address: &str) -> io::Result<SocketAddr> {
+pub fn resolve(address: &str) -> io::Result<SocketAddr> {
     address.to_socket_addrs()?.next().ok_or_else(|| io::Error::new(ErrorKind::NotFound, "no such address"))
 }
 
-fn failed(what: &str, address: &str, error: &io::Error) -> Failure {
+pub fn failed(what: &str, address: &str, error: &io::Error) -> Failure {
     let port = address.rsplit_once(':').map_or(address, |(_, port)| port);
     let message = format!("cannot listen on {address} ({what}): {error}");
     match error.kind() {

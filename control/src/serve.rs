@@ -9,6 +9,7 @@ mod control;
 mod reload;
 mod rollout;
 mod trial;
+mod upgrade;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -23,8 +24,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::failure::{Code, Failure};
+use crate::handover::inherited::{ADMIN, Inherited, Predecessor};
+use crate::handover::notify::Manager;
+use crate::handover::successor;
 use crate::keys::Keys;
-use crate::limits::{DRAIN_GRACE, DRAIN_WITHIN};
+use crate::limits::{DRAIN_GRACE, DRAIN_WITHIN, HANDOVER_BESIDE};
 use crate::load::{Loader, Refused, Start, kept};
 use crate::private::Private;
 use crate::reach::{Found, Plan, Scout};
@@ -61,6 +65,10 @@ struct Prepared {
     /// A private gateway has none unless it was asked for.
     admin: Option<TcpListener>,
     admin_tokens: admin::Tokens,
+    predecessor: Option<Predecessor>,
+    manager: Manager,
+    /// What a successor is started from.
+    program: PathBuf,
     loader: Arc<Loader>,
     found: mpsc::UnboundedReceiver<Found>,
     sources: Vec<PathBuf>,
@@ -168,12 +176,7 @@ fn prepare(
     let (scout, private) = (Scout::new(sender), setup.private);
     let loader = Loader { file, base: base.clone(), state, this_program, scout, private };
     let snapshot = loader.secluded(snapshot)?;
-    let rules = snapshot.rules();
-    for listener in rules.listeners.iter() {
-        listen::probe(&format!("listener `{}`", listener.name.as_str()), &listener.bind)?;
-    }
-    let wants_admin = loader.private.as_ref().is_none_or(Private::wants_admin);
-    let admin = wants_admin.then(|| listen::bind("`admin`", &rules.admin_bind)).transpose()?;
+    let Listening { sockets, admin, predecessor } = listen_anywhere(&snapshot, loader.private.as_ref())?;
     let mut marks = marks;
     marks.add(loader.watched(&sources, &snapshot));
     let (keys, plans) = loader.assemble(&snapshot)?;
@@ -191,16 +194,29 @@ fn prepare(
             (Some(sessions), Some(ids))
         }
     };
+    let mut ids = ids;
+    if let (Some(ids), Some(_)) = (&mut ids, &predecessor) {
+        ids.beside_ms = HANDOVER_BESIDE.as_millis() as u64;
+    }
+    // It listens already, in the way of its driver.
+    let driver = match (&predecessor, setup.driver) {
+        (Some(predecessor), DriverChoice::Auto) => predecessor.driver,
+        (_, asked_for) => asked_for,
+    };
+    let program = successor::this_program().map_err(|error| {
+        Failure::new(Code::Unfit, format!("cannot find this program's own file: {error}"))
+    })?;
     // What that is too little for, the engine tells.
     files::raise();
     let options = Options {
         base,
         workers,
-        driver: setup.driver,
+        driver,
         busy_poll: setup.busy_poll,
         force_wrong_worker: setup.force_wrong_worker,
         deadlines: Deadlines::default(),
         sessions: ids,
+        sockets: Arc::new(sockets),
     };
     Ok(Prepared {
         snapshot,
@@ -208,6 +224,12 @@ fn prepare(
         plans,
         admin,
         admin_tokens: admin::Tokens::of(&operator, &viewer),
+        manager: match loader.private {
+            Some(_) => Manager::default(),
+            None => Manager::of_environment(predecessor.is_some()),
+        },
+        predecessor,
+        program,
         loader: Arc::new(loader),
         found,
         sources,
@@ -220,6 +242,41 @@ fn prepare(
         opened,
         stop,
     })
+}
+
+/// Where the table says that this process listens.
+struct Listening {
+    /// By listener, as far as they were passed on; the engine makes the others.
+    sockets: Vec<Vec<TcpListener>>,
+    admin: Option<TcpListener>,
+    predecessor: Option<Predecessor>,
+}
+
+fn listen_anywhere(snapshot: &Snapshot, private: Option<&Private>) -> Result<Listening, Failure> {
+    let rules = snapshot.rules();
+    // The one client of a private gateway was passed on by nobody.
+    let mut inherited = match private {
+        Some(_) => Inherited::default(),
+        None => Inherited::take()?,
+    };
+    let (mut sockets, mut wanted) = (Vec::new(), Vec::new());
+    for listener in rules.listeners.iter() {
+        let what = format!("listener `{}`", listener.name.as_str());
+        let of_it = inherited.of(&what, &listener.name, &listener.bind)?;
+        if of_it.is_empty() {
+            listen::probe(&what, &listener.bind)?;
+        }
+        wanted.push(format!("{what} at {}", listener.bind.as_str()));
+        sockets.push(of_it);
+    }
+    let mut admin = None;
+    if private.is_none_or(Private::wants_admin) {
+        let of_it = inherited.of("`admin`", ADMIN, &rules.admin_bind)?.into_iter().next();
+        admin = Some(of_it.map_or_else(|| listen::bind("`admin`", &rules.admin_bind), Ok)?);
+        wanted.push(format!("admin at {}", rules.admin_bind.as_str()));
+    }
+    let predecessor = inherited.finish(&wanted.join(", "))?;
+    Ok(Listening { sockets, admin, predecessor })
 }
 
 fn cores() -> usize {

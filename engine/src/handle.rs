@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use strait_policy::Principal;
@@ -21,6 +21,7 @@ use crate::figures::places::Books;
 use crate::fold::Fold;
 use crate::io::driver::{Driver, DriverChoice};
 use crate::io::runtime::Thread;
+use crate::io::tcp::{self, Bound};
 use crate::limits::Deadlines;
 use crate::roll::Roll;
 use crate::session::Kept;
@@ -43,6 +44,8 @@ pub struct Options {
     pub deadlines: Deadlines,
     /// What lets clients' sessions outlive the process; `None`: they end with it.
     pub sessions: Option<Kept>,
+    /// Sockets that listen already, by listener of the table. One that has none gets its own, one per worker.
+    pub sockets: Arc<Vec<Vec<Bound>>>,
 }
 
 /// Everything workers need that is not in the table.
@@ -130,10 +133,26 @@ pub(crate) enum Command {
     Differences(mpsc::Sender<Differences>),
     /// Tell what is open.
     Roll(mpsc::Sender<Roll>),
+    /// Look for connections that another process was woken for and did not take.
+    LookAgain,
+    /// A session is over that another process of this gateway knew as well.
+    SessionEnded {
+        serial: u128,
+        principal: u64,
+    },
     /// Stop accepting, let exchanges end, then stop. Sent once.
     Drain {
         deadline: Duration,
+        to: To,
     },
+}
+
+/// Who serves after a drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum To {
+    Nobody,
+    /// A process that accepts from the same sockets already.
+    Successor,
 }
 
 /// What workers report.
@@ -200,6 +219,8 @@ pub struct Handle {
     pub(crate) driver: Driver,
     pub(crate) notes: Vec<String>,
     pub(crate) addresses: Vec<SocketAddr>,
+    /// By listener, as long as connections are accepted: a socket is closed when nobody has it any more.
+    pub(crate) sockets: Mutex<Vec<Vec<Bound>>>,
     pub(crate) threads: Vec<Thread>,
     pub(crate) spawner: crate::io::spawn::Spawner,
     pub(crate) log: crate::audit::AccessLog,
@@ -245,7 +266,32 @@ impl Handle {
     /// Stops accepting and lets exchanges end until `deadline`; each worker then reports
     /// [`Event::Stopped`].
     pub fn drain(&self, deadline: Duration) {
-        self.tell(Command::Drain { deadline });
+        self.sockets().clear();
+        self.tell(Command::Drain { deadline, to: To::Nobody });
+    }
+
+    /// [`Handle::drain`], while another process accepts from the same sockets: idle clients have time to hear of it.
+    pub fn hand_over(&self, deadline: Duration) {
+        self.sockets().clear();
+        self.tell(Command::Drain { deadline, to: To::Successor });
+    }
+
+    /// The listening sockets, by listener of the table, for a process that is to accept from them too; none once a
+    /// drain has begun.
+    pub fn share_sockets(&self) -> std::io::Result<Vec<Vec<Bound>>> {
+        let share = |of_listener: &Vec<Bound>| of_listener.iter().map(tcp::share).collect();
+        self.sockets().iter().map(share).collect()
+    }
+
+    /// To be called now and then while another process that accepts from the same sockets ends, and once when it has: a
+    /// connection for which that one was woken would wait for the next one to come.
+    pub fn look_again(&self) {
+        self.tell(Command::LookAgain);
+    }
+
+    /// A session is over that this process may have taken up, or would.
+    pub fn session_ended(&self, serial: u128, principal: u64) {
+        self.tell(Command::SessionEnded { serial, principal });
     }
 
     /// Waits for the threads of a drained engine, ends its children and flushes the access log.
@@ -279,6 +325,10 @@ impl Handle {
     /// Where the listeners are bound, in the table's order; with real ports where the config said 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<Vec<Bound>>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, command: Command) {

@@ -1,10 +1,10 @@
 //! Bringing the engine up: choose a driver, bind every listener once per worker, start the threads.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use strait_table::Snapshot;
-use strait_table::rules::ArchivedLogTo;
+use strait_table::rules::{ArchivedListener, ArchivedLogTo};
 use tokio::sync::mpsc;
 
 use crate::audit::{AccessLog, Destination};
@@ -27,6 +27,7 @@ pub enum StartError {
     Driver(DriverError),
     Listen { listener: String, address: SocketAddr, error: std::io::Error },
     Address(String),
+    Share { error: std::io::Error },
     Log { error: std::io::Error },
     Thread { error: std::io::Error },
     Random { error: std::io::Error },
@@ -54,6 +55,9 @@ impl std::fmt::Display for StartError {
                 }
             }
             StartError::Address(what) => f.write_str(what),
+            StartError::Share { error } => {
+                write!(f, "cannot share a listening socket among workers: {error}")
+            }
             StartError::Log { error } => write!(f, "cannot open the access log: {error}"),
             StartError::Thread { error } => write!(f, "cannot start a thread: {error}"),
             StartError::Random { error } => write!(f, "the kernel gives no random numbers: {error}"),
@@ -73,11 +77,11 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
         ArchivedLogTo::Stdout => Destination::Stdout,
         ArchivedLogTo::File(path) => Destination::File(options.base.join(path.as_str())),
     };
-    let listeners = bind(&edition.snapshot, workers, options.force_wrong_worker)?;
-    let addresses = listeners
-        .first()
-        .map(|of_worker| of_worker.iter().filter_map(|l| l.local_addr().ok()).collect())
-        .unwrap_or_default();
+    let accepting = if options.force_wrong_worker { 1 } else { workers };
+    let sockets = bind(&edition.snapshot, accepting, &options.sockets)?;
+    let addresses = sockets.iter().filter_map(|of| of.first()?.local_addr().ok()).collect();
+    let mut listeners = share_out(&sockets, accepting).map_err(|error| StartError::Share { error })?;
+    listeners.resize_with(workers, Vec::new);
     let (log, lines) = AccessLog::start(&destination, workers).map_err(|error| StartError::Log { error })?;
     let (events, reports) = mpsc::channel(EVENTS_MAX);
     let child_lines = events.clone();
@@ -101,6 +105,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
         driver: chosen.driver,
         notes: [&chosen.note, &lowered].into_iter().flatten().cloned().collect(),
         addresses,
+        sockets: Mutex::new(sockets),
         threads: Vec::new(),
         spawner: spawner.clone(),
         log,
@@ -147,33 +152,53 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
     Ok((handle, reports))
 }
 
-/// One socket per worker and listener on the same address, bound before any thread starts: a port that
-/// is taken fails here, whole.
-fn bind(snapshot: &Snapshot, workers: usize, only_first: bool) -> Result<Vec<Vec<Bound>>, StartError> {
+/// The sockets of each listener: those that listen already, else one for each worker that accepts, on the same address
+/// and bound before any thread starts: a port that is taken fails here, whole.
+fn bind(
+    snapshot: &Snapshot,
+    accepting: usize,
+    listening: &[Vec<Bound>],
+) -> Result<Vec<Vec<Bound>>, StartError> {
     let rules = snapshot.rules();
-    let mut addresses = worker::addresses(rules).map_err(StartError::Address)?;
-    let mut all = Vec::new();
-    for id in 0..workers {
-        let mut of_worker = Vec::new();
-        if id > 0 && only_first {
-            all.push(of_worker);
-            continue;
-        }
-        for (address, listener) in addresses.iter_mut().zip(rules.listeners.iter()) {
-            let failed = |error| StartError::Listen {
-                listener: listener.name.as_str().to_owned(),
-                address: *address,
-                error,
-            };
-            if id == 0 {
-                tcp::claim(*address).map_err(failed)?;
+    let addresses = worker::addresses(rules).map_err(StartError::Address)?;
+    let listeners = addresses.into_iter().zip(rules.listeners.iter()).enumerate();
+    let of = |(index, (mut address, listener)): (usize, (SocketAddr, &ArchivedListener))| {
+        let of_it = listening.get(index).map_or(&[][..], Vec::as_slice);
+        let mut sockets: Vec<Bound> = of_it
+            .iter()
+            .map(tcp::share)
+            .collect::<Result<_, _>>()
+            .map_err(|error| StartError::Share { error })?;
+        let failed = |address, error| StartError::Listen {
+            listener: listener.name.as_str().to_owned(),
+            address,
+            error,
+        };
+        if sockets.is_empty() {
+            tcp::claim(address).map_err(|error| failed(address, error))?;
+            for _ in 0..accepting {
+                let bound = tcp::listen(address).map_err(|error| failed(address, error))?;
+                // Port 0 means any; the other workers join the first one's.
+                address = bound.local_addr().map_err(|error| failed(address, error))?;
+                sockets.push(bound);
             }
-            let bound = tcp::listen(*address).map_err(failed)?;
-            // Port 0 means any; the other workers join the first one's.
-            *address = bound.local_addr().map_err(failed)?;
-            of_worker.push(bound);
         }
-        all.push(of_worker);
+        Ok(sockets)
+    };
+    listeners.map(of).collect()
+}
+
+/// What each of the workers that accept gets, with the number of the listener. None is left without a socket, and
+/// no socket without somebody who accepts from it: it may have been made for another number of workers.
+fn share_out(sockets: &[Vec<Bound>], accepting: usize) -> std::io::Result<Vec<Vec<(u16, Bound)>>> {
+    let mut all: Vec<Vec<(u16, Bound)>> = (0..accepting).map(|_| Vec::new()).collect();
+    for (listener, of_it) in (0..).zip(sockets) {
+        let rounds = of_it.len().max(accepting);
+        for (socket, at) in of_it.iter().cycle().zip(0..rounds) {
+            if let Some(of_worker) = all.get_mut(at % accepting) {
+                of_worker.push((listener, tcp::share(socket)?));
+            }
+        }
     }
     Ok(all)
 }

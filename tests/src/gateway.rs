@@ -110,6 +110,7 @@ impl Gateway {
             force_wrong_worker: setup.force_wrong_worker,
             deadlines: setup.deadlines,
             sessions: setup.sessions,
+            sockets: Arc::default(),
         };
         let (handle, events) = strait_engine::start(options, edition.clone()).expect("start the engine");
         let handle = Arc::new(handle);

@@ -18,10 +18,11 @@ pub fn path(root: &Path) -> PathBuf {
     root.join("admin.sock")
 }
 
-/// Serves on the socket as a task of this runtime. The error says why there is none.
-pub fn start(desk: Desk) -> io::Result<()> {
+/// Serves on the socket as a task of this runtime. The error says why there is none. A process that takes another one's place
+/// takes this socket too.
+pub fn start(desk: Desk, takes_over: bool) -> io::Result<()> {
     let path = path(&desk.root);
-    if UnixStream::connect(&path).is_ok() {
+    if !takes_over && UnixStream::connect(&path).is_ok() {
         return Err(io::Error::new(
             io::ErrorKind::AddrInUse,
             "another gateway with this state folder has it",

@@ -23,6 +23,10 @@ use crate::limits::{
 };
 use crate::state::State;
 
+/// The program that runs, whatever its file's name means by now: another version might write tables that this one
+/// does not read.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// What a compilation gave.
 pub struct Compiled {
     pub table: Result<Arc<Snapshot>, Refused>,
@@ -50,9 +54,9 @@ pub fn report(outcome: &Outcome) -> Value {
 }
 
 /// Compiles `config` in a child.
-pub async fn confined(program: &Path, config: &Path, state: &State) -> Compiled {
+pub async fn confined(config: &Path, state: &State) -> Compiled {
     let output = output_for(state.root(), config);
-    let ended = child(program, "compilation", |command| {
+    let ended = child("compilation", |command| {
         command.args(["compile", "--confined", "--output"]).arg(&output).arg("--").arg(config);
     });
     let (report, ended) = match ended.await {
@@ -85,11 +89,10 @@ async fn open(path: PathBuf) -> Result<Arc<Snapshot>, Refused> {
 /// Runs a verb of this program that takes limits before it reads anything. Gives its report and how it ended; the error of one that
 /// cannot even be heard.
 pub async fn child(
-    program: &Path,
     what: &str,
     arguments: impl FnOnce(&mut Command),
 ) -> Result<(Value, Result<(), String>), String> {
-    let mut command = Command::new(program);
+    let mut command = Command::new(THIS_PROGRAM);
     arguments(&mut command);
     let mut child = command
         .stdin(Stdio::null())

@@ -171,7 +171,7 @@ impl Loader {
                 self.secluded(opened.await.map_err(bug)??.snapshot).map_err(Refused::from)
             }
             Source::Config(path) => {
-                let compiled = compile::confined(&self.this_program, &path, &self.state).await;
+                let compiled = compile::confined(&path, &self.state).await;
                 if !compiled.watched.is_empty() {
                     *sources = compiled.watched;
                 }
@@ -357,7 +357,7 @@ pub struct Start {
 /// With `rollout`, what was put in the place of the file is served for as long as the file says what it said then.
 pub fn first(file: &Path, state: &Path, strict: bool, rollout: Option<Rollout>) -> Result<Start, Failure> {
     let mut rollout = rollout;
-    outlive_hangups();
+    outlive_signals();
     let marks = Marks::of(vec![(Group::Source, file.to_owned())]);
     let opened = Source::detect(file).and_then(|source| source.open());
     let mut failure = match opened {
@@ -401,13 +401,16 @@ pub fn first(file: &Path, state: &Path, strict: bool, rollout: Option<Rollout>) 
     Ok(Start { opened, file: file.to_owned(), sources, marks, fallen_back: Some(refused), rollout })
 }
 
-/// From the first moment a hangup asks for a reload and does not end the process. Nobody listens yet, and
-/// nothing is lost: what is read from now on is as new as the hangup, and changes after that are seen.
-fn outlive_hangups() {
+/// From the first moment a hangup asks for a reload and does not end the process; nor does a wish for a successor.
+/// Nobody listens yet, and nothing is lost: what is read from now on is as new as the hangup, and changes after that
+/// are seen.
+fn outlive_signals() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     if let Ok(runtime) = runtime {
-        // The handler stays when the listener goes.
-        let _ = runtime.block_on(async { signal(SignalKind::hangup()) });
+        for kind in [SignalKind::hangup(), SignalKind::user_defined2()] {
+            // The handler stays when the listener goes.
+            let _ = runtime.block_on(async { signal(kind) });
+        }
     }
 }
 

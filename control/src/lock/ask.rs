@@ -79,6 +79,7 @@ async fn learn(
         force_wrong_worker: false,
         deadlines: Deadlines::default(),
         sessions: None,
+        sockets: Arc::default(),
     };
     let (handle, mut events) = strait_engine::start(options, edition.clone())
         .map_err(|error| Failure::new(Code::Unfit, error.to_string()))?;

@@ -81,7 +81,7 @@ async fn diff(loader: &Loader, before: &Arc<Snapshot>, after: &Arc<Snapshot>) ->
         })
     };
     let outcome = match written.await {
-        Ok(Ok(())) => compile::child(&loader.this_program, "comparison", |command| {
+        Ok(Ok(())) => compile::child("comparison", |command| {
             command.args(["diff", "--confined", "--base"]).arg(&loader.base).arg("--").args(&paths);
         })
         .await

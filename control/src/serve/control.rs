@@ -9,16 +9,19 @@ use strait_engine::{Edition, Event, Facts, Handle, Level, Reach, UpstreamId};
 use strait_table::{Snapshot, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::reload::{Ears, Reload};
 use super::rollout::{Orders, Tried};
 use super::trial::Trials;
+use super::upgrade::{Heard, Upgrade};
 use super::{Prepared, Slot};
 use crate::admin::Desk;
 use crate::banner::{self, Shown};
 use crate::board::{Board, Phase};
 use crate::failure::{Code, Failure};
+use crate::handover::notify::Manager;
 use crate::keys::Generated;
 use crate::ledger::{Change, Ledger, Pending};
 use crate::limits::*;
@@ -45,9 +48,11 @@ pub(super) struct Control {
     pub reload: Reload,
     pub orders: Orders,
     pub trials: Trials,
+    pub upgrade: Upgrade,
+    pub manager: Manager,
     sessions: Option<Sessions>,
-    /// Where the admin endpoints are, if they are anywhere.
-    admin: Option<String>,
+    /// Where the admin endpoints are, if they are anywhere, and what accepts there.
+    admin: Option<(String, AbortHandle)>,
     banner: bool,
     /// Told once.
     opened: Option<oneshot::Sender<SocketAddr>>,
@@ -66,6 +71,7 @@ pub(super) struct Control {
 struct Signals {
     end: End,
     hangup: Signal,
+    upgrade: Signal,
 }
 
 /// Who may end it.
@@ -81,6 +87,7 @@ enum End {
 enum Told {
     Stop,
     Reload,
+    Upgrade,
 }
 
 /// Starts the engine and keeps it until the end.
@@ -100,14 +107,16 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         file: prepared.loader.file.clone(),
         candidates: Arc::new(Semaphore::new(1)),
     };
-    let mut admin = None;
+    let (mut admin, mut admin_socket) = (None, None);
     if let Some(listener) = prepared.admin {
-        admin = Some(listener.local_addr().map_err(unfit)?.to_string());
-        admin::start(listener, desk.clone()).map_err(unfit)?;
+        let address = listener.local_addr().map_err(unfit)?.to_string();
+        admin_socket = Some(listener.try_clone().map_err(unfit)?);
+        let serving = admin::start(listener, desk.clone()).map_err(unfit)?;
+        admin = Some((address, serving));
     }
     if prepared.rollout.is_some() {
         let path = admin::socket::path(&desk.root);
-        if let Err(error) = admin::socket::start(desk) {
+        if let Err(error) = admin::socket::start(desk, prepared.predecessor.is_some()) {
             log::warn(format!(
                 "no admin socket at `{}`: {error}; the admin listener is the way in",
                 path.display()
@@ -126,6 +135,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
             told = signals.recv() => match told {
                 Told::Stop => return Ok(()),
                 Told::Reload => hung_up = true,
+                Told::Upgrade => {}
             },
         }
     };
@@ -138,6 +148,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
     let _ = slot.set(handle.clone());
 
     board.engine(handle.figures(), handle.books(), handle.driver().label());
+    let (upgrade, heard) = Upgrade::new(prepared.program, admin_socket, prepared.predecessor);
     let (reload, ears) = Reload::new(prepared.sources, prepared.marks, prepared.fallen_back);
     let (orders, tried) = Orders::new(prepared.rollout);
     let mut control = Control {
@@ -154,6 +165,8 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         reload,
         orders,
         trials: Trials::default(),
+        upgrade,
+        manager: prepared.manager,
         admin,
         banner: prepared.banner,
         opened: Some(prepared.opened),
@@ -164,7 +177,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         suspicions: Suspicions::default(),
     };
     control.begin(hung_up);
-    control.keep(events, prepared.found, ears, (ordered, tried), &mut signals, open_by).await
+    control.keep(events, prepared.found, ears, (ordered, tried, heard), &mut signals, open_by).await
 }
 
 impl Control {
@@ -191,7 +204,11 @@ impl Control {
         mut events: mpsc::Receiver<Event>,
         mut found: mpsc::UnboundedReceiver<Found>,
         mut ears: Ears,
-        (mut ordered, mut tried): (mpsc::Receiver<Order>, mpsc::UnboundedReceiver<Tried>),
+        (mut ordered, mut tried, mut heard): (
+            mpsc::Receiver<Order>,
+            mpsc::UnboundedReceiver<Tried>,
+            mpsc::UnboundedReceiver<Heard>,
+        ),
         signals: &mut Signals,
         open_by: Instant,
     ) -> Result<(), Failure> {
@@ -220,8 +237,14 @@ impl Control {
                 Some(order) = ordered.recv() => self.order(order),
                 Some(tried) = tried.recv() => self.tried(tried),
                 _ = at(self.reload.adopt_by()) => self.tell_who_is_behind(),
+                Some(heard) = heard.recv() => {
+                    if let Some(by) = self.heard_of(heard) {
+                        end_by = Some(by);
+                    }
+                }
                 told = signals.recv() => match (told, end_by) {
                     (Told::Reload, _) => self.hung_up(),
+                    (Told::Upgrade, _) => self.upgrade(),
                     (Told::Stop, None) => end_by = Some(self.drain()),
                     (Told::Stop, Some(_)) => return Err(interrupted("told to stop twice")),
                 },
@@ -231,6 +254,11 @@ impl Control {
                     self.judge_trial(now);
                     self.answer_trial();
                     self.free();
+                    self.look_after_predecessor();
+                    // A process in which a worker hangs is one to be ended.
+                    if self.board.stalled(now.into_std()).is_empty() {
+                        self.manager.alive(now.into_std());
+                    }
                 }
             }
         }
@@ -246,6 +274,7 @@ impl Control {
                 if let Some(sessions) = &mut self.sessions {
                     sessions.ended(serial, begun_unix_ms, principal);
                 }
+                self.upgrade.session_ended(serial, principal);
             }
             Event::Notice { level, text } => log::at(level, &text),
             Event::Stopped { worker, outcome } => {
@@ -351,7 +380,7 @@ impl Control {
             generated: &self.generated,
             driver: self.handle.driver().label(),
             workers: self.running,
-            admin: self.admin.as_deref(),
+            admin: self.admin.as_ref().map(|(address, _)| address.as_str()),
             state: self.loader.state.root(),
             file: &self.loader.file,
             kept_instead: self.reload.kept_instead(),
@@ -366,6 +395,14 @@ impl Control {
         }
         self.keep_table();
         self.note_start();
+        self.tell_predecessor();
+    }
+
+    /// Tells the service manager that this process serves, once it does.
+    pub fn tell_ready(&mut self) {
+        if self.phase == Phase::Open {
+            self.manager.ready(&format!("open: generation {}", self.edition.snapshot.generation()));
+        }
     }
 
     /// Stops accepting; gives the moment after which waiting is over.
@@ -374,10 +411,23 @@ impl Control {
             "stopping: exchanges in flight have {} s to end; a second signal ends now",
             DRAIN_WITHIN.as_secs()
         ));
-        self.phase = Phase::Draining;
-        self.board.phase(Phase::Draining);
+        self.enter_drain();
         self.handle.drain(DRAIN_WITHIN);
         Instant::now() + DRAIN_WITHIN + DRAIN_GRACE
+    }
+
+    pub fn enter_drain(&mut self) {
+        self.phase = Phase::Draining;
+        self.upgrade.give_up();
+        self.board.phase(Phase::Draining);
+        self.manager.stopping("exchanges in flight end");
+    }
+
+    /// Whoever asks is answered by another process from now on.
+    pub fn stop_admin(&mut self) {
+        if let Some((_, serving)) = self.admin.take() {
+            serving.abort();
+        }
     }
 
     fn name(&self, upstream: UpstreamId) -> &str {
@@ -424,13 +474,14 @@ impl Signals {
                 interrupt: on(SignalKind::interrupt())?,
             },
         };
-        Ok(Signals { end, hangup: on(SignalKind::hangup())? })
+        Ok(Signals { end, hangup: on(SignalKind::hangup())?, upgrade: on(SignalKind::user_defined2())? })
     }
 
     async fn recv(&mut self) -> Told {
         tokio::select! {
             () = self.end.told() => Told::Stop,
             _ = self.hangup.recv() => Told::Reload,
+            _ = self.upgrade.recv() => Told::Upgrade,
         }
     }
 }

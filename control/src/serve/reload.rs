@@ -240,6 +240,7 @@ impl Control {
             return;
         }
         self.reload.begin();
+        self.manager.reloading();
         let running = self.running();
         let (loader, report) = (self.loader.clone(), self.reload.attempts.clone());
         let (sources, marks) = (self.reload.sources.clone(), self.reload.marks.clone());
@@ -291,8 +292,9 @@ impl Control {
 
     /// What has waited for an attempt to end.
     pub fn go_on(&mut self) {
-        if let Some(group) = self.reload.again.take() {
-            self.attempt(group);
+        match self.reload.again.take() {
+            Some(group) => self.attempt(group),
+            None => self.tell_ready(),
         }
         self.next_order();
     }

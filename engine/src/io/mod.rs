@@ -26,6 +26,7 @@ pub mod driver;
 #[cfg_attr(feature = "simulation", path = "simulated/fd.rs")]
 mod fd;
 pub mod files;
+pub mod inherit;
 pub mod mailbox;
 #[cfg_attr(feature = "simulation", path = "simulated/moment.rs")]
 pub mod moment;

@@ -84,6 +84,11 @@ pub fn listen(addr: SocketAddr) -> io::Result<Bound> {
     Ok(socket.into())
 }
 
+/// The same socket once more, with the same queue: whoever accepts first has the connection.
+pub fn share(socket: &Bound) -> io::Result<Bound> {
+    socket.try_clone()
+}
+
 /// Fails when somebody listens there already: with `SO_REUSEPORT` a second gateway of the same user would silently
 /// share the port.
 pub fn claim(addr: SocketAddr) -> io::Result<()> {
@@ -306,6 +311,13 @@ impl Stop {
         for waiter in self.0.waiters.take() {
             waiter.wake();
         }
+    }
+
+    /// Every `accept` looks at its queue anew. The kernel wakes one of those who wait for a connection; when that one has just given
+    /// up waiting, in another process that shares the socket, nobody else is told.
+    pub fn look_again(&self) {
+        let mut canceller = self.0.canceller.borrow_mut();
+        *canceller = std::mem::take(&mut *canceller).cancel();
     }
 
     /// Whether it has.

@@ -23,6 +23,8 @@ pub struct Kept {
     pub ended: HashSet<u128>,
     /// Principals that had too many: their sessions are over that began until this moment, on the clock since 1970.
     pub over: HashMap<u64, u64>,
+    /// An earlier process goes on beside this one for so long at most, and begins sessions too.
+    pub beside_ms: u64,
 }
 
 // The key is a secret: it is left out.
@@ -83,23 +85,23 @@ struct Ended {
 }
 
 impl Ended {
-    fn has(&self, id: &SessionId) -> bool {
+    fn has(&self, serial: u128, principal: u64) -> bool {
         self.is_full
-            || self.over.contains(&id.principal)
-            || self.of.get(&id.principal).is_some_and(|ended| ended.contains(&id.serial))
+            || self.over.contains(&principal)
+            || self.of.get(&principal).is_some_and(|ended| ended.contains(&serial))
     }
 
-    fn add(&mut self, id: &SessionId) {
-        if self.has(id) {
+    fn add(&mut self, serial: u128, principal: u64) {
+        if self.has(serial, principal) {
             return;
         }
-        let ended = self.of.entry(id.principal).or_default();
-        ended.insert(id.serial);
+        let ended = self.of.entry(principal).or_default();
+        ended.insert(serial);
         self.remembered += 1;
         if ended.len() > SESSIONS_ENDED_PER_PRINCIPAL_MAX {
             self.remembered -= ended.len();
-            self.of.remove(&id.principal);
-            self.over.insert(id.principal);
+            self.of.remove(&principal);
+            self.over.insert(principal);
         }
         self.is_full = self.remembered >= SESSIONS_ENDED_MAX;
     }
@@ -107,9 +109,10 @@ impl Ended {
 
 impl Past {
     pub fn new(kept: Option<Arc<Kept>>) -> Past {
+        let beside_ms = kept.as_ref().map_or(0, |kept| kept.beside_ms);
         Past {
             kept,
-            since_unix_ms: moment::since_1970().as_millis() as u64,
+            since_unix_ms: moment::since_1970().as_millis() as u64 + beside_ms,
             ended: RefCell::default(),
             owed: RefCell::default(),
         }
@@ -122,7 +125,12 @@ impl Past {
             && now_unix_ms.saturating_sub(id.begun_unix_ms) < SESSION_KEPT_MS_MAX
             && !kept.ended.contains(&id.serial)
             && kept.over.get(&id.principal).is_none_or(|until_ms| id.begun_unix_ms > *until_ms)
-            && !self.ended.borrow().has(id)
+            && !self.ended.borrow().has(id.serial, id.principal)
+    }
+
+    /// A session is over, as another process says.
+    pub fn ended_elsewhere(&self, serial: u128, principal: u64) {
+        self.ended.borrow_mut().add(serial, principal);
     }
 
     /// A session is over, for good.
@@ -132,7 +140,7 @@ impl Past {
             return;
         }
         if id.begun_unix_ms < self.since_unix_ms {
-            self.ended.borrow_mut().add(id);
+            self.ended.borrow_mut().add(id.serial, id.principal);
         }
         let ended = Event::SessionEnded {
             serial: id.serial,
@@ -160,36 +168,25 @@ impl Past {
 
 #[cfg(test)]
 mod tests {
-    use strait_protocol::mcp::{Declared, Revision};
-
     use super::*;
 
     #[test]
     fn a_principal_whose_sessions_end_in_masses_ends_no_others() {
-        let id = |principal, serial| SessionId {
-            worker: 0,
-            server: 1,
-            revision: Revision::V2025_06_18,
-            principal,
-            serial,
-            declared: Declared::NOTHING,
-            begun_unix_ms: 1,
-        };
         let mut ended = Ended::default();
-        ended.add(&id(1, 7));
+        ended.add(7, 1);
         for serial in 0..2 * SESSIONS_ENDED_MAX as u128 {
-            ended.add(&id(2, serial));
+            ended.add(serial, 2);
         }
-        assert!(ended.has(&id(1, 7)) && !ended.has(&id(1, 8)));
-        assert!(ended.has(&id(2, u128::MAX)), "all of theirs");
+        assert!(ended.has(7, 1) && !ended.has(8, 1));
+        assert!(ended.has(u128::MAX, 2), "all of theirs");
         assert_eq!(ended.remembered, 1);
         // So many together that nobody can tell: then nobody's.
         for principal in 3..20 {
             for serial in 0..SESSIONS_ENDED_PER_PRINCIPAL_MAX as u128 {
-                ended.add(&id(principal, serial));
+                ended.add(serial, principal);
             }
         }
-        assert!(ended.has(&id(1, 8)));
+        assert!(ended.has(8, 1));
         assert!(ended.remembered <= SESSIONS_ENDED_MAX);
     }
 }

@@ -221,6 +221,16 @@ impl Sessions {
     }
 }
 
+/// A session is over that another process of this gateway knew as well; whoever owns it here lets it go.
+pub fn end_known_elsewhere(core: &Rc<Core>, serial: u128, principal: u64) {
+    core.past.ended_elsewhere(serial, principal);
+    let session = core.sessions.borrow_mut().take(serial);
+    if let Some(session) = session {
+        session.calls.cancel_all();
+        session.end(core);
+    }
+}
+
 /// Ends sessions that nobody has used for too long.
 pub fn end_idle(core: &Rc<Core>) {
     let idle = core.sessions.borrow_mut().take_idle(core.clock.coarse_ms());

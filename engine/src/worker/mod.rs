@@ -17,7 +17,7 @@ use crate::connection::{dismiss_idle, standing};
 use crate::core::{Core, Parts};
 use crate::edition::Wiring;
 use crate::exchange::{hand_over, suspend, tasks};
-use crate::handle::Command;
+use crate::handle::{Command, To};
 use crate::io::mailbox::Inbox;
 use crate::io::runtime::{self, sleep};
 use crate::io::tcp::{Bound, Listener};
@@ -44,9 +44,12 @@ pub enum Parcel {
 /// After a drain began: connections that are being made are still accepted for this long, so that a
 /// load balancer which has not noticed yet loses nothing. An idle connection may send as long as this.
 const LAST_ACCEPTS_MS: u64 = 200;
+/// Beside a successor an idle connection may send as long as this: closing it earlier could meet a request that is on its
+/// way, and nobody waits for this process to end. Whoever sends within it is told to close with the answer.
+const IDLE_BESIDE_SUCCESSOR_MS: u64 = 5_000;
 
 /// Runs a worker to its end. Called on the worker's own thread, inside the runtime.
-pub async fn run(mut parts: Parts, listeners: Vec<Bound>, commands: mpsc::UnboundedReceiver<Command>) {
+pub async fn run(mut parts: Parts, listeners: Vec<(u16, Bound)>, commands: mpsc::UnboundedReceiver<Command>) {
     let inboxes = parts.post.take_inboxes();
     let core = Core::new(parts);
     for inbox in inboxes {
@@ -73,7 +76,11 @@ fn keep_lists(core: &Rc<Core>) {
 }
 
 /// Carries out commands until the drain is over.
-async fn obey(core: &Rc<Core>, mut listeners: Vec<Bound>, mut commands: mpsc::UnboundedReceiver<Command>) {
+async fn obey(
+    core: &Rc<Core>,
+    mut listeners: Vec<(u16, Bound)>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Adopt(edition) => {
@@ -81,9 +88,9 @@ async fn obey(core: &Rc<Core>, mut listeners: Vec<Bound>, mut commands: mpsc::Un
                 keep_lists(core);
             }
             Command::Open => {
-                for (index, listener) in std::mem::take(&mut listeners).into_iter().enumerate() {
+                for (index, listener) in std::mem::take(&mut listeners) {
                     if let Ok(listener) = Listener::take_up(listener) {
-                        runtime::spawn_guarded("accept", accept::run(core.clone(), listener, index as u16));
+                        runtime::spawn_guarded("accept", accept::run(core.clone(), listener, index));
                     }
                 }
             }
@@ -100,7 +107,11 @@ async fn obey(core: &Rc<Core>, mut listeners: Vec<Bound>, mut commands: mpsc::Un
             }
             // Room was made for one of each worker.
             Command::Roll(asked) => drop(asked.try_send(Roll::call(core))),
-            Command::Drain { deadline } => return drain(core, deadline).await,
+            Command::LookAgain => core.stop.look_again(),
+            Command::SessionEnded { serial, principal } => {
+                session::end_known_elsewhere(core, serial, principal)
+            }
+            Command::Drain { deadline, to } => return drain(core, deadline, to, commands).await,
         }
     }
 }
@@ -108,20 +119,32 @@ async fn obey(core: &Rc<Core>, mut listeners: Vec<Bound>, mut commands: mpsc::Un
 /// Accepts what is on its way, then nothing more; ends when the last exchange has and the last
 /// connection was told or let go. A worker that ended earlier would leave its clients talking to nobody
 /// for as long as the others have work.
-async fn drain(core: &Rc<Core>, deadline: Duration) {
+async fn drain(core: &Rc<Core>, deadline: Duration, to: To, mut commands: mpsc::UnboundedReceiver<Command>) {
     core.draining.set(true);
     let began_ms = core.clock.coarse_ms();
-    sleep(Duration::from_millis(LAST_ACCEPTS_MS)).await;
+    let idle_ms = match to {
+        To::Nobody => {
+            sleep(Duration::from_millis(LAST_ACCEPTS_MS)).await;
+            LAST_ACCEPTS_MS + TICK_MS
+        }
+        To::Successor => IDLE_BESIDE_SUCCESSOR_MS,
+    };
     core.stop.stop();
     let ends_ms = core.clock.coarse_ms() + deadline.as_millis() as u64;
     let mut quiet = 0;
     // Twice nothing in a row: a request that had arrived but was not yet read shows by then.
     while quiet < 2 && core.clock.coarse_ms() < ends_ms {
         sleep(Duration::from_millis(TICK_MS)).await;
+        while let Ok(command) = commands.try_recv() {
+            // Nothing else matters to a worker that ends.
+            if let Command::SessionEnded { serial, principal } = command {
+                session::end_known_elsewhere(core, serial, principal);
+            }
+        }
         let now_ms = core.clock.coarse_ms();
         for seat in core.seats.borrow().values() {
             // The coarse clock may be a tick behind.
-            seat.dismiss(now_ms, began_ms, LAST_ACCEPTS_MS + TICK_MS);
+            seat.dismiss(now_ms, began_ms, idle_ms);
             seat.nudge_standing();
         }
         let over = core.inflight.get() == 0 && core.connections.get() <= core.lingering.get();

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,9 +19,11 @@ use super::{runtime, signal::Signal, vigil};
 pub const BACKLOG: i32 = 4096;
 
 /// A socket that was bound and listens, before a worker has taken it up.
+#[derive(Debug)]
 pub struct Bound {
     id: u32,
     address: SocketAddr,
+    holders: Arc<()>,
 }
 
 impl Bound {
@@ -32,14 +35,21 @@ impl Bound {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        network::close_listener(self.id);
+        if Arc::strong_count(&self.holders) == 1 {
+            network::close_listener(self.id);
+        }
     }
 }
 
 /// Binds and listens.
 pub fn listen(addr: SocketAddr) -> io::Result<Bound> {
     let (id, address) = network::listen(addr);
-    Ok(Bound { id, address })
+    Ok(Bound { id, address, holders: Arc::default() })
+}
+
+/// The same socket once more.
+pub fn share(socket: &Bound) -> io::Result<Bound> {
+    Ok(Bound { id: socket.id, address: socket.address, holders: socket.holders.clone() })
 }
 
 /// Fails when somebody listens there already.
@@ -294,6 +304,9 @@ impl Stop {
             waiter.wake();
         }
     }
+
+    /// Nobody shares a socket here.
+    pub fn look_again(&self) {}
 
     /// Whether it has.
     pub fn stopped(&self) -> bool {
