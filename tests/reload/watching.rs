@@ -206,6 +206,8 @@ fn a_configuration_with_its_parts_and_keys() {
         wait_for("the new key", || {
             process.client().roundtrip(modern(&next, 1, "tools/list", json!({}))).status == 200
         });
+        // That was one worker.
+        wait_for("every worker", || process.ready()["reload"]["adopting"].is_null());
         process.wait_for_tools(&next, tools);
         let old = process.client().roundtrip(modern(&last, 1, "tools/list", json!({})));
         assert_eq!(old.status, 401, "the key of the volume before");
