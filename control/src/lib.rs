@@ -51,8 +51,8 @@ mod suspicions;
 #[cfg(test)]
 mod test_support;
 pub mod time;
-pub mod trial;
 pub mod top;
+pub mod trial;
 mod watch;
 mod watchdog;
 pub mod whole;

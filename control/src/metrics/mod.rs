@@ -3,8 +3,8 @@
 //! This file is the list of what is shown; docs/METRICS.md explains each line of it, and a test compares the two.
 //! Reading costs the workers nothing: they are not asked, their counters are looked at.
 
-mod generations;
 mod by_name;
+mod generations;
 mod process;
 mod reloads;
 mod text;

@@ -28,7 +28,10 @@ pub struct CallFigures {
 
 /// Figures by name.
 #[derive(Debug)]
-pub struct Named([OnceLock<Box<(Box<str>, CallFigures)>>; NAMED_MAX + 1]);
+pub struct Named([OnceLock<Met>; NAMED_MAX + 1]);
+
+/// A name, and what is counted of it.
+type Met = Box<(Box<str>, CallFigures)>;
 
 impl Default for Named {
     fn default() -> Named {
@@ -75,7 +78,7 @@ impl Named {
     }
 }
 
-fn new(name: &str) -> Box<(Box<str>, CallFigures)> {
+fn new(name: &str) -> Met {
     Box::new((name.into(), CallFigures::default()))
 }
 
