@@ -66,7 +66,7 @@ pub fn once(options: &Options, views: &[View], columns: usize) -> Result<Once, F
             }
         }
     }
-    Ok(Once { text: text, json: picture.json() })
+    Ok(Once { text, json: picture.json() })
 }
 
 /// Takes the terminal until somebody leaves.
