@@ -82,6 +82,8 @@ pub const ABORTS_MAX: usize = 8;
 pub const TOP_LOOKS_MAX: usize = 6;
 /// Generations that it remembers.
 pub const TOP_GENERATIONS_MAX: usize = 32;
+/// How long it has to leave when it is told to, before it is ended: drawing once more takes a few milliseconds.
+pub const TOP_STOP_WITHIN: Duration = Duration::from_millis(500);
 /// How long it waits for a key before it looks whether there is news: nobody feels it.
 pub const TOP_KEYS_EVERY: Duration = Duration::from_millis(50);
 

@@ -177,6 +177,24 @@ fn in_a_terminal_of_80_by_24_under_load() {
 }
 
 #[test]
+fn a_terminal_that_is_gone_ends_it() {
+    let folder = Folder::new();
+    let Some(tmux) = Tmux::start(folder.path()) else { return };
+    let strait = env!("CARGO_BIN_EXE_strait");
+    tmux.keys(&format!("{strait} top --admin 127.0.0.1:{} & echo $! > pid; fg", free_port()));
+    tmux.keys("Enter");
+    tmux.wait_for("the loss", |screen| screen.contains("NO ANSWER for"));
+    let pid = String::from_utf8(folder.read("pid")).unwrap();
+    drop(tmux);
+    let process = Path::new("/proc").join(pid.trim());
+    let until = Instant::now() + Duration::from_secs(60);
+    while process.exists() {
+        assert!(Instant::now() < until, "it still runs");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
 fn where_there_is_no_terminal() {
     let folder = Folder::new();
     let refused = strait(folder.path(), &["top"]);

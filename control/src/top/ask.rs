@@ -15,7 +15,7 @@ use super::picture::Look;
 use super::scrape::Scrape;
 use crate::ask::{Gateway, Said};
 use crate::failure::{Code, Failure};
-use crate::limits::STATUS_WITHIN;
+use crate::limits::{STATUS_WITHIN, TOP_STOP_WITHIN};
 
 /// Whom to look at.
 pub struct Watched {
@@ -69,7 +69,13 @@ impl Watched {
         let work = async move {
             tokio::select! {
                 () = self.looks(interval, &news) => {}
-                () = told_to_stop() => drop(news.send(News::Stop)),
+                () = told_to_stop() => {
+                    drop(news.send(News::Stop));
+                    // Whoever reads keys of a terminal that is gone reads for ever, and never hears it.
+                    sleep(TOP_STOP_WITHIN).await;
+                    let _ = ratatui::try_restore();
+                    std::process::exit(0);
+                }
             }
         };
         let started = thread::Builder::new().name("strait-top".into()).spawn(move || runtime.block_on(work));
