@@ -71,10 +71,8 @@ impl Watched {
                 () = self.looks(interval, &news) => {}
                 () = told_to_stop() => {
                     drop(news.send(News::Stop));
-                    // Whoever reads keys of a terminal that is gone reads for ever, and never hears it.
                     sleep(TOP_STOP_WITHIN).await;
-                    let _ = ratatui::try_restore();
-                    std::process::exit(0);
+                    end_anyway();
                 }
             }
         };
@@ -105,6 +103,13 @@ impl Watched {
 pub fn runtime() -> Result<Runtime, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::new(Code::Unfit, format!("cannot start a runtime: {error}")))
+}
+
+/// Whoever reads keys of a terminal that is gone reads for ever, and never hears that it is to stop.
+#[expect(clippy::disallowed_methods, reason = "the thread with the destructors does not come back")]
+fn end_anyway() -> ! {
+    let _ = ratatui::try_restore();
+    std::process::exit(0)
 }
 
 /// Also whoever closes the terminal.
