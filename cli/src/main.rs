@@ -28,7 +28,7 @@ const EXIT_CODES: [(u8, &str); 10] = [
     (3, "this machine cannot do it or settles nothing"),
     (4, "a target is unreachable"),
     (5, "not authorised there"),
-    (6, "an address or a name is taken"),
+    (6, "an address or a name is taken or another generation is running"),
     (64, "called wrongly or a file is not there"),
     (70, "a bug in strait"),
     (130, "interrupted before the end"),
