@@ -23,6 +23,7 @@ mod board;
 pub mod connect;
 pub mod doctor;
 pub mod failure;
+pub mod fetch;
 mod generations;
 mod handover;
 mod host;
