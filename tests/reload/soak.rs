@@ -1,20 +1,31 @@
-//! A thousand swaps in five minutes, at half of what this machine can carry, with two hundred event
-//! streams open: no request fails, no stream breaks, memory does not grow.
+//! A thousand swaps in five minutes, and 136 in ten, at half of what this machine can carry, with two hundred event streams and
+//! fifty sessions open: no request fails, no stream or session breaks, memory does not grow.
 //!
-//! Ignored by default; `tests/run --full` runs it with the release build. `STRAIT_SOAK_SWAPS` and
-//! `STRAIT_SOAK_S` make it shorter.
+//! Time is cut into slices that have swaps and slices that have none, one after the other: what a swap does to those who call shows
+//! in the difference, and what the machine does by itself in the spread of those without. It is printed, not judged: a shared machine
+//! is no clock.
+//!
+//! Ignored by default; `tests/run --full` runs it with the release build. `STRAIT_SOAK_S` makes both shorter, with as many swaps a
+//! second.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use strait_tests::Client;
+use strait_tests::client::{initialize, legacy};
 use strait_tests::gateway::wait_for;
 
 use crate::process::*;
 
 const STREAMS: usize = 200;
+const SESSIONS: usize = 50;
+/// Pause between two calls of all sessions.
+const SESSION_EVERY: Duration = Duration::from_millis(20);
+/// One with swaps, then one without.
+const SLICE: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 8;
 const TOOLS: usize = 200;
 const EVENT_EVERY_S: u64 = 2;
@@ -60,9 +71,12 @@ impl Drop for Echo {
     }
 }
 
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: not a number")))
+/// So many swaps in so many seconds, or as many a second for as long as the environment says.
+fn plan(swaps: u64, seconds: u64) -> (usize, u64) {
+    let told = std::env::var("STRAIT_SOAK_S").ok();
+    let told = told.map(|text| text.parse().expect("STRAIT_SOAK_S: seconds"));
+    let for_s: u64 = told.unwrap_or(seconds);
+    ((swaps * for_s / seconds).max(10) as usize, for_s)
 }
 
 /// A call of 400 bytes.
@@ -83,8 +97,18 @@ fn fault(answer: &strait_tests::Answer) -> Option<String> {
 #[test]
 #[ignore = "five minutes: tests/run --full runs it"]
 fn a_thousand_swaps_under_load() {
-    let swaps = setting("STRAIT_SOAK_SWAPS", 1_000) as usize;
-    let seconds = setting("STRAIT_SOAK_S", 300);
+    let (swaps, seconds) = plan(1_000, 300);
+    soak(swaps, seconds);
+}
+
+#[test]
+#[ignore = "ten minutes: tests/run --full runs it"]
+fn a_day_of_swaps_under_load() {
+    let (swaps, seconds) = plan(136, 600);
+    soak(swaps, seconds);
+}
+
+fn soak(swaps: usize, seconds: u64) {
     let folder = Folder::new();
     // Streams end after the last swap, and not long after.
     let events = (seconds + 20) / EVENT_EVERY_S;
@@ -118,26 +142,33 @@ fn a_thousand_swaps_under_load() {
     for client in &mut open {
         client.until_unread(b"notifications/progress");
     }
+    let mut sessions: Vec<(Client, String)> = (0..SESSIONS).map(|_| session(&process)).collect();
 
     let capacity = capacity(&process);
     let rate = capacity / 2.0;
     println!(
-        "capacity {capacity:.0}/s with {CLIENTS} connections; running at {rate:.0}/s, {STREAMS} streams open"
+        "capacity {capacity:.0}/s with {CLIENTS} connections; running at {rate:.0}/s, {STREAMS} streams and {SESSIONS} sessions \
+         open"
     );
 
     let (done, sent, late_us) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let (mut adopting_us, mut pause_us) = (Vec::new(), Vec::new());
-    let (first_kib, mut faults) = std::thread::scope(|scope| {
+    let began = Instant::now();
+    let slices = Slices::new(began, seconds);
+    let (first_kib, mut faults, in_sessions) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..CLIENTS)
             .map(|number| {
-                let (process, done, sent, late_us) = (&process, &done, &sent, &late_us);
-                scope.spawn(move || paced(process, number, rate, done, sent, late_us))
+                let (process, done, sent, late_us, slices) = (&process, &done, &sent, &late_us, &slices);
+                scope.spawn(move || paced(process, number, rate, done, sent, late_us, slices))
             })
             .collect();
-        let (began, mut first_kib) = (Instant::now(), 0);
+        let (done_too, open) = (&done, &mut sessions);
+        let in_sessions = scope.spawn(move || calls_in_sessions(open, done_too));
+        let mut first_kib = 0;
         for swap in 1..=swaps {
-            let due = began + Duration::from_secs(seconds).mul_f64(swap as f64 / swaps as f64);
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            std::thread::sleep(
+                (began + slices.due(swap as f64 / swaps as f64)).saturating_duration_since(Instant::now()),
+            );
             folder.replace("table", &tables[swap % tables.len()].0);
             process.hang_up();
             wait_for("the swap", || process.reload()["adopted"] == swap);
@@ -148,7 +179,7 @@ fn a_thousand_swaps_under_load() {
         done.store(true, Ordering::SeqCst);
         let faults: Vec<String> =
             workers.into_iter().flat_map(|worker| worker.join().expect("a client")).collect();
-        (first_kib, faults)
+        (first_kib, faults, in_sessions.join().expect("the sessions"))
     });
     let last_kib = process.resident_kib();
     let mut broken = Vec::new();
@@ -171,6 +202,9 @@ fn a_thousand_swaps_under_load() {
     };
     let growth = (last_kib as f64 / first_kib as f64 - 1.0) * 100.0;
     wait_for("the old tables to be freed", || process.ready()["snapshots"] == 1);
+    let (calls, mut lost) = in_sessions;
+    println!("{SESSIONS} sessions, {calls} calls in them, {} failed", lost.len());
+    println!("{}", slices.told());
     println!(
         "{swaps} swaps in {seconds} s; {} requests, {} failed; {STREAMS} streams, {} broken; resident {first_kib} -> \
          {last_kib} KiB ({growth:+.1} %); slowest answer {} ms; adopted by all workers after {} us (median), {} us (p99); a \
@@ -186,6 +220,8 @@ fn a_thousand_swaps_under_load() {
     );
     faults.truncate(5);
     broken.truncate(5);
+    lost.truncate(5);
+    assert!(lost.is_empty(), "{lost:?}");
     assert!(faults.is_empty(), "{faults:?}");
     assert!(broken.is_empty(), "{broken:?}");
     assert!(growth < GROWTH_PERCENT_MAX, "{growth:.1} %");
@@ -215,6 +251,70 @@ fn capacity(process: &Process) -> f64 {
     total as f64 / window.as_secs_f64()
 }
 
+/// A connection with a session of its own.
+fn session(process: &Process) -> (Client, String) {
+    let mut client = process.client();
+    let session = initialize(&mut client, "", "2025-11-25");
+    (client, session)
+}
+
+/// Calls in each session in turn; how many calls there were, and what went wrong.
+fn calls_in_sessions(sessions: &mut [(Client, String)], done: &AtomicBool) -> (u64, Vec<String>) {
+    let (mut calls, mut faults) = (0, Vec::new());
+    while !done.load(Ordering::Relaxed) {
+        for (client, session) in sessions.iter_mut() {
+            let params = json!({"name": "calls__echo", "arguments": {"text": "x".repeat(200)}});
+            faults.extend(fault(&client.roundtrip(legacy("", session, 3, "tools/call", params))));
+            calls += 1;
+            std::thread::sleep(SESSION_EVERY);
+        }
+    }
+    (calls, faults)
+}
+
+/// What calls took, by slice of time: those with swaps have even numbers.
+struct Slices {
+    began: Instant,
+    taken_us: Vec<Mutex<Vec<u32>>>,
+}
+
+impl Slices {
+    fn new(began: Instant, seconds: u64) -> Slices {
+        let pairs = (seconds / (2 * SLICE.as_secs())).max(1);
+        Slices { began, taken_us: (0..2 * pairs).map(|_| Mutex::default()).collect() }
+    }
+
+    /// When a swap is due that is this share of all: in a slice that has swaps.
+    fn due(&self, share: f64) -> Duration {
+        let swapping = SLICE.mul_f64(share * self.taken_us.len() as f64 / 2.0);
+        let whole = (swapping.as_secs_f64() / SLICE.as_secs_f64()).floor();
+        swapping + SLICE.mul_f64(whole)
+    }
+
+    fn took(&self, began: Instant, taken: Duration) {
+        let number = (began - self.began).as_secs_f64() / SLICE.as_secs_f64();
+        if let Some(slice) = self.taken_us.get(number as usize) {
+            slice.lock().unwrap().push(taken.as_micros() as u32);
+        }
+    }
+
+    fn told(&self) -> String {
+        let mut medians = [Vec::new(), Vec::new()];
+        for (number, slice) in self.taken_us.iter().enumerate() {
+            let mut all = slice.lock().unwrap();
+            all.sort_unstable();
+            medians[number % 2].extend(all.get(all.len() / 2));
+        }
+        medians.iter_mut().for_each(|all| all.sort_unstable());
+        let spread = |all: &[u32]| match (all.first(), all.get(all.len() / 2), all.last()) {
+            (Some(least), Some(middle), Some(most)) => format!("{middle} us ({least} to {most})"),
+            _ => "no calls".to_owned(),
+        };
+        let [swapping, quiet] = medians.map(|all| spread(&all));
+        format!("p50 of slices of {} s: with swaps {swapping}, without {quiet}", SLICE.as_secs())
+    }
+}
+
 /// Sends its share of `rate`, each request when it is due, and gives what went wrong.
 fn paced(
     process: &Process,
@@ -223,6 +323,7 @@ fn paced(
     done: &AtomicBool,
     sent: &AtomicU64,
     slowest_us: &AtomicU64,
+    slices: &Slices,
 ) -> Vec<String> {
     let gap = Duration::from_secs_f64(CLIENTS as f64 / rate);
     let (mut client, request, mut faults) = (process.client(), request(), Vec::new());
@@ -240,7 +341,9 @@ fn paced(
                 client = process.client();
             }
         }
-        slowest_us.fetch_max(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+        let taken = began.elapsed();
+        slices.took(began, taken);
+        slowest_us.fetch_max(taken.as_micros() as u64, Ordering::Relaxed);
     }
     faults
 }
