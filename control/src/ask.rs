@@ -54,11 +54,15 @@ impl Gateway {
         Ok(Gateway { at: At::Address { address: admin.unwrap_or(ADDRESS).to_owned(), token: Some(token) } })
     }
 
-    /// For whoever only looks: what wants a token is asked with the one of the state folder, if there is one.
-    pub(crate) fn seen(address: &str, state: &Path) -> Gateway {
+    /// The same for whoever only looks: what wants a token is asked with the one of the state folder, if there is one.
+    pub(crate) fn seen(admin: Option<&str>, state: &Path) -> Gateway {
+        let socket = socket::path(state);
+        if admin.is_none() && socket.exists() {
+            return Gateway { at: At::Socket(socket) };
+        }
         let tokens = ["admin.token", "viewer.token"].map(|name| read_secret(&state.join(name)).ok());
         let token = tokens.into_iter().flatten().next();
-        Gateway { at: At::Address { address: address.to_owned(), token } }
+        Gateway { at: At::Address { address: admin.unwrap_or(ADDRESS).to_owned(), token } }
     }
 
     /// What `GET path` says, whatever that is.
@@ -71,9 +75,9 @@ impl Gateway {
         self.unreachable(format!("answered {path} with HTTP {status} and no JSON: another program?"))
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.at {
-            At::Socket(path) => format!("`{}`", path.display()),
+            At::Socket(path) => path.display().to_string(),
             At::Address { address, .. } => address.clone(),
         }
     }

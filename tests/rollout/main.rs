@@ -5,9 +5,11 @@
 mod acts;
 mod endpoints;
 mod gateway;
+mod lagging;
 #[path = "../reload/process.rs"]
 #[allow(dead_code)] // the other tests use the rest
 mod process;
 mod restarts;
 mod trials;
 mod truth;
+mod under_load;

@@ -10,10 +10,10 @@ use crate::output::{COLUMNS, Output};
 
 #[derive(clap::Args)]
 pub struct Top {
-    /// Where the gateway's admin endpoints are: HOST:PORT, or a URL.
-    #[arg(long, value_name = "URL", default_value = "127.0.0.1:8081")]
-    admin: String,
-    /// The gateway's state folder: the admin token is there. Without it, nothing is shown by name of tool or principal.
+    /// Where the gateway's admin endpoints are, HOST:PORT or a URL; when not said, the socket in the state folder is used, or 127.0.0.1:8081.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// The gateway's state folder: its admin socket and tokens are there. Without one of them, nothing is shown by name of tool or principal.
     #[arg(long, value_name = "DIR", default_value = ".strait")]
     state: PathBuf,
     /// How often to look.

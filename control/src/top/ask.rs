@@ -33,10 +33,10 @@ pub enum News {
 }
 
 impl Watched {
-    pub fn new(address: &str, state: &Path) -> Watched {
-        let address = address.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        let gateway = Gateway::seen(&address, state);
-        Watched { address, gateway }
+    pub fn new(admin: Option<&str>, state: &Path) -> Watched {
+        let address = admin.map(|url| url.trim_start_matches("http://").trim_end_matches('/'));
+        let gateway = Gateway::seen(address, state);
+        Watched { address: gateway.name(), gateway }
     }
 
     pub async fn look(&self, began: Instant) -> Result<Look, Failure> {

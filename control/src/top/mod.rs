@@ -30,8 +30,8 @@ use screen::{Act, Link, Screen};
 use table::Order;
 
 pub struct Options {
-    /// `HOST:PORT`, or a URL of it.
-    pub admin: String,
+    /// `HOST:PORT`, or a URL of it; `None`: the socket in the state folder, or the default address.
+    pub admin: Option<String>,
     pub state: PathBuf,
     pub interval: Duration,
     pub is_colored: bool,
@@ -44,7 +44,7 @@ pub struct Once {
 }
 
 pub fn once(options: &Options, views: &[View], columns: usize) -> Result<Once, Failure> {
-    let gateway = Watched::new(&options.admin, &options.state);
+    let gateway = Watched::new(options.admin.as_deref(), &options.state);
     let mut window = Window::default();
     let began = Instant::now();
     ask::runtime()?.block_on(async {
@@ -76,7 +76,7 @@ pub fn watch(options: &Options) -> Result<(), Failure> {
             "`strait top --once` prints a table, `strait top --once --json` everything for a program",
         ));
     }
-    let gateway = Watched::new(&options.admin, &options.state);
+    let gateway = Watched::new(options.admin.as_deref(), &options.state);
     let link = Link { address: gateway.address.clone(), lost: None };
     let (sender, news) = mpsc::channel();
     gateway.watch(options.interval, sender)?;
