@@ -5,6 +5,7 @@
 
 mod failures;
 mod manager;
+mod rollout;
 mod under_load;
 
 #[path = "../reload/process.rs"]
