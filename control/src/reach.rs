@@ -151,7 +151,7 @@ impl Wanted {
     fn at(&self, address: SocketAddr) -> HttpEndpoint {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let host = if self.port == 80 { host } else { format!("{host}:{}", self.port) };
-        HttpEndpoint { address, host, path: self.path.clone(), headers: self.headers.clone() }
+        HttpEndpoint { address, host, path: self.path.clone(), headers: self.headers.clone(), tls: None }
     }
 
     async fn look_up(&self) -> Result<HttpEndpoint, String> {
@@ -257,7 +257,8 @@ async fn shop() -> Reach {
     match sample::http::start(sample::Kind::Shop).await {
         Ok(address) => {
             let path = sample::http::PATH.to_owned();
-            let endpoint = HttpEndpoint { address, host: address.to_string(), path, headers: Vec::new() };
+            let endpoint =
+                HttpEndpoint { address, host: address.to_string(), path, headers: Vec::new(), tls: None };
             Reach::Http { endpoints: vec![endpoint] }
         }
         Err(error) => Reach::Unreachable(format!("the sample server cannot listen on loopback: {error}")),

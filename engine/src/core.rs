@@ -32,7 +32,7 @@ use crate::exchange::tasks::older::OpenTasks;
 use crate::figures::WorkerFigures;
 use crate::figures::generations::Tally;
 use crate::fold::Fold;
-use crate::handle::{Event, KeyRing, Level};
+use crate::handle::{Event, KeyRing, Level, ListenerTls};
 use crate::io::buffer::held_bytes;
 use crate::io::clock::Clock;
 use crate::io::mailbox::Post;
@@ -66,6 +66,9 @@ pub struct Core {
     pub lingering: Cell<usize>,
     /// Connections over the cap that are being told so.
     pub turning_away: Cell<usize>,
+    /// TLS handshakes under way.
+    pub handshaking: Cell<usize>,
+    pub handshakes_told: ToldNowAndThen,
     /// Every connection that is served, so that a drain can let the idle ones go.
     pub seats: RefCell<HashMap<RawFd, Rc<Seat>>>,
     pub inflight: Cell<usize>,
@@ -108,6 +111,13 @@ pub struct Core {
     serial: Cell<u64>,
     /// Raised by every edition that is adopted: what clients see may have changed.
     pub changed: Signal,
+}
+
+/// Something of which many happen and few are told.
+#[derive(Default)]
+pub struct ToldNowAndThen {
+    pub next_ms: Cell<u64>,
+    pub unsaid: Cell<u64>,
 }
 
 /// Buffers that are used between two awaits and kept for their capacity.
@@ -378,6 +388,8 @@ impl Core {
             connections: Cell::new(0),
             lingering: Cell::new(0),
             turning_away: Cell::new(0),
+            handshaking: Cell::new(0),
+            handshakes_told: ToldNowAndThen::default(),
             seats: RefCell::default(),
             inflight: Cell::new(0),
             allowances,
@@ -418,6 +430,11 @@ impl Core {
         }
         self.turn();
         self.adopted.borrow().clone()
+    }
+
+    /// How a listener speaks TLS now, if it does.
+    pub fn listener_tls(&self, listener: u16) -> Option<ListenerTls> {
+        self.edition.borrow().listeners.get(usize::from(listener))?.clone()
     }
 
     /// The candidate beside it, if there is one.

@@ -16,7 +16,7 @@ use strait_table::rules::{ArchivedEra, ArchivedPer, ArchivedTransport, ArchivedU
 use crate::allowance::{Metering, OnceCells};
 use crate::figures::generations::Tally;
 use crate::figures::places::{Books, Place};
-use crate::handle::{Facts, KeyRing, Reach};
+use crate::handle::{Facts, KeyRing, ListenerTls, Reach};
 use crate::upstream::stdio::Per;
 use crate::upstream::{Era, SharedEra};
 
@@ -31,6 +31,8 @@ pub struct Edition {
     pub serial: u64,
     pub snapshot: Arc<Snapshot>,
     pub keys: Arc<KeyRing>,
+    /// How listeners speak TLS, by listener of the table.
+    pub listeners: Arc<Vec<Option<ListenerTls>>>,
     /// Digests of the virtual servers' names, by server of the table: what sessions are bound to.
     pub(crate) servers: Arc<[u64]>,
     /// By upstream of the table.
@@ -146,6 +148,7 @@ impl Edition {
             serial,
             snapshot,
             keys: facts.keys,
+            listeners: facts.listeners,
             servers,
             wirings,
             fresh_until,
@@ -164,6 +167,7 @@ impl Edition {
             serial: self.serial + 1,
             snapshot,
             keys: self.keys.clone(),
+            listeners: self.listeners.clone(),
             servers: self.servers.clone(),
             wirings: self.wirings.clone(),
             fresh_until: catalog.upstreams.iter().map(|lists| lists.fresh_until).collect(),
@@ -197,14 +201,21 @@ impl Edition {
             });
             renewed.collect()
         };
-        self.rewired(self.serial + 1, facts.keys, wirings)
+        self.rewired(self.serial + 1, facts.keys, facts.listeners, wirings)
     }
 
-    fn rewired(&self, serial: u64, keys: Arc<KeyRing>, wirings: Arc<[Arc<Wiring>]>) -> Edition {
+    fn rewired(
+        &self,
+        serial: u64,
+        keys: Arc<KeyRing>,
+        listeners: Arc<Vec<Option<ListenerTls>>>,
+        wirings: Arc<[Arc<Wiring>]>,
+    ) -> Edition {
         Edition {
             serial,
             snapshot: self.snapshot.clone(),
             keys,
+            listeners,
             servers: self.servers.clone(),
             wirings,
             fresh_until: self.fresh_until.clone(),
@@ -217,9 +228,15 @@ impl Edition {
         }
     }
 
+    /// What it was made from beside its table.
+    pub fn facts(&self) -> Facts {
+        let reaches = self.wirings.iter().map(|wiring| wiring.content.reach.clone()).collect();
+        Facts { keys: self.keys.clone(), reaches: Arc::new(reaches), listeners: self.listeners.clone() }
+    }
+
     /// This candidate as the edition that follows `live`.
     pub fn promoted(&self, live: &Edition) -> Edition {
-        self.rewired(live.serial + 1, self.keys.clone(), self.wirings.clone())
+        self.rewired(live.serial + 1, self.keys.clone(), self.listeners.clone(), self.wirings.clone())
     }
 
     /// The ids of its upstreams, by upstream of the table.

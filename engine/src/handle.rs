@@ -22,6 +22,7 @@ use crate::fold::Fold;
 use crate::io::driver::{Driver, DriverChoice};
 use crate::io::runtime::Thread;
 use crate::io::tcp::{self, Bound};
+use crate::io::tls::{ClientTls, ServerTls};
 use crate::limits::Deadlines;
 use crate::roll::Roll;
 use crate::session::Kept;
@@ -53,6 +54,16 @@ pub struct Options {
 pub struct Facts {
     pub keys: Arc<KeyRing>,
     pub reaches: Arc<Vec<Reach>>,
+    /// By listener of the table: how it speaks TLS, if it does.
+    pub listeners: Arc<Vec<Option<ListenerTls>>>,
+}
+
+/// How a listener speaks TLS.
+#[derive(Clone, Debug)]
+pub enum ListenerTls {
+    Ready(ServerTls),
+    /// Not now: it lets nobody in. The text says why.
+    Broken(String),
 }
 
 /// Who may present which key. Secrets are not here: only keyed digests.
@@ -110,6 +121,8 @@ pub struct HttpEndpoint {
     pub path: String,
     /// Further headers, the credential among them.
     pub headers: Vec<(String, String)>,
+    /// `None`: it is spoken to in the clear.
+    pub tls: Option<ClientTls>,
 }
 
 impl std::fmt::Debug for HttpEndpoint {

@@ -41,8 +41,11 @@ mod worker;
 
 pub use edition::{Edition, UpstreamId, digest};
 pub use figures::WorkerFigures;
-pub use handle::{Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, Options, Reach};
+pub use handle::{
+    Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, ListenerTls, Options, Reach,
+};
 pub use io::driver::{Driver, DriverChoice};
+pub use io::tls::{ClientTls, PeerCertificate, ServerTls};
 pub use limits::Deadlines;
 pub use roll::Roll;
 pub use session::Kept;

@@ -19,6 +19,13 @@ pub const DECODE_FACTOR: usize = 32;
 /// Connections over the cap that are being told so; beyond them they are closed without a word. Each holds a
 /// buffer for at most [`LINGER_MS_MAX`].
 pub const TURNED_AWAY_MAX: usize = 256;
+/// TLS handshakes that a core has under way at once; further connections are closed. One holds the state of rustls and a
+/// buffer, about 30 KiB: 30 MiB in all.
+pub const HANDSHAKES_PER_CORE_MAX: usize = 1_024;
+/// A TLS handshake must be over this long after its connection was accepted.
+pub const HANDSHAKE_MS_MAX: u64 = 10_000;
+/// Between two lines of the log about handshakes that failed.
+pub const HANDSHAKE_TOLD_MS: u64 = 10_000;
 /// What an overloaded core asks a client to wait.
 pub const RETRY_AFTER_S: u64 = 1;
 
@@ -274,6 +281,7 @@ pub const RELIST_FAILED_MS: (u64, u64) = (1_000, 60_000);
 /// Deadlines that tests shorten; the product runs with the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
+    pub handshake_ms: u64,
     pub head_ms: u64,
     pub body_stall_ms: u64,
     pub send_stall_ms: u64,
@@ -289,6 +297,7 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Deadlines {
         Deadlines {
+            handshake_ms: HANDSHAKE_MS_MAX,
             head_ms: HEAD_MS_MAX,
             body_stall_ms: BODY_STALL_MS_MAX,
             send_stall_ms: SEND_STALL_MS_MAX,

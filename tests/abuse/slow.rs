@@ -17,6 +17,7 @@ use crate::common::{
 };
 
 const DEADLINES: Deadlines = Deadlines {
+    handshake_ms: 500,
     head_ms: 1_000,
     body_stall_ms: 1_500,
     send_stall_ms: 3_000,

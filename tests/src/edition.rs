@@ -84,6 +84,7 @@ pub fn facts(snapshot: &Snapshot, keys: &[Key]) -> Facts {
                     host: format!("{}:{}", endpoint.host.as_str(), endpoint.port),
                     path: endpoint.path.as_str().to_owned(),
                     headers: Vec::new(),
+                    tls: None,
                 })
                 .collect(),
         },
@@ -95,7 +96,11 @@ pub fn facts(snapshot: &Snapshot, keys: &[Key]) -> Facts {
         },
         ArchivedTransport::Sample(_) => Reach::Unreachable("samples are control's".to_owned()),
     });
-    Facts { keys: Arc::new(KeyRing { principals, identities }), reaches: Arc::new(reaches.collect()) }
+    Facts {
+        keys: Arc::new(KeyRing { principals, identities }),
+        reaches: Arc::new(reaches.collect()),
+        listeners: Arc::default(),
+    }
 }
 
 /// A text of the table that holds no reference.

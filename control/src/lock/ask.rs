@@ -69,7 +69,7 @@ async fn learn(
     let reaches = Scout::new(found).reach(plans).await;
     let mut heard: Vec<Option<Result<Lists, String>>> = reaches.iter().map(unreachable).collect();
     let ring = KeyRing { principals: vec![Principal::anonymous()], identities: Vec::new() };
-    let facts = Facts { keys: Arc::new(ring), reaches: Arc::new(reaches) };
+    let facts = Facts { keys: Arc::new(ring), reaches: Arc::new(reaches), ..Facts::default() };
     let edition = Arc::new(Edition::first(Arc::new(snapshot.clone()), facts, 1));
     let options = Options {
         base: base.to_owned(),

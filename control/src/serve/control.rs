@@ -139,7 +139,8 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
             },
         }
     };
-    let facts = Facts { keys: Arc::new(prepared.keys.ring), reaches: Arc::new(reaches.clone()) };
+    let facts =
+        Facts { keys: Arc::new(prepared.keys.ring), reaches: Arc::new(reaches.clone()), ..Facts::default() };
     let edition = Arc::new(Edition::first(prepared.snapshot, facts, prepared.options.workers.max(1)));
     let (handle, events) = strait_engine::start(prepared.options, edition.clone())
         .map_err(|error| Failure::new(Code::Unfit, error.to_string()))?;
@@ -315,7 +316,7 @@ impl Control {
     fn found(&mut self, found: Found) {
         log::info(format!("found {:?}", found.endpoint));
         reach::add(&self.plans, &mut self.reaches, &found);
-        let facts = Facts { keys: self.edition.keys.clone(), reaches: Arc::new(self.reaches.clone()) };
+        let facts = Facts { reaches: Arc::new(self.reaches.clone()), ..self.edition.facts() };
         self.publish(self.edition.informed(facts));
         self.found_on_trial(&found);
         self.reload.found(found);

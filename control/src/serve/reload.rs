@@ -312,7 +312,8 @@ impl Control {
         }
         let mut reaches = self.reaches_of(&snapshot, reaches);
         self.reload.add_late(&plans, &mut reaches);
-        let facts = Facts { keys: Arc::new(keys.ring), reaches: Arc::new(reaches.clone()) };
+        let facts =
+            Facts { keys: Arc::new(keys.ring), reaches: Arc::new(reaches.clone()), ..self.edition.facts() };
         let edition = self.edition.succeed(snapshot.clone(), facts);
         let ledger = self.ledger.succeed(named(&edition));
         let last = std::mem::replace(&mut self.ledger, ledger);
@@ -381,7 +382,7 @@ impl Control {
                 self.edition.snapshot.generation()
             ));
         }
-        let facts = Facts { keys: Arc::new(keys.ring), reaches: Arc::new(self.reaches.clone()) };
+        let facts = Facts { keys: Arc::new(keys.ring), ..self.edition.facts() };
         self.publish(self.edition.informed(facts));
         self.rekey_trial(&before, &self.edition.keys.clone());
         self.swapped(format!("keys of generation {}", self.edition.snapshot.generation()), took);
@@ -520,7 +521,8 @@ mod tests {
     fn found(plan: &Plan) -> Found {
         let Plan::Http(all) = plan else { panic!("{plan:?}") };
         let address = "127.0.0.1:80".parse().unwrap();
-        let endpoint = HttpEndpoint { address, host: "found".into(), path: "/".into(), headers: Vec::new() };
+        let endpoint =
+            HttpEndpoint { address, host: "found".into(), path: "/".into(), headers: Vec::new(), tls: None };
         Found { wanted: all[0].clone(), endpoint }
     }
 

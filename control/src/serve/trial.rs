@@ -105,7 +105,8 @@ impl Control {
         beyond_trial(self.edition.snapshot.rules(), snapshot.rules()).map_err(refused)?;
         let mut reaches = self.reaches_of(&snapshot, reaches);
         self.reload.add_late(&plans, &mut reaches);
-        let facts = Facts { keys: Arc::new(keys.ring), reaches: Arc::new(reaches.clone()) };
+        let facts =
+            Facts { keys: Arc::new(keys.ring), reaches: Arc::new(reaches.clone()), ..self.edition.facts() };
         let edition = self.edition.succeed(snapshot.clone(), facts);
         let ledger = self.ledger.succeed(named(&edition));
         let bound = bound(&snapshot, &ledger);
@@ -212,7 +213,7 @@ impl Control {
     pub fn found_on_trial(&mut self, found: &Found) {
         let Some(on) = &mut self.trials.on else { return };
         reach::add(&on.plans, &mut on.reaches, found);
-        let facts = Facts { keys: on.edition.keys.clone(), reaches: Arc::new(on.reaches.clone()) };
+        let facts = Facts { reaches: Arc::new(on.reaches.clone()), ..on.edition.facts() };
         let edition = on.edition.informed(facts);
         self.renew_trial(edition);
     }
@@ -226,7 +227,8 @@ impl Control {
             return;
         }
         if before != &**now {
-            let facts = Facts { keys: now.clone(), reaches: Arc::new(on.reaches.clone()) };
+            let facts =
+                Facts { keys: now.clone(), reaches: Arc::new(on.reaches.clone()), ..on.edition.facts() };
             let edition = on.edition.informed(facts);
             self.renew_trial(edition);
         }

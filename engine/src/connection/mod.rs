@@ -7,6 +7,7 @@
 //! ([`standing`]) keeps as little between two events.
 
 mod read;
+mod shake;
 pub mod standing;
 
 use std::cell::Cell;
@@ -14,6 +15,7 @@ use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use strait_protocol::http1::RequestHead;
 
@@ -23,6 +25,7 @@ use crate::exchange::respond::{self, Next, Sink};
 use crate::exchange::{self, Ending, Incoming};
 use crate::io::buffer::{BUFFER_BYTES, Buf, LARGE_BYTES, held_bytes};
 use crate::io::tcp::{Idle, Stream};
+use crate::io::tls::PeerCertificate;
 use crate::limits::{LINGER_BYTES_MAX, LINGER_MS_MAX, PRESSED_EIGHTHS};
 use read::{Arrived, Request};
 use standing::Standing;
@@ -33,6 +36,8 @@ pub struct Connection {
     listener: u16,
     peer: IpAddr,
     seat: Rc<Seat>,
+    /// Who the client is, if it showed a certificate.
+    certificate: Option<Arc<PeerCertificate>>,
     /// What came behind a request whose answer stands open; else empty.
     unread: Buf,
 }
@@ -79,7 +84,7 @@ pub fn dismiss_idle(core: &Core) {
 
 impl Connection {
     fn new(stream: Stream, listener: u16, peer: IpAddr) -> Connection {
-        Connection { stream, listener, peer, seat: Rc::default(), unread: Buf::empty() }
+        Connection { stream, listener, peer, seat: Rc::default(), certificate: None, unread: Buf::empty() }
     }
 }
 
@@ -98,6 +103,9 @@ pub fn serve(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) -> imp
 }
 
 async fn serve_counted(core: Rc<Core>, mut connection: Connection, _counted: Counted) {
+    if !let_in(&core, &mut connection).await {
+        return;
+    }
     loop {
         match active(&core, &mut connection).await {
             Ended::Idle => {}
@@ -116,6 +124,14 @@ async fn serve_counted(core: Rc<Core>, mut connection: Connection, _counted: Cou
     }
 }
 
+/// The handshake, where there is one. In a box, so that a connection does not keep the room for it.
+async fn let_in(core: &Rc<Core>, connection: &mut Connection) -> bool {
+    match core.listener_tls(connection.listener) {
+        None => true,
+        Some(tls) => Box::pin(shake::run(core, connection, tls)).await,
+    }
+}
+
 /// Answers a connection that is one too many, and closes it. It counts from now on too.
 pub fn turn_away(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) -> impl Future<Output = ()> {
     let counted = TurningAway::new(&core);
@@ -123,6 +139,9 @@ pub fn turn_away(core: Rc<Core>, stream: Stream, listener: u16, peer: IpAddr) ->
 }
 
 async fn turn_away_counted(core: Rc<Core>, mut connection: Connection, _counted: TurningAway) {
+    if !let_in(&core, &mut connection).await {
+        return;
+    }
     let refusal = Refusal::Overloaded("too many connections");
     respond::refuse_unread(&core, &mut Sink::Stream(&mut connection.stream), &refusal).await;
     linger(&core, &mut connection.stream, Buf::new()).await;
@@ -188,6 +207,7 @@ async fn answer(core: &Rc<Core>, connection: &mut Connection, request: &Request,
         body: request.body(buf),
         listener: connection.listener,
         peer: connection.peer,
+        certificate: connection.certificate.as_ref(),
         client: Some(connection.stream.fd()),
         left: None,
         wire: None,

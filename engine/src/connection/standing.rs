@@ -260,7 +260,7 @@ async fn serve(core: &Rc<Core>, connection: &mut Connection, mut standing: Box<S
         // What the client asks next waits in its socket.
         let said = match is_over {
             true => Woken::Said(standing.next().await),
-            false => wait(&connection.stream, &mut standing, &connection.seat.idle).await,
+            false => wait(&mut connection.stream, &mut standing, &connection.seat.idle).await,
         };
         match said {
             Woken::Said(Said::Event(event)) => {
@@ -303,7 +303,7 @@ async fn send(core: &Rc<Core>, stream: &mut Stream, bytes: Buf) -> Result<(), Go
     Box::pin(async move { Sink::Stream(stream).send(core, bytes).await }).await
 }
 
-async fn wait(stream: &Stream, standing: &mut Standing, idle: &Idle) -> Woken {
+async fn wait(stream: &mut Stream, standing: &mut Standing, idle: &Idle) -> Woken {
     let mut next = pin!(standing.next());
     let mut readable = pin!(stream.readable_idle(idle));
     poll_fn(|context| {

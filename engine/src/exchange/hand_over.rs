@@ -26,6 +26,7 @@ use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyTx, reply};
 use crate::io::runtime;
 use crate::io::signal::Signal;
+use crate::io::tls::PeerCertificate;
 use crate::session::outlet::Outlet;
 use crate::session::wire::Wire;
 use crate::session::{Carriage, Introduction, Numbers, Seal, Session, SessionId};
@@ -46,6 +47,7 @@ pub struct Parcelled {
     bytes: Vec<u8>,
     listener: u16,
     peer: IpAddr,
+    certificate: Option<Arc<PeerCertificate>>,
     arrived_ns: u64,
     answer: ReplyTx<Relayed>,
 }
@@ -183,6 +185,7 @@ pub async fn run(core: &Rc<Core>, worker: usize, incoming: &Incoming<'_>, sink: 
         bytes,
         listener: incoming.listener,
         peer: incoming.peer,
+        certificate: incoming.certificate.cloned(),
         arrived_ns: incoming.arrived_ns,
         answer,
     };
@@ -235,6 +238,7 @@ pub async fn receive(core: Rc<Core>, parcel: Box<Parcelled>) {
         body,
         listener: parcel.listener,
         peer: parcel.peer,
+        certificate: parcel.certificate.as_ref(),
         client: None,
         left: Some(left.clone()),
         wire: None,

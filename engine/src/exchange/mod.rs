@@ -65,6 +65,7 @@ pub mod uris;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use strait_protocol::http1::RequestHead;
 
@@ -72,6 +73,7 @@ use crate::connection::standing::Standing;
 use crate::core::{Adopted, Core};
 use crate::io::signal::Signal;
 use crate::io::tcp::Stream;
+use crate::io::tls::PeerCertificate;
 use crate::session::wire::Wire;
 use crate::upstream::Reply;
 use arrive::{Place, Verb};
@@ -94,6 +96,8 @@ pub struct Incoming<'a> {
     pub body: &'a [u8],
     pub listener: u16,
     pub peer: IpAddr,
+    /// Who the client is by its certificate, which the listener has verified.
+    pub certificate: Option<&'a Arc<PeerCertificate>>,
     /// The client's socket, when it is on this worker.
     pub client: Option<RawFd>,
     /// Raised when a client whose socket is on another worker has gone.

@@ -22,6 +22,8 @@ pub const ALLOWED: &str = "GET, POST, DELETE";
 #[derive(Debug)]
 pub enum Refusal {
     Head(HeadFault),
+    /// A request in the clear where TLS is spoken.
+    TlsExpected,
     /// The body's chunks are malformed.
     Chunks(&'static str),
     /// 408: the request did not arrive in time.
@@ -108,6 +110,7 @@ impl Refusal {
         use Refusal::*;
         match self {
             Head(fault) => fault.label(),
+            TlsExpected => "tls_expected",
             Chunks(_) => "chunks",
             Slow => "request_timeout",
             TooLarge { .. } => "body_too_large",
@@ -159,7 +162,7 @@ impl Refusal {
         use Refusal::*;
         match self {
             Head(fault) => fault.status(),
-            Chunks(_) | Decode(_) | Invalid(_) | SessionNeeded | SessionRevision => 400,
+            TlsExpected | Chunks(_) | Decode(_) | Invalid(_) | SessionNeeded | SessionRevision => 400,
             HeaderMismatch(_) | Unsupported { .. } => 400,
             Slow => 408,
             TooLarge { .. } => 413,
@@ -209,6 +212,9 @@ impl Refusal {
         use Refusal::*;
         match self {
             Head(fault) => format!("request: {}", fault.message()).into(),
+            TlsExpected => {
+                "gateway: this port speaks TLS and the request came without it: use https:// in the URL".into()
+            }
             Chunks(what) => format!("request: chunked body: {what}").into(),
             Slow => "request: did not arrive in time".into(),
             TooLarge { limit } => format!("request: the body is over the limit of {limit} bytes").into(),
@@ -372,6 +378,7 @@ impl Refusal {
         matches!(
             self,
             Refusal::Head(_)
+                | Refusal::TlsExpected
                 | Refusal::Chunks(_)
                 | Refusal::Slow
                 | Refusal::TooLarge { .. }

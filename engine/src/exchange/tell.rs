@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use strait_protocol::http1::RequestHead;
 
@@ -14,6 +15,7 @@ use super::refusal::Refusal;
 use super::{Incoming, Outcome, carry_out, respond};
 use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
+use crate::io::tls::PeerCertificate;
 use crate::limits::WIRE_ANSWER_BYTES_MAX;
 use crate::session::outlet::Outlet;
 use crate::session::wire::{UnderWay, Wire};
@@ -26,6 +28,7 @@ pub struct Apart {
     bytes: Vec<u8>,
     listener: u16,
     peer: IpAddr,
+    certificate: Option<Arc<PeerCertificate>>,
     arrived_ns: u64,
     pub adopted: Rc<Adopted>,
 }
@@ -37,6 +40,7 @@ impl Apart {
             bytes: [incoming.bytes, incoming.body].concat(),
             listener: incoming.listener,
             peer: incoming.peer,
+            certificate: incoming.certificate.cloned(),
             arrived_ns: incoming.arrived_ns,
             adopted: adopted.clone(),
         }
@@ -51,6 +55,7 @@ impl Apart {
             body,
             listener: self.listener,
             peer: self.peer,
+            certificate: self.certificate.as_ref(),
             client: None,
             left: None,
             wire,

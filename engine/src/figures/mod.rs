@@ -11,6 +11,7 @@
 pub mod callers;
 pub mod cell;
 pub mod generations;
+pub mod handshakes;
 pub mod histogram;
 pub mod labels;
 pub mod limits;
@@ -24,6 +25,7 @@ use crate::edition::Edition;
 use crate::exchange::record::PHASES;
 use callers::Named;
 use cell::{Counter, Gauge};
+use handshakes::Handshakes;
 use histogram::Histogram;
 use labels::{Difference, MethodClass, Outcome};
 use limits::LimitFigures;
@@ -54,6 +56,7 @@ pub struct WorkerFigures {
     /// Answered 503 at the cap of connections.
     pub turned_away: Counter,
     pub accept_errors: Counter,
+    pub handshakes: Handshakes,
 
     pub connections: Gauge,
     pub inflight: Gauge,

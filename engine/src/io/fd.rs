@@ -5,12 +5,18 @@
 //! [`Remembered`] number acts only while its own socket lives. One `u32` per number, no allocation per socket.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::os::fd::{BorrowedFd, RawFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+
+use crate::fold::Fold;
 
 thread_local! {
     static BIRTHS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    /// Sockets that TLS is spoken on.
+    static WITH_LAST_WORDS: RefCell<HashSet<RawFd, Fold>> = RefCell::default();
 }
 
 /// Marks a number as alive on this thread for as long as it exists. Must be dropped before the socket closes:
@@ -30,6 +36,14 @@ impl Life {
     }
 }
 
+impl Life {
+    /// From now on its peer is gone when it has closed its side, whatever it said before: over TLS a client says that
+    /// it goes, and those last words would stand before the end for ever.
+    pub(super) fn ends_with_the_socket(&self) {
+        WITH_LAST_WORDS.with_borrow_mut(|sockets| sockets.insert(self.0));
+    }
+}
+
 impl Drop for Life {
     fn drop(&mut self) {
         let _ = BIRTHS.try_with(|births| {
@@ -37,6 +51,7 @@ impl Drop for Life {
             let birth = &mut births[self.0 as usize];
             *birth = birth.wrapping_add(1) & !1;
         });
+        let _ = WITH_LAST_WORDS.try_with(|sockets| sockets.borrow_mut().remove(&self.0));
     }
 }
 
@@ -70,7 +85,12 @@ impl Remembered {
 
     /// True when the peer closed or reset its side, or when the socket itself is gone.
     pub(super) fn peer_closed(self) -> bool {
-        self.borrow().is_none_or(peer_closed)
+        self.borrow().is_none_or(|fd| {
+            match WITH_LAST_WORDS.with_borrow(|sockets| sockets.contains(&self.fd)) {
+                true => peer_hung_up(fd),
+                false => peer_closed(fd),
+            }
+        })
     }
 
     fn borrow(&self) -> Option<BorrowedFd<'_>> {
@@ -89,6 +109,17 @@ pub(super) fn peer_closed(fd: BorrowedFd<'_>) -> bool {
     match recv(fd, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
         Ok((_, bytes)) => bytes == 0,
         Err(errno) => errno != rustix::io::Errno::AGAIN && errno != rustix::io::Errno::INTR,
+    }
+}
+
+/// The same, whatever there is to be read before it.
+fn peer_hung_up(fd: BorrowedFd<'_>) -> bool {
+    let mut looked_at = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
+    match poll(&mut looked_at, Some(&Timespec::default())) {
+        Ok(_) => looked_at
+            .iter()
+            .any(|fd| fd.revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)),
+        Err(errno) => errno != rustix::io::Errno::INTR,
     }
 }
 

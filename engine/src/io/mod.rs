@@ -45,6 +45,7 @@ pub mod spawn;
 mod sys;
 #[cfg_attr(feature = "simulation", path = "simulated/tcp.rs")]
 pub mod tcp;
+pub mod tls;
 pub mod vigil;
 pub mod watch;
 

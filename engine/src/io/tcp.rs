@@ -21,6 +21,7 @@ use rustix::net::{AddressFamily, RecvFlags, Shutdown, SocketFlags, SocketType, s
 use super::buffer::Buf;
 use super::fd::{self, Life};
 use super::operation::{is_canceled, receive, receive_cancelable, send_from};
+use super::tls::session::Session;
 use super::{runtime, signal::Signal};
 
 /// Connections the kernel queues for a listener before it drops new ones (capped by `net.core.somaxconn`).
@@ -98,8 +99,10 @@ pub fn claim(addr: SocketAddr) -> io::Result<()> {
 /// A connected socket. Dropping it closes it.
 pub struct Stream {
     // Above `tcp`, so that the number is forgotten before it can be reused.
-    life: Life,
-    tcp: TcpStream,
+    pub(super) life: Life,
+    pub(super) tcp: TcpStream,
+    /// What is read and written passes through it, once there was a handshake.
+    pub(super) tls: Option<Box<Session>>,
 }
 
 /// How a wait that may end idly ended.
@@ -128,19 +131,17 @@ impl Stream {
     /// Appends what arrives behind `buf.len()`, at most up to its capacity; 0 is the end of the stream. A buffer
     /// without room is an error (`InvalidInput`), never mistaken for the end.
     pub async fn recv(&mut self, buf: Buf) -> (io::Result<usize>, Buf) {
+        if self.tls.is_some() {
+            return self.recv_tls(buf, None).await;
+        }
         receive(&mut self.tcp, buf).await
     }
 
     /// [`Stream::recv`] that [`Idle::cancel`] ends without losing a byte: what has arrived by then wins.
     pub async fn recv_idle(&mut self, buf: Buf, idle: &Idle) -> (Received, Buf) {
-        let (result, buf) = if idle.raised.get() {
-            self.recv_now(buf)
-        } else {
-            let handle = idle.canceller.borrow().handle();
-            match receive_cancelable(&mut self.tcp, buf, handle).await {
-                (Err(error), buf) if is_canceled(&error) => self.recv_now(buf),
-                done => done,
-            }
+        let (result, buf) = match self.tls {
+            Some(_) => self.recv_tls(buf, Some(idle)).await,
+            None => self.receive_raw(buf, Some(idle)).await,
         };
         idle.raised.set(false);
         let received = match result {
@@ -150,6 +151,19 @@ impl Stream {
             Err(error) => Received::Failed(error),
         };
         (received, buf)
+    }
+
+    /// Receives from the socket itself; `WouldBlock` when `idle` has ended that.
+    pub(super) async fn receive_raw(&mut self, buf: Buf, idle: Option<&Idle>) -> (io::Result<usize>, Buf) {
+        let Some(idle) = idle else { return receive(&mut self.tcp, buf).await };
+        if idle.raised.get() {
+            return self.recv_now(buf);
+        }
+        let handle = idle.canceller.borrow().handle();
+        match receive_cancelable(&mut self.tcp, buf, handle).await {
+            (Err(error), buf) if is_canceled(&error) => self.recv_now(buf),
+            done => done,
+        }
     }
 
     /// What has already arrived, or `WouldBlock`.
@@ -169,18 +183,29 @@ impl Stream {
 
     /// Sends the bytes of `buf` from `at` on and gives it back unchanged.
     pub async fn send_from(&mut self, buf: Buf, at: usize) -> (io::Result<()>, Buf) {
+        if self.tls.is_some() {
+            return self.send_tls(buf, at).await;
+        }
         send_from(&mut self.tcp, buf, at).await
     }
 
     /// Waits until there is something to receive (bytes, end or error) without holding a buffer.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.tcp.readable(false).await
+    pub async fn readable(&mut self) -> io::Result<()> {
+        loop {
+            if self.tls.is_some() && self.look_tls() {
+                return Ok(());
+            }
+            self.tcp.readable(false).await?;
+            if self.tls.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// [`Stream::readable`] that [`Idle::cancel`] ends: `Ok(false)` then, `Ok(true)` when readable.
-    pub async fn readable_idle(&self, idle: &Idle) -> io::Result<bool> {
+    pub async fn readable_idle(&mut self, idle: &Idle) -> io::Result<bool> {
         // Dropping a poll operation takes nothing from the socket, so here a race is harmless.
-        let mut readable = pin!(self.tcp.readable(false));
+        let mut readable = pin!(self.readable());
         let result = poll_fn(|context| {
             if let Poll::Ready(result) = readable.as_mut().poll(context) {
                 return Poll::Ready(result.map(|()| true));
@@ -193,7 +218,8 @@ impl Stream {
     }
 
     /// No more bytes to the peer; it sees the end of the stream.
-    pub fn shutdown_write(&self) -> io::Result<()> {
+    pub fn shutdown_write(&mut self) -> io::Result<()> {
+        self.end_tls();
         Ok(rustix::net::shutdown(borrow(&self.tcp), Shutdown::Write)?)
     }
 
@@ -215,7 +241,10 @@ impl Stream {
 
     /// Whether end-of-file or a reset has been seen, without waiting and without taking bytes. One system call:
     /// for connections that are idle or calls that run long, not per exchange.
-    pub fn peer_closed(&self) -> bool {
+    pub fn peer_closed(&mut self) -> bool {
+        if self.tls.is_some() {
+            return self.peer_closed_tls();
+        }
         fd::peer_closed(borrow(&self.tcp))
     }
 
@@ -234,7 +263,14 @@ impl Stream {
         rustix::io::fcntl_setfd(borrow(&tcp), rustix::io::FdFlags::CLOEXEC)?;
         // A peer that has already reset makes this fail; the first read will tell.
         let _ = tcp.set_nodelay(true);
-        Ok(Stream { life: Life::begin(tcp.as_raw_fd()), tcp })
+        Ok(Stream { life: Life::begin(tcp.as_raw_fd()), tcp, tls: None })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // A peer that sees its connection end without a word takes it for an attack.
+        self.end_tls();
     }
 }
 
@@ -341,7 +377,7 @@ impl Stop {
     }
 }
 
-fn borrow(tcp: &TcpStream) -> BorrowedFd<'_> {
+pub(super) fn borrow(tcp: &TcpStream) -> BorrowedFd<'_> {
     // SAFETY: the stream owns the descriptor and cannot close it while it is borrowed.
     unsafe { BorrowedFd::borrow_raw(tcp.as_raw_fd()) }
 }

@@ -276,7 +276,7 @@ fn idle_and_data_at_once_a_thousand_times() {
 #[test]
 fn readable_waits_without_a_buffer_and_can_be_ended() {
     on_each(|| async {
-        let (ours, mut peer) = pair().await;
+        let (mut ours, mut peer) = pair().await;
         let idle = Rc::new(Idle::new());
         let cancel = idle.clone();
         spawn(async move {
@@ -294,7 +294,7 @@ fn readable_waits_without_a_buffer_and_can_be_ended() {
 #[test]
 fn a_vanished_peer_is_seen() {
     on_each(|| async {
-        let (ours, peer) = pair().await;
+        let (mut ours, peer) = pair().await;
         assert!(!ours.peer_closed());
         drop(peer);
         while !ours.peer_closed() {

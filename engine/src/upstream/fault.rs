@@ -15,6 +15,8 @@ pub enum UpstreamFault {
     ConnectTimeout {
         ms: u32,
     },
+    /// The TLS handshake with it.
+    Tls(String),
     Send(String),
     FirstByteTimeout {
         ms: u32,
@@ -66,6 +68,7 @@ impl UpstreamFault {
             Unreachable(_) => "upstream_unreachable",
             Connect(_) => "upstream_connect",
             ConnectTimeout { .. } => "upstream_connect_timeout",
+            Tls(_) => "upstream_tls",
             Send(_) => "upstream_send",
             FirstByteTimeout { .. } => "upstream_first_byte_timeout",
             CallTimeout { .. } => "upstream_call_timeout",
@@ -106,7 +109,7 @@ impl UpstreamFault {
         use UpstreamFault::*;
         Some(match self {
             Unreachable(_) => Layer::Resolve,
-            Connect(_) | ConnectTimeout { .. } => Layer::Connect,
+            Connect(_) | ConnectTimeout { .. } | Tls(_) => Layer::Connect,
             Send(_) | Closed { .. } => Layer::Transport,
             FirstByteTimeout { .. } | CallTimeout { .. } => Layer::Timeout,
             Http(_) | Status { .. } => Layer::Http,
@@ -153,6 +156,7 @@ impl fmt::Display for UpstreamFault {
         match self {
             Unreachable(why) => f.write_str(why),
             Connect(error) => write!(f, "connect failed: {error}; is it running?"),
+            Tls(why) => write!(f, "TLS handshake: {why}"),
             ConnectTimeout { ms } => write!(f, "connect timed out after {ms} ms"),
             Send(error) => write!(f, "sending the request failed: {error}"),
             FirstByteTimeout { ms } => write!(f, "no first byte of an answer within {ms} ms"),

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::buffer::Buf;
 use super::simulated::network;
+use super::tls::{ClientTls, HandshakeFault, ServerTls, Shaken};
 use super::{runtime, signal::Signal, vigil};
 
 /// Connections the kernel queues for a listener before it drops new ones: here there is always room.
@@ -123,6 +124,16 @@ impl Stream {
         }
     }
 
+    /// No TLS is spoken here.
+    pub async fn serve_tls(&mut self, _tls: &ServerTls) -> Result<Shaken, HandshakeFault> {
+        Err(io::Error::from(io::ErrorKind::Unsupported).into())
+    }
+
+    /// Nor here.
+    pub async fn begin_tls(&mut self, _tls: &ClientTls) -> Result<Shaken, HandshakeFault> {
+        Err(io::Error::from(io::ErrorKind::Unsupported).into())
+    }
+
     /// Both ends of a connection that nobody listened for.
     pub fn pair() -> (Stream, Stream) {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -183,13 +194,13 @@ impl Stream {
     }
 
     /// Waits until there is something to receive (bytes, end or error) without holding a buffer.
-    pub async fn readable(&self) -> io::Result<()> {
+    pub async fn readable(&mut self) -> io::Result<()> {
         poll_fn(|context| network::poll_readable(self.id, context)).await;
         Ok(())
     }
 
     /// [`Stream::readable`] that [`Idle::cancel`] ends: `Ok(false)` then, `Ok(true)` when readable.
-    pub async fn readable_idle(&self, idle: &Idle) -> io::Result<bool> {
+    pub async fn readable_idle(&mut self, idle: &Idle) -> io::Result<bool> {
         let mut readable = pin!(self.readable());
         let readable = poll_fn(|context| {
             if readable.as_mut().poll(context).is_ready() {
@@ -203,7 +214,7 @@ impl Stream {
     }
 
     /// No more bytes to the peer; it sees the end of the stream.
-    pub fn shutdown_write(&self) -> io::Result<()> {
+    pub fn shutdown_write(&mut self) -> io::Result<()> {
         network::end_output(self.id);
         Ok(())
     }
@@ -226,7 +237,7 @@ impl Stream {
     }
 
     /// Whether end-of-file or a reset has been seen, without waiting and without taking bytes.
-    pub fn peer_closed(&self) -> bool {
+    pub fn peer_closed(&mut self) -> bool {
         network::peer_closed(self.id)
     }
 

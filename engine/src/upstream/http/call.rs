@@ -87,7 +87,9 @@ pub(super) async fn exchange(
                 Some(_) => return Err(UpstreamFault::Status { status: reply.status() }),
             },
             // Nothing was sent: another replica may do.
-            Err(UpstreamFault::Connect(_) | UpstreamFault::ConnectTimeout { .. }) if replicas_left > 1 => {
+            Err(UpstreamFault::Connect(_) | UpstreamFault::ConnectTimeout { .. } | UpstreamFault::Tls(_))
+                if replicas_left > 1 =>
+            {
                 replicas_left -= 1;
                 session::forget(upstream, order.affinity(), used);
                 continue;
@@ -234,7 +236,11 @@ pub async fn probe(
                     Err(_) => Era::Legacy,
                 });
             }
-            Err(other @ (UpstreamFault::Connect(_) | UpstreamFault::ConnectTimeout { .. })) => fault = other,
+            Err(
+                other @ (UpstreamFault::Connect(_)
+                | UpstreamFault::ConnectTimeout { .. }
+                | UpstreamFault::Tls(_)),
+            ) => fault = other,
             Err(other) => return Err(other),
         }
     }

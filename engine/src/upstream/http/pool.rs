@@ -8,7 +8,9 @@ use rustix::io::Errno;
 
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
+use crate::io::runtime::timeout;
 use crate::io::tcp::Stream;
+use crate::io::tls::ClientTls;
 use crate::limits::{UPSTREAM_IDLE_MAX, UPSTREAM_IDLE_MS_MAX, UPSTREAM_TRUST_MS};
 use crate::upstream::{Upstream, UpstreamFault};
 
@@ -30,7 +32,7 @@ impl Pool {
     }
 
     fn take(&mut self, now_ms: u64) -> Option<Stream> {
-        while let Some(Idle { stream, since_ms, is_suspect }) = self.idle.pop() {
+        while let Some(Idle { mut stream, since_ms, is_suspect }) = self.idle.pop() {
             let idle_ms = now_ms.saturating_sub(since_ms);
             // Looking costs a system call, so only those that had time or a reason to be closed are looked at.
             let is_trusted = idle_ms < UPSTREAM_TRUST_MS && !is_suspect;
@@ -82,9 +84,32 @@ pub async fn line(
 }
 
 pub async fn fresh(upstream: &Upstream, endpoint: &HttpEndpoint) -> Result<Line, UpstreamFault> {
+    let stream = connected(upstream, endpoint).await?;
+    let stream = match &endpoint.tls {
+        None => stream,
+        Some(tls) => shaken(upstream, stream, tls).await?,
+    };
+    Ok(Line { stream, reused: false })
+}
+
+/// The handshake has as long as the connect had.
+async fn shaken(upstream: &Upstream, mut stream: Stream, tls: &ClientTls) -> Result<Stream, UpstreamFault> {
+    let ms = upstream.timeouts.connect_ms;
+    // What a handshake that is given up has received is lost, and its connection with it.
+    let fault = match timeout(Duration::from_millis(ms.into()), stream.begin_tls(tls)).await {
+        Ok(Ok(_)) => return Ok(stream),
+        Ok(Err(fault)) => fault.why,
+        Err(_elapsed) => format!("it timed out after {ms} ms"),
+    };
+    stream.abandon();
+    upstream.era.set(None);
+    Err(UpstreamFault::Tls(fault))
+}
+
+async fn connected(upstream: &Upstream, endpoint: &HttpEndpoint) -> Result<Stream, UpstreamFault> {
     let ms = upstream.timeouts.connect_ms;
     match Stream::connect(endpoint.address, Duration::from_millis(ms.into())).await {
-        Ok(stream) => Ok(Line { stream, reused: false }),
+        Ok(stream) => Ok(stream),
         Err(error) => {
             // Whatever answers there next may be another version of it. That we have no file left for a
             // socket says nothing about the upstream.

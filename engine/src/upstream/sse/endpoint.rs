@@ -23,7 +23,10 @@ pub fn path(stream: &HttpEndpoint, uri: &[u8]) -> Result<Box<str>, String> {
             Some(at) => (rest.get(..at).unwrap_or_default(), rest.get(at..).unwrap_or_default()),
             None => (rest, ""),
         };
-        if !scheme.eq_ignore_ascii_case("http") || !plain(host).eq_ignore_ascii_case(plain(&stream.host)) {
+        let expected = if stream.tls.is_some() { "https" } else { "http" };
+        if !scheme.eq_ignore_ascii_case(expected)
+            || !plain(host, expected).eq_ignore_ascii_case(plain(&stream.host, expected))
+        {
             return Err(refused("which is not of the same origin as its stream"));
         }
         if at.starts_with('/') { at.to_owned() } else { format!("/{at}") }
@@ -51,8 +54,8 @@ fn is_scheme(text: &str) -> bool {
 }
 
 /// Without the port that need not be said.
-fn plain(host: &str) -> &str {
-    host.strip_suffix(":80").unwrap_or(host)
+fn plain<'h>(host: &'h str, scheme: &str) -> &'h str {
+    host.strip_suffix(if scheme == "https" { ":443" } else { ":80" }).unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -65,6 +68,7 @@ mod tests {
             host: "tools.example:8000".to_owned(),
             path: "/mcp/sse?tenant=1".to_owned(),
             headers: Vec::new(),
+            tls: None,
         };
         path(&stream, uri.as_bytes()).map(String::from)
     }
