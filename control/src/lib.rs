@@ -44,6 +44,7 @@ pub mod sample;
 mod secret;
 pub mod serve;
 mod sessions;
+pub mod signing;
 pub mod source;
 mod state;
 pub mod status;

@@ -208,3 +208,8 @@ pub const PLAN_HEAD_BYTES_MAX: u64 = 64 << 20;
 pub const REACH_ENTRIES_MAX: usize = 512 * 1024;
 /// Steps that all searches of one `strait diff` may take together, at some 3 us each; what is left then is told as not found.
 pub const DIFF_STEPS_MAX: usize = 2_000_000;
+
+/// Files of keys that sign tables: a public one has 113 bytes, and a file may hold several.
+pub const SIGNING_KEY_BYTES_MAX: u64 = 16 * 1024;
+/// Keys that tables are taken from: one in use, one to come, one for emergencies; more is a mistake.
+pub const TRUSTED_KEYS_MAX: usize = 64;

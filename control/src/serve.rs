@@ -159,8 +159,8 @@ fn prepare(
     opened: oneshot::Sender<SocketAddr>,
     stop: Option<oneshot::Receiver<()>>,
 ) -> Result<Prepared, Failure> {
-    let Start { opened: Opened { snapshot, base, .. }, file, sources, marks, fallen_back, rollout } =
-        setup.start;
+    let Start { opened: of_file, file, sources, marks, fallen_back, rollout, trust } = setup.start;
+    let Opened { snapshot, base, .. } = of_file;
     let state = State::open(&setup.state)?;
     let token = |path: std::io::Result<PathBuf>| {
         path.and_then(|path| read_secret(&path)).map_err(|error| {
@@ -174,7 +174,7 @@ fn prepare(
     })?;
     let (sender, found) = mpsc::unbounded_channel();
     let (scout, private) = (Scout::new(sender), setup.private);
-    let loader = Loader { file, base: base.clone(), state, this_program, scout, private };
+    let loader = Loader { file, base: base.clone(), state, this_program, scout, private, trust };
     let snapshot = loader.secluded(snapshot)?;
     let Listening { sockets, admin, predecessor } = listen_anywhere(&snapshot, loader.private.as_ref())?;
     let mut marks = marks;

@@ -128,6 +128,16 @@ fn rollout(gateway: &Value, rollout: &Value) -> String {
         let of = |name: &str| since.get(name).map_or("-".into(), word);
         out.push_str(&format!("in use since {}, by {}\n", of("at"), of("act")));
     }
+    let signature = &rollout["signed"]["signature"];
+    if signature.is_object() {
+        let (key, sequence) = (word(&signature["key"]), &signature["sequence"]);
+        let verified = match (signature["verified"].as_bool(), signature["by"].as_str()) {
+            (Some(true), Some(by)) => format!("verified with `{by}`"),
+            (Some(_), _) => "NOT VERIFIED".to_owned(),
+            (None, _) => "which nobody asked for: start with --require-signed".to_owned(),
+        };
+        out.push_str(&format!("signed by {key}, sequence {sequence}, {verified}\n"));
+    }
     let file = &rollout["file"];
     let path = word(&file["path"]);
     match file["state"].as_str() {

@@ -10,10 +10,11 @@ use rkyv::util::AlignedVec;
 
 use crate::bound::Bound;
 use crate::rules::Rules;
+use crate::signature::{CHECKED, Signature};
 
 pub const MAGIC: [u8; 8] = *b"STRAIT\0\x01";
 /// Bumped with every change of the archived layout; each version keeps a golden file.
-pub const FORMAT_VERSION: u32 = 6;
+pub const FORMAT_VERSION: u32 = 7;
 pub const HEADER_BYTES: usize = 256;
 /// Sections begin at multiples of this.
 pub const ALIGN: usize = 64;
@@ -48,12 +49,13 @@ impl std::fmt::Debug for Generation {
     }
 }
 
-/// Where the sections are, and what they must hash to.
+/// Where the sections are, what they must hash to, and who vouches for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub length: u64,
     pub rules: Extent,
     pub bound: Extent,
+    pub signature: Option<Signature>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +182,7 @@ pub fn write(rules: &Rules, bound: Option<&Bound>) -> Vec<u8> {
         length: length as u64,
         rules: Extent::of(rules_at, &rules),
         bound: Extent::of(bound_at, bound),
+        signature: None,
     };
     let mut out = Vec::with_capacity(length);
     out.extend_from_slice(&header.encode());
@@ -247,6 +250,9 @@ impl Header {
             put(&extent.length.to_le_bytes());
             put(&extent.blake3);
         }
+        if let Some(signature) = &self.signature {
+            signature.put(&mut out);
+        }
         let checksum = blake3::hash(&out[..CHECKED]);
         out[CHECKED..].copy_from_slice(checksum.as_bytes());
         out
@@ -287,7 +293,8 @@ impl Header {
         if length > TABLE_BYTES_MAX {
             return Err(OpenError::TooLong { found: length });
         }
-        Ok(Header { length, rules: extent_at(header, 24), bound: extent_at(header, 72) })
+        let signature = Signature::at(header)?;
+        Ok(Header { length, rules: extent_at(header, 24), bound: extent_at(header, 72), signature })
     }
 
     /// Where the parts are. There is one place for each: behind the header the rules, padding up to the next
@@ -305,9 +312,6 @@ impl Header {
         Ok(Places { padding: rules.end..bound.start, rules, bound })
     }
 }
-
-/// The last 32 bytes of the header are the blake3 of what stands before them.
-const CHECKED: usize = HEADER_BYTES - 32;
 
 fn u32_at(header: &[u8; HEADER_BYTES], at: usize) -> u32 {
     let mut bytes = [0; 4];

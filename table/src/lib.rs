@@ -26,6 +26,7 @@ pub mod names;
 pub mod pins;
 pub mod rules;
 pub mod shape;
+pub mod signature;
 pub mod snapshot;
 pub mod uris;
 pub mod view;

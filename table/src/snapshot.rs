@@ -17,19 +17,21 @@ use crate::file::{Generation, HEADER_BYTES, Header, OpenError, section_of_bound}
 use crate::invariants;
 use crate::mapping::{Mapping, Section};
 use crate::rules::{ArchivedRules, Rules};
+use crate::signature::{SIGNED_BYTES, Signature};
 
 /// An opened table with the catalog it is bound to.
 #[derive(Clone)]
 pub struct Snapshot {
     rules: Section<ArchivedRules>,
     bound: Section<ArchivedBound>,
-    generation: Generation,
+    /// Of the file that the rules came in.
+    header: Header,
     catalog: Generation,
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Snapshot(generation {}, catalog {})", self.generation, self.catalog)
+        write!(f, "Snapshot(generation {}, catalog {})", self.generation(), self.catalog)
     }
 }
 
@@ -61,33 +63,28 @@ impl Snapshot {
         }
         let rules = Section::<ArchivedRules>::validate(mapping.clone(), places.rules, "rules")?;
         invariants::rules(rules.get())?;
-        let generation = Generation(header.rules.blake3);
         if places.bound.is_empty() {
             // Nothing is known of any upstream yet, which is also something to bind to.
             let (bound, _) = bind(rules.get(), &Catalog::default());
-            return Snapshot::join(rules, generation, &bound);
+            return Snapshot::join(rules, header, &bound);
         }
         let bound = Section::<ArchivedBound>::validate(mapping, places.bound, "catalog")?;
         invariants::bound(rules.get(), bound.get())?;
-        Ok(Snapshot { rules, bound, generation, catalog: Generation(header.bound.blake3) })
+        Ok(Snapshot { rules, bound, header, catalog: Generation(header.bound.blake3) })
     }
 
     /// The same rules, bound to a newer catalog.
     pub fn with_bound(&self, bound: &Bound) -> Result<Snapshot, OpenError> {
-        Snapshot::join(self.rules.clone(), self.generation, bound)
+        Snapshot::join(self.rules.clone(), self.header, bound)
     }
 
-    fn join(
-        rules: Section<ArchivedRules>,
-        generation: Generation,
-        bound: &Bound,
-    ) -> Result<Snapshot, OpenError> {
+    fn join(rules: Section<ArchivedRules>, header: Header, bound: &Bound) -> Result<Snapshot, OpenError> {
         let bytes = section_of_bound(bound)?;
         let catalog = Generation(*blake3::hash(&bytes).as_bytes());
         let mapping = Arc::new(Mapping::seal(&bytes)?);
         let bound = Section::<ArchivedBound>::validate(mapping, 0..bytes.len(), "catalog")?;
         invariants::bound(rules.get(), bound.get())?;
-        Ok(Snapshot { rules, bound, generation, catalog })
+        Ok(Snapshot { rules, bound, header, catalog })
     }
 
     /// A table with these rules, changed; bound to nothing yet.
@@ -118,7 +115,17 @@ impl Snapshot {
 
     /// Names the rules.
     pub fn generation(&self) -> Generation {
-        self.generation
+        Generation(self.header.rules.blake3)
+    }
+
+    /// Who says that he vouches for the table; whether that is so, [`Snapshot::signed`] is to be asked with his key.
+    pub fn signature(&self) -> Option<&Signature> {
+        self.header.signature.as_ref()
+    }
+
+    /// What the signature must be of, made from the header of the sealed copy: what was checked of the sections stands in it.
+    pub fn signed(&self) -> [u8; SIGNED_BYTES] {
+        self.header.signed()
     }
 
     /// Names the bound catalog.

@@ -10,6 +10,7 @@ mod lagging;
 #[allow(dead_code)] // the other tests use the rest
 mod process;
 mod restarts;
+mod signed;
 mod trials;
 mod truth;
 mod under_load;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use strait_control::load::compile;
-use strait_control::{Code, Failure, Source, source, whole};
+use strait_control::{Code, Failure, Source, signing, source, whole};
 use strait_table::{Snapshot, snapshot};
 
+use super::sign::{Seal, said};
 use crate::output::{Output, print};
 
 #[derive(clap::Args)]
@@ -21,6 +22,8 @@ pub struct Compile {
     /// Write nothing when there are warnings.
     #[arg(long)]
     deny_warnings: bool,
+    #[command(flatten)]
+    seal: Seal,
     /// Compile beside a gateway that serves: within limits, with a report on stdout.
     #[arg(long, hide = true)]
     confined: bool,
@@ -49,7 +52,8 @@ impl Compile {
             output.warnings(&outcome);
         }
         let unsound = |error| Failure::bug(format!("the compiled table does not open: {error}"));
-        let bytes = snapshot::table_of(rules).map_err(unsound)?;
+        let mut bytes = snapshot::table_of(rules).map_err(unsound)?;
+        let signature = self.seal.sign(&mut bytes)?;
         let snapshot = Snapshot::from_bytes(&bytes).map_err(unsound)?;
         whole::write(&self.output, &bytes).map_err(|error| {
             let message = format!("cannot write `{}`: {error}", self.output.display());
@@ -60,8 +64,16 @@ impl Compile {
             return Ok(());
         }
         let table = self.output.display().to_string();
-        let facts = json!({ "table": table, "generation": generation, "bytes": bytes.len(), "warnings": outcome.warnings() });
-        output.facts(&facts, || format!("{table}: generation {generation}, {} bytes\n", bytes.len()));
+        let facts = json!({
+            "table": table,
+            "generation": generation,
+            "bytes": bytes.len(),
+            "warnings": outcome.warnings(),
+            "signature": signing::facts(&snapshot),
+        });
+        output.facts(&facts, || {
+            format!("{table}: generation {generation}, {} bytes{}\n", bytes.len(), said(signature.as_ref()))
+        });
         Ok(())
     }
 }

@@ -26,7 +26,12 @@ impl Inspect {
 
 /// The facts as lines: a heading, then one line an entry.
 fn text(facts: &Value) -> String {
-    let mut out = format!("generation {}\nadmin {}\n", plain(&facts["generation"]), plain(&facts["admin"]));
+    let signed = match &facts["signature"] {
+        Value::Null => "not signed".to_owned(),
+        signature => format!("signed by {}, sequence {}", plain(&signature["key"]), signature["sequence"]),
+    };
+    let mut out =
+        format!("generation {}\n{signed}\nadmin {}\n", plain(&facts["generation"]), plain(&facts["admin"]));
     for section in ["listeners", "upstreams", "servers", "identities", "roles"] {
         lines(&mut out, section, &facts[section], &["name"]);
     }

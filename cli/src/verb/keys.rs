@@ -1,9 +1,11 @@
-//! `strait keys new|list|revoke FILE`: files of API-key digests. A key is shown once, when it is made.
+//! `strait keys new|list|revoke FILE`: files of API-key digests. A key is shown once, when it is made. `strait keys signing FILE`: a key
+//! that signs tables.
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use strait_config_compiler::keys::{self, Key, KeyFileError};
+use strait_control::signing::Signer;
 use strait_control::{Code, Failure};
 use strait_policy::Principal;
 
@@ -56,6 +58,11 @@ enum What {
         #[arg(value_name = "ID")]
         which: String,
     },
+    /// Make a key that signs tables: FILE for `compile --sign`, and FILE.pub for `serve --require-signed`.
+    Signing {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 impl Keys {
@@ -90,6 +97,18 @@ impl Keys {
                 let revoked = keys::revoke(&file, &which).map_err(failed)?;
                 let text = || format!("{} of `{which}` revoked\n", count(revoked, "key"));
                 output.facts(&json!({ "revoked": revoked }), text);
+            }
+            What::Signing { file } => {
+                let (signer, public) = Signer::make(&file)?;
+                let id = signer.id().to_string();
+                let facts = json!({ "key": id, "private": file, "public": public });
+                output.facts(&facts, || {
+                    format!(
+                        "Key {id}: `{}` signs tables and stays secret; `{}` is what gateways are started with\n",
+                        file.display(),
+                        public.display()
+                    )
+                });
             }
         }
         Ok(())

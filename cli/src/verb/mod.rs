@@ -27,6 +27,7 @@ mod running;
 mod sample;
 mod schema;
 mod serve;
+mod sign;
 mod status;
 mod stdio;
 mod test;
@@ -51,6 +52,8 @@ pub enum Verb {
     Check(check::Check),
     /// Compile a configuration into a table.
     Compile(compile::Compile),
+    /// Sign a table, so that a gateway that wants that serves it.
+    Sign(sign::Sign),
     /// Write down what every upstream offers, so that nothing else is exposed; or tell what has changed since.
     Lock(lock::Lock),
     /// Make a configuration of another tool's file, and tell what became of each of its keys.
@@ -115,6 +118,7 @@ impl Verb {
             Verb::Stdio(stdio) => stdio.run(output),
             Verb::Check(check) => check.run(output),
             Verb::Compile(compile) => compile.run(output),
+            Verb::Sign(sign) => sign.run(output),
             Verb::Lock(lock) => lock.run(output),
             Verb::Import(import) => import.run(output),
             Verb::Connect(connect) => connect.run(output),

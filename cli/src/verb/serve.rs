@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use strait_control::rollout::Rollout;
 use strait_control::serve::{Setup, run};
+use strait_control::signing::Trust;
 use strait_control::{Code, Failure, load};
 use strait_engine::DriverChoice;
 use strait_engine::limits::BUSY_POLL_MAX;
@@ -33,6 +34,13 @@ pub struct Serve {
     /// Refuse to start when FILE is bad, instead of serving the last good table that was kept of it.
     #[arg(long)]
     strict: bool,
+    /// Serve only tables that this key has signed, wherever they come from: a file with its public half (PEM). Once more for
+    /// each further key.
+    #[arg(long, value_name = "PUBKEY")]
+    require_signed: Vec<PathBuf>,
+    /// Take tables that were signed before the one in use, too.
+    #[arg(long, requires = "require_signed")]
+    allow_downgrade: bool,
     /// Let only one worker accept, and another own everything: every request is handed over.
     #[arg(long, hide = true)]
     force_wrong_worker: bool,
@@ -62,8 +70,9 @@ pub enum Driver {
 impl Serve {
     pub fn run(self, output: &Output, banner: bool) -> Result<(), Failure> {
         let driver = self.driver()?;
+        let trust = Trust::read(&self.require_signed, self.allow_downgrade)?;
         let rollout = Rollout::open(&self.state, &self.file);
-        let start = load::first(&self.file, &self.state, self.strict, Some(rollout))?;
+        let start = load::first(&self.file, &self.state, self.strict, Some(rollout), trust)?;
         if let Some(outcome) = &start.opened.outcome {
             output.warnings(outcome);
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use strait_control::private::Wish;
 use strait_control::serve::Setup;
+use strait_control::signing::Trust;
 use strait_control::{Code, Failure, Source, load, stdio_front};
 
 use super::serve::{Driver, driver};
@@ -49,7 +50,7 @@ impl Stdio {
         }
         let file = Path::new(&self.to);
         let state = self.state.unwrap_or_else(|| Source::Config(file.to_owned()).base().join(".strait"));
-        let start = load::first(file, &state, false, None)?;
+        let start = load::first(file, &state, false, None, Trust::default())?;
         if let Some(outcome) = &start.opened.outcome {
             output.warnings(outcome);
         }

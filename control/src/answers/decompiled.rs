@@ -68,6 +68,7 @@ pub fn facts(snapshot: &Snapshot) -> Value {
     });
     json!({
         "generation": snapshot.generation().to_string(),
+        "signature": crate::signing::facts(snapshot),
         "admin": rules.admin_bind.as_str(),
         "listeners": listeners.collect::<Vec<_>>(),
         "upstreams": upstreams.collect::<Vec<_>>(),

@@ -7,9 +7,10 @@
 //! `serve/reload.rs`.
 
 pub mod compile;
+mod first;
 pub mod kept;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,20 +19,20 @@ use strait_engine::{KeyRing, Reach};
 use strait_table::Snapshot;
 use strait_table::file::Generation;
 use strait_table::rules::ArchivedLogTo;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::answers::diff::parts;
 use crate::failure::{Code, Failure};
 use crate::keys::{self, Keys};
 use crate::limits::{SETTLE, SETTLE_BAD, SETTLE_WITHIN};
-use crate::log;
 use crate::private::Private;
 use crate::reach::{self, Plan, Scout};
-use crate::rollout::{Rollout, plan};
+use crate::rollout::plan;
 use crate::secret::References;
-use crate::source::{Opened, Source};
+use crate::signing::{Trust, takes};
+use crate::source::Source;
 use crate::state::State;
 use crate::watch::{Group, Marks};
+pub use first::{Start, first};
 
 /// What stays the same from load to load.
 pub struct Loader {
@@ -43,6 +44,8 @@ pub struct Loader {
     pub scout: Scout,
     /// The one client, where there is only one.
     pub private: Option<Private>,
+    /// Whose tables are served.
+    pub trust: Trust,
 }
 
 /// What the running edition was made from: what a candidate is compared with.
@@ -53,6 +56,8 @@ pub struct Running {
     pub keys: Arc<KeyRing>,
     /// What the file says that this was put in the place of.
     pub over: Option<Generation>,
+    /// The sequence that a candidate must have at least, where tables are signed; `None`: somebody goes back on purpose.
+    pub floor: Option<u64>,
 }
 
 /// Everything that serving a table takes.
@@ -164,11 +169,16 @@ impl Loader {
     async fn read(&self, sources: &mut Vec<PathBuf>) -> Result<Arc<Snapshot>, Refused> {
         let file = self.file.clone();
         // A file system that hangs holds up a thread of the pool, never the one that hears signals.
-        match tokio::task::spawn_blocking(move || Source::detect(&file)).await.map_err(bug)?? {
+        let source = tokio::task::spawn_blocking(move || Source::detect(&file)).await.map_err(bug)??;
+        takes(&self.trust, &source)?;
+        match source {
             Source::Table(path) => {
                 *sources = vec![path.clone()];
                 let opened = tokio::task::spawn_blocking(move || Source::Table(path).open());
-                self.secluded(opened.await.map_err(bug)??.snapshot).map_err(Refused::from)
+                let table = opened.await.map_err(bug)??.snapshot;
+                // Also of one that something else is served in the place of.
+                self.trust.verify(&table).map_err(|why| unfit(&table, why))?;
+                self.secluded(table).map_err(Refused::from)
             }
             Source::Config(path) => {
                 let compiled = compile::confined(&path, &self.state).await;
@@ -201,6 +211,10 @@ impl Loader {
     /// as before.
     pub fn weigh(&self, snapshot: &Snapshot, running: &Running) -> Result<(Vec<Plan>, Vec<bool>), Refused> {
         let refused = |why: String| unfit(snapshot, why);
+        self.trust
+            .verify(snapshot)
+            .and_then(|()| self.trust.follows(running.floor, snapshot))
+            .map_err(refused)?;
         needs_a_restart(running.snapshot.as_ref(), snapshot).map_err(refused)?;
         self.keys_are_there(snapshot, running).map_err(refused)?;
         let plans = self.plans(snapshot);
@@ -336,84 +350,4 @@ fn needs_a_restart(running: &Snapshot, candidate: &Snapshot) -> Result<(), Strin
         return Ok(());
     }
     Err(format!("needs a restart: {}", all.join("; ")))
-}
-
-/// What a process starts with.
-pub struct Start {
-    pub opened: Opened,
-    pub file: PathBuf,
-    pub sources: Vec<PathBuf>,
-    /// Taken before the file was read, as far as it was known what would be.
-    pub marks: Marks,
-    /// The file is bad, and what is served was kept from an earlier run: why, for everybody to see.
-    pub fallen_back: Option<Refused>,
-    /// What operators have put into use; a private gateway has none.
-    pub rollout: Option<Rollout>,
-}
-
-/// Opens the file for a process that starts. A bad one is replaced by the last good table that was kept
-/// of the same file, loudly, unless `strict`.
-///
-/// With `rollout`, what was put in the place of the file is served for as long as the file says what it said then.
-pub fn first(file: &Path, state: &Path, strict: bool, rollout: Option<Rollout>) -> Result<Start, Failure> {
-    let mut rollout = rollout;
-    outlive_signals();
-    let marks = Marks::of(vec![(Group::Source, file.to_owned())]);
-    let opened = Source::detect(file).and_then(|source| source.open());
-    let mut failure = match opened {
-        Ok(mut opened) => {
-            let sources = sources(file, opened.outcome.as_ref());
-            let says = opened.snapshot.generation();
-            if let Some(table) = rollout.as_mut().and_then(|rollout| rollout.instead_of(says)) {
-                opened.snapshot = table;
-            }
-            return Ok(Start { opened, file: file.to_owned(), sources, marks, fallen_back: None, rollout });
-        }
-        Err(failure) => failure,
-    };
-    if strict || failure.code == Code::Bug {
-        return Err(failure);
-    }
-    // An apply is in the history before it is kept.
-    let kept = match rollout.as_ref().and_then(Rollout::last_table) {
-        Some(snapshot) => Ok(snapshot),
-        None => Snapshot::open(&kept::path(state, file)).map(Arc::new),
-    };
-    let snapshot = match kept {
-        Ok(snapshot) => snapshot,
-        Err(strait_table::OpenError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(failure);
-        }
-        Err(error) => {
-            failure.message.push_str(&format!("; the table kept of it cannot be used either: {error}"));
-            return Err(failure);
-        }
-    };
-    let refused = Refused { why: failure.told(), candidate: None, not_kept: false };
-    log::error(format!(
-        "serving the last good generation {}, kept from an earlier run: {}",
-        snapshot.generation(),
-        refused.why
-    ));
-    let sources = sources(file, failure.outcome.as_deref());
-    let base = Source::Table(file.to_owned()).base();
-    let opened = Opened { snapshot, base, outcome: None };
-    Ok(Start { opened, file: file.to_owned(), sources, marks, fallen_back: Some(refused), rollout })
-}
-
-/// From the first moment a hangup asks for a reload and does not end the process; nor does a wish for a successor.
-/// Nobody listens yet, and nothing is lost: what is read from now on is as new as the hangup, and changes after that
-/// are seen.
-fn outlive_signals() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-    if let Ok(runtime) = runtime {
-        for kind in [SignalKind::hangup(), SignalKind::user_defined2()] {
-            // The handler stays when the listener goes.
-            let _ = runtime.block_on(async { signal(kind) });
-        }
-    }
-}
-
-fn sources(file: &Path, outcome: Option<&strait_config_compiler::Outcome>) -> Vec<PathBuf> {
-    outcome.map_or_else(|| vec![file.to_owned()], |outcome| outcome.watched.clone())
 }

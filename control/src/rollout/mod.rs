@@ -22,6 +22,7 @@ use strait_table::file::Generation;
 use crate::limits::{HISTORY_TEXT_BYTES_MAX, REFUSALS_RECORDED_PER_HOUR_MAX};
 use crate::load::kept;
 use crate::log;
+use crate::signing::Trust;
 use history::{Act, Entry, History, Outcome};
 pub use order::{Activation, Order, Wish};
 use store::Store;
@@ -132,10 +133,10 @@ impl Rollout {
     }
 
     /// The table that was put in the place of what the file says, as long as it says that.
-    pub fn instead_of(&mut self, says: Generation) -> Option<Arc<Snapshot>> {
+    pub fn instead_of(&mut self, says: Generation, trust: &Trust) -> Option<Arc<Snapshot>> {
         self.says = Some(says);
         let last = self.last.as_ref().filter(|last| last.over.as_deref() == Some(whole(says).as_str()))?;
-        match self.store.take(&last.to) {
+        match self.trusted(&last.to, trust) {
             Ok(snapshot) => {
                 log::info(format!(
                     "serving generation {}, put into use by {} at {} in the place of generation {says}, which the file \
@@ -160,9 +161,21 @@ impl Rollout {
     }
 
     /// The table that was served last, whatever the file says.
-    pub fn last_table(&self) -> Option<Arc<Snapshot>> {
+    pub fn last_table(&self, trust: &Trust) -> Option<Arc<Snapshot>> {
         let last = self.last.as_ref()?;
-        self.store.take(&last.to).inspect_err(|why| log::error(why)).ok()
+        self.trusted(&last.to, trust).inspect_err(|why| log::error(why)).ok()
+    }
+
+    /// The state folder is a place like any other: what lies in it is served when it is signed.
+    fn trusted(&self, generation: &str, trust: &Trust) -> Result<Arc<Snapshot>, String> {
+        let table = self.store.take(generation)?;
+        trust.verify(&table).map_err(|why| format!("generation {}: {why}", short(generation)))?;
+        Ok(table)
+    }
+
+    /// The generation in use, signed anew: as such it is to be there after a restart.
+    pub fn renew(&self, table: &Snapshot) -> io::Result<()> {
+        self.store.put(table)
     }
 
     /// What the file says, as somebody has just read; `None`: it cannot be used.

@@ -305,7 +305,8 @@ impl Control {
         let (old, new) = (self.edition.snapshot.generation(), snapshot.generation());
         let refused =
             |why: String, not_kept: bool| Refused { why, candidate: Some(new.to_string()), not_kept };
-        if old == new && reaches.iter().all(Option::is_none) {
+        let is_signed_anew = old == new && snapshot.signature() != self.edition.snapshot.signature();
+        if old == new && !is_signed_anew && reaches.iter().all(Option::is_none) {
             self.commit(&snapshot, &why).map_err(|why| refused(why, true))?;
             self.adopt_keys(keys, took);
             return Ok(());
@@ -341,17 +342,24 @@ impl Control {
         self.publish(edition.rebound(Arc::new(bound), self.ledger.catalog()));
         self.tell_unreachable();
         self.board.upstreams(&self.ledger);
-        let what = if old == new {
-            format!("generation {new} with other secrets")
-        } else {
-            format!("generation {old} -> {new}")
+        let what = match (old == new, is_signed_anew) {
+            (true, true) => format!("generation {new}, signed anew"),
+            (true, false) => format!("generation {new} with other secrets"),
+            (false, _) => format!("generation {old} -> {new}"),
         };
         self.swapped(what, took);
         self.reload.last =
             Some(json!({ "at": crate::time::now(), "from": old.to_string(), "to": new.to_string() }));
         self.keep_table();
-        if let (Why::File, true) = (&why, old != new) {
-            self.note(Act::File, old, summary);
+        match (&why, &self.orders.rollout) {
+            (Why::File, _) if old != new => self.note(Act::File, old, summary),
+            (Why::File, Some(rollout)) if is_signed_anew => {
+                // It is kept as the last good one as well.
+                if let Err(error) = rollout.renew(&snapshot) {
+                    log::error(format!("cannot keep generation {new} as it is signed now: {error}"));
+                }
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -466,7 +474,9 @@ impl Control {
     pub fn show(&self) {
         if let Some(rollout) = &self.orders.rollout {
             let running = self.edition.snapshot.generation();
-            self.board.rollout(rollout.shown(running, &self.loader.file, self.reload.is_rejected()));
+            let mut shown = rollout.shown(running, &self.loader.file, self.reload.is_rejected());
+            shown["signed"] = self.loader.trust.shown(&self.edition.snapshot);
+            self.board.rollout(shown);
         }
         let counts = Reloads { last_good: self.reload.refused.is_empty(), ..self.reload.counts };
         self.board.reload(self.reload.shown(), counts);

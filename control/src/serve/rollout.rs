@@ -133,7 +133,11 @@ impl Control {
             Err(why) => return self.deny(order, None, No::Unknown { why }),
         };
         self.reload.begin();
-        let (loader, running, tried) = (self.loader.clone(), self.running(), self.orders.tried.clone());
+        let (loader, mut running, tried) = (self.loader.clone(), self.running(), self.orders.tried.clone());
+        if let Wish::Rollback { .. } = &order.wish {
+            // To a table that was served here, on the word of somebody who may: older is what he wants.
+            running.floor = None;
+        }
         let marks = self.reload.marks();
         tokio::spawn(async move {
             let began = Began::now();
@@ -273,6 +277,7 @@ impl Control {
             plans: self.plans.clone(),
             keys: self.edition.keys.clone(),
             over: self.orders.rollout.as_ref().and_then(Rollout::over),
+            floor: self.edition.snapshot.signature().map(|signature| signature.sequence),
         }
     }
 

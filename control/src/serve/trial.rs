@@ -246,6 +246,8 @@ impl Control {
         };
         match judge::look(terms, passed, &live, &candidate) {
             Verdict::Bakes => self.show_trial(),
+            // Whatever is looked into now was compared with what is served now; that must not move meanwhile.
+            Verdict::Promote if self.reload.is_under_way() => self.show_trial(),
             Verdict::Promote => drop(self.end_trial(End::Promoted)),
             Verdict::RollBack(why) => drop(self.end_trial(End::RolledBack(why))),
         }

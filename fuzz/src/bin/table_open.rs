@@ -8,6 +8,7 @@ use strait_policy::{Principal, Traits};
 use strait_table::catalog::Catalog;
 use strait_table::condition::{Moment, Workspace};
 use strait_table::file::{HEADER_BYTES, Header};
+use strait_table::signature::{KeyId, Signature};
 use strait_table::view::Ruled;
 use strait_table::{Kind, OpenError, Snapshot, View, bind};
 
@@ -19,7 +20,11 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Some(forged) = forged(data) {
         match Snapshot::from_bytes(&forged) {
-            Ok(snapshot) => walk(&snapshot),
+            Ok(snapshot) => {
+                let said = Header::parse(&forged).expect("it opened").signature;
+                assert_eq!(snapshot.signature(), said.as_ref());
+                walk(&snapshot);
+            }
             Err(OpenError::Layout { .. } | OpenError::Meaning { .. } | OpenError::Extent { .. }) => {}
             Err(error) => panic!("the checksums are right: {error}"),
         }
@@ -39,6 +44,8 @@ fn forged(data: &[u8]) -> Option<Vec<u8>> {
         let bytes = end.and_then(|end| data.get(extent.offset as usize..end as usize)).unwrap_or_default();
         extent.blake3 = *blake3::hash(bytes).as_bytes();
     }
+    let (key, sequence) = (KeyId(*data.get(120..128)?.first_chunk()?), word(128)?);
+    header.signature = Some(Signature { key, sequence, bytes: *data.get(136..200)?.first_chunk()? });
     Some([&header.encode()[..], data.get(HEADER_BYTES..)?].concat())
 }
 

@@ -8,4 +8,5 @@ mod names;
 mod open;
 mod quarantine;
 mod shape;
+mod signature;
 mod support;

@@ -271,6 +271,7 @@ fn forged_sections_never_pass_as_something_they_are_not() {
         length: end,
         rules: moved,
         bound: Extent { offset: end, length: 0, blake3: *blake3::hash(b"").as_bytes() },
+        signature: None,
     };
     bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
     check_layout(&bytes, "table damaged: the rules section is not valid: ");
