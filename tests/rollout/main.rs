@@ -4,6 +4,7 @@
 
 mod acts;
 mod endpoints;
+mod faults;
 mod gateway;
 mod lagging;
 #[path = "../reload/process.rs"]
