@@ -3,13 +3,15 @@
 //! listener and on a Unix socket in the state folder. On loopback the first three need no token; `/admin/` does, unless it is
 //! reached through the socket, which only one user may open. All refuse a foreign `Host` (see `host.rs`).
 
+mod bounded;
 mod caller;
 mod config;
+pub mod doors;
 mod openapi;
 pub mod socket;
 mod trial;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,6 +29,7 @@ use crate::board::Board;
 use crate::host;
 use crate::metrics::CONTENT_TYPE;
 use crate::rollout::Order;
+use bounded::Bounded;
 pub use caller::Tokens;
 
 /// What the endpoints are answered from.
@@ -47,8 +50,8 @@ pub fn start(listener: TcpListener, desk: Desk) -> std::io::Result<AbortHandle> 
     let names = vec![listener.local_addr()?.ip().to_string()];
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let service = router(desk, names).into_make_service_with_connect_info::<SocketAddr>();
-    let serving = tokio::spawn(async move { axum::serve(listener, service).await });
+    let service = router(desk, names).into_make_service_with_connect_info::<caller::Remote>();
+    let serving = tokio::spawn(async move { axum::serve(Bounded::new(listener), service).await });
     Ok(serving.abort_handle())
 }
 

@@ -56,6 +56,12 @@ pub const LOCK_DRAIN_WITHIN: Duration = Duration::from_secs(2);
 /// A shorter value of a reference may be in anybody's words by chance.
 pub const SECRET_BYTES_MIN: usize = 8;
 
+/// Connections to the admin listener, and to the admin socket: whoever sits on more waits in the kernel's queue, and takes no file
+/// from the workers. Some tens of scrapers and pages are many.
+pub const ADMIN_CONNECTIONS_MAX: usize = 128;
+/// A connection to either that brings nothing for so long is over: longer than the longest answer takes ([`ORDER_WITHIN`]).
+pub const ADMIN_SILENT_MAX: Duration = ORDER_WITHIN.saturating_add(Duration::from_secs(10));
+
 /// Things left out of lists that `/readyz` names; how many there are it always says, and the log has all.
 pub const LEFT_OUT_SHOWN_MAX: usize = 32;
 /// Suspicions that `/readyz` names and the log tells at once; upstreams choose how many there are.

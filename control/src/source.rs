@@ -1,10 +1,13 @@
 //! What is served: a configuration that is compiled now, or a table that was compiled before. Every
 //! verb that takes a FILE takes either; the first bytes tell which.
 
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use strait_config_compiler::Outcome;
 use strait_table::{OpenError, Snapshot, file, snapshot};
 
@@ -34,10 +37,7 @@ impl Source {
             let failure = Failure::new(Code::Usage, format!("cannot read `{}`: {error}", path.display()));
             failure.help("name a configuration (YAML or JSON) or a table made by `strait compile`")
         };
-        let mut opened = std::fs::File::open(path).map_err(unreadable)?;
-        if opened.metadata().map_err(unreadable)?.is_dir() {
-            return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
-        }
+        let mut opened = open_regular(path).map_err(unreadable)?;
         match opened.read_exact(&mut start) {
             // The last byte of the magic is no part of the name: a later one must be told apart too.
             Ok(()) if start[..7] == file::MAGIC[..7] => Ok(Source::Table(path.to_owned())),
@@ -81,6 +81,19 @@ impl Source {
             }
         }
     }
+}
+
+/// A pipe would keep whoever opens it until somebody writes there, or for ever.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let opened = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    let kind = opened.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !kind.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok(opened)
 }
 
 /// A table that was read from a file, or compiled from one.

@@ -156,6 +156,14 @@ fn what_nobody_can_serve_is_refused_with_its_findings() {
     site.folder.write("bad.yaml", open_to_all(&site.upstream.url()).replace("up.*", "upp.*"));
     refused("bad.yaml", 1, "upp");
     refused("gone.yaml", 64, "cannot read");
+    // Nobody ever writes into it: neither whoever asks nor the gateway may wait for that.
+    let made = std::process::Command::new("mkfifo").arg(site.folder.at("pipe.yaml")).status();
+    assert!(made.expect("mkfifo").success());
+    refused("pipe.yaml", 64, "not a regular file");
+    std::fs::rename(site.folder.at("pipe.yaml"), site.folder.at("table")).expect("rename");
+    process.wait_for_state("rejected");
+    site.folder.replace("table", site.folder.read("all"));
+    process.wait_for_state("ok");
     let mut next = site.folder.read("fewer");
     next[8] += 1;
     site.folder.write("next", &next);

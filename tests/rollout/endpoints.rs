@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use strait_tests::client::modern;
 
 use crate::gateway::Site;
 use crate::process::*;
@@ -101,14 +102,18 @@ fn whoever_changes_something_says_what_he_looked_at() {
     assert_eq!(process.generation(), site.all);
     assert_eq!(post("", &matching).0, 200);
     assert_eq!(process.generation(), site.fewer);
-    let back = |body: &str| {
+    let back_by = |query: &str, body: &str| {
         let head = format!(
             "{}If-Match: \"{}\"\r\n",
-            site.head("admin", "POST /admin/rollback"),
+            site.head("admin", &format!("POST /admin/rollback{query}")),
             process.generation()
         );
         at(&process, &head, body.as_bytes()).0
     };
+    let back = |body: &str| back_by("", body);
+    // Whoever asks what it would do must not have it done.
+    assert_eq!(back_by("?dry_run=true", ""), 400);
+    assert_eq!(process.generation(), site.fewer);
     assert_eq!(back("{\"too\": \"x\"}"), 400);
     assert_eq!(back("{\"to\": \"ffff\"}"), 404);
     assert_eq!(back(&"x".repeat(5_000)), 413);
@@ -173,4 +178,27 @@ fn the_socket_is_for_one_user_and_needs_no_token() {
     assert_eq!(other.stop(), Some(0));
     assert_eq!(site.run(&["apply", "fewer"]).code, 0);
     assert_eq!(process.generation(), site.fewer);
+}
+
+/// Whoever only sits on connections of the admin listener takes neither the gateway's files nor its operators' way in.
+#[test]
+fn idle_connections_are_bounded_and_the_socket_is_another_way_in() {
+    let site = Site::new();
+    let process = site.serve();
+    process.wait_for_tools("", &["echo", "slow", "secret"]);
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", process.pid())).expect("its files").count();
+    let before = files();
+    let sitting: Vec<TcpStream> = (0..220)
+        .map(|_| {
+            let mut stream = TcpStream::connect(process.admin).expect("connect");
+            stream.write_all(b"GET / HTTP/1.1\r\nX: ").expect("send");
+            stream
+        })
+        .collect();
+    assert_eq!(site.json(&["status"])["gateway"]["generation"], json!(site.all));
+    assert_eq!(process.client().roundtrip(modern("", 1, "tools/list", json!({}))).status, 200);
+    let taken = files() - before;
+    assert!((32..=160).contains(&taken), "{taken} files for {} connections", sitting.len());
+    drop(sitting);
+    assert_eq!(process.ask("/readyz").0, 200);
 }

@@ -291,7 +291,7 @@ fn secrets(reader: &mut Reader<'_>, entry: &Entry, candidate: &mut Candidate) ->
             candidate.blocked_whole(reader, entry, "a secret has no name, or no variable");
             continue;
         };
-        let secret = secret::name_of("", name);
+        let secret = reader.secret("", name);
         for key in keys {
             match key.key.as_str() {
                 "name" => reader.mapped(key, kept_secret(&secret)),
@@ -337,7 +337,7 @@ fn environment(
                         && !spoken.literal.is_empty());
                 match is_secret {
                     true => {
-                        let secret = secret::name_of(&candidate.name, name);
+                        let secret = reader.secret(&candidate.name, name);
                         reader.mapped(value, kept_secret(&secret));
                         env.push((name.to_owned(), format!("${{secret:{secret}}}")));
                     }

@@ -125,7 +125,7 @@ impl Candidate {
         let named =
             secret::is_named_like_one(&entry.key) && !spoken.has_reference && !is_harmless(&spoken.literal);
         if named || secret::looks_like_one(&spoken.literal) {
-            let name = secret::name_of(&self.name, &entry.key);
+            let name = reader.secret(&self.name, &entry.key);
             reader.mapped(entry, kept_secret(&name));
             return Some(format!("${{secret:{name}}}"));
         }
@@ -218,7 +218,7 @@ impl Candidate {
         let is_literal = !spoken.has_reference || secret::looks_like_one(&spoken.literal);
         let value = match is_literal {
             true => {
-                let secret = secret::name_of(&self.name, name);
+                let secret = reader.secret(&self.name, name);
                 reader.mapped(at, kept_secret(&secret));
                 format!("${{secret:{secret}}}")
             }
@@ -263,7 +263,7 @@ impl Candidate {
             return Vec::new();
         };
         let mut args = Vec::new();
-        let mut after_secret_option = false;
+        let (mut after_secret_option, mut after_header_option) = (false, false);
         for item in items {
             let Some(text) = super::report::text_of(item) else {
                 self.blocked_whole(reader, entry, "an argument is no text");
@@ -274,6 +274,12 @@ impl Candidate {
                 Ok(_) if after_secret_option && !text.starts_with('-') => {
                     Err("an argument after an option for a secret would be written into the table: hand it to the \
                          server in its environment"
+                        .to_owned())
+                }
+                // Whatever the header is called: what is told in one is rarely meant for everybody.
+                Ok(_) if after_header_option && !is_harmless_header(text) => {
+                    Err("a header given as an argument would be written into the table: give the server's own URL as `http`, \
+                         and the header as its credential"
                         .to_owned())
                 }
                 spoken => spoken,
@@ -291,6 +297,7 @@ impl Candidate {
             after_secret_option = text.starts_with('-')
                 && !text.contains('=')
                 && secret::is_named_like_one(text.trim_start_matches('-'));
+            after_header_option = matches!(text, "-H" | "--header" | "--headers");
         }
         reader.mapped(entry, format!("upstreams.{}.stdio.args", self.name));
         args
@@ -338,6 +345,15 @@ impl Candidate {
 fn is_harmless(text: &str) -> bool {
     text.is_empty()
         || matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "0" | "1" | "none" | "yes" | "no")
+}
+
+/// `Name: value` of a header that says what is spoken, not who speaks.
+fn is_harmless_header(text: &str) -> bool {
+    let name = text.split(':').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(
+        name.as_str(),
+        "accept" | "accept-language" | "content-type" | "user-agent" | "mcp-protocol-version"
+    )
 }
 
 pub fn kept_secret(name: &str) -> String {

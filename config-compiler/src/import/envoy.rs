@@ -8,7 +8,6 @@ use super::{
     draft::{Credential, Draft, Rule, Server},
     entry::Candidate,
     report::{Reader, shown, text_of},
-    secret,
     variables::Variables,
 };
 use crate::condition::{self, Of, Shared};
@@ -325,7 +324,7 @@ fn credential(reader: &mut Reader<'_>, entry: &Entry, candidate: &mut Candidate)
         reader.mapped(key, format!("upstreams.{}.credential", candidate.name));
         let text = |name: &str| key.value.get(name).and_then(text_of);
         let of_secret = key.value.get("secretRef").and_then(|secret| secret.get("name")).and_then(text_of);
-        let name = secret::name_of("", of_secret.unwrap_or(&format!("{}-api-key", candidate.name)));
+        let name = reader.secret("", of_secret.unwrap_or(&format!("{}-api-key", candidate.name)));
         let header = text("header").unwrap_or("Authorization").to_owned();
         let mut is_known = true;
         for part in reader.map(key).unwrap_or_default() {

@@ -239,7 +239,7 @@ fn bearer(reader: &mut Reader<'_>, entry: &Entry, candidate: &mut Candidate) {
             spoken.text
         }
         _ => {
-            let name = secret::name_of(&candidate.name, "token");
+            let name = reader.secret(&candidate.name, "token");
             reader.mapped(entry, kept_secret(&name));
             format!("${{secret:{name}}}")
         }

@@ -192,7 +192,8 @@ fn filled(
     for key in keys {
         match key.key.as_str() {
             "name" if is_secret && place == Place::Secret => {
-                reader.mapped(key, kept_secret(&secret::name_of(&candidate.name, name)));
+                let secret = reader.secret(&candidate.name, name);
+                reader.mapped(key, kept_secret(&secret));
             }
             "default" if is_secret => reader.ignored(key, "a secret has no default"),
             "value" | "default" | "name" | "valueHint" | "value_hint" => reader.mapped(key, "its value"),
@@ -215,7 +216,7 @@ fn filled(
             }
             return None;
         }
-        let secret = secret::name_of(&candidate.name, name);
+        let secret = reader.secret(&candidate.name, name);
         return Some(format!("${{secret:{secret}}}"));
     }
     match written {

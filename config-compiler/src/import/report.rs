@@ -122,11 +122,32 @@ pub struct Reader<'s> {
     guarded: HashSet<Span>,
     /// Parts of which nothing was carried.
     left_out: HashSet<Span>,
+    /// Names of secrets that were given, and what each is: a server's, and its name there.
+    secrets: BTreeMap<String, (String, String)>,
 }
 
 impl<'s> Reader<'s> {
     pub fn new(files: &'s SourceMap) -> Reader<'s> {
-        Reader { files, lines: BTreeMap::new(), guarded: HashSet::new(), left_out: HashSet::new() }
+        Reader {
+            files,
+            lines: BTreeMap::new(),
+            guarded: HashSet::new(),
+            left_out: HashSet::new(),
+            secrets: BTreeMap::new(),
+        }
+    }
+
+    /// The name of a secret of ours. What is spelled alike is not the same: one server would be sent another's.
+    pub fn secret(&mut self, server: &str, what: &str) -> String {
+        let of = (server.to_owned(), what.to_owned());
+        let first = secret::name_of(server, what);
+        let later = (2..).map(|number| format!("{first}-{number}"));
+        let mut names = std::iter::once(first.clone()).chain(later);
+        let name = names
+            .find(|name| self.secrets.get(name).is_none_or(|taken| *taken == of))
+            .unwrap_or(first.clone());
+        self.secrets.insert(name.clone(), of);
+        name
     }
 
     pub fn mapped(&mut self, entry: &Entry, to: impl Into<String>) {

@@ -42,10 +42,7 @@ pub fn is_named_like_one(name: &str) -> bool {
 
 /// A literal text that is, or holds, a secret by its letters.
 pub fn looks_like_one(text: &str) -> bool {
-    !clear_text::secrets_in(text).is_empty()
-        || has_password(text)
-        || is_random(text)
-        || has_secret_query(text)
+    !clear_text::secrets_in(text).is_empty() || has_password(text) || is_random(text) || has_secret_pair(text)
 }
 
 /// `scheme://user:password@host`.
@@ -57,16 +54,17 @@ fn has_password(text: &str) -> bool {
     })
 }
 
-/// `?api_key=…`, and `--token=…`.
-fn has_secret_query(text: &str) -> bool {
-    text.split(['?', '&', ';', ' ', ',']).any(|part| {
-        part.split_once('=').is_some_and(|(name, value)| {
-            !value.is_empty()
-                && !value.starts_with("${")
-                && !value.starts_with('<')
-                && is_named_like_one(name)
-        })
-    })
+/// `?api_key=…`, `--token=…` and `--env=TOKEN=…`; `X-Api-Key: …`, and the same within JSON.
+fn has_secret_pair(text: &str) -> bool {
+    let is_pair = |(name, value): (&str, &str)| {
+        let value = value.trim_matches(['"', '\'', ' ', '\\']);
+        !value.is_empty() && !value.starts_with("${") && !value.starts_with('<') && is_named_like_one(name)
+    };
+    let of_query = text.split(['?', '&', ';', ' ', ',']).any(|part| {
+        let ends = part.match_indices('=').map(|(at, _)| at);
+        ends.into_iter().any(|at| is_pair((&part[..at], &part[at + 1..])))
+    });
+    of_query || text.split(['{', '}', ',', ';', '\n']).any(|part| part.split_once(':').is_some_and(is_pair))
 }
 
 fn is_random(text: &str) -> bool {
@@ -125,6 +123,11 @@ mod tests {
             "aGVsbG8gd29ybGQgMTIzNDU2Nzg5",
             "http://h/mcp?api_key=xyz",
             "Bearer abcdefghijklmnop1234",
+            "--env=PASSWORD=hunter2",
+            "X-API-Key: hunter2",
+            "Authorization: Bearer short",
+            r#"{"Authorization": "Bearer short", "Notion-Version": "2022-06-28"}"#,
+            r#"{"db": {"password": "hunter2"}}"#,
         ] {
             assert!(looks_like_one(yes), "{yes}");
         }

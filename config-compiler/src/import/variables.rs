@@ -18,7 +18,8 @@ pub struct Variables {
 }
 
 pub struct Input {
-    pub is_secret: bool,
+    /// What it is called here, when it is one.
+    pub secret: Option<String>,
     pub default: Option<String>,
 }
 
@@ -90,11 +91,11 @@ impl Variables {
             let Some(input) = self.inputs.get(id) else {
                 return Err("it names an input that the file does not describe".to_owned());
             };
-            if input.is_secret {
+            if let Some(secret) = &input.secret {
                 if place == Place::Plain {
                     return Err(SECRET_HERE.to_owned());
                 }
-                spoken.secret(&secret::name_of("", id));
+                spoken.secret(secret);
                 return Ok(());
             }
             return spoken.variable(&variable_of(id), input.default.as_deref(), place);
@@ -176,10 +177,8 @@ mod tests {
 
     fn variables() -> Variables {
         let mut variables = Variables { workspace: Some("/srv/project".to_owned()), ..Variables::default() };
-        variables.inputs.insert("key".to_owned(), Input { is_secret: true, default: None });
-        variables
-            .inputs
-            .insert("host".to_owned(), Input { is_secret: false, default: Some("here".to_owned()) });
+        variables.inputs.insert("key".to_owned(), Input { secret: Some("key".to_owned()), default: None });
+        variables.inputs.insert("host".to_owned(), Input { secret: None, default: Some("here".to_owned()) });
         variables
     }
 

@@ -55,11 +55,12 @@ fn inputs(reader: &mut Reader<'_>, entry: &Entry, variables: &mut Variables) {
         let password = of("password").and_then(|entry| text_of(&entry.value));
         let is_secret = password == Some("true") || secret::is_named_like_one(id);
         let default = of("default").and_then(|entry| text_of(&entry.value)).filter(|_| !is_secret);
+        let secret = is_secret.then(|| reader.secret("", id));
         let is_command = of("type").and_then(|entry| text_of(&entry.value)) == Some("command");
         for key in keys {
             match key.key.as_str() {
                 "id" if is_secret => {
-                    let name = secret::name_of("", id);
+                    let name = secret.as_deref().unwrap_or_default();
                     reader.mapped(
                         key,
                         format!("`${{secret:{name}}}`: write its value to .strait/secrets/{name}"),
@@ -77,7 +78,7 @@ fn inputs(reader: &mut Reader<'_>, entry: &Entry, variables: &mut Variables) {
                 _ => {}
             }
         }
-        let input = Input { is_secret, default: default.map(str::to_owned) };
+        let input = Input { secret, default: default.map(str::to_owned) };
         variables.inputs.insert(id.to_owned(), input);
     }
 }

@@ -73,6 +73,47 @@ fn names_that_fold_to_one_stay_two() {
     }
 }
 
+/// What is spelled alike is another server's all the same.
+#[test]
+fn two_secrets_never_get_one_name() {
+    let config = |text: &str| import(text).unwrap().config.unwrap();
+    let env = config(
+        r#"{"mcpServers": {"github": {"command": "x", "env": {"ENTERPRISE_TOKEN": "ghp_SECRETfirst00000000000000"}},
+            "github-enterprise": {"command": "y", "env": {"TOKEN": "ghp_SECRETsecond0000000000000"}}}}"#,
+    );
+    let headers = config(
+        r#"{"mcpServers": {"acme_prod": {"url": "http://10.0.0.1/mcp", "headers": {"Authorization": "Bearer SECRET1"}},
+            "acme-prod": {"url": "http://evil.example/mcp", "headers": {"Authorization": "Bearer SECRET2"}}}}"#,
+    );
+    for (config, name) in [(env, "github-enterprise-token"), (headers, "acme-prod-authorization")] {
+        let both = [format!("{{secret:{name}}}"), format!("{{secret:{name}-2}}")];
+        assert!(both.iter().all(|name| config.matches(name.as_str()).count() == 1), "{config}");
+        assert!(!config.contains("SECRET"), "{config}");
+    }
+}
+
+/// A table holds the arguments of a child, and everybody who may read it reads them.
+#[test]
+fn secrets_in_arguments_and_in_texts_of_the_environment_are_never_written() {
+    for server in [
+        r#"{"command": "npx", "args": ["mcp-remote", "https://h/mcp", "--header", "X-API-Key: SECRETa1"]}"#,
+        r#"{"command": "npx", "args": ["mcp-remote", "https://h/mcp", "--header", "X-Whatever: SECRETa1"]}"#,
+        r#"{"command": "npx", "args": ["mcp-remote", "https://h/mcp", "--header", "Authorization: Bearer SECRETHDR123"]}"#,
+        r#"{"command": "docker", "args": ["run", "--env=PASSWORD=SECRETpw6", "img"]}"#,
+        r#"{"command": "x", "env": {"OPENAPI_MCP_HEADERS": "{\"Authorization\": \"Bearer SECRET1\"}"}}"#,
+        r#"{"command": "x", "env": {"CONFIG": "{\"db\": {\"password\": \"SECRET\"}}"}}"#,
+    ] {
+        let imported = import(format!(r#"{{"mcpServers": {{"a": {server}}}}}"#)).unwrap();
+        let said = format!(
+            "{:?}{}{}",
+            imported.config,
+            imported.report.text(&imported.sources),
+            imported.report.to_json(&imported.sources)
+        );
+        assert!(!said.contains("SECRET"), "{said}");
+    }
+}
+
 /// Names and texts cannot leave their place: neither a line of the configuration nor one of the report.
 #[test]
 fn texts_stay_texts() {

@@ -14,6 +14,7 @@ use axum::serve::IncomingStream;
 use serde_json::{Value, json};
 
 use super::Desk;
+use super::bounded::Bounded;
 use super::config::{act_of, refused_at_the_door};
 
 /// The admin tokens, as far as they are needed to know them again.
@@ -53,10 +54,20 @@ pub struct Local {
     pid: Option<i32>,
 }
 
-impl Connected<IncomingStream<'_, tokio::net::UnixListener>> for Local {
-    fn connect_info(stream: IncomingStream<'_, tokio::net::UnixListener>) -> Local {
-        let peer = stream.io().peer_cred().ok();
+impl Connected<IncomingStream<'_, Bounded<tokio::net::UnixListener>>> for Local {
+    fn connect_info(stream: IncomingStream<'_, Bounded<tokio::net::UnixListener>>) -> Local {
+        let peer = stream.io().stream().peer_cred().ok();
         Local { uid: peer.map(|peer| peer.uid()), pid: peer.and_then(|peer| peer.pid()) }
+    }
+}
+
+/// Whoever reached the admin listener.
+#[derive(Clone, Copy)]
+pub struct Remote(SocketAddr);
+
+impl Connected<IncomingStream<'_, Bounded<tokio::net::TcpListener>>> for Remote {
+    fn connect_info(stream: IncomingStream<'_, Bounded<tokio::net::TcpListener>>) -> Remote {
+        Remote(*stream.remote_addr())
     }
 }
 
@@ -67,7 +78,7 @@ pub struct Caller(pub Value);
 /// Lets in whoever has a token or came through the socket, and lets nobody but operators change anything.
 pub async fn known(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
     let local = request.extensions().get::<ConnectInfo<Local>>().map(|found| found.0);
-    let remote = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|found| found.0.to_string());
+    let remote = request.extensions().get::<ConnectInfo<Remote>>().map(|found| found.0.0.to_string());
     let (role, by) = match local {
         Some(Local { uid, pid }) => (Role::Operator, json!({ "via": "socket", "uid": uid, "pid": pid })),
         None => {

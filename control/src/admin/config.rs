@@ -106,8 +106,15 @@ pub async fn apply(
 pub async fn rollback(
     State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
+    // Whoever asks what it would do must not have it done.
+    if let Err(why) = Asked::of(query.as_deref(), &[]) {
+        let why =
+            format!("{why}: what a rollback would do, `POST /admin/config?dry_run=true` tells of that table");
+        return failed(StatusCode::BAD_REQUEST, "usage", &why);
+    }
     let head = match Head::of(request.headers()) {
         Ok(head) => head,
         Err(response) => return *response,
@@ -218,7 +225,7 @@ fn denied(no: &No) -> Response {
         No::Unfit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "failed"),
         No::Unknown { .. } => (StatusCode::NOT_FOUND, "failed"),
         No::NotKept { .. } => (StatusCode::INSUFFICIENT_STORAGE, "unfit"),
-        No::NotOpen => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
+        No::NotOpen | No::HandingOver => (StatusCode::SERVICE_UNAVAILABLE, "unreachable"),
     };
     failed(status, code, &no.told())
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use super::bounded::Bounded;
 use super::caller::Local;
 use super::{Desk, router};
 use crate::state::make_folder;
@@ -39,6 +40,6 @@ pub fn start(desk: Desk, takes_over: bool) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let service = router(desk, Vec::new()).into_make_service_with_connect_info::<Local>();
-    tokio::spawn(async move { axum::serve(listener, service).await });
+    tokio::spawn(async move { axum::serve(Bounded::new(listener), service).await });
     Ok(())
 }

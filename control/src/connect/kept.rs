@@ -24,6 +24,12 @@ pub struct Kept {
 impl Kept {
     /// Keeps what is there now, and notes what is about to be written.
     pub fn keep(found: &Found, written: &[u8]) -> io::Result<Kept> {
+        if found.path.to_str().is_none() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "its name is no UTF-8, so that no record can name it",
+            ));
+        }
         let earlier = Kept::of(&found.path)
             .ok()
             .filter(|kept| kept.written == hash(found.bytes.as_deref().unwrap_or_default()));

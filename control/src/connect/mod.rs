@@ -56,8 +56,8 @@ pub struct Done {
 impl Done {
     pub fn to_json(&self) -> Value {
         json!({
-            "client": self.client, "file": self.file, "what": self.what, "dry_run": self.dry_run,
-            "diff": self.diff, "kept": self.kept, "remark": self.remark,
+            "client": self.client, "file": self.file.to_string_lossy(), "what": self.what, "dry_run": self.dry_run,
+            "diff": self.diff, "kept": self.kept.as_deref().map(Path::to_string_lossy), "remark": self.remark,
         })
     }
 

@@ -88,4 +88,6 @@ pub enum No {
     Private,
     /// Not open yet, or about to end.
     NotOpen,
+    /// Another process is about to take this one's place, and has read already what it will serve.
+    HandingOver,
 }

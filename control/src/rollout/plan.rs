@@ -17,6 +17,7 @@ use crate::failure::{Code, Failure};
 use crate::limits::{PLAN_HEAD_BYTES_MAX, SUMMARY_PARTS_MAX};
 use crate::load::{Loader, Running, compile};
 use crate::roll_call::RollCall;
+use crate::source::open_regular;
 use crate::state::write_private;
 
 /// The plan of `candidate`, without what nobody but the loop knows.
@@ -160,7 +161,7 @@ impl Saved {
     pub fn open(path: &Path) -> Result<Option<Saved>, Failure> {
         let bad = |what: &str| Failure::new(Code::Failed, format!("the plan `{}` {what}", path.display()));
         let mut start = Vec::new();
-        let file = std::fs::File::open(path).map_err(|error| {
+        let file = open_regular(path).map_err(|error| {
             Failure::new(Code::Usage, format!("cannot read `{}`: {error}", path.display()))
         })?;
         let unread = |error: io::Error| {

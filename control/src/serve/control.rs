@@ -18,6 +18,7 @@ use super::trial::Trials;
 use super::upgrade::{Heard, Upgrade};
 use super::{Prepared, Slot};
 use crate::admin::Desk;
+use crate::admin::doors::Doors;
 use crate::banner::{self, Shown};
 use crate::board::{Board, Phase};
 use crate::failure::{Code, Failure};
@@ -26,13 +27,13 @@ use crate::keys::Generated;
 use crate::ledger::{Change, Ledger, Pending};
 use crate::limits::*;
 use crate::load::Loader;
+use crate::log;
 use crate::quarantine::Quarantine;
 use crate::reach::{self, Found, Plan};
 use crate::roll_call::RollCall;
 use crate::rollout::Order;
 use crate::sessions::Sessions;
 use crate::suspicions::Suspicions;
-use crate::{admin, log};
 
 pub(super) struct Control {
     pub handle: Arc<Handle>,
@@ -51,8 +52,12 @@ pub(super) struct Control {
     pub upgrade: Upgrade,
     pub manager: Manager,
     sessions: Option<Sessions>,
-    /// Where the admin endpoints are, if they are anywhere, and what accepts there.
-    admin: Option<(String, AbortHandle)>,
+    /// Where the admin endpoints are, if they are anywhere.
+    address: Option<String>,
+    /// What accepts there.
+    admin: Option<AbortHandle>,
+    /// Not open yet: a predecessor answers there.
+    doors: Option<Doors>,
     banner: bool,
     /// Told once.
     opened: Option<oneshot::Sender<SocketAddr>>,
@@ -107,21 +112,19 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         file: prepared.loader.file.clone(),
         candidates: Arc::new(Semaphore::new(1)),
     };
-    let (mut admin, mut admin_socket) = (None, None);
+    let mut doors = Doors { listener: None, has_socket: prepared.rollout.is_some(), desk };
+    let (mut address, mut admin_socket) = (None, None);
     if let Some(listener) = prepared.admin {
-        let address = listener.local_addr().map_err(unfit)?.to_string();
+        address = Some(listener.local_addr().map_err(unfit)?.to_string());
         admin_socket = Some(listener.try_clone().map_err(unfit)?);
-        let serving = admin::start(listener, desk.clone()).map_err(unfit)?;
-        admin = Some((address, serving));
+        doors.listener = Some(listener);
     }
-    if prepared.rollout.is_some() {
-        let path = admin::socket::path(&desk.root);
-        if let Err(error) = admin::socket::start(desk, prepared.predecessor.is_some()) {
-            log::warn(format!(
-                "no admin socket at `{}`: {error}; the admin listener is the way in",
-                path.display()
-            ));
-        }
+    // Whoever comes while a predecessor serves is answered by that one: this process may never come to serve.
+    let (mut admin, mut doors) = (None, Some(doors));
+    if prepared.predecessor.is_none()
+        && let Some(doors) = doors.take()
+    {
+        admin = doors.open(false).map_err(unfit)?;
     }
 
     // A hangup is as good before the engine stands as after: the file is read again as soon as it does.
@@ -168,7 +171,9 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         trials: Trials::default(),
         upgrade,
         manager: prepared.manager,
+        address,
         admin,
+        doors,
         banner: prepared.banner,
         opened: Some(prepared.opened),
         phase: Phase::Starting,
@@ -374,6 +379,12 @@ impl Control {
         self.phase = Phase::Open;
         self.handle.open();
         self.board.phase(Phase::Open);
+        if let Some(doors) = self.doors.take() {
+            match doors.open(true) {
+                Ok(serving) => self.admin = serving,
+                Err(error) => log::error(format!("cannot serve the admin endpoints: {error}")),
+            }
+        }
         let shown = Shown {
             snapshot: &self.edition.snapshot,
             ledger: &self.ledger,
@@ -381,7 +392,7 @@ impl Control {
             generated: &self.generated,
             driver: self.handle.driver().label(),
             workers: self.running,
-            admin: self.admin.as_ref().map(|(address, _)| address.as_str()),
+            admin: self.address.as_deref(),
             state: self.loader.state.root(),
             file: &self.loader.file,
             kept_instead: self.reload.kept_instead(),
@@ -426,7 +437,7 @@ impl Control {
 
     /// Whoever asks is answered by another process from now on.
     pub fn stop_admin(&mut self) {
-        if let Some((_, serving)) = self.admin.take() {
+        if let Some(serving) = self.admin.take() {
             serving.abort();
         }
     }

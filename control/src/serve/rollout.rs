@@ -100,6 +100,10 @@ impl Control {
         if self.phase != Phase::Open {
             return answer(order.reply, Answer::No(No::NotOpen));
         }
+        if self.upgrade.is_rising() && !matches!(order.wish, Wish::Plan { .. }) {
+            // Nothing is written down either: the successor has read the history.
+            return answer(order.reply, Answer::No(No::HandingOver));
+        }
         if order.expected != running.to_string() && order.expected != crate::rollout::whole(running) {
             return self.deny(order, None, No::Moved { running: running.to_string() });
         }
@@ -165,6 +169,7 @@ impl Control {
             return answer(order.reply, Answer::No(No::NotOpen));
         }
         match outcome {
+            Ok(_) if self.upgrade.is_rising() => answer(order.reply, Answer::No(No::HandingOver)),
             Ok((candidate, summary)) => self.carry_out(order, candidate, summary, took),
             Err(no) => self.deny(order, candidate.as_deref(), no),
         }
@@ -322,6 +327,9 @@ impl No {
             No::Unfit { why } | No::Unknown { why } | No::NotKept { why } => why.clone(),
             No::Private => "this process serves one client and takes no other configuration".to_owned(),
             No::NotOpen => "the gateway is not open yet, or about to end".to_owned(),
+            No::HandingOver => {
+                "another process is taking this one's place, and would not know of it: ask again when it serves".to_owned()
+            }
         }
     }
 }

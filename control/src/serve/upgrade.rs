@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::control::Control;
+use super::trial::End;
 use crate::board::Phase;
 use crate::handover::inherited::{ADMIN, Predecessor};
 use crate::handover::line::Ear;
@@ -68,6 +69,11 @@ impl Upgrade {
         }
     }
 
+    /// A successor was started that does not serve yet. It has read what it will serve: what is ordered now it would not know.
+    pub fn is_rising(&self) -> bool {
+        matches!(self.beside, Beside::Rising { .. })
+    }
+
     /// Hears the other process from now on.
     fn join(&mut self, ear: Ear) {
         let ear = Arc::new(ear);
@@ -112,6 +118,10 @@ impl Control {
         };
         if let Some(why_not) = why_not {
             return log::warn(format!("SIGUSR2: no successor is started: {why_not}"));
+        }
+        if self.trials.is_on() {
+            // The successor would know nothing of it, and nobody of its end.
+            self.end_trial(End::RolledBack("ended by an upgrade (SIGUSR2)".to_owned()));
         }
         let program = self.upgrade.program.clone();
         log::info(format!("SIGUSR2: starting `{}` to take this process's place", program.display()));
