@@ -65,9 +65,9 @@ impl Tracer {
     }
 
     /// Lets go, and tells what it saw.
-    fn detach(mut self) -> String {
-        // Gone already when what it looked at was killed.
-        if self.child.try_wait().expect("look at strace").is_none() {
+    fn detach(mut self, is_gone: bool) -> String {
+        // It ends by itself, and has told how, when what it looked at was killed.
+        if !is_gone {
             signal(self.child.id(), "INT");
         }
         self.child.wait().expect("wait for strace");
@@ -114,7 +114,7 @@ fn points(site: &Site) -> Vec<Point> {
     let paths = kept_paths(site, &process);
     let tracer = Tracer::attach(site, &["-e", &wanted], &paths, control_thread(&process));
     assert_eq!(site.run(&["apply", "fewer"]).code, 0);
-    let seen = tracer.detach();
+    let seen = tracer.detach(false);
     let mut counts = BTreeMap::new();
     for line in seen.lines() {
         if let Some(call) =
@@ -143,7 +143,8 @@ fn strike(site: &Site, (call, n): Point, fault: Fault) {
     let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{how}:when={n}"));
     let tracer = Tracer::attach(site, &["-e", &trace, "-e", &inject], &paths, thread);
     let ran = site.run(&["apply", "fewer"]);
-    let seen = tracer.detach();
+    let is_gone = fault == Fault::Kill && ran.code == 4 && process.ended().is_none();
+    let seen = tracer.detach(is_gone);
     let what =
         format!("{fault:?} at {call} {n}: exit code {}, {}\n{seen}{}", ran.code, ran.err, process.log());
     match fault {
@@ -245,7 +246,8 @@ fn killed_while_an_apply_is_planned() {
             let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=KILL:when=1"));
             let tracer = Tracer::attach(&site, &["-f", "-e", &trace, "-e", &inject], &[path], pid);
             let ran = site.run(&["apply", "fewer"]);
-            let seen = tracer.detach();
+            let is_gone = ran.code == 4 && process.ended().is_none();
+            let seen = tracer.detach(is_gone);
             let what = format!("{call} of {side}: exit code {}, {}\n{seen}", ran.code, ran.err);
             assert!(seen.contains("killed by SIGKILL"), "the call never came: {what}");
             assert_eq!((process.ended(), ran.code), (None, 4), "{what}");
