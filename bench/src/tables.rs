@@ -30,6 +30,7 @@ pub fn rules(size: Size) -> Rules {
             public: None,
             hosts: vec!["localhost".into()],
             origins: Vec::new(),
+            tls: None,
         }],
         upstreams: (0..UPSTREAMS).map(upstream).collect(),
         servers: vec![Server {
@@ -59,12 +60,18 @@ fn upstream(n: usize) -> Upstream {
     Upstream {
         name: format!("up{n}"),
         transport: Transport::Http {
-            endpoints: vec![Endpoint { host: format!("up{n}.internal"), port: 80, path: "/mcp".into() }],
+            endpoints: vec![Endpoint {
+                host: format!("up{n}.internal"),
+                port: 80,
+                path: "/mcp".into(),
+                https: false,
+            }],
         },
         era: Era::Auto,
         credential: None,
         timeout: Timeouts::default(),
         list_ttl_ms: 0,
+        tls: Default::default(),
     }
 }
 

@@ -92,7 +92,7 @@ fn seven_faults_are_seven_findings() {
     let expected = [
         ("ST0108", "127.0.0.1:80800"),
         ("ST0106", "10"),
-        ("ST0603", "https://shop.internal/mcp"),
+        ("ST0603", "tls"),
         ("ST0207", "githb"),
         ("ST0203", "stuff"),
         ("ST0405", "agnet"),

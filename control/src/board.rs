@@ -12,6 +12,7 @@ use strait_engine::figures::places::Books;
 use strait_table::Snapshot;
 use strait_table::catalog::{Known, Lists};
 
+use crate::certificates::Expiry;
 use crate::generations::Generations;
 use crate::ledger::{Ledger, Standing};
 use crate::limits::{LEFT_OUT_SHOWN_MAX, STALLED_AFTER};
@@ -49,6 +50,7 @@ struct Shown {
     generations: Generations,
     trial: Value,
     trials: Counts,
+    certificates: Vec<Expiry>,
 }
 
 /// Where the process is in its life.
@@ -144,6 +146,11 @@ impl Board {
     /// The generation that is served from now on counts here.
     pub fn serves(&self, tally: &Arc<Tally>) {
         self.shown().generations.serves(tally);
+    }
+
+    /// When certificates that are shown end.
+    pub fn certificates(&self, certificates: Vec<Expiry>) {
+        self.shown().certificates = certificates;
     }
 
     /// What is on trial, how trials have ended, and where the candidate's exchanges are counted.
@@ -256,6 +263,7 @@ impl Board {
             quarantine: &shown.quarantine,
             generations: &shown.generations,
             trials: shown.trials,
+            certificates: &shown.certificates,
         })
     }
 

@@ -20,6 +20,7 @@ pub mod answers;
 pub mod ask;
 mod banner;
 mod board;
+mod certificates;
 pub mod connect;
 pub mod doctor;
 pub mod failure;

@@ -132,6 +132,7 @@ fn seclude(rules: &mut Rules, principal: Principal) {
         public: None,
         hosts: vec!["127.0.0.1".into()],
         origins: Vec::new(),
+        tls: None,
     }];
     let method = AuthMethod::Generated { keys: vec![principal.into()] };
     rules.identities = vec![Identity { name: NAME.into(), method }];

@@ -125,6 +125,7 @@ mod tests {
             credential: None,
             timeout: Timeouts::default(),
             list_ttl_ms: 0,
+            tls: Default::default(),
         }];
         let pinned = |_: &_| Pins { tools: vec![pin("a"), pin("b"), pin("c")], ..Pins::default() };
         rules.pins = rules.upstreams.iter().map(pinned).collect();

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
-use strait_engine::{HttpEndpoint, Reach};
+use strait_engine::{ClientTls, HttpEndpoint, Reach};
 use strait_table::Snapshot;
 use strait_table::rules::{
     ArchivedCredential, ArchivedEndpoint, ArchivedSample, ArchivedStdio, ArchivedTransport, ArchivedUpstream,
@@ -21,6 +21,7 @@ use strait_table::rules::{
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::AbortHandle;
 
+use crate::certificates::Certificates;
 use crate::limits::{RESOLVE_AGAIN_MAX, RESOLVE_AGAIN_MIN, RESOLVE_WITHIN};
 use crate::sample;
 use crate::secret::References;
@@ -41,6 +42,7 @@ pub struct Wanted {
     port: u16,
     path: String,
     headers: Vec<(String, String)>,
+    tls: Option<ClientTls>,
 }
 
 impl std::fmt::Debug for Wanted {
@@ -67,11 +69,17 @@ pub struct Scout {
 }
 
 /// One plan per upstream of the table.
-pub fn plan(snapshot: &Snapshot, base: &Path, references: &References, this_program: &Path) -> Vec<Plan> {
+pub fn plan(
+    snapshot: &Snapshot,
+    base: &Path,
+    references: &References,
+    certificates: &Certificates,
+    this_program: &Path,
+) -> Vec<Plan> {
     let upstreams = snapshot.rules().upstreams.iter();
     upstreams
         .map(|upstream| {
-            plan_one(upstream, base, references, this_program)
+            plan_one(upstream, base, references, certificates, this_program)
                 .unwrap_or_else(|why| Plan::Ready(Reach::Unreachable(why)))
         })
         .collect()
@@ -81,6 +89,7 @@ fn plan_one(
     upstream: &ArchivedUpstream,
     base: &Path,
     references: &References,
+    certificates: &Certificates,
     this_program: &Path,
 ) -> Result<Plan, String> {
     Ok(match &upstream.transport {
@@ -89,7 +98,12 @@ fn plan_one(
                 .credential
                 .as_ref()
                 .map_or(Ok(Vec::new()), |c| header(c, references).map(|h| vec![h]))?;
-            Plan::Http(endpoints.iter().map(|endpoint| wanted(endpoint, &headers)).collect())
+            let tls = |endpoint: &ArchivedEndpoint| match endpoint.https {
+                true => certificates.client(upstream, base, bare(endpoint)).map(Some),
+                false => Ok(None),
+            };
+            let all = endpoints.iter().map(|endpoint| Ok(wanted(endpoint, &headers, tls(endpoint)?)));
+            Plan::Http(all.collect::<Result<_, String>>().map_err(|why| format!("TLS: {why}"))?)
         }
         ArchivedTransport::Stdio(stdio) => Plan::Ready(child(stdio, base, references)?),
         ArchivedTransport::Sample(ArchivedSample::Http) => Plan::Shop,
@@ -138,9 +152,15 @@ fn header(credential: &ArchivedCredential, references: &References) -> Result<(S
     }
 }
 
-fn wanted(endpoint: &ArchivedEndpoint, headers: &[(String, String)]) -> Wanted {
+/// An IPv6 address without its brackets.
+fn bare(endpoint: &ArchivedEndpoint) -> &str {
+    endpoint.host.as_str().trim_matches(['[', ']'])
+}
+
+fn wanted(endpoint: &ArchivedEndpoint, headers: &[(String, String)], tls: Option<ClientTls>) -> Wanted {
     Wanted {
-        host: endpoint.host.as_str().trim_matches(['[', ']']).to_owned(),
+        host: bare(endpoint).to_owned(),
+        tls,
         port: endpoint.port.to_native(),
         path: endpoint.path.as_str().to_owned(),
         headers: headers.to_owned(),
@@ -150,8 +170,15 @@ fn wanted(endpoint: &ArchivedEndpoint, headers: &[(String, String)]) -> Wanted {
 impl Wanted {
     fn at(&self, address: SocketAddr) -> HttpEndpoint {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        let host = if self.port == 80 { host } else { format!("{host}:{}", self.port) };
-        HttpEndpoint { address, host, path: self.path.clone(), headers: self.headers.clone(), tls: None }
+        let usual = if self.tls.is_some() { 443 } else { 80 };
+        let host = if self.port == usual { host } else { format!("{host}:{}", self.port) };
+        HttpEndpoint {
+            address,
+            host,
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            tls: self.tls.clone(),
+        }
     }
 
     async fn look_up(&self) -> Result<HttpEndpoint, String> {

@@ -81,7 +81,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("secrets")).unwrap();
         std::fs::write(folder.path().join("secrets/there"), "from a secret").unwrap();
         let text = Text { parts: vec![TextPart::Literal("<".into()), part, TextPart::Literal(">".into())] };
-        let endpoint = Endpoint { host: "h".into(), port: 1, path: "/".into() };
+        let endpoint = Endpoint { host: "h".into(), port: 1, path: "/".into(), https: false };
         let upstream = Upstream {
             name: "u".into(),
             transport: Transport::Http { endpoints: vec![endpoint] },
@@ -89,6 +89,7 @@ mod tests {
             credential: Some(Credential::Bearer(text)),
             timeout: Timeouts::default(),
             list_ttl_ms: 0,
+            tls: Default::default(),
         };
         let rules = Rules { upstreams: vec![upstream], ..crate::test_support::rules() };
         let snapshot = strait_table::snapshot::of_rules(&rules).unwrap();

@@ -23,6 +23,7 @@ use strait_table::Snapshot;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::certificates::{Certificates, Listeners};
 use crate::failure::{Code, Failure};
 use crate::handover::inherited::{ADMIN, Inherited, Predecessor};
 use crate::handover::notify::Manager;
@@ -61,6 +62,7 @@ pub struct Setup {
 struct Prepared {
     snapshot: Arc<Snapshot>,
     keys: Keys,
+    listeners: Listeners,
     plans: Vec<Plan>,
     /// A private gateway has none unless it was asked for.
     admin: Option<TcpListener>,
@@ -174,12 +176,14 @@ fn prepare(
     })?;
     let (sender, found) = mpsc::unbounded_channel();
     let (scout, private) = (Scout::new(sender), setup.private);
-    let loader = Loader { file, base: base.clone(), state, this_program, scout, private, trust };
+    let certificates = Certificates::default();
+    let loader =
+        Loader { file, base: base.clone(), state, this_program, scout, private, trust, certificates };
     let snapshot = loader.secluded(snapshot)?;
     let Listening { sockets, admin, predecessor } = listen_anywhere(&snapshot, loader.private.as_ref())?;
     let mut marks = marks;
     marks.add(loader.watched(&sources, &snapshot));
-    let (keys, plans) = loader.assemble(&snapshot)?;
+    let (keys, listeners, plans) = loader.assemble(&snapshot)?;
     marks.wrote(&keys.written);
     let workers = setup.workers.unwrap_or_else(cores);
     // The one client of a private gateway lives no longer than it.
@@ -221,6 +225,7 @@ fn prepare(
     Ok(Prepared {
         snapshot,
         keys,
+        listeners,
         plans,
         admin,
         admin_tokens: admin::Tokens::of(&operator, &viewer),

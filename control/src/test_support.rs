@@ -29,6 +29,7 @@ pub fn rules() -> Rules {
         public: None,
         hosts: vec!["localhost".into()],
         origins: Vec::new(),
+        tls: None,
     };
     Rules {
         listeners: vec![listener],

@@ -236,7 +236,7 @@ impl Edition {
 
     /// This candidate as the edition that follows `live`.
     pub fn promoted(&self, live: &Edition) -> Edition {
-        self.rewired(live.serial + 1, self.keys.clone(), self.listeners.clone(), self.wirings.clone())
+        self.rewired(live.serial + 1, self.keys.clone(), live.listeners.clone(), self.wirings.clone())
     }
 
     /// The ids of its upstreams, by upstream of the table.
@@ -314,6 +314,7 @@ mod tests {
             credential: None,
             timeout: Configured { call_ms: *call_ms, ..Configured::default() },
             list_ttl_ms: 0,
+            tls: Default::default(),
         };
         let listener = Listener {
             name: "main".into(),
@@ -321,6 +322,7 @@ mod tests {
             public: None,
             hosts: vec!["localhost".into()],
             origins: Vec::new(),
+            tls: None,
         };
         let rules = Rules {
             listeners: vec![listener],

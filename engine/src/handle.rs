@@ -59,7 +59,7 @@ pub struct Facts {
 }
 
 /// How a listener speaks TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenerTls {
     Ready(ServerTls),
     /// Not now: it lets nobody in. The text says why.

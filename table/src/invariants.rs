@@ -87,6 +87,8 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
         rules.pins.is_empty() || rules.pins.len() == rules.upstreams.len(),
         "what is pinned is of other upstreams than the rules",
     )?;
+    let mut tls = rules.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    ensure(tls.all(|tls| !tls.certificates.is_empty()), "a listener speaks TLS without a certificate")?;
     ensure(!rules.listeners.is_empty(), "there is no listener")
 }
 

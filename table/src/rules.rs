@@ -93,6 +93,35 @@ pub struct Listener {
     /// Accepted `Origin` values, lower case; an absent Origin is always accepted. `*` accepts any;
     /// `http://localhost:*` any port.
     pub origins: Vec<String>,
+    /// `None`: it speaks clear text.
+    pub tls: Option<ListenerTls>,
+}
+
+/// How a listener speaks TLS.
+#[derive(Archive, Deserialize, Serialize, Debug)]
+pub struct ListenerTls {
+    /// Chosen by the name that a client asks for; the first when none fits. Never empty.
+    pub certificates: Vec<KeyPair>,
+    /// Whose clients' certificates are accepted; `None`: none is asked for.
+    pub client_ca: Option<String>,
+    /// Nobody comes in without one.
+    pub client_required: bool,
+}
+
+/// A certificate with its chain, and its key: PEM files, as seen from the configuration's folder.
+#[derive(Archive, Deserialize, Serialize, Debug)]
+pub struct KeyPair {
+    pub cert: String,
+    pub key: String,
+}
+
+/// How an upstream's `https` URLs are reached.
+#[derive(Archive, Deserialize, Serialize, Debug, Default)]
+pub struct UpstreamTls {
+    /// Whose certificates it may show; `None`: those that this machine trusts.
+    pub ca: Option<String>,
+    /// What this gateway shows it.
+    pub pair: Option<KeyPair>,
 }
 
 /// A real MCP server.
@@ -105,6 +134,8 @@ pub struct Upstream {
     pub timeout: Timeouts,
     /// How long clients may keep its lists, where its revision has no word for it.
     pub list_ttl_ms: u32,
+    /// For those of its URLs that are `https`.
+    pub tls: UpstreamTls,
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug)]
@@ -117,13 +148,14 @@ pub enum Transport {
     Sample(Sample),
 }
 
-/// `http://host:port/path`, taken apart. Only `http` in this version.
+/// `http://host:port/path` or `https://…`, taken apart.
 #[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Endpoint {
     pub host: String,
     pub port: u16,
     /// With its query; begins with `/`.
     pub path: String,
+    pub https: bool,
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug)]

@@ -135,7 +135,7 @@ codes! {
     // Safety.
     OPEN_SERVER = 0601, Error, "a server without `auth` on an address others can reach";
     CLEAR_TEXT = 0602, Warning, "a secret is written in clear text";
-    UPSTREAM_TLS = 0603, Error, "`https` upstreams are not in this version";
+    TLS = 0603, Error, "a `tls` block that says too little, or for something that speaks clear text";
     HOSTS = 0604, Warning, "a listener on every address accepts only loopback `Host` names";
 
     // Key files.

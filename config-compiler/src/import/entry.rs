@@ -362,22 +362,16 @@ pub fn kept_secret(name: &str) -> String {
 
 /// A URL that this version can reach.
 pub fn address(spoken: &Spoken) -> Result<String, String> {
-    if let Some(rest) = spoken.text.strip_prefix("http://") {
+    let rest = ["http://", "https://"].iter().find_map(|scheme| spoken.text.strip_prefix(scheme));
+    if let Some(rest) = rest {
         // With a reference in it only the compiler knows.
         if !spoken.has_reference {
-            split_url(rest)?;
+            split_url(rest, spoken.text.starts_with("https://"))?;
         }
         return Ok(spoken.text.clone());
-    }
-    if spoken.text.starts_with("https://") {
-        return Err(
-            "TLS to upstreams is not in this version: put a local TLS forwarder before it and name its \
-                    `http://` address"
-                .to_owned(),
-        );
     }
     if spoken.text.starts_with("${env:") {
         return Ok(spoken.text.clone());
     }
-    Err("it does not begin with `http://`".to_owned())
+    Err("it begins with neither `http://` nor `https://`".to_owned())
 }

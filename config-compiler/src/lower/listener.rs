@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use strait_table::rules::Listener;
 
-use super::{ADMIN_BIND, LISTENER_BIND, blocks::Declared, scope::Scope};
+use super::{ADMIN_BIND, LISTENER_BIND, blocks::Declared, scope::Scope, tls};
 use crate::{
     diagnostic::{Finding, codes},
     source::{Node, Span},
@@ -46,6 +46,7 @@ pub fn fallback() -> Listener {
         public: None,
         hosts: LOOPBACK_HOSTS.map(str::to_owned).to_vec(),
         origins: LOOPBACK_ORIGINS.map(str::to_owned).to_vec(),
+        tls: None,
     }
 }
 
@@ -65,6 +66,7 @@ fn listener(
     let public = fields.get("public").and_then(|node| public_url(walk, node));
     let hosts = fields.get("hosts").map(|node| texts(walk, node, "host names", host));
     let origins = fields.get("origins").map(|node| texts(walk, node, "origins", origin));
+    let tls = fields.get("tls").and_then(|node| tls::listener(walk, node));
     fields.finish();
 
     let (bind, bind_node) = (bind?, bind_node?);
@@ -90,9 +92,10 @@ fn listener(
     Some(Listener {
         name: declared.name.to_owned(),
         hosts: hosts.filter(|hosts| !hosts.is_empty()).unwrap_or_else(|| hosts_of(bind, known.as_ref())),
-        origins: origins.unwrap_or_else(|| origins_of(bind, known.as_ref())),
+        origins: origins.unwrap_or_else(|| origins_of(bind, known.as_ref(), tls.is_some())),
         bind: bind.to_string(),
         public: public.map(|(url, ..)| url),
+        tls,
     })
 }
 
@@ -106,8 +109,9 @@ fn hosts_of(bind: SocketAddr, public: Option<&(String, String)>) -> Vec<String> 
     hosts
 }
 
-fn origins_of(bind: SocketAddr, public: Option<&(String, String)>) -> Vec<String> {
+fn origins_of(bind: SocketAddr, public: Option<&(String, String)>, is_tls: bool) -> Vec<String> {
     let mut origins: Vec<String> = match bind.ip().is_loopback() {
+        true if is_tls => LOOPBACK_ORIGINS.map(|origin| origin.replacen("http", "https", 1)).to_vec(),
         true => LOOPBACK_ORIGINS.map(str::to_owned).to_vec(),
         false => Vec::new(),
     };
@@ -122,7 +126,7 @@ fn public_url(walk: &mut Walk<'_>, node: &Node) -> Option<(String, String, Strin
         walk.bad_url(node, &url, "it begins with neither `http://` nor `https://`");
         return None;
     };
-    if let Err(why) = scalar::split_url(rest) {
+    if let Err(why) = scalar::split_url(rest, scheme == "https://") {
         walk.bad_url(node, &url, &why);
         return None;
     }

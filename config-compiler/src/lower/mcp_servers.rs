@@ -122,7 +122,15 @@ fn server(walk: &mut Walk<'_>, entry: &Entry, name: String) -> Option<Upstream> 
         "url" => Transport::Http { endpoints: url(walk, &said.value).into_iter().collect() },
         _ => Transport::Stdio(Stdio { command: upstream::command(walk, &said.value, FORM)?, ..stdio }),
     };
-    Some(Upstream { name, transport, era, credential, timeout: Timeouts::default(), list_ttl_ms: 0 })
+    Some(Upstream {
+        name,
+        transport,
+        era,
+        credential,
+        timeout: Timeouts::default(),
+        list_ttl_ms: 0,
+        tls: Default::default(),
+    })
 }
 
 /// Only one of these words says more than the other keys do.

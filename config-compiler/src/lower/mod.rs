@@ -15,6 +15,7 @@ pub mod policy;
 pub mod scope;
 pub mod server;
 pub mod shape;
+pub mod tls;
 pub mod upstream;
 
 use strait_table::{

@@ -6,7 +6,7 @@ use strait_table::rules::{
     Credential, Era, Per, Sample, Stdio, Text, TextPart, Timeouts, Transport, Upstream,
 };
 
-use super::{blocks::Declared, path};
+use super::{blocks::Declared, path, tls};
 use crate::{
     check::clear_text,
     diagnostic::{Finding, codes},
@@ -32,6 +32,10 @@ pub fn lower(walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<Upstream> {
             .get("list_ttl")
             .and_then(|node| walk.duration(node, 0..=DAY_MS))
             .map_or(0, |ms| ms as u32),
+        tls: fields
+            .entry("tls")
+            .map(|entry| tls::upstream(walk, entry, transport.as_ref()))
+            .unwrap_or_default(),
         transport: transport.unwrap_or(Transport::Sample(Sample::Stdio)),
     };
     fields.finish();

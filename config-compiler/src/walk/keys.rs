@@ -142,8 +142,65 @@ pub static LISTENER: Block = Block {
             TEXTS,
             "Accepted `Origin` values. Default: pages of this machine on loopback, else the public origin. `*` accepts any.",
         ),
+        key(
+            "tls",
+            Shape::Either(&[Shape::Block(&LISTENER_TLS), Shape::List(&Shape::Block(&KEY_PAIR))]),
+            "It speaks TLS, with this certificate or these.",
+        ),
     ],
-    later: &["tls", "trusted_proxies", "client_ca", "proxy_protocol"],
+    later: &["trusted_proxies", "proxy_protocol"],
+    foreign: false,
+};
+
+pub static LISTENER_TLS: Block = Block {
+    name: "`tls` of a listener",
+    expected: "a mapping like `{ cert: gw.pem, key: gw.key }`, or a list of such",
+    about: "TLS: a certificate or several, and whose clients' certificates are accepted.",
+    keys: &[
+        key("cert", Shape::Text, "PEM file of the certificate and its chain."),
+        key("key", Shape::Text, "PEM file of its private key; nobody but its owner may read it."),
+        key(
+            "certificates",
+            Shape::List(&Shape::Block(&KEY_PAIR)),
+            "Instead of cert and key: several, chosen by the name that a client asks for; the first is for the others.",
+        ),
+        key("client_ca", Shape::Text, "PEM file of those whose certificates clients may show."),
+        key(
+            "client_auth",
+            Shape::Words(&["required", "optional"]),
+            "Whether a client must show one. Default: required, where there is a client_ca.",
+        ),
+    ],
+    later: &["min_version", "ciphers", "crl"],
+    foreign: false,
+};
+
+pub static KEY_PAIR: Block = Block {
+    name: "a certificate",
+    expected: "a mapping like `{ cert: gw.pem, key: gw.key }`",
+    about: "A certificate and its key.",
+    keys: &[
+        required("cert", Shape::Text, "PEM file of the certificate and its chain."),
+        required("key", Shape::Text, "PEM file of its private key; nobody but its owner may read it."),
+    ],
+    later: &[],
+    foreign: false,
+};
+
+pub static UPSTREAM_TLS: Block = Block {
+    name: "`tls` of an upstream",
+    expected: "a mapping like `{ ca: internal.pem }`",
+    about: "TLS for the `https` URLs of an upstream.",
+    keys: &[
+        key(
+            "ca",
+            Shape::Text,
+            "PEM file of those whose certificates it may show. Default: whom this machine trusts.",
+        ),
+        key("cert", Shape::Text, "PEM file of the certificate that Strait shows it, and its chain."),
+        key("key", Shape::Text, "PEM file of its private key; nobody but its owner may read it."),
+    ],
+    later: &["server_name", "pin"],
     foreign: false,
 };
 
@@ -184,8 +241,9 @@ pub static UPSTREAM: Block = Block {
             Shape::Duration,
             "How long clients may keep its lists, when it speaks a revision that has no word for it. Default: 0s.",
         ),
+        key("tls", Shape::Block(&UPSTREAM_TLS), "For its `https` URLs: whom to trust, and what to show."),
     ],
-    later: &["tls", "cache", "retry", "health", "limits", "schema", "openapi"],
+    later: &["cache", "retry", "health", "limits", "schema", "openapi"],
     foreign: false,
 };
 

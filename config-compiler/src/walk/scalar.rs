@@ -137,7 +137,7 @@ impl Walk<'_> {
         None
     }
 
-    /// An upstream's `http://` URL, taken apart.
+    /// An upstream's `http://` or `https://` URL, taken apart.
     pub fn endpoint(&mut self, node: &Node) -> Option<Endpoint> {
         let text = self.text(node)?;
         self.endpoint_of(node, &text)
@@ -145,23 +145,18 @@ impl Walk<'_> {
 
     /// The same of a text that was already read from `node`.
     pub fn endpoint_of(&mut self, node: &Node, text: &str) -> Option<Endpoint> {
-        if let Some(rest) = text.strip_prefix("http://") {
-            match split_url(rest) {
-                Ok(endpoint) => return Some(endpoint),
-                Err(why) => self.bad_url(node, text, &why),
+        let split = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => split_url(rest, false),
+            (_, Some(rest)) => split_url(rest, true),
+            _ => Err("it begins with neither `http://` nor `https://`".to_owned()),
+        };
+        match split {
+            Ok(endpoint) => Some(endpoint),
+            Err(why) => {
+                self.bad_url(node, text, &why);
+                None
             }
-            return None;
         }
-        if text.starts_with("https://") {
-            let message = "TLS to upstreams is not in this version";
-            let finding = Finding::new(&codes::UPSTREAM_TLS, node.span, message)
-                .label("an `https` upstream")
-                .help("use `http://` inside a trusted network, or a local TLS forwarder");
-            self.report(finding);
-            return None;
-        }
-        self.bad_url(node, text, "it does not begin with `http://`");
-        None
     }
 
     pub fn bad_url(&mut self, node: &Node, text: &str, why: &str) {
@@ -224,7 +219,7 @@ pub fn socket_address(text: &str) -> Option<SocketAddr> {
 }
 
 /// What follows `http://`: host without brackets, port, path with query.
-pub fn split_url(rest: &str) -> Result<Endpoint, String> {
+pub fn split_url(rest: &str, https: bool) -> Result<Endpoint, String> {
     if rest.chars().any(|c| c.is_ascii_control() || c == ' ' || !c.is_ascii()) {
         return Err("it holds a character that must be percent-encoded".into());
     }
@@ -238,7 +233,7 @@ pub fn split_url(rest: &str) -> Result<Endpoint, String> {
     }
     let (host, port) = split_authority(authority)?;
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    Ok(Endpoint { host, port: port.unwrap_or(80), path })
+    Ok(Endpoint { host, port: port.unwrap_or(if https { 443 } else { 80 }), path, https })
 }
 
 /// Host in lower case and without brackets, and the port if written.
@@ -293,7 +288,7 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         let check = |url: &str, host: &str, port: u16, path: &str| {
-            let endpoint = split_url(url).unwrap();
+            let endpoint = split_url(url, false).unwrap();
             assert_eq!(
                 (endpoint.host.as_str(), endpoint.port, endpoint.path.as_str()),
                 (host, port, path),
@@ -308,7 +303,7 @@ mod tests {
             "", ":80/", "a:0", "a:70000", "a:8a", "u:p@h/", "a b", "a/#f", "[::1", "[x]:1", "[::1]x",
             "h\u{e9}",
         ] {
-            assert!(split_url(bad).is_err(), "{bad}");
+            assert!(split_url(bad, false).is_err(), "{bad}");
         }
     }
 }

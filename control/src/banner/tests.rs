@@ -19,6 +19,7 @@ fn snapshot(auth: Vec<u16>, hidden: Option<&str>) -> Snapshot {
         credential: None,
         timeout: Timeouts::default(),
         list_ttl_ms: 0,
+        tls: Default::default(),
     }];
     rules.servers = vec![strait_table::rules::Server {
         name: "default".into(),

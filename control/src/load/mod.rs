@@ -21,6 +21,7 @@ use strait_table::file::Generation;
 use strait_table::rules::ArchivedLogTo;
 
 use crate::answers::diff::parts;
+use crate::certificates::{self, Certificates, Listeners};
 use crate::failure::{Code, Failure};
 use crate::keys::{self, Keys};
 use crate::limits::{SETTLE, SETTLE_BAD, SETTLE_WITHIN};
@@ -46,6 +47,7 @@ pub struct Loader {
     pub private: Option<Private>,
     /// Whose tables are served.
     pub trust: Trust,
+    pub certificates: Certificates,
 }
 
 /// What the running edition was made from: what a candidate is compared with.
@@ -54,6 +56,7 @@ pub struct Running {
     pub snapshot: Arc<Snapshot>,
     pub plans: Arc<Vec<Plan>>,
     pub keys: Arc<KeyRing>,
+    pub listeners: Listeners,
     /// What the file says that this was put in the place of.
     pub over: Option<Generation>,
     /// The sequence that a candidate must have at least, where tables are signed; `None`: somebody goes back on purpose.
@@ -64,6 +67,7 @@ pub struct Running {
 pub struct Candidate {
     pub snapshot: Arc<Snapshot>,
     pub keys: Keys,
+    pub listeners: Listeners,
     pub plans: Vec<Plan>,
     /// By upstream; `None`: as the upstream of this name is reached now.
     pub reaches: Vec<Option<Reach>>,
@@ -84,8 +88,8 @@ pub struct Refused {
 /// What an attempt brought.
 pub enum Brought {
     Candidate(Candidate),
-    /// Only the key files were read.
-    Keys(Keys),
+    /// Only the key files and the listeners' certificates were read.
+    Keys(Keys, Listeners),
 }
 
 /// One look at the files, with the marks that were taken before they were read.
@@ -160,7 +164,8 @@ impl Loader {
             if let Ok(keys) = &outcome {
                 marks.wrote(&keys.written);
             }
-            let outcome = outcome.map(Brought::Keys).map_err(Refused::from);
+            let renewed = || self.certificates.renewed(&running.snapshot, &self.base, &running.listeners);
+            let outcome = outcome.map(|keys| Brought::Keys(keys, renewed())).map_err(Refused::from);
             return Attempt { group: Group::Keys, outcome, says: None, marks, sources, took };
         }
     }
@@ -195,6 +200,8 @@ impl Loader {
         let (plans, kept) = self.weigh(&snapshot, running)?;
         let keys = self.keys(&snapshot);
         let keys = keys.map_err(|failure| unfit(&snapshot, failure.told()))?;
+        let listeners =
+            self.certificates.listeners(&snapshot, &self.base).map_err(|why| unfit(&snapshot, why))?;
         let new = plans.iter().zip(&kept).filter(|(_, kept)| !**kept).map(|(plan, _)| plan.clone());
         let mut found = self.scout.reach(new.collect()).await.into_iter();
         let reaches = kept.iter().map(|kept| if *kept { None } else { found.next() }).collect();
@@ -204,7 +211,7 @@ impl Loader {
             false => plan::summary(&parts(&before, &after).unwrap_or_default(), None),
         });
         let summary = summary.await.unwrap_or_default();
-        Ok(Candidate { snapshot, keys, plans, reaches, summary })
+        Ok(Candidate { snapshot, keys, listeners, plans, reaches, summary })
     }
 
     /// Whether a table may replace the running one, without a change to anything: how its upstreams are reached, and which of them
@@ -256,16 +263,19 @@ impl Loader {
         }
     }
 
-    /// Keys and plans of a table.
-    pub fn assemble(&self, snapshot: &Snapshot) -> Result<(Keys, Vec<Plan>), Failure> {
-        Ok((self.keys(snapshot)?, self.plans(snapshot)))
+    /// Keys, certificates and plans of a table.
+    pub fn assemble(&self, snapshot: &Snapshot) -> Result<(Keys, Listeners, Vec<Plan>), Failure> {
+        let keys = self.keys(snapshot)?;
+        let listeners = self.certificates.listeners(snapshot, &self.base);
+        let listeners = listeners.map_err(|why| Failure::new(Code::Unfit, why))?;
+        Ok((keys, listeners, self.plans(snapshot)))
     }
 
     fn plans(&self, snapshot: &Snapshot) -> Vec<Plan> {
         let secrets = self.state.secrets();
         let env = |name: &str| std::env::var(name).ok();
         let references = References { base: &self.base, secrets: &secrets, env: &env };
-        reach::plan(snapshot, &self.base, &references, &self.this_program)
+        reach::plan(snapshot, &self.base, &references, &self.certificates, &self.this_program)
     }
 
     /// The table as this process serves it.
@@ -299,6 +309,12 @@ impl Loader {
         }
         for path in self.key_files(snapshot) {
             all.push((Group::Keys, path));
+        }
+        for path in certificates::files_of_listeners(snapshot, &self.base) {
+            all.push((Group::Keys, path));
+        }
+        for path in certificates::files_of_upstreams(snapshot, &self.base) {
+            all.push((Group::Source, path));
         }
         all
     }

@@ -44,6 +44,7 @@ fn quiet(snapshot: &Snapshot) -> Result<Snapshot, Failure> {
             public: None,
             hosts: vec!["127.0.0.1".into()],
             origins: Vec::new(),
+            tls: None,
         }];
     });
     quiet.map_err(|error| Failure::bug(format!("the table does not open: {error}")))
@@ -61,7 +62,8 @@ async fn learn(
     let names: Vec<String> =
         snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str().to_owned()).collect();
     let is_wanted = |name: &String| wish.only.is_empty() || wish.only.contains(name);
-    let plans = reach::plan(snapshot, base, references, &this_program).into_iter().zip(&names);
+    let plans =
+        reach::plan(snapshot, base, references, &Default::default(), &this_program).into_iter().zip(&names);
     let not_now = || reach::Plan::Ready(Reach::Unreachable("not asked".to_owned()));
     let plans = plans.map(|(plan, name)| if is_wanted(name) { plan } else { not_now() }).collect();
     // Addresses that are found too late are of no use here.

@@ -8,9 +8,11 @@ mod generations;
 mod process;
 mod reloads;
 mod text;
+mod tls;
 
 use std::sync::Arc;
 
+use crate::certificates::Expiry;
 use crate::generations::Generations;
 use crate::quarantine::Quarantine;
 use crate::trial::Counts;
@@ -43,6 +45,8 @@ pub struct Seen<'b> {
     pub quarantine: &'b Quarantine,
     pub generations: &'b Generations,
     pub trials: Counts,
+    /// When certificates that are shown end.
+    pub certificates: &'b [Expiry],
 }
 
 pub struct Worker {
@@ -68,6 +72,7 @@ pub fn render(seen: &Seen<'_>) -> String {
     traffic(&mut out, &seen.workers);
     upstreams(&mut out, seen);
     limits(&mut out, seen);
+    tls::write(&mut out, &seen.workers, seen.certificates);
     generations::write(&mut out, seen);
     workers(&mut out, &seen.workers);
     gateway(&mut out, seen);

@@ -13,6 +13,7 @@ fn upstream(transport: Transport, credential: Option<Credential>) -> Upstream {
         credential,
         timeout: Timeouts::default(),
         list_ttl_ms: 0,
+        tls: Default::default(),
     }
 }
 
@@ -21,7 +22,9 @@ fn text(value: &str) -> Text {
 }
 
 fn http(host: &str) -> Transport {
-    Transport::Http { endpoints: vec![Endpoint { host: host.into(), port: 8443, path: "/mcp".into() }] }
+    Transport::Http {
+        endpoints: vec![Endpoint { host: host.into(), port: 8443, path: "/mcp".into(), https: false }],
+    }
 }
 
 fn reaches(upstreams: Vec<Upstream>) -> Vec<Reach> {
@@ -29,7 +32,8 @@ fn reaches(upstreams: Vec<Upstream>) -> Vec<Reach> {
     let rules = Rules { upstreams, ..crate::test_support::rules() };
     let snapshot = strait_table::snapshot::of_rules(&rules).unwrap();
     let references = References { base: folder.path(), secrets: folder.path(), env: &|_| None };
-    let plans = plan(&snapshot, Path::new("/etc/strait"), &references, Path::new("/bin/strait"));
+    let plans =
+        plan(&snapshot, Path::new("/etc/strait"), &references, &Default::default(), Path::new("/bin/strait"));
     let (sender, _receiver) = mpsc::unbounded_channel();
     run(async { Scout::new(sender).reach(plans).await })
 }
@@ -119,7 +123,13 @@ fn what_was_found_and_lost_again_is_looked_for_again() {
     run(async {
         let (sender, _found) = mpsc::unbounded_channel();
         let scout = Scout::new(sender);
-        let wanted = Wanted { host: "gone.invalid".into(), port: 80, path: "/".into(), headers: Vec::new() };
+        let wanted = Wanted {
+            host: "gone.invalid".into(),
+            port: 80,
+            path: "/".into(),
+            headers: Vec::new(),
+            tls: None,
+        };
         let ended = tokio::spawn(async {});
         let entry = (wanted.clone(), ended.abort_handle());
         ended.await.unwrap();

@@ -142,8 +142,11 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
             },
         }
     };
-    let facts =
-        Facts { keys: Arc::new(prepared.keys.ring), reaches: Arc::new(reaches.clone()), ..Facts::default() };
+    let facts = Facts {
+        keys: Arc::new(prepared.keys.ring),
+        reaches: Arc::new(reaches.clone()),
+        listeners: prepared.listeners,
+    };
     let edition = Arc::new(Edition::first(prepared.snapshot, facts, prepared.options.workers.max(1)));
     let (handle, events) = strait_engine::start(prepared.options, edition.clone())
         .map_err(|error| Failure::new(Code::Unfit, error.to_string()))?;
@@ -338,6 +341,7 @@ impl Control {
     pub fn show_edition(&self) {
         self.board.snapshot(&self.edition.snapshot);
         self.board.serves(&self.edition.tally);
+        self.board.certificates(self.loader.certificates.expiries());
         self.board.left_out(&self.told);
         self.board.quarantine(&self.quarantine);
         self.board.suspicions(self.suspicions.to_json());

@@ -19,6 +19,7 @@ use super::control::{Control, named};
 use super::rollout::Why;
 use super::trial::End;
 use crate::board::Phase;
+use crate::certificates::Listeners;
 use crate::keys::Keys;
 use crate::limits::ADOPT_WITHIN;
 use crate::load::{Attempt, Brought, Candidate, Refused, kept};
@@ -266,8 +267,8 @@ impl Control {
         }
         let done = match outcome {
             Ok(Brought::Candidate(candidate)) => self.adopt(candidate, took, Why::File),
-            Ok(Brought::Keys(keys)) => {
-                self.adopt_keys(keys, took);
+            Ok(Brought::Keys(keys, listeners)) => {
+                self.adopt_keys(keys, listeners, took);
                 Ok(())
             }
             Err(refused) => Err(refused),
@@ -301,20 +302,19 @@ impl Control {
 
     /// Serves another table from now on; or the same one, with what else has changed.
     pub fn adopt(&mut self, candidate: Candidate, took: Duration, why: Why) -> Result<(), Refused> {
-        let Candidate { snapshot, keys, plans, reaches, summary } = candidate;
+        let Candidate { snapshot, keys, listeners, plans, reaches, summary } = candidate;
         let (old, new) = (self.edition.snapshot.generation(), snapshot.generation());
         let refused =
             |why: String, not_kept: bool| Refused { why, candidate: Some(new.to_string()), not_kept };
         let is_signed_anew = old == new && snapshot.signature() != self.edition.snapshot.signature();
         if old == new && !is_signed_anew && reaches.iter().all(Option::is_none) {
             self.commit(&snapshot, &why).map_err(|why| refused(why, true))?;
-            self.adopt_keys(keys, took);
+            self.adopt_keys(keys, listeners, took);
             return Ok(());
         }
         let mut reaches = self.reaches_of(&snapshot, reaches);
         self.reload.add_late(&plans, &mut reaches);
-        let facts =
-            Facts { keys: Arc::new(keys.ring), reaches: Arc::new(reaches.clone()), ..self.edition.facts() };
+        let facts = Facts { keys: Arc::new(keys.ring), reaches: Arc::new(reaches.clone()), listeners };
         let edition = self.edition.succeed(snapshot.clone(), facts);
         let ledger = self.ledger.succeed(named(&edition));
         let last = std::mem::replace(&mut self.ledger, ledger);
@@ -379,10 +379,11 @@ impl Control {
         names.zip(found).map(reach).collect()
     }
 
-    fn adopt_keys(&mut self, keys: Keys, took: Duration) {
+    fn adopt_keys(&mut self, keys: Keys, listeners: Listeners, took: Duration) {
         self.generated = keys.generated;
         let before = self.edition.keys.clone();
-        if keys.ring == *before {
+        let has_renewed = *listeners != *self.edition.listeners;
+        if keys.ring == *before && !has_renewed {
             self.rekey_trial(&before, &before);
             self.reload.counts.unchanged += 1;
             return log::info(format!(
@@ -390,10 +391,11 @@ impl Control {
                 self.edition.snapshot.generation()
             ));
         }
-        let facts = Facts { keys: Arc::new(keys.ring), ..self.edition.facts() };
+        let facts = Facts { keys: Arc::new(keys.ring), listeners, ..self.edition.facts() };
         self.publish(self.edition.informed(facts));
         self.rekey_trial(&before, &self.edition.keys.clone());
-        self.swapped(format!("keys of generation {}", self.edition.snapshot.generation()), took);
+        let what = if has_renewed { "keys and certificates" } else { "keys" };
+        self.swapped(format!("{what} of generation {}", self.edition.snapshot.generation()), took);
     }
 
     pub fn swapped(&mut self, what: String, took: Duration) {
@@ -513,19 +515,20 @@ mod tests {
         let upstream = |host: &&str| Upstream {
             name: (*host).into(),
             transport: Transport::Http {
-                endpoints: vec![Endpoint { host: (*host).into(), port: 80, path: "/".into() }],
+                endpoints: vec![Endpoint { host: (*host).into(), port: 80, path: "/".into(), https: false }],
             },
             era: Era::Auto,
             credential: None,
             timeout: Timeouts::default(),
             list_ttl_ms: 0,
+            tls: Default::default(),
         };
         let upstreams = hosts.iter().map(upstream).collect();
         let rules = Rules { upstreams, ..crate::test_support::rules() };
         let snapshot = strait_table::snapshot::of_rules(&rules).unwrap();
         let folder = Folder::new();
         let references = References { base: folder.path(), secrets: folder.path(), env: &|_| None };
-        reach::plan(&snapshot, folder.path(), &references, folder.path())
+        reach::plan(&snapshot, folder.path(), &references, &Default::default(), folder.path())
     }
 
     fn found(plan: &Plan) -> Found {

@@ -281,6 +281,7 @@ impl Control {
             snapshot: self.edition.snapshot.clone(),
             plans: self.plans.clone(),
             keys: self.edition.keys.clone(),
+            listeners: self.edition.listeners.clone(),
             over: self.orders.rollout.as_ref().and_then(Rollout::over),
             floor: self.edition.snapshot.signature().map(|signature| signature.sequence),
         }

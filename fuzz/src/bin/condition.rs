@@ -72,6 +72,7 @@ fn asked(text: &str, arguments: &str, shared: &mut Shared) {
         public: None,
         hosts: vec!["localhost".into()],
         origins: Vec::new(),
+        tls: None,
     };
     let rules = Rules {
         listeners: vec![listener],

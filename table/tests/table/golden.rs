@@ -104,6 +104,7 @@ fn upstreams() -> Vec<Upstream> {
         credential,
         timeout,
         list_ttl_ms: 60_000,
+        tls: UpstreamTls { ca: Some("ca.pem".into()), pair: Some(pair("up")) },
     };
     let stdio = |per| {
         Transport::Stdio(Stdio {
@@ -119,7 +120,12 @@ fn upstreams() -> Vec<Upstream> {
             idle_ms: 600_000,
         })
     };
-    let endpoint = |host: &str| Endpoint { host: host.into(), port: 8443, path: "/mcp?x=1".into() };
+    let endpoint = |host: &str| Endpoint {
+        host: host.into(),
+        port: 8443,
+        path: "/mcp?x=1".into(),
+        https: host.starts_with("crm-b"),
+    };
     let http = || Transport::Http { endpoints: vec![endpoint("crm-a.internal"), endpoint("crm-b.internal")] };
     let env = TextPart::Env { name: "CRM".into(), default: Some("none".into()) };
     vec![
@@ -137,6 +143,10 @@ fn upstreams() -> Vec<Upstream> {
         upstream("hello", Transport::Sample(Sample::Stdio), Era::Auto, None),
         upstream("there", Transport::Sample(Sample::Http), Era::Auto, None),
     ]
+}
+
+fn pair(name: &str) -> KeyPair {
+    KeyPair { cert: format!("{name}.pem"), key: format!("{name}.key") }
 }
 
 fn pattern(kind: PatternKind, glob: &str) -> Pattern {
@@ -274,6 +284,11 @@ fn rules() -> Rules {
                 public: Some("https://gw.example".into()),
                 hosts: vec!["gw.example".into(), "localhost".into()],
                 origins: vec!["http://localhost:*".into()],
+                tls: Some(ListenerTls {
+                    certificates: vec![pair("a"), pair("b")],
+                    client_ca: Some("clients.pem".into()),
+                    client_required: true,
+                }),
             },
             Listener {
                 name: "other".into(),
@@ -281,6 +296,7 @@ fn rules() -> Rules {
                 public: None,
                 hosts: vec!["*".into()],
                 origins: Vec::new(),
+                tls: None,
             },
         ],
         admin_bind: "127.0.0.1:8081".into(),

@@ -474,7 +474,7 @@ fn forged_rules_are_caught_by_their_meaning() {
         check("a limit's numbers come to nothing", &|rules| rules.limits = vec![limit(measure)]);
     }
     check("an endpoint's path does not begin with `/`", &|rules| {
-        let endpoint = Endpoint { host: "h".into(), port: 1, path: "mcp".into() };
+        let endpoint = Endpoint { host: "h".into(), port: 1, path: "mcp".into(), https: false };
         rules.upstreams[0].transport = Transport::Http { endpoints: vec![endpoint] };
     });
 }

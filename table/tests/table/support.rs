@@ -15,6 +15,7 @@ pub fn rules() -> Rules {
             public: None,
             hosts: vec!["localhost".into()],
             origins: Vec::new(),
+            tls: None,
         }],
         upstreams: vec![upstream("git"), upstream("crm")],
         servers: vec![server("default", "/mcp", &["*"])],
@@ -34,6 +35,7 @@ pub fn upstream(name: &str) -> Upstream {
         credential: None,
         timeout: Timeouts::default(),
         list_ttl_ms: 0,
+        tls: Default::default(),
     }
 }
 

@@ -20,6 +20,7 @@ fn opened(arguments: Vec<Argument>, drops: Vec<Vec<Step>>) -> Snapshot {
             public: None,
             hosts: Vec::new(),
             origins: Vec::new(),
+            tls: None,
         }],
         upstreams: vec![Upstream {
             name: "up".into(),
@@ -28,6 +29,7 @@ fn opened(arguments: Vec<Argument>, drops: Vec<Vec<Step>>) -> Snapshot {
             credential: None,
             timeout: Default::default(),
             list_ttl_ms: 0,
+            tls: Default::default(),
         }],
         servers: vec![Server {
             name: "s".into(),

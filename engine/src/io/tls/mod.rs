@@ -53,6 +53,14 @@ impl std::fmt::Debug for ClientTls {
     }
 }
 
+impl PartialEq for ServerTls {
+    fn eq(&self, other: &ServerTls) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ServerTls {}
+
 /// The same configuration, not one that says the same: control gives the same one for as long as nothing has changed.
 impl PartialEq for ClientTls {
     fn eq(&self, other: &ClientTls) -> bool {
