@@ -47,6 +47,7 @@ pub fn load(snapshot: &Snapshot, base: &Path, state: &State) -> Result<Keys, Fai
             ArchivedAuthMethod::Generated { keys: wanted } => {
                 keys.generate(index, wanted, &generated_file(state, identity))?
             }
+            ArchivedAuthMethod::Jwt(_) | ArchivedAuthMethod::Introspection(_) => IdentityKeys::default(),
         };
         keys.ring.identities.push(loaded);
     }
@@ -56,14 +57,15 @@ pub fn load(snapshot: &Snapshot, base: &Path, state: &State) -> Result<Keys, Fai
 /// The files that [`load`] reads.
 pub fn files(snapshot: &Snapshot, base: &Path, state: &State) -> Vec<PathBuf> {
     let identities = snapshot.rules().identities.iter();
-    identities.map(|identity| file(identity, base, state)).collect()
+    identities.filter_map(|identity| file(identity, base, state)).collect()
 }
 
-/// Where the digests of an identity's keys are.
-pub fn file(identity: &ArchivedIdentity, base: &Path, state: &State) -> PathBuf {
+/// Where the digests of an identity's keys are, if it has any.
+pub fn file(identity: &ArchivedIdentity, base: &Path, state: &State) -> Option<PathBuf> {
     match &identity.method {
-        ArchivedAuthMethod::KeyFile { path } => base.join(path.as_str()),
-        ArchivedAuthMethod::Generated { .. } => generated_file(state, identity),
+        ArchivedAuthMethod::KeyFile { path } => Some(base.join(path.as_str())),
+        ArchivedAuthMethod::Generated { .. } => Some(generated_file(state, identity)),
+        ArchivedAuthMethod::Jwt(_) | ArchivedAuthMethod::Introspection(_) => None,
     }
 }
 

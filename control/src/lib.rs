@@ -28,6 +28,7 @@ pub mod fetch;
 mod generations;
 mod handover;
 mod host;
+mod identity;
 mod keys;
 mod ledger;
 mod limits;

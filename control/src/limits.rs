@@ -219,3 +219,26 @@ pub const DIFF_STEPS_MAX: usize = 2_000_000;
 pub const SIGNING_KEY_BYTES_MAX: u64 = 16 * 1024;
 /// Keys that tables are taken from: one in use, one to come, one for emergencies; more is a mistake.
 pub const TRUSTED_KEYS_MAX: usize = 64;
+
+/// Questions about tokens that wait for their turn; workers refuse what finds no room.
+pub const TOKEN_QUESTIONS_MAX: usize = 1_024;
+/// Tokens that are looked at together; each may wait for an issuer.
+pub const TOKENS_AT_ONCE: usize = 256;
+/// Signatures verified together, on threads of their own: more would take the cores from the workers.
+pub const SIGNATURES_AT_ONCE: usize = 1;
+/// An issuer has so long to answer: less than a worker waits.
+pub const ISSUER_WITHIN: Duration = Duration::from_secs(3);
+/// Keys of an issuer, and its metadata: hundreds of keys fit.
+pub const ISSUER_BYTES_MAX: usize = 256 * 1024;
+pub const ISSUER_KEYS_MAX: usize = 64;
+/// Keys are fetched again so often, and for a key that is not known so soon after the last time.
+pub const ISSUER_KEYS_EVERY: Duration = Duration::from_secs(300);
+pub const ISSUER_KEYS_AGAIN: Duration = Duration::from_secs(10);
+/// Keys of an issuer that does not answer are believed for so long.
+pub const ISSUER_KEYS_STALE_MAX: Duration = Duration::from_secs(12 * 3_600);
+/// The head of a token, and how deep its claims may be.
+pub const TOKEN_HEAD_BYTES_MAX: usize = 2_048;
+pub const TOKEN_NESTING_MAX: usize = 16;
+/// What a principal may be called.
+pub const PRINCIPAL_BYTES_MAX: usize = 512;
+pub const PRINCIPAL_GROUPS_MAX: usize = 512;

@@ -99,7 +99,7 @@ impl Private {
         let Some(key) = &self.wish.key else {
             let first = accepted().find_map(|identity| match &identity.method {
                 ArchivedAuthMethod::Generated { keys } => keys.first(),
-                ArchivedAuthMethod::KeyFile { .. } => None,
+                _ => None,
             });
             let Some(first) = first else {
                 let message = format!(
@@ -112,7 +112,7 @@ impl Private {
             return Ok(first.principal());
         };
         for identity in accepted() {
-            let path = keys::file(identity, base, state);
+            let Some(path) = keys::file(identity, base, state) else { continue };
             // One that is not there, or cannot be read, knows nobody; others may.
             let Ok(file) = key_file::load(&path) else { continue };
             if let Some(found) = file.find(key) {

@@ -8,8 +8,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use strait_policy::Traits;
 use strait_policy::limit::Measure;
+use strait_policy::{Principal, Traits};
 use strait_protocol::jsonrpc::{Decoder, Envelope, Scanner, Splices};
 use strait_table::bound::ArchivedShelf;
 use strait_table::catalog::{Announced, FreshUntil};
@@ -25,6 +25,8 @@ use crate::caps::{Caps, Room};
 use crate::changes::{self, Outline};
 use crate::connection::Seat;
 use crate::edition::{Edition, digest};
+use crate::exchange::identify::strangers::Strangers;
+use crate::exchange::identify::{Token, Tokens};
 use crate::exchange::listen::Listens;
 use crate::exchange::shape::Edited;
 use crate::exchange::suspend::Suspensions;
@@ -45,6 +47,7 @@ use crate::pooled::Pool;
 use crate::session::streams::Over;
 use crate::session::{Past, Seal, Sessions};
 use crate::trial::{OnTrial, Side, Trial};
+use crate::trust::Trust;
 use crate::upstream::http::Reading;
 use crate::upstream::{Answering, Ids, Upstream, Upstreams};
 use crate::worker::Parcel;
@@ -87,6 +90,8 @@ pub struct Core {
     pub over: Over,
     pub listens: Listens,
     pub seal: Seal,
+    /// Tokens of callers.
+    pub tokens: Tokens,
     pub suspended: Suspensions,
     pub open_tasks: OpenTasks,
     pub upstreams: Upstreams,
@@ -158,6 +163,7 @@ impl TraitSets {
 pub struct Adopted {
     pub snapshot: Arc<Snapshot>,
     pub keys: Arc<KeyRing>,
+    pub trust: Arc<Trust>,
     /// `None`: nothing is limited.
     pub metering: Option<Arc<Metering>>,
     /// By upstream of the table. Weak, so that an exchange which outlives its generation holds the one
@@ -176,6 +182,7 @@ pub struct Adopted {
     /// Windows of time that hold; when one turns, the edition is adopted again.
     pub windows: Windows,
     known: RefCell<Vec<Option<Known>>>,
+    strangers: Strangers<Known>,
     traits: RefCell<TraitSets>,
     views: RefCell<HashMap<(u16, TraitsId), Rc<View>, Fold>>,
     outlines: RefCell<HashMap<(u16, TraitsId), Outline, Fold>>,
@@ -204,6 +211,7 @@ impl Adopted {
             windows,
             snapshot,
             keys,
+            trust: edition.trust.clone(),
             metering: edition.metering.clone(),
             upstreams,
             servers,
@@ -214,6 +222,7 @@ impl Adopted {
             side,
             tally: edition.tally.clone(),
             known,
+            strangers: Strangers::default(),
             traits: RefCell::default(),
             views: RefCell::default(),
             outlines: RefCell::default(),
@@ -228,18 +237,47 @@ impl Adopted {
         self.upstreams.get(index)?.upgrade()
     }
 
+    /// The principal of this number: those with keys first, then those that tokens told of.
+    pub fn principal(&self, number: u32) -> Option<&Principal> {
+        let number = number as usize;
+        match number.checked_sub(self.keys.principals.len()) {
+            None => self.keys.principals.get(number),
+            Some(stranger) => Some(&self.strangers.get(stranger)?.token.verified.principal),
+        }
+    }
+
+    /// The token that told of this principal.
+    pub fn token(&self, number: u32) -> Option<&Rc<Token>> {
+        let stranger = (number as usize).checked_sub(self.keys.principals.len())?;
+        Some(&self.strangers.get(stranger)?.token)
+    }
+
+    /// The number of a token's principal; `None`: there are too many.
+    pub fn number(&self, token: &Rc<Token>) -> Option<u32> {
+        if let (serial, number) = token.met.get()
+            && serial == self.serial
+        {
+            return Some(number);
+        }
+        let number = (self.keys.principals.len() + self.strangers.number(token)?) as u32;
+        token.met.set((self.serial, number));
+        Some(number)
+    }
+
     /// What is derived from a principal, worked out once per generation.
     pub fn known(&self, principal: u32) -> Known {
         let index = principal as usize;
+        if let Some(stranger) =
+            index.checked_sub(self.keys.principals.len()).and_then(|at| self.strangers.get(at))
+        {
+            return *stranger.facts.get_or_init(|| {
+                let verified = &stranger.token.verified;
+                Known { digest: verified.digest, ..self.facts_of(&verified.principal) }
+            });
+        }
         let mut known = self.known.borrow_mut();
         match (known.get_mut(index), self.keys.principals.get(index)) {
-            (Some(known), Some(principal)) => *known.get_or_insert_with(|| Known {
-                traits: self.traits.borrow_mut().number(self.snapshot.traits_of(principal)),
-                digest: digest(&principal.id),
-                user: digest(&principal.user),
-                agent: digest(&principal.agent),
-                tenant: digest(&principal.tenant),
-            }),
+            (Some(known), Some(principal)) => *known.get_or_insert_with(|| self.facts_of(principal)),
             // A number nobody was given: a digest no session is bound to.
             _ => Known {
                 traits: self.traits.borrow_mut().number(Traits::default()),
@@ -251,6 +289,16 @@ impl Adopted {
         }
     }
 
+    fn facts_of(&self, principal: &Principal) -> Known {
+        Known {
+            traits: self.traits.borrow_mut().number(self.snapshot.traits_of(principal)),
+            digest: digest(&principal.id),
+            user: digest(&principal.user),
+            agent: digest(&principal.agent),
+            tenant: digest(&principal.tenant),
+        }
+    }
+
     /// The principal that has this digest, if there is one still.
     pub fn principal_of(&self, wanted: u64) -> Option<u32> {
         let principals = self.principals.get_or_init(|| {
@@ -258,7 +306,9 @@ impl Adopted {
             let known = self.keys.principals.iter().zip(0..);
             known.map(|(principal, number)| (digest(&principal.id), number)).collect()
         });
-        principals.get(&wanted).copied()
+        let stranger =
+            || self.strangers.of_principal(wanted).map(|at| (self.keys.principals.len() + at) as u32);
+        principals.get(&wanted).copied().or_else(stranger)
     }
 
     pub fn traits(&self, id: TraitsId) -> Option<Rc<Traits>> {
@@ -403,6 +453,7 @@ impl Core {
             past: parts.past,
             over: Over::default(),
             seal: parts.seal,
+            tokens: Tokens::default(),
             suspended: Suspensions::default(),
             open_tasks: OpenTasks::default(),
             upstreams,
@@ -467,11 +518,12 @@ impl Core {
                 && adopted.snapshot.windows_at(now_unix_s).bits != adopted.windows.bits
         };
         let adopted = self.adopted.borrow().clone();
-        if turned(&adopted) {
+        if turned(&adopted) || adopted.strangers.is_crowded() {
             self.turn();
         }
         let on_trial = self.trial.borrow().clone();
-        if let Some(on_trial) = on_trial.filter(|on_trial| turned(&on_trial.adopted)) {
+        if let Some(on_trial) = on_trial.filter(|of| turned(&of.adopted) || of.adopted.strangers.is_crowded())
+        {
             self.turn_trial(&on_trial);
         }
     }

@@ -17,6 +17,7 @@ use crate::allowance::{Metering, OnceCells};
 use crate::figures::generations::Tally;
 use crate::figures::places::{Books, Place};
 use crate::handle::{Facts, KeyRing, ListenerTls, Reach};
+use crate::trust::Trust;
 use crate::upstream::stdio::Per;
 use crate::upstream::{Era, SharedEra};
 
@@ -33,6 +34,7 @@ pub struct Edition {
     pub keys: Arc<KeyRing>,
     /// How listeners speak TLS, by listener of the table.
     pub listeners: Arc<Vec<Option<ListenerTls>>>,
+    pub trust: Arc<Trust>,
     /// Digests of the virtual servers' names, by server of the table: what sessions are bound to.
     pub(crate) servers: Arc<[u64]>,
     /// By upstream of the table.
@@ -149,6 +151,7 @@ impl Edition {
             snapshot,
             keys: facts.keys,
             listeners: facts.listeners,
+            trust: facts.trust,
             servers,
             wirings,
             fresh_until,
@@ -168,6 +171,7 @@ impl Edition {
             snapshot,
             keys: self.keys.clone(),
             listeners: self.listeners.clone(),
+            trust: self.trust.clone(),
             servers: self.servers.clone(),
             wirings: self.wirings.clone(),
             fresh_until: catalog.upstreams.iter().map(|lists| lists.fresh_until).collect(),
@@ -201,21 +205,16 @@ impl Edition {
             });
             renewed.collect()
         };
-        self.rewired(self.serial + 1, facts.keys, facts.listeners, wirings)
+        self.rewired(self.serial + 1, facts, wirings)
     }
 
-    fn rewired(
-        &self,
-        serial: u64,
-        keys: Arc<KeyRing>,
-        listeners: Arc<Vec<Option<ListenerTls>>>,
-        wirings: Arc<[Arc<Wiring>]>,
-    ) -> Edition {
+    fn rewired(&self, serial: u64, facts: Facts, wirings: Arc<[Arc<Wiring>]>) -> Edition {
         Edition {
             serial,
             snapshot: self.snapshot.clone(),
-            keys,
-            listeners,
+            keys: facts.keys,
+            listeners: facts.listeners,
+            trust: facts.trust,
             servers: self.servers.clone(),
             wirings,
             fresh_until: self.fresh_until.clone(),
@@ -231,12 +230,18 @@ impl Edition {
     /// What it was made from beside its table.
     pub fn facts(&self) -> Facts {
         let reaches = self.wirings.iter().map(|wiring| wiring.content.reach.clone()).collect();
-        Facts { keys: self.keys.clone(), reaches: Arc::new(reaches), listeners: self.listeners.clone() }
+        Facts {
+            keys: self.keys.clone(),
+            trust: self.trust.clone(),
+            reaches: Arc::new(reaches),
+            listeners: self.listeners.clone(),
+        }
     }
 
     /// This candidate as the edition that follows `live`.
     pub fn promoted(&self, live: &Edition) -> Edition {
-        self.rewired(live.serial + 1, self.keys.clone(), live.listeners.clone(), self.wirings.clone())
+        let facts = Facts { listeners: live.listeners.clone(), ..self.facts() };
+        self.rewired(live.serial + 1, facts, self.wirings.clone())
     }
 
     /// The ids of its upstreams, by upstream of the table.

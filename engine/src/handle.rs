@@ -27,6 +27,7 @@ use crate::limits::Deadlines;
 use crate::roll::Roll;
 use crate::session::Kept;
 use crate::trial::Trial;
+use crate::trust::Trust;
 use tokio::sync::mpsc;
 
 /// How to start.
@@ -53,6 +54,8 @@ pub struct Options {
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     pub keys: Arc<KeyRing>,
+    /// Which tokens are believed.
+    pub trust: Arc<Trust>,
     pub reaches: Arc<Vec<Reach>>,
     /// By listener of the table: how it speaks TLS, if it does.
     pub listeners: Arc<Vec<Option<ListenerTls>>>,

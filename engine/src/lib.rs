@@ -36,6 +36,7 @@ pub mod roll;
 mod session;
 mod start;
 pub mod trial;
+pub mod trust;
 mod upstream;
 mod worker;
 

@@ -278,6 +278,25 @@ pub const RELIST_MS: u64 = 300_000;
 pub const RELIST_FRESH_MS_MIN: u64 = 5_000;
 pub const RELIST_FAILED_MS: (u64, u64) = (1_000, 60_000);
 
+/// Verified tokens that a core remembers, and their bytes with what they tell: at 1 KiB a token 8 MiB.
+pub const TOKENS_KEPT: usize = 8_192;
+pub const TOKEN_BYTES_KEPT: usize = 32 << 20;
+/// A longer token is refused unread. A head of a request has room for more, and no issuer known makes such.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+/// Principals of tokens that one edition numbers on a core, so many at once: 40 bytes each beside the token. At three quarters
+/// of them the edition is adopted anew.
+pub const STRANGERS_MAX: usize = 16_384;
+pub const STRANGERS_AT_ONCE: usize = 256;
+/// Tokens that a core waits for control to verify; further ones are answered 503.
+pub const TOKEN_QUESTIONS_MAX: usize = 256;
+/// So long, then the request is answered 503: longer than control waits for an issuer.
+pub const TOKEN_QUESTION_MS_MAX: u64 = 6_000;
+/// A peer may present so many bad tokens at once, and then one every so often; while it is over, what it presents and a core
+/// does not know is answered 429. So many peers are remembered at once, 16 bytes each.
+pub const BAD_TOKENS_AT_ONCE: u64 = 32;
+pub const BAD_TOKEN_EVERY_MS: u64 = 125;
+pub const BAD_TOKEN_PEERS: usize = 4_096;
+
 /// Deadlines that tests shorten; the product runs with the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {

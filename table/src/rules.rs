@@ -297,6 +297,68 @@ pub enum AuthMethod {
     /// Keys that `strait up|serve` makes at first start and keeps in the state folder, for
     /// development: `api_keys: { generate: [{ id, groups, … }] }`.
     Generated { keys: Vec<GeneratedKey> },
+    /// Signed tokens of an issuer.
+    Jwt(Jwt),
+    /// Tokens of which their issuer is asked.
+    Introspection(Introspection),
+}
+
+/// How signed tokens are verified.
+#[derive(Archive, Deserialize, Serialize, Debug)]
+pub struct Jwt {
+    /// As the `iss` of every token says it.
+    pub issuer: String,
+    pub jwks: Jwks,
+    /// Names of RFC 7518 and RFC 8037; never `none`, never a shared secret's.
+    pub algorithms: Vec<String>,
+    /// Accepted `typ`, lower case, without `application/`.
+    pub types: Vec<String>,
+    /// By how much clocks may differ.
+    pub skew_s: u32,
+    pub accepted: Accepted,
+}
+
+/// Where the keys of an issuer are.
+#[derive(Archive, Deserialize, Serialize, Debug)]
+pub enum Jwks {
+    /// The issuer's metadata says it.
+    Discovered,
+    Url(String),
+    /// As resolved against the file that named it.
+    File(String),
+}
+
+/// How an issuer is asked about tokens (RFC 7662).
+#[derive(Archive, Deserialize, Serialize, Debug)]
+pub struct Introspection {
+    pub endpoint: String,
+    /// Who answers there: what clients are told to get tokens from.
+    pub issuer: String,
+    pub client: String,
+    pub secret: Text,
+    /// An answer is good for so long at most.
+    pub keep_s: u32,
+    pub accepted: Accepted,
+}
+
+/// Which tokens are accepted, and of whom they tell.
+#[derive(Archive, Deserialize, Serialize, Debug)]
+pub struct Accepted {
+    /// Whom they must be for, one of these; empty: the endpoint's own URL.
+    pub audiences: Vec<String>,
+    /// Every token must have all of them.
+    pub scopes: Vec<String>,
+    pub principal: PrincipalClaims,
+}
+
+/// In which claims of a token its principal is: of each list the first that is there. `a.b` is also `b` in `a`.
+#[derive(Archive, Deserialize, Serialize, Debug)]
+pub struct PrincipalClaims {
+    pub id: Vec<String>,
+    pub user: Vec<String>,
+    pub agent: Vec<String>,
+    pub tenant: Vec<String>,
+    pub groups: Vec<String>,
 }
 
 /// The stored form of [`Principal`].

@@ -71,6 +71,8 @@ pub fn facts(snapshot: &Snapshot, keys: &[Key]) -> Facts {
             ArchivedAuthMethod::KeyFile { .. } | ArchivedAuthMethod::Generated { .. } => {
                 IdentityKeys { pepper, by_digest: by_digest.clone() }
             }
+            // Tokens are control's.
+            ArchivedAuthMethod::Jwt(_) | ArchivedAuthMethod::Introspection(_) => IdentityKeys::default(),
         })
         .collect();
     let reaches = rules.upstreams.iter().map(|upstream| match &upstream.transport {
@@ -99,7 +101,7 @@ pub fn facts(snapshot: &Snapshot, keys: &[Key]) -> Facts {
     Facts {
         keys: Arc::new(KeyRing { principals, identities }),
         reaches: Arc::new(reaches.collect()),
-        listeners: Arc::default(),
+        ..Facts::default()
     }
 }
 

@@ -16,6 +16,7 @@ pub mod scope;
 pub mod server;
 pub mod shape;
 pub mod tls;
+pub mod token;
 pub mod upstream;
 
 use strait_table::{

@@ -7,9 +7,11 @@
 
 mod case;
 mod shape;
+mod token;
 
 pub use case::{CASE, CASE_FILE, CASE_PRINCIPAL};
 pub use shape::{ARGUMENT, OUTPUT, SHAPE};
+pub use token::{ALGORITHMS, CLAIMS, INTROSPECTION, JWT};
 
 /// A mapping with fixed keys.
 #[derive(Debug)]
@@ -351,13 +353,17 @@ pub static SERVER: Block = Block {
 pub static IDENTITY: Block = Block {
     name: "an identity",
     expected: "an identity like `{ api_keys: ./keys.yaml }`",
-    about: "A way to learn who calls.",
-    keys: &[key(
-        "api_keys",
-        Shape::Either(&[Shape::Text, Shape::Block(&API_KEYS)]),
-        "A file of key digests, written by `strait keys`; or keys made at first start.",
-    )],
-    later: &["jwt", "mtls", "oidc", "oauth", "introspection"],
+    about: "A way to learn who calls: exactly one of api_keys, jwt and introspection.",
+    keys: &[
+        key(
+            "api_keys",
+            Shape::Either(&[Shape::Text, Shape::Block(&API_KEYS)]),
+            "A file of key digests, written by `strait keys`; or keys made at first start.",
+        ),
+        key("jwt", Shape::Block(&JWT), "Signed tokens of an issuer."),
+        key("introspection", Shape::Block(&INTROSPECTION), "Tokens of which their issuer is asked."),
+    ],
+    later: &["mtls", "oidc", "oauth"],
     foreign: false,
 };
 

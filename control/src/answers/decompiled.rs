@@ -109,6 +109,8 @@ fn keys(method: &ArchivedAuthMethod) -> String {
             let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
             format!("generated for {}", ids.join(", "))
         }
+        ArchivedAuthMethod::Jwt(jwt) => format!("signed tokens of {}", jwt.issuer.as_str()),
+        ArchivedAuthMethod::Introspection(asked) => format!("tokens of {}, by asking", asked.issuer.as_str()),
     }
 }
 

@@ -68,6 +68,8 @@ pub fn known(opened: &Opened) -> People {
     for identity in rules.identities.iter() {
         let principals: Vec<Principal> = match &identity.method {
             ArchivedAuthMethod::Generated { keys } => keys.iter().map(|key| key.principal()).collect(),
+            // Whom an issuer knows is not known here.
+            ArchivedAuthMethod::Jwt(_) | ArchivedAuthMethod::Introspection(_) => Vec::new(),
             ArchivedAuthMethod::KeyFile { path } => {
                 let at = opened.base.join(path.as_str());
                 match keys::load(&at) {

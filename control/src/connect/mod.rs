@@ -257,7 +257,7 @@ pub fn told(file: &Path, server: Option<&str>) -> Result<Told, Failure> {
             ArchivedAuthMethod::Generated { keys: generated } => {
                 Some(keys::key_file_of(identity, generated.first()?.id.as_str(), &state))
             }
-            ArchivedAuthMethod::KeyFile { .. } => None,
+            _ => None,
         }
     });
     Ok(Told { url, needs_key: !server.auth.is_empty(), key_file: generated })

@@ -18,7 +18,7 @@ use serde_json::Value;
 use strait_engine::{KeyRing, Reach};
 use strait_table::Snapshot;
 use strait_table::file::Generation;
-use strait_table::rules::ArchivedLogTo;
+use strait_table::rules::{ArchivedLogTo, ArchivedText};
 
 use crate::answers::diff::parts;
 use crate::certificates::{self, Certificates, Listeners};
@@ -269,6 +269,13 @@ impl Loader {
         let listeners = self.certificates.listeners(snapshot, &self.base);
         let listeners = listeners.map_err(|why| Failure::new(Code::Unfit, why))?;
         Ok((keys, listeners, self.plans(snapshot)))
+    }
+
+    /// A text of the table with its references replaced.
+    pub fn reference(&self, text: &ArchivedText) -> Result<String, String> {
+        let secrets = self.state.secrets();
+        let env = |name: &str| std::env::var(name).ok();
+        References { base: &self.base, secrets: &secrets, env: &env }.resolve(text)
     }
 
     fn plans(&self, snapshot: &Snapshot) -> Vec<Plan> {

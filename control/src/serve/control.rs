@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use strait_engine::trust::Trust;
 use strait_engine::{Edition, Event, Facts, Handle, Level, Reach, UpstreamId};
+use strait_table::rules::ArchivedText;
 use strait_table::{Snapshot, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -23,6 +25,7 @@ use crate::banner::{self, Shown};
 use crate::board::{Board, Phase};
 use crate::failure::{Code, Failure};
 use crate::handover::notify::Manager;
+use crate::identity::Identity;
 use crate::keys::Generated;
 use crate::ledger::{Change, Ledger, Pending};
 use crate::limits::*;
@@ -46,6 +49,7 @@ pub(super) struct Control {
     pub ledger: Ledger,
     pub board: Arc<Board>,
     pub loader: Arc<Loader>,
+    identity: Identity,
     pub reload: Reload,
     pub orders: Orders,
     pub trials: Trials,
@@ -142,8 +146,11 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
             },
         }
     };
+    let mut identity = Identity::new(prepared.loader.base.clone());
+    let secret = |text: &ArchivedText| prepared.loader.reference(text);
     let facts = Facts {
         keys: Arc::new(prepared.keys.ring),
+        trust: identity.trust(&prepared.snapshot, &[], &secret),
         reaches: Arc::new(reaches.clone()),
         listeners: prepared.listeners,
     };
@@ -168,6 +175,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         reaches,
         board,
         loader: prepared.loader,
+        identity,
         sessions: prepared.sessions,
         reload,
         orders,
@@ -194,6 +202,8 @@ impl Control {
         for note in self.handle.notes() {
             log::warn(note);
         }
+        // Only now it is known where listeners with any port are.
+        self.believe();
         self.show_edition();
         self.show_trial();
         self.tell_unreachable();
@@ -225,6 +235,7 @@ impl Control {
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut end_by = None;
         let mut outcome = Ok(());
+        let keys_changed = self.identity.changed.clone();
         while self.running > 0 {
             if self.phase == Phase::Starting && self.ledger.all_heard() {
                 self.open();
@@ -238,6 +249,7 @@ impl Control {
                     }
                 }
                 Some(found) = found.recv() => self.found(found),
+                () = keys_changed.notified() => self.believe(),
                 _ = at(self.pending.due()) => self.bind(),
                 _ = at(self.trials.due()) => self.bind_trial(),
                 _ = sleep_until(open_by), if self.phase == Phase::Starting => self.open(),
@@ -328,6 +340,22 @@ impl Control {
         self.publish(self.edition.informed(facts));
         self.found_on_trial(&found);
         self.reload.found(found);
+    }
+
+    /// What workers believe of tokens under this table.
+    pub fn trust(&mut self, snapshot: &Snapshot) -> Arc<Trust> {
+        let loader = self.loader.clone();
+        self.identity.trust(snapshot, self.handle.addresses(), &|text| loader.reference(text))
+    }
+
+    /// Issuers have other keys, or somebody is not believed any more.
+    pub fn believe(&mut self) {
+        let snapshot = self.edition.snapshot.clone();
+        let trust = self.trust(&snapshot);
+        if trust.questions.is_some() || self.edition.trust.questions.is_some() {
+            self.publish(self.edition.informed(Facts { trust, ..self.edition.facts() }));
+        }
+        self.believe_on_trial();
     }
 
     /// What workers serve from now on.

@@ -314,7 +314,12 @@ impl Control {
         }
         let mut reaches = self.reaches_of(&snapshot, reaches);
         self.reload.add_late(&plans, &mut reaches);
-        let facts = Facts { keys: Arc::new(keys.ring), reaches: Arc::new(reaches.clone()), listeners };
+        let facts = Facts {
+            keys: Arc::new(keys.ring),
+            trust: self.trust(&snapshot),
+            reaches: Arc::new(reaches.clone()),
+            listeners,
+        };
         let edition = self.edition.succeed(snapshot.clone(), facts);
         let ledger = self.ledger.succeed(named(&edition));
         let last = std::mem::replace(&mut self.ledger, ledger);

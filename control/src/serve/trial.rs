@@ -105,8 +105,12 @@ impl Control {
         beyond_trial(self.edition.snapshot.rules(), snapshot.rules()).map_err(refused)?;
         let mut reaches = self.reaches_of(&snapshot, reaches);
         self.reload.add_late(&plans, &mut reaches);
-        let facts =
-            Facts { keys: Arc::new(keys.ring), reaches: Arc::new(reaches.clone()), ..self.edition.facts() };
+        let facts = Facts {
+            keys: Arc::new(keys.ring),
+            trust: self.trust(&snapshot),
+            reaches: Arc::new(reaches.clone()),
+            ..self.edition.facts()
+        };
         let edition = self.edition.succeed(snapshot.clone(), facts);
         let ledger = self.ledger.succeed(named(&edition));
         let bound = bound(&snapshot, &ledger);
@@ -216,6 +220,16 @@ impl Control {
         let facts = Facts { reaches: Arc::new(on.reaches.clone()), ..on.edition.facts() };
         let edition = on.edition.informed(facts);
         self.renew_trial(edition);
+    }
+
+    /// What the live edition believes of tokens has changed; so it does for the candidate, by its own table.
+    pub fn believe_on_trial(&mut self) {
+        let Some(on) = &self.trials.on else { return };
+        let edition = on.edition.clone();
+        let trust = self.trust(&edition.snapshot);
+        if trust.questions.is_some() || edition.trust.questions.is_some() {
+            self.renew_trial(edition.informed(Facts { trust, ..edition.facts() }));
+        }
     }
 
     /// Keys of what is served were read again. A key that was revoked must not go on in the candidate.

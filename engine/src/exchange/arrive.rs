@@ -6,6 +6,7 @@ use strait_protocol::http1::{ContentType, Method, RequestHead};
 use strait_table::rules::ArchivedListener;
 
 use super::Incoming;
+use super::metadata::{self, Document};
 use super::record::Record;
 use super::refusal::{ALLOWED, Refusal};
 use crate::core::Adopted;
@@ -30,6 +31,8 @@ pub enum Verb {
     Wire,
     /// A message of an HTTP+SSE client, answered on its stream.
     Say,
+    /// What clients ask that need a token.
+    Document(Document),
 }
 
 /// Below the path of a server, HTTP+SSE clients are served.
@@ -45,6 +48,10 @@ pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> R
         // Only HTTP/1.0 may come without one; a foreign one is foreign in every version.
         if !head.host.map_or(head.http10, |span| host_allowed(listener, span.of(incoming.bytes))) {
             return Err(Refusal::Host);
+        }
+        // Public: a page of any origin may ask.
+        if let Some(place) = metadata::wanted(incoming, adopted, head.path.of(incoming.bytes), record) {
+            return place;
         }
         if head.origin.is_some_and(|span| !origin_allowed(listener, span.of(incoming.bytes))) {
             return Err(Refusal::Origin);

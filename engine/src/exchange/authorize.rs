@@ -157,7 +157,7 @@ fn with_call<T>(
     decide: impl FnOnce(&Moment<'_>) -> T,
 ) -> T {
     let traits = adopted.traits(caller.traits);
-    let principal = adopted.keys.principals.get(caller.principal as usize);
+    let principal = adopted.principal(caller.principal);
     let asked = call.map(|(incoming, message)| condition::Asked {
         method: message.map_or("", |message| message.method.as_str()),
         body: incoming.body,

@@ -8,14 +8,16 @@ use std::rc::Rc;
 use super::Incoming;
 use super::arrive::{self, Place};
 use super::hand_over::Owner;
-use super::identify::{self, Caller};
+use super::identify::{self, Caller, Identified};
 use super::record::Record;
 use super::refusal::Refusal;
-use crate::core::Adopted;
+use crate::core::{Adopted, Core};
 use crate::trial::OnTrial;
 
 /// The request as the candidate sees it, if it is the candidate's; `adopted` is the live edition before.
-pub fn run(
+#[allow(clippy::too_many_arguments)] // all of it may become another
+pub async fn run(
+    core: &Rc<Core>,
     on_trial: &OnTrial,
     adopted: &mut Rc<Adopted>,
     incoming: &Incoming<'_>,
@@ -38,7 +40,12 @@ pub fn run(
     *adopted = on_trial.adopted.clone();
     record.begin_again();
     *place = arrive::run(incoming, adopted, record)?;
-    *caller = identify::run(incoming, adopted, place, record)?;
+    *caller = match identify::run(core, incoming, adopted, place, record)? {
+        Identified::Caller(caller) => caller,
+        Identified::Asks(token) => {
+            Box::pin(identify::settle(core, incoming, adopted, place, token, record)).await?
+        }
+    };
     match !is_bound || bound_to == (adopted.server_digest(place.server), caller.digest) {
         true => Ok(()),
         false => Err(Refusal::SessionUnknown),

@@ -161,7 +161,8 @@ pub fn open(
         return Err(Refusal::Internal("a listen without a message"));
     };
     let id = message.id.map(|id| id.of(incoming.body)).ok_or(Refusal::Invalid("a listen needs an id"))?;
-    let credential = identify::credential(incoming, adopted, place.server).ok_or(Refusal::Unauthenticated)?;
+    let credential =
+        identify::credential(incoming, adopted, place.server, caller).ok_or(Refusal::Unauthenticated)?;
     let server = adopted.server_digest(place.server).ok_or(Refusal::NoSuchPath)?;
     let seen = adopted.outline(place.server, caller.traits).ok_or(Refusal::NoSuchPath)?;
     let tasks = watch::wanted(core, adopted, incoming, place, caller, message)?;
@@ -233,7 +234,7 @@ impl Listen {
     /// A digest of whose it is, if that is still known.
     pub fn principal(&self, core: &Core) -> Option<u64> {
         let adopted = self.sight.adopted(core);
-        Some(identify::again(&adopted, adopted.server_of(self.server)?, self.credential)?.digest)
+        Some(identify::again(core, &adopted, adopted.server_of(self.server)?, &self.credential)?.digest)
     }
 
     /// What it hears of.
@@ -246,7 +247,7 @@ impl Listen {
     async fn subscribe(self: &Rc<Self>, core: &Rc<Core>, adopted: &Rc<Adopted>, uris: &[Vec<u8>]) {
         let caller = adopted
             .server_of(self.server)
-            .and_then(|server| Some((server, identify::again(adopted, server, self.credential)?)));
+            .and_then(|server| Some((server, identify::again(core, adopted, server, &self.credential)?)));
         let Some((server, caller)) = caller else { return };
         let mut begun = Vec::new();
         for uri in uris {
@@ -276,7 +277,7 @@ impl Listen {
             return;
         }
         let now = adopted.server_of(self.server).and_then(|server| {
-            let caller = identify::again(&adopted, server, self.credential)?;
+            let caller = identify::again(core, &adopted, server, &self.credential)?;
             let moved = self.subscriptions.look_again(core, &adopted, server, &caller);
             subscriptions::follow(core, self, self.whom(), moved);
             self.watches.look_again(core, &adopted, server, &caller);
@@ -368,6 +369,10 @@ impl Hearer for Listen {
 }
 
 impl Tenant for Listen {
+    fn is_welcome(&self, core: &Rc<Core>) -> bool {
+        !self.credential.is_over(core)
+    }
+
     fn dismiss(&self, _core: &Rc<Core>) -> bool {
         self.end();
         true

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`arrive`] | a [`arrive::Place`]: which virtual server, by path, Host, Origin and HTTP method |
 //! | [`identify`] | a [`identify::Caller`]: who asks |
+//! | [`metadata`] | instead, for what clients ask that need a token: a document |
 //! | [`choose`] | where there is a candidate beside the live edition: which of them tells the story |
 //! | [`decode`] | a [`decode::Call`]: what is asked, in which revision |
 //! | [`resolve`] | a [`resolve::Target`]: upstream item, local answer or session act |
@@ -40,6 +41,7 @@ pub mod http_sse;
 pub mod identify;
 pub mod listen;
 pub mod local;
+pub mod metadata;
 pub mod meter;
 pub mod mirror;
 mod quarantine;
@@ -79,7 +81,7 @@ use crate::upstream::Reply;
 use arrive::{Place, Verb};
 use authorize::Permit;
 use decode::Call;
-use identify::Caller;
+use identify::{Caller, Identified};
 use listen::Opening;
 use meter::Admission;
 use record::{Phase, Record};
@@ -132,6 +134,8 @@ pub enum Outcome {
     Said(Box<tell::Said>),
     /// Several messages, answered on one stream.
     Batch(batch::Batch),
+    /// What is said to anybody: of this server.
+    Document(usize, metadata::Document),
 }
 
 /// What the connection does after a story.
@@ -170,6 +174,10 @@ pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -
         Ok(Outcome::Batch(asked)) => {
             batch::run(core, &adopted, incoming, asked, &mut sink, &mut record).await
         }
+        Ok(Outcome::Document(server, document)) => {
+            let about = (server, document);
+            metadata::respond(core, incoming, &adopted, about, &mut sink, &mut record).await.into()
+        }
         Ok(Outcome::Said(said)) => return http_sse::take_up(core, incoming, said, record, &mut sink).await,
         Err(refusal) => respond::refuse(core, incoming, &refusal, &mut sink, &mut record).await.into(),
     };
@@ -193,11 +201,20 @@ async fn story(
     record: &mut Record,
 ) -> Result<Outcome, Refusal> {
     let mut place = arrive::run(incoming, adopted, record)?;
-    let mut caller = identify::run(incoming, adopted, &place, record)?;
+    if let Verb::Document(document) = place.verb {
+        return Ok(Outcome::Document(place.server, document));
+    }
+    let mut caller = match identify::run(core, incoming, adopted, &place, record)? {
+        Identified::Caller(caller) => caller,
+        // Boxed: it is rare, and every exchange would have room for it.
+        Identified::Asks(token) => {
+            Box::pin(identify::settle(core, incoming, adopted, &place, token, record)).await?
+        }
+    };
     record.mark(core, Phase::Identify);
     let owner = hand_over::owner(core, adopted, incoming, &place, &caller)?;
     if let Some(on_trial) = core.trial() {
-        choose::run(&on_trial, adopted, incoming, &owner, &mut place, &mut caller, record)?;
+        choose::run(core, &on_trial, adopted, incoming, &owner, &mut place, &mut caller, record).await?;
     }
     let adopted = &*adopted;
     let session = match owner {

@@ -185,7 +185,7 @@ impl Record {
         let rule =
             self.verdict.and_then(Verdict::rule).and_then(|rule| rules.policy.rules.get(rule as usize));
         let limit = self.limit.and_then(|limit| rules.limits.get(limit));
-        let principal = self.principal.and_then(|p| adopted.keys.principals.get(p as usize));
+        let principal = self.principal.and_then(|p| adopted.principal(p));
         let item = self.item.zip(self.server).and_then(|((kind, index, upstream), server)| {
             let upstream = rules.upstreams.get(usize::from(upstream))?;
             let item = adopted.shelf(server, kind)?.items.get(index)?;
@@ -366,7 +366,7 @@ impl Record {
         if let Some(principal) = self.principal {
             let principals = &core.figures.principals;
             let place = adopted.place(PRINCIPAL | u64::from(principal), || {
-                Some(principals.place_of(&adopted.keys.principals.get(principal as usize)?.id))
+                Some(principals.place_of(&adopted.principal(principal)?.id))
             });
             place.into_iter().for_each(|place| principals.count(place, self.outcome, total_ns));
         }
@@ -381,9 +381,13 @@ impl Record {
 
     fn append_who(&self, out: &mut Vec<u8>, adopted: &Adopted, listener: usize) {
         let rules = adopted.snapshot.rules();
-        let principal = self.principal.and_then(|p| adopted.keys.principals.get(p as usize));
+        let principal = self.principal.and_then(|p| adopted.principal(p));
         append_text(out, "listener", rules.listeners.get(listener).map(|l| l.name.as_str()));
         append_text(out, "principal", principal.map(|p| p.id.as_str()));
+        // For whom, and by which program, where that is more than the id says.
+        let other = |text: &'_ str, id: &str| !text.is_empty() && text != id;
+        append_text(out, "user", principal.filter(|p| other(&p.user, &p.id)).map(|p| p.user.as_str()));
+        append_text(out, "agent", principal.filter(|p| other(&p.agent, &p.id)).map(|p| p.agent.as_str()));
         append_text(out, "server", self.server.and_then(|s| rules.servers.get(s)).map(|s| s.name.as_str()));
         match self.method {
             Method::Unknown => append_text(out, "http", Some(http_word(self.http))),

@@ -11,6 +11,7 @@ use strait_protocol::mcp::{Revision, codes};
 use strait_table::Kind;
 
 use super::denied::Denied;
+use super::identify::Fault;
 use super::reached::{Reached, append_result};
 use crate::figures::labels::Outcome;
 use crate::upstream::UpstreamFault;
@@ -43,7 +44,10 @@ pub enum Refusal {
     NotAcceptable {
         expected: &'static str,
     },
+    /// No key that this server knows; it accepts nothing else.
     Unauthenticated,
+    /// No token or key that this server accepts.
+    Credential(Box<Fault>),
     Decode(DecodeFault),
     Invalid(&'static str),
     SessionNeeded,
@@ -121,6 +125,7 @@ impl Refusal {
             MediaType => "content_type",
             NotAcceptable { .. } => "accept",
             Unauthenticated => "unauthenticated",
+            Credential(fault) => fault.label(),
             Decode(fault) => fault.label(),
             Invalid(_) => "invalid_request",
             SessionNeeded => "session_needed",
@@ -172,6 +177,7 @@ impl Refusal {
             MediaType => 415,
             NotAcceptable { .. } => 406,
             Unauthenticated => 401,
+            Credential(fault) => fault.status(),
             Overloaded(_) | Draining => 503,
             Limited(reached) if modern && !reached.as_result => 429,
             Limited(_) => 200,
@@ -230,6 +236,7 @@ impl Refusal {
             MediaType => "request: expected Content-Type application/json".into(),
             NotAcceptable { expected } => format!("request: Accept must list {expected}, or */*").into(),
             Unauthenticated => "request: expected a valid API key as `Authorization: Bearer …`".into(),
+            Credential(fault) => fault.message().into(),
             Decode(fault) => format!("request: {}", fault.message()).into(),
             Invalid(what) | Params(what) => format!("request: {what}").into(),
             SessionNeeded => {
@@ -362,6 +369,10 @@ impl Refusal {
             Refusal::Method { allow } => head.header("Allow", allow.as_bytes()),
             Refusal::MethodOfSession => head.header("Allow", ALLOWED.as_bytes()),
             Refusal::Unauthenticated => head.header("WWW-Authenticate", b"Bearer"),
+            Refusal::Credential(fault) => match fault.retry_after_s() {
+                Some(seconds) => head.number("Retry-After", seconds),
+                None => head.header("WWW-Authenticate", fault.challenge.as_bytes()),
+            },
             Refusal::Overloaded(_) | Refusal::Draining => {
                 head.number("Retry-After", crate::limits::RETRY_AFTER_S)
             }

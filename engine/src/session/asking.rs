@@ -159,9 +159,10 @@ impl Session {
         if !self.sight.is_due(&adopted) {
             return;
         }
-        let Some((server, caller)) =
-            adopted.server_of(self.id.server).zip(identify::known(&adopted, self.id.principal))
-        else {
+        let known = adopted
+            .server_of(self.id.server)
+            .and_then(|server| Some((server, identify::known(core, &adopted, server, self.id.principal)?)));
+        let Some((server, caller)) = known else {
             return self.subscriptions.clear();
         };
         let moved = self.subscriptions.look_again(core, &adopted, server, &caller);

@@ -165,6 +165,7 @@ pub const fn reason(status: u16) -> &'static str {
         200 => "OK",
         202 => "Accepted",
         204 => "No Content",
+        307 => "Temporary Redirect",
         304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",

@@ -77,7 +77,7 @@ fn tables_of_older_versions_are_refused_by_their_version() {
 fn the_golden_values_use_every_variant() {
     let text = format!("{:?}{:?}", rules(), bound());
     let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Sse Bearer Header Basic \
-                    Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Const Trait \
+                    Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Jwt Discovered Url Introspection Const Trait \
                     Window Has HasHeader IsType Compare In Holds InGroups AnyGroup Matches Network Each Not And Or UnlessFalse \
                     UnlessTrue Read Size Call Number Null Arguments Claims Element Id User Agent Tenant Method Server Upstream Rate Calls Cost Concurrency Second Minute Hour Day \
                     Equal NotEqual Less LessOrEqual More MoreOrEqual StartsWith EndsWith Contains All Exists ExistsOne Allow Hold Deny Everyone Roles Text Integer Boolean";
@@ -93,6 +93,32 @@ fn the_golden_values_use_every_variant() {
 
 fn text(part: TextPart) -> Text {
     Text { parts: vec![TextPart::Literal("a".into()), part] }
+}
+
+fn jwt(name: &str, jwks: Jwks) -> Identity {
+    let method = AuthMethod::Jwt(Jwt {
+        issuer: "https://idp.example".into(),
+        jwks,
+        algorithms: vec!["RS256".into(), "EdDSA".into()],
+        types: vec!["at+jwt".into()],
+        skew_s: 30,
+        accepted: accepted(),
+    });
+    Identity { name: name.into(), method }
+}
+
+fn accepted() -> Accepted {
+    Accepted {
+        audiences: vec!["https://gw.example/mcp".into()],
+        scopes: vec!["mcp".into()],
+        principal: PrincipalClaims {
+            id: vec!["sub".into()],
+            user: vec!["email".into(), "sub".into()],
+            agent: vec!["act.sub".into()],
+            tenant: vec!["org".into()],
+            groups: vec!["groups".into()],
+        },
+    }
 }
 
 fn upstreams() -> Vec<Upstream> {
@@ -317,6 +343,20 @@ fn rules() -> Rules {
                         claims: r#"{"level":3}"#.into(),
                     }],
                 },
+            },
+            jwt("found", Jwks::Discovered),
+            jwt("there", Jwks::Url("https://idp.example/jwks".into())),
+            jwt("here", Jwks::File("keys.json".into())),
+            Identity {
+                name: "asked".into(),
+                method: AuthMethod::Introspection(Introspection {
+                    endpoint: "https://idp.example/introspect".into(),
+                    issuer: "https://idp.example".into(),
+                    client: "strait".into(),
+                    secret: text(TextPart::Secret("idp".into())),
+                    keep_s: 60,
+                    accepted: accepted(),
+                }),
             },
         ],
         traits: vec![

@@ -1,0 +1,118 @@
+//! Tokens that only their issuer can read: it is asked (RFC 7662), and its answer is kept for a while.
+//!
+//! The token goes to the configured endpoint and nowhere else. What the answer says is held against the same rules as the claims of
+//! a signed token, and `active` against all of them.
+
+use std::sync::{Arc, RwLock};
+
+use axum::body::Bytes;
+use axum::http::Method;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use strait_engine::trust::Doubt;
+
+use super::jwt::text;
+use crate::fetch::{Ask, Chosen, Fetcher, Url};
+use crate::limits::{ISSUER_BYTES_MAX, ISSUER_WITHIN};
+use crate::log;
+
+pub struct Introspector {
+    pub url: Url,
+    pub issuer: String,
+    client: String,
+    /// `Err`: why there is none.
+    secret: Result<String, String>,
+    pub keep_ms: u64,
+    fetcher: Fetcher,
+    /// What was last complained of.
+    complaint: Arc<RwLock<Option<String>>>,
+}
+
+impl Introspector {
+    pub fn new(
+        url: Url,
+        issuer: String,
+        client: String,
+        secret: Result<String, String>,
+        keep_ms: u64,
+        fetcher: Fetcher,
+    ) -> Introspector {
+        Introspector { url, issuer, client, secret, keep_ms, fetcher, complaint: Arc::default() }
+    }
+
+    /// What its issuer says of a token that it calls active.
+    pub async fn ask(&self, token: &[u8]) -> Result<Value, Doubt> {
+        match self.answer(token).await {
+            Ok(answer) => {
+                self.complain(None);
+                match answer.get("active") {
+                    Some(Value::Bool(true)) => {}
+                    _ => return Err(Doubt::Invalid("its issuer does not know it, or not any more")),
+                }
+                match answer.get("iss").and_then(Value::as_str) {
+                    Some(issuer) if issuer != self.issuer => Err(Doubt::Invalid("it is of another issuer")),
+                    _ => Ok(answer),
+                }
+            }
+            Err(why) => {
+                self.complain(Some(why));
+                Err(Doubt::Unavailable("its issuer does not answer"))
+            }
+        }
+    }
+
+    async fn answer(&self, token: &[u8]) -> Result<Value, String> {
+        let secret = self.secret.as_ref().map_err(Clone::clone)?;
+        let encoded = |text: &[u8]| -> String { form_encoded(text) };
+        let pair = format!("{}:{}", encoded(self.client.as_bytes()), encoded(secret.as_bytes()));
+        let basic = format!("Basic {}", STANDARD.encode(pair));
+        let body = format!("token={}&token_type_hint=access_token", encoded(token));
+        let headers =
+            [("Authorization", basic.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
+        let ask = Ask {
+            method: Method::POST,
+            url: &self.url,
+            chosen: Chosen::ByOperator,
+            headers: &headers,
+            body: Bytes::from(body),
+            within: ISSUER_WITHIN,
+            answer_bytes_max: ISSUER_BYTES_MAX,
+        };
+        let said = self.fetcher.ask(ask).await.map_err(|fault| fault.to_string())?;
+        let shown = self.url.shown();
+        match said.status {
+            200 => {
+                text::object(&said.body).map_err(|why| format!("{shown} answered what cannot be used: {why}"))
+            }
+            401 | 403 => Err(format!("{shown} does not know this gateway: look at `client` and `secret`")),
+            status => Err(format!("{shown} answered {status}, expected 200")),
+        }
+    }
+
+    /// Says once what is wrong, and once that it is over.
+    fn complain(&self, why: Option<String>) {
+        let Ok(mut last) = self.complaint.write() else { return };
+        if *last == why {
+            return;
+        }
+        match &why {
+            Some(why) => log::warn(format!("introspection: {why}; its tokens are refused until it does")),
+            None => log::info(format!("introspection: {} answers again", self.url.shown())),
+        }
+        *last = why;
+    }
+}
+
+fn form_encoded(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(*byte))
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

@@ -1,0 +1,251 @@
+//! Who asks. A server lists the identities it accepts, in order; one without any is open, and its
+//! caller is the principal `anonymous`.
+//!
+//! | file | a caller shows |
+//! |---|---|
+//! | [`keys`] | an API key |
+//! | [`token`] | a token of an issuer: known here ([`cache`]), or asked about once |
+//!
+//! What a worker knows costs a look-up. For a token that it does not know control is asked, and only the request that brings
+//! it waits; [`flood`] sees that nobody makes a habit of it. Principals of tokens are numbered behind those of keys
+//! ([`strangers`]).
+
+mod cache;
+mod fault;
+mod flood;
+mod keys;
+pub mod strangers;
+mod token;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use strait_table::rules::ArchivedServer;
+
+pub use cache::Token;
+pub use fault::{Fault, Why};
+pub use token::Tokens;
+
+use self::token::Unknown;
+use super::Incoming;
+use super::arrive::Place;
+use super::record::Record;
+use super::refusal::Refusal;
+use crate::core::{Adopted, Core, TraitsId};
+use crate::trial::Side;
+
+/// A verified caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// See [`Adopted::principal`].
+    pub principal: u32,
+    /// Of the principal's id: what sessions are bound to.
+    pub digest: u64,
+    pub traits: TraitsId,
+}
+
+impl Caller {
+    /// Whoever comes to a server that asks for no credential.
+    pub fn is_anonymous(&self) -> bool {
+        self.principal == 0
+    }
+}
+
+/// What a worker can say at once of a caller.
+pub enum Identified<'a> {
+    Caller(Caller),
+    /// It brings a token that has to be asked about.
+    Asks(Asking<'a>),
+}
+
+/// A token on its way to be asked about: see [`settle`].
+pub struct Asking<'a> {
+    unknown: Unknown<'a>,
+}
+
+/// Who calls, as far as this worker knows.
+pub fn run<'a>(
+    core: &Core,
+    incoming: &Incoming<'a>,
+    adopted: &Adopted,
+    place: &Place,
+    record: &mut Record,
+) -> Result<Identified<'a>, Refusal> {
+    let server = adopted.snapshot.rules().servers.get(place.server).ok_or(Refusal::NoSuchPath)?;
+    if server.auth.is_empty() {
+        return Ok(Identified::Caller(met(adopted, 0, record)));
+    }
+    let refused = |why| fault::refusal(adopted, place.server, incoming.listener, why);
+    let presented = incoming.head.authorization.and_then(|span| bearer(span.of(incoming.bytes)));
+    let presented = presented.ok_or_else(|| refused(Why::Missing))?;
+    if let Some((principal, _)) = keys::find(adopted, identities(server), presented) {
+        return Ok(Identified::Caller(met(adopted, principal, record)));
+    }
+    let endpoint = adopted.trust.endpoint(place.server, usize::from(incoming.listener));
+    let asked_for = adopted.trust.is_asked_for(identities(server));
+    let Some(endpoint) = endpoint.filter(|_| asked_for) else { return Err(refused(Why::Missing)) };
+    match core.tokens.find(core, adopted, identities(server), endpoint.digest, presented) {
+        Ok(token) => {
+            let principal = adopted.number(&token).ok_or(Refusal::Overloaded(CROWDED))?;
+            Ok(Identified::Caller(met(adopted, principal, record)))
+        }
+        Err(unknown) => Ok(Identified::Asks(Asking { unknown })),
+    }
+}
+
+/// The caller whose token had to be asked about.
+pub async fn settle(
+    core: &Rc<Core>,
+    incoming: &Incoming<'_>,
+    adopted: &Adopted,
+    place: &Place,
+    asking: Asking<'_>,
+    record: &mut Record,
+) -> Result<Caller, Refusal> {
+    let at = (place.server, usize::from(incoming.listener));
+    let token = Tokens::ask(core, adopted, at, incoming.peer, asking.unknown).await;
+    let refused = |why| fault::refusal(adopted, place.server, incoming.listener, why);
+    let token = token.map_err(|why| refused(why.into()))?;
+    // Its key is believed, even where this edition has not heard of it yet.
+    if adopted.trust.has_revoked(&token.verified) {
+        return Err(refused(Why::Invalid("it was revoked")));
+    }
+    let principal = adopted.number(&token).ok_or(Refusal::Overloaded(CROWDED))?;
+    Ok(met(adopted, principal, record))
+}
+
+const CROWDED: &str = "too many callers with tokens of their own";
+
+impl Identified<'_> {
+    /// The caller, where nobody can wait: the same request was identified a moment ago.
+    pub fn at_once(self) -> Result<Caller, Refusal> {
+        match self {
+            Identified::Caller(caller) => Ok(caller),
+            Identified::Asks(_) => Err(Refusal::Overloaded(CROWDED)),
+        }
+    }
+}
+
+fn met(adopted: &Adopted, principal: u32, record: &mut Record) -> Caller {
+    record.principal(principal);
+    caller(adopted, principal)
+}
+
+fn identities(server: &ArchivedServer) -> impl Iterator<Item = usize> + Clone + '_ {
+    server.auth.iter().map(|identity| identity.to_native() as usize)
+}
+
+/// What an answer that stands open remembers of its caller, to look again who that is: keys and tokens are revoked, tokens end,
+/// and roles change, while it stands. Of a key a digest, never the key.
+#[derive(Clone)]
+pub enum Credential {
+    None,
+    Key([u8; 32]),
+    Token(Rc<Token>),
+}
+
+/// The credential that [`run`] accepted of this caller.
+pub fn credential(
+    incoming: &Incoming<'_>,
+    adopted: &Adopted,
+    server: usize,
+    caller: &Caller,
+) -> Option<Credential> {
+    let server = adopted.snapshot.rules().servers.get(server)?;
+    if server.auth.is_empty() {
+        return Some(Credential::None);
+    }
+    if let Some(token) = adopted.token(caller.principal) {
+        return Some(Credential::Token(token.clone()));
+    }
+    let key = bearer(incoming.head.authorization?.of(incoming.bytes))?;
+    keys::find(adopted, identities(server), key).map(|(_, digest)| Credential::Key(digest))
+}
+
+/// Whom an answer that stands open is for: asked again before each event that follows a change.
+pub struct Listener {
+    /// Digests of the server and the principal.
+    server: u64,
+    principal: u64,
+    credential: Credential,
+    side: Side,
+    /// The edition that allowed it last.
+    allowed: Cell<u64>,
+}
+
+impl Listener {
+    /// The caller of this request, which [`run`] accepted.
+    pub fn of(
+        incoming: &Incoming<'_>,
+        adopted: &Adopted,
+        server: usize,
+        caller: &Caller,
+    ) -> Result<Listener, Refusal> {
+        let credential = credential(incoming, adopted, server, caller).ok_or(Refusal::Unauthenticated)?;
+        let digest = adopted.server_digest(server).ok_or(Refusal::NoSuchPath)?;
+        let (principal, allowed) = (caller.digest, Cell::new(adopted.serial));
+        Ok(Listener { server: digest, principal, credential, side: adopted.side, allowed })
+    }
+
+    /// Whether it may still hear what is said.
+    pub fn is_welcome(&self, core: &Core) -> bool {
+        let adopted = core.adopted_on(self.side);
+        if self.credential.is_over(core) {
+            return false;
+        }
+        if self.allowed.replace(adopted.serial) == adopted.serial {
+            return true;
+        }
+        let server = adopted.server_of(self.server);
+        let caller = server.and_then(|server| again(core, &adopted, server, &self.credential));
+        let is_welcome = caller.is_some_and(|caller| caller.digest == self.principal);
+        if !is_welcome {
+            // Not now, and not at the next look either.
+            self.allowed.set(u64::MAX);
+        }
+        is_welcome
+    }
+}
+
+impl Credential {
+    /// Whether it has ended by itself.
+    pub fn is_over(&self, core: &Core) -> bool {
+        matches!(self, Credential::Token(token) if token.is_over(&core.clock))
+    }
+}
+
+/// Who has this credential now; `None` when the server does not accept it any more.
+pub fn again(core: &Core, adopted: &Adopted, server: usize, credential: &Credential) -> Option<Caller> {
+    let server = adopted.snapshot.rules().servers.get(server)?;
+    let principal = match credential {
+        _ if server.auth.is_empty() => Some(0),
+        Credential::None => None,
+        Credential::Key(digest) => keys::again(adopted, identities(server), digest),
+        Credential::Token(token) => {
+            let believed =
+                !token.is_over(&core.clock) && adopted.trust.believes(&token.verified, identities(server));
+            believed.then(|| adopted.number(token)).flatten()
+        }
+    };
+    principal.map(|principal| caller(adopted, principal))
+}
+
+/// The principal that has this digest, as a caller of now.
+pub fn known(core: &Core, adopted: &Adopted, server: usize, digest: u64) -> Option<Caller> {
+    if let Some(principal) = adopted.principal_of(digest) {
+        return Some(caller(adopted, principal));
+    }
+    // It has brought a token, and not in this edition yet.
+    let token = core.tokens.cache.of_principal(digest, &core.clock)?;
+    again(core, adopted, server, &Credential::Token(token))
+}
+
+fn caller(adopted: &Adopted, principal: u32) -> Caller {
+    let known = adopted.known(principal);
+    Caller { principal, digest: known.digest, traits: known.traits }
+}
+
+fn bearer(authorization: &[u8]) -> Option<&[u8]> {
+    let (scheme, key) = authorization.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| key.trim_ascii())
+}
