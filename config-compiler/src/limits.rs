@@ -85,6 +85,9 @@ pub const QUESTION_WORK_MAX: usize = 200_000;
 /// The same of a whole load: about 2 s. What lies beyond goes without these checks.
 pub const ANALYSIS_WORK_MAX: usize = 100_000_000;
 
+/// Secrets with a place of their own; each that a store has is asked for by itself.
+pub const SECRETS_MAX: usize = 1_024;
+
 /// Cases in one list, each a few decisions.
 pub const CASES_MAX: usize = 10_000;
 /// Files of cases beside a configuration.

@@ -1,7 +1,7 @@
 //! # strait-control: everything that may wait
 //!
 //! A worker of the engine never waits; this crate does it for all of them. [`serve::run`] takes a table
-//! from [`source`] to a serving process: keys (`keys.rs`), secrets (`secret.rs`) and addresses
+//! from [`source`] to a serving process: keys (`keys.rs`), secrets ([`secrets`]) and addresses
 //! (`reach.rs`) are resolved before the engine starts, and one thread then keeps what changes: the
 //! lists that upstreams offer (`ledger.rs`), bound to the rules and handed to the workers as a new
 //! snapshot. Beside it stand the admin endpoints (`admin.rs`, shown from `board.rs`
@@ -22,6 +22,7 @@ mod banner;
 mod board;
 mod certificates;
 pub mod connect;
+mod credentials;
 pub mod doctor;
 pub mod failure;
 pub mod fetch;
@@ -43,7 +44,7 @@ mod reach;
 mod roll_call;
 pub mod rollout;
 pub mod sample;
-mod secret;
+pub mod secrets;
 pub mod serve;
 mod sessions;
 pub mod signing;

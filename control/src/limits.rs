@@ -117,6 +117,9 @@ pub const COMPILE_NICE: i32 = 10;
 
 /// Bytes of a secret file, a generated key or a token; longer ones are somebody's mistake.
 pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// Secrets of the embedded vault, and bytes of its file: as many secrets of 64 KiB as anybody should keep in one file, in base64.
+pub const VAULT_SECRETS_MAX: usize = 4_096;
+pub const VAULT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of one child's stderr line that reach the log; the rest is cut.
 pub const CHILD_LINE_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of a line or body that a sample server reads.

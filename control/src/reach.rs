@@ -12,19 +12,19 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base64::Engine;
-use strait_engine::{ClientTls, HttpEndpoint, Reach};
+use strait_engine::{ClientTls, HttpEndpoint, Reach, Secret};
 use strait_table::Snapshot;
 use strait_table::rules::{
-    ArchivedCredential, ArchivedEndpoint, ArchivedSample, ArchivedStdio, ArchivedTransport, ArchivedUpstream,
+    ArchivedEndpoint, ArchivedSample, ArchivedStdio, ArchivedTransport, ArchivedUpstream,
 };
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::certificates::Certificates;
+use crate::credentials;
 use crate::limits::{RESOLVE_AGAIN_MAX, RESOLVE_AGAIN_MIN, RESOLVE_WITHIN};
 use crate::sample;
-use crate::secret::References;
+use crate::secrets::references::References;
 
 /// An upstream before any name is looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,9 @@ pub struct Wanted {
     host: String,
     port: u16,
     path: String,
-    headers: Vec<(String, String)>,
+    headers: Vec<(String, Secret)>,
+    /// What stood there before a secret was rotated.
+    previous: Vec<(String, Secret)>,
     tls: Option<ClientTls>,
 }
 
@@ -94,10 +96,8 @@ fn plan_one(
 ) -> Result<Plan, String> {
     Ok(match &upstream.transport {
         ArchivedTransport::Http { endpoints } => {
-            let headers = upstream
-                .credential
-                .as_ref()
-                .map_or(Ok(Vec::new()), |c| header(c, references).map(|h| vec![h]))?;
+            let headers =
+                upstream.credential.as_ref().map_or(Ok(Vec::new()), |c| credentials::lines(c, references))?;
             let tls = |endpoint: &ArchivedEndpoint| match endpoint.https {
                 true => certificates.client(upstream, base, bare(endpoint)).map(Some),
                 false => Ok(None),
@@ -133,37 +133,19 @@ fn child(stdio: &ArchivedStdio, base: &Path, references: &References) -> Result<
     })
 }
 
-/// A credential as a header.
-fn header(credential: &ArchivedCredential, references: &References) -> Result<(String, String), String> {
-    let (name, value) = match credential {
-        ArchivedCredential::Bearer(text) => {
-            ("Authorization", format!("Bearer {}", references.resolve(text)?))
-        }
-        ArchivedCredential::Basic(text) => {
-            let coded = base64::engine::general_purpose::STANDARD.encode(references.resolve(text)?);
-            ("Authorization", format!("Basic {coded}"))
-        }
-        ArchivedCredential::Header { name, value } => (name.as_str(), references.resolve(value)?),
-    };
-    // Anything else could end the line and begin a header of its own.
-    match value.chars().all(|c| matches!(c, ' '..='~' | '\t')) {
-        true => Ok((name.to_owned(), value)),
-        false => Err(format!("the credential for header `{name}` has a character that no header may have")),
-    }
-}
-
 /// An IPv6 address without its brackets.
 fn bare(endpoint: &ArchivedEndpoint) -> &str {
     endpoint.host.as_str().trim_matches(['[', ']'])
 }
 
-fn wanted(endpoint: &ArchivedEndpoint, headers: &[(String, String)], tls: Option<ClientTls>) -> Wanted {
+fn wanted(endpoint: &ArchivedEndpoint, headers: &[(String, Secret)], tls: Option<ClientTls>) -> Wanted {
     Wanted {
         host: bare(endpoint).to_owned(),
         tls,
         port: endpoint.port.to_native(),
         path: endpoint.path.as_str().to_owned(),
         headers: headers.to_owned(),
+        previous: Vec::new(),
     }
 }
 
@@ -172,13 +154,13 @@ impl Wanted {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let usual = if self.tls.is_some() { 443 } else { 80 };
         let host = if self.port == usual { host } else { format!("{host}:{}", self.port) };
-        HttpEndpoint {
-            address,
-            host,
-            path: self.path.clone(),
-            headers: self.headers.clone(),
-            tls: self.tls.clone(),
-        }
+        let (headers, previous) = (self.headers.clone(), self.previous.clone());
+        HttpEndpoint { address, host, path: self.path.clone(), headers, previous, tls: self.tls.clone() }
+    }
+
+    /// Whether it is the same place, whatever is shown there.
+    fn is_at(&self, other: &Wanted) -> bool {
+        (&self.host, self.port, &self.path, &self.tls) == (&other.host, other.port, &other.path, &other.tls)
     }
 
     async fn look_up(&self) -> Result<HttpEndpoint, String> {
@@ -248,7 +230,7 @@ impl Scout {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         // What was found before may be lost again.
         missing.retain(|(_, task)| !task.is_finished());
-        if !missing.iter().any(|(known, _)| *known == wanted) {
+        if !missing.iter().any(|(known, _)| known.is_at(&wanted)) {
             let task = tokio::spawn(keep_looking(wanted.clone(), self.found.clone()));
             missing.push((wanted, task.abort_handle()));
         }
@@ -284,8 +266,14 @@ async fn shop() -> Reach {
     match sample::http::start(sample::Kind::Shop).await {
         Ok(address) => {
             let path = sample::http::PATH.to_owned();
-            let endpoint =
-                HttpEndpoint { address, host: address.to_string(), path, headers: Vec::new(), tls: None };
+            let endpoint = HttpEndpoint {
+                address,
+                host: address.to_string(),
+                path,
+                headers: Vec::new(),
+                previous: Vec::new(),
+                tls: None,
+            };
             Reach::Http { endpoints: vec![endpoint] }
         }
         Err(error) => Reach::Unreachable(format!("the sample server cannot listen on loopback: {error}")),
@@ -294,7 +282,47 @@ async fn shop() -> Reach {
 
 impl Plan {
     fn wants(&self, wanted: &Wanted) -> bool {
-        matches!(self, Plan::Http(all) if all.contains(wanted))
+        self.wanted_at(wanted).is_some()
+    }
+
+    /// What is wanted of the place of another one, which may be shown other secrets.
+    fn wanted_at(&self, other: &Wanted) -> Option<&Wanted> {
+        match self {
+            Plan::Http(all) => all.iter().find(|wanted| wanted.is_at(other)),
+            _ => None,
+        }
+    }
+
+    /// Whether the same places are reached, whatever is shown there.
+    pub fn is_same_but_for_credentials(&self, other: &Plan) -> bool {
+        match (self, other) {
+            (Plan::Http(all), Plan::Http(others)) => {
+                all.len() == others.len() && all.iter().zip(others).all(|(one, other)| one.is_at(other))
+            }
+            _ => self == other,
+        }
+    }
+
+    /// Keeps what was shown before this plan, for servers that do not know what is shown now.
+    pub fn after(&mut self, last: &Plan) {
+        let Plan::Http(all) = self else { return };
+        for wanted in all {
+            let Some(before) = last.wanted_at(wanted) else { continue };
+            wanted.previous = match before.headers == wanted.headers {
+                true => before.previous.clone(),
+                false => before.headers.clone(),
+            };
+        }
+    }
+
+    /// What is reached now, shown what this plan shows.
+    pub fn shown_at(&self, reach: &Reach) -> Reach {
+        let (Plan::Http(all), Reach::Http { endpoints }) = (self, reach) else { return reach.clone() };
+        let renewed = endpoints.iter().map(|endpoint| {
+            let known = all.iter().map(|wanted| wanted.at(endpoint.address));
+            known.into_iter().find(|known| known.is_at(endpoint)).unwrap_or_else(|| endpoint.clone())
+        });
+        Reach::Http { endpoints: renewed.collect() }
     }
 
     /// A reference that nothing resolves, or a value that cannot be used: what to do about it.
@@ -308,11 +336,14 @@ impl Plan {
 
 /// Adds an endpoint that was found late to every upstream that wants it.
 pub fn add(plans: &[Plan], reaches: &mut [Reach], found: &Found) {
-    for (_, reach) in plans.iter().zip(reaches).filter(|(plan, _)| plan.wants(&found.wanted)) {
+    for (plan, reach) in plans.iter().zip(reaches) {
+        // What is shown there may have changed since it was looked for.
+        let Some(wanted) = plan.wanted_at(&found.wanted) else { continue };
+        let endpoint = wanted.at(found.endpoint.address);
         match reach {
-            Reach::Http { endpoints } if endpoints.contains(&found.endpoint) => {}
-            Reach::Http { endpoints } => endpoints.push(found.endpoint.clone()),
-            reach => *reach = Reach::Http { endpoints: vec![found.endpoint.clone()] },
+            Reach::Http { endpoints } if endpoints.contains(&endpoint) => {}
+            Reach::Http { endpoints } => endpoints.push(endpoint),
+            reach => *reach = Reach::Http { endpoints: vec![endpoint] },
         }
     }
 }

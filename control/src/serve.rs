@@ -38,7 +38,7 @@ use crate::sessions::Sessions;
 use crate::source::Opened;
 use crate::state::{State, read_secret};
 use crate::watch::Marks;
-use crate::{admin, listen, log};
+use crate::{admin, listen, log, secrets};
 
 /// What to serve, and how.
 pub struct Setup {
@@ -161,6 +161,7 @@ fn prepare(
     opened: oneshot::Sender<SocketAddr>,
     stop: Option<oneshot::Receiver<()>>,
 ) -> Result<Prepared, Failure> {
+    secrets::hygiene::leave_no_core();
     let Start { opened: of_file, file, sources, marks, fallen_back, rollout, trust } = setup.start;
     let Opened { snapshot, base, .. } = of_file;
     let state = State::open(&setup.state)?;

@@ -21,6 +21,8 @@ pub enum Group {
     Source,
     /// A file of key digests.
     Keys,
+    /// A file that the value of a secret came from.
+    Secrets,
 }
 
 /// A file's identity; `None`: there is no such file.

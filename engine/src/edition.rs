@@ -53,6 +53,13 @@ pub struct Edition {
     cells: Arc<OnceCells>,
 }
 
+/// Upstreams of the edition before.
+#[derive(Default)]
+struct Known<'a> {
+    wirings: HashMap<&'a str, &'a Arc<Wiring>>,
+    is_of_same_rules: bool,
+}
+
 /// What all editions of a process share.
 struct Lasting {
     ids: Arc<AtomicU32>,
@@ -105,18 +112,21 @@ impl Edition {
     pub fn first(snapshot: Arc<Snapshot>, facts: Facts, workers: usize) -> Edition {
         let tally = Arc::new(Tally::new(snapshot.generation(), workers));
         let lasting = Lasting { ids: Arc::default(), books: Books::default(), cells: Arc::default() };
-        Edition::build(1, snapshot, facts, &HashMap::new(), tally, lasting)
+        Edition::build(1, snapshot, facts, Known::default(), tally, lasting)
     }
 
     /// Another table, in which upstreams that stayed what they were keep their ids.
     pub fn succeed(&self, snapshot: Arc<Snapshot>, facts: Facts) -> Edition {
-        let known = self.wirings.iter().map(|wiring| (wiring.content.name.as_str(), wiring)).collect();
+        let known = Known {
+            wirings: self.wirings.iter().map(|wiring| (wiring.content.name.as_str(), wiring)).collect(),
+            is_of_same_rules: snapshot.generation() == self.snapshot.generation(),
+        };
         let lasting = Lasting { ids: self.ids.clone(), books: self.books.clone(), cells: self.cells.clone() };
         let tally = match snapshot.generation() {
             same if same == self.tally.generation => self.tally.clone(),
             other => Arc::new(Tally::new(other, self.tally.workers().len())),
         };
-        let next = Edition::build(self.serial + 1, snapshot, facts, &known, tally, lasting);
+        let next = Edition::build(self.serial + 1, snapshot, facts, known, tally, lasting);
         let before = |id| self.index_of(id).and_then(|index| self.announced.get(index).copied());
         let announced = next.ids().map(|id| before(id).unwrap_or_default()).collect();
         Edition { announced, ..next }
@@ -126,14 +136,20 @@ impl Edition {
         serial: u64,
         snapshot: Arc<Snapshot>,
         facts: Facts,
-        known: &HashMap<&str, &Arc<Wiring>>,
+        known: Known<'_>,
         tally: Arc<Tally>,
         Lasting { ids, books, cells }: Lasting,
     ) -> Edition {
         let wirings = snapshot.rules().upstreams.iter().enumerate().map(|(index, rules)| {
             let content = Content::of(rules, reach_of(&facts.reaches, index));
-            match known.get(content.name.as_str()) {
+            match known.wirings.get(content.name.as_str()) {
                 Some(kept) if kept.content == content => (*kept).clone(),
+                // Of other rules it could stand beside a candidate's, and one of the two would be shown the other's secret.
+                Some(kept)
+                    if known.is_of_same_rules && kept.content.is_same_but_for_credentials(&content) =>
+                {
+                    Arc::new(Wiring { content, era: kept.era.clone(), ..***kept })
+                }
                 _ => {
                     let id = UpstreamId(ids.fetch_add(1, Ordering::Relaxed));
                     let place = books.upstreams.place_of(&content.name);
@@ -270,6 +286,21 @@ fn reach_of(reaches: &[Reach], index: usize) -> Reach {
 }
 
 impl Content {
+    /// Whether it is the same upstream with other secrets: its connections, sessions and lists stay.
+    fn is_same_but_for_credentials(&self, other: &Content) -> bool {
+        let Content { name, timeouts, fixed_era, fixed_sse, list_ttl_ms, sharing, reach } = self;
+        (name, timeouts, fixed_era, fixed_sse, list_ttl_ms, sharing)
+            == (
+                &other.name,
+                &other.timeouts,
+                &other.fixed_era,
+                &other.fixed_sse,
+                &other.list_ttl_ms,
+                &other.sharing,
+            )
+            && reach.is_same_but_for_credentials(&other.reach)
+    }
+
     fn of(rules: &ArchivedUpstream, reach: Reach) -> Content {
         let sharing = match &rules.transport {
             ArchivedTransport::Stdio(stdio) => Sharing {
@@ -369,6 +400,27 @@ mod tests {
         assert_eq!((ids(&promoted), promoted.serial), (vec![0, 1], live.serial + 1));
         assert!(Arc::ptr_eq(&promoted.tally, &candidate.tally));
         assert!(!Arc::ptr_eq(&promoted.tally, &live.tally));
+    }
+
+    #[test]
+    fn a_rotated_secret_leaves_its_upstream_what_it_is() {
+        let facts = |line: &str| {
+            let endpoint = crate::HttpEndpoint {
+                address: "127.0.0.1:1".parse().unwrap(),
+                host: "h".to_owned(),
+                path: "/".to_owned(),
+                headers: vec![("Authorization".to_owned(), crate::Secret::new(line))],
+                previous: Vec::new(),
+                tls: None,
+            };
+            Facts { reaches: Arc::new(vec![Reach::Http { endpoints: vec![endpoint] }]), ..Facts::default() }
+        };
+        let first = Edition::first(table(&[("a", 1)]), facts("one"), 1);
+        let rotated = first.succeed(first.snapshot.clone(), facts("two"));
+        assert_eq!(ids(&rotated), [0]);
+        assert!(rotated.wirings()[0].content.reach != first.wirings()[0].content.reach);
+        // Other rules may stand beside these.
+        assert_eq!(ids(&first.succeed(table(&[("a", 1), ("b", 1)]), facts("two"))), [1, 2]);
     }
 
     #[test]

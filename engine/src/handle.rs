@@ -28,6 +28,7 @@ use crate::roll::Roll;
 use crate::session::Kept;
 use crate::trial::Trial;
 use crate::trust::Trust;
+use crate::upstream::credential::Lines;
 use tokio::sync::mpsc;
 
 /// How to start.
@@ -95,7 +96,7 @@ pub enum Reach {
     Stdio {
         command: String,
         args: Vec<String>,
-        env: Vec<(String, String)>,
+        env: Lines,
         cwd: Option<PathBuf>,
     },
     /// Not now; the text says which layer, and what to do.
@@ -123,9 +124,32 @@ pub struct HttpEndpoint {
     pub host: String,
     pub path: String,
     /// Further headers, the credential among them.
-    pub headers: Vec<(String, String)>,
+    pub headers: Lines,
+    /// What stood there before a secret was rotated; empty: nothing, or nothing that is worth another try.
+    pub previous: Lines,
     /// `None`: it is spoken to in the clear.
     pub tls: Option<ClientTls>,
+}
+
+impl HttpEndpoint {
+    /// Whether it is the same place, whatever is shown there.
+    pub fn is_at(&self, other: &HttpEndpoint) -> bool {
+        (self.address, &self.host, &self.path, &self.tls)
+            == (other.address, &other.host, &other.path, &other.tls)
+    }
+}
+
+impl Reach {
+    /// Whether the same server is reached in the same way, whatever it is shown: connections and sessions with it stay.
+    pub fn is_same_but_for_credentials(&self, other: &Reach) -> bool {
+        match (self, other) {
+            (Reach::Http { endpoints }, Reach::Http { endpoints: others }) => {
+                endpoints.len() == others.len()
+                    && endpoints.iter().zip(others).all(|(one, other)| one.is_at(other))
+            }
+            _ => self == other,
+        }
+    }
 }
 
 impl std::fmt::Debug for HttpEndpoint {

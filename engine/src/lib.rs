@@ -52,3 +52,4 @@ pub use roll::Roll;
 pub use session::Kept;
 pub use start::{StartError, start};
 pub use upstream::Era;
+pub use upstream::credential::Secret;

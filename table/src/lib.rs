@@ -25,6 +25,7 @@ mod mapping;
 pub mod names;
 pub mod pins;
 pub mod rules;
+pub mod secret;
 pub mod shape;
 pub mod signature;
 pub mod snapshot;

@@ -14,6 +14,7 @@ use crate::bound::Capabilities;
 use crate::condition::{Automaton, Condition};
 use crate::limit::{Limit, Price};
 use crate::names::Names;
+use crate::secret::{Exchange, Secret, TokenRequest};
 use crate::shape::Shape;
 use crate::window::Window;
 
@@ -38,6 +39,8 @@ pub struct Rules {
     pub policy: Policy,
     pub limits: Vec<Limit>,
     pub prices: Vec<Price>,
+    /// Where secrets come from; one that is not here is looked for where `${secret:…}` always is.
+    pub secrets: Vec<Secret>,
     pub access_log: AccessLog,
     /// Request bodies over this are refused with 413.
     pub body_bytes_max: u32,
@@ -207,15 +210,21 @@ pub enum Credential {
     Header { name: String, value: Text },
     /// `Authorization: Basic …` of `user:password`.
     Basic(Text),
+    /// `Authorization: Bearer …` of a token that an authorization server gives this gateway.
+    Oauth(TokenRequest),
+    /// The same of a token that it gives for the caller's.
+    Exchange(Exchange),
 }
 
 /// Text whose parts may be references, resolved by control when the table is loaded.
 #[derive(Archive, Deserialize, Serialize, Debug, Default)]
+#[rkyv(derive(Debug))]
 pub struct Text {
     pub parts: Vec<TextPart>,
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug)]
+#[rkyv(derive(Debug))]
 pub enum TextPart {
     Literal(String),
     Env {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use strait_engine::{Edition, Facts, HttpEndpoint, IdentityKeys, KeyRing, Reach, UpstreamId};
+use strait_engine::{Edition, Facts, HttpEndpoint, IdentityKeys, KeyRing, Reach, Secret, UpstreamId};
 use strait_policy::Principal;
 use strait_table::catalog::{Catalog, FreshUntil, Known, Lists};
 use strait_table::rules::{ArchivedAuthMethod, ArchivedText, ArchivedTextPart, ArchivedTransport};
@@ -86,6 +86,7 @@ pub fn facts(snapshot: &Snapshot, keys: &[Key]) -> Facts {
                     host: format!("{}:{}", endpoint.host.as_str(), endpoint.port),
                     path: endpoint.path.as_str().to_owned(),
                     headers: Vec::new(),
+                    previous: Vec::new(),
                     tls: None,
                 })
                 .collect(),
@@ -93,7 +94,11 @@ pub fn facts(snapshot: &Snapshot, keys: &[Key]) -> Facts {
         ArchivedTransport::Stdio(stdio) => Reach::Stdio {
             command: stdio.command.as_str().to_owned(),
             args: stdio.args.iter().map(|arg| arg.as_str().to_owned()).collect(),
-            env: stdio.env.iter().map(|pair| (pair.0.as_str().to_owned(), literal(&pair.1))).collect(),
+            env: stdio
+                .env
+                .iter()
+                .map(|pair| (pair.0.as_str().to_owned(), Secret::new(literal(&pair.1))))
+                .collect(),
             cwd: None,
         },
         ArchivedTransport::Sample(_) => Reach::Unreachable("samples are control's".to_owned()),

@@ -32,6 +32,7 @@ mod status;
 mod stdio;
 mod test;
 mod top;
+mod vault;
 mod who_can;
 
 use strait_control::Failure;
@@ -80,6 +81,8 @@ pub enum Verb {
     Schema,
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
+    /// Keep secrets in the embedded vault of a state folder.
+    Vault(vault::Vault),
     /// Tell what another configuration would do to the running gateway: what opens, what closes, what it touches.
     Plan(plan::Plan),
     /// Put another configuration into use on the running gateway.
@@ -132,6 +135,7 @@ impl Verb {
             Verb::Fmt(fmt) => fmt.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
+            Verb::Vault(vault) => vault.run(output),
             Verb::Plan(plan) => plan.run(output),
             Verb::Apply(apply) => apply.run(output),
             Verb::Rollback(rollback) => rollback.run(output),

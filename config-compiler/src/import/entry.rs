@@ -9,7 +9,7 @@ use super::{
     variables::{Place, Spoken, Variables},
 };
 use crate::{
-    lower::upstream::header_refused,
+    lower::credential::header_refused,
     source::{Entry, Node, Value},
     walk::scalar::split_url,
 };

@@ -23,6 +23,7 @@ pub struct Blocks<'n> {
     pub servers: Vec<Declared<'n>>,
     pub identities: Vec<Declared<'n>>,
     pub roles: Vec<Declared<'n>>,
+    pub secrets: Vec<Declared<'n>>,
     pub admin: Option<&'n Node>,
     pub policies: Vec<&'n Node>,
     /// Files of Cedar policies, in the order they are named.
@@ -71,6 +72,7 @@ impl<'n> Blocks<'n> {
         names(walk, fields.get("servers"), &mut self.servers, "servers by name");
         names(walk, fields.get("identity"), &mut self.identities, "identities by name");
         names(walk, fields.get("roles"), &mut self.roles, "roles by name");
+        names(walk, fields.get("secrets"), &mut self.secrets, "secrets by name");
         self.policies.extend(fields.get("policy"));
         self.cedar.extend(&document.cedar);
         self.limits.extend(fields.get("limits").filter(|node| !node.is_nothing()));

@@ -13,7 +13,7 @@ use strait_table::{
     },
 };
 
-use super::{ADMIN_BIND, BODY_BYTES_MAX, listener, upstream};
+use super::{ADMIN_BIND, BODY_BYTES_MAX, credential, listener, upstream};
 use crate::{
     check::{self, clear_text},
     diagnostic::{Finding, codes},
@@ -63,6 +63,7 @@ pub fn lower(walk: &mut Walk<'_>, root: &Node) -> Rules {
         automata: Vec::new(),
         policy: Policy { default: Effect::Allow, rules: Vec::new() },
         limits: Vec::new(),
+        secrets: Vec::new(),
         prices: Vec::new(),
         access_log: AccessLog::default(),
         body_bytes_max: BODY_BYTES_MAX,
@@ -177,8 +178,8 @@ fn headers(walk: &mut Walk<'_>, node: &Node) -> Option<Credential> {
         walk.not_supported("a second header", second.key_span);
     }
     let entry = entries.first()?;
-    upstream::check_header_name(walk, &entry.key, entry.key_span);
-    let value = upstream::header_value(walk, &entry.value, FORM)?;
+    credential::check_header_name(walk, &entry.key, entry.key_span);
+    let value = credential::header_value(walk, &entry.value, FORM)?;
     if value.parts.iter().all(|part| matches!(part, TextPart::Literal(_))) {
         clear_text::report(walk, entry.value.span, "this header");
     }

@@ -6,6 +6,7 @@
 pub mod blocks;
 pub mod cedar;
 pub mod condition;
+pub mod credential;
 pub mod identity;
 pub mod limits;
 pub mod listener;
@@ -13,6 +14,7 @@ pub mod mcp_servers;
 pub mod pattern;
 pub mod policy;
 pub mod scope;
+pub mod secret;
 pub mod server;
 pub mod shape;
 pub mod tls;
@@ -55,6 +57,7 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let mut identity_names = Scope::declare(walk, &blocks.identities, "identity", IDENTITIES_MAX);
     let mut role_names = Scope::declare(walk, &blocks.roles, "role", ROLES_MAX);
     let server_names = Scope::declare(walk, &blocks.servers, "server", SERVERS_MAX);
+    let secret_names = Scope::declare(walk, &blocks.secrets, "secret", SECRETS_MAX);
     let listener_names = Scope::declare(walk, &blocks.listeners, "listener", LISTENERS_MAX);
 
     if let Some(node) = blocks.catalog {
@@ -78,6 +81,7 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let roles_at = role_names.declared.iter().zip(&role_names.used);
     walk.places.roles = roles_at.map(|(declared, used)| used.then_some(declared.name_span)).collect();
     check::unused::run(walk, &[&upstream_names, &identity_names, &role_names]);
+    let secrets = secret_names.lower(walk, secret::lower);
     let shared = conditions.shared;
     let paths = Names::build(servers.iter().map(|server| server.path.as_str()));
     Rules {
@@ -94,6 +98,7 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
         policy,
         limits,
         prices,
+        secrets,
         access_log: blocks.access_log.map(|node| access_log(walk, node)).unwrap_or_default(),
         body_bytes_max: blocks.body_max.and_then(|node| body_max(walk, node)).unwrap_or(BODY_BYTES_MAX),
         caps: blocks.caps.map(|node| caps(walk, node)).unwrap_or_default(),

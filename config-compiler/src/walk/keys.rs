@@ -6,10 +6,12 @@
 //! that says so, because a gateway that silently ignores a limit is worse than one that refuses it.
 
 mod case;
+mod secret;
 mod shape;
 mod token;
 
 pub use case::{CASE, CASE_FILE, CASE_PRINCIPAL};
+pub use secret::{CREDENTIAL, HEADER, SECRET};
 pub use shape::{ARGUMENT, OUTPUT, SHAPE};
 pub use token::{ALGORITHMS, CLAIMS, INTROSPECTION, JWT};
 
@@ -97,6 +99,11 @@ pub static ROOT: Block = Block {
         key("upstreams", Shape::Names(&Shape::Block(&UPSTREAM)), "Real MCP servers, by name."),
         key("servers", Shape::Names(&Shape::Block(&SERVER)), "What agents see, by name."),
         key("identity", Shape::Names(&Shape::Block(&IDENTITY)), "Ways to learn who calls, by name."),
+        key(
+            "secrets",
+            Shape::Names(&Shape::Block(&SECRET)),
+            "Where `${secret:NAME}` comes from, where it is not the gateway's own folder.",
+        ),
         key("roles", Shape::Names(&Shape::Text), "Names for conditions over the principal, in CEL."),
         key("policy", Shape::Block(&POLICY), "Who may do what."),
         key(
@@ -123,7 +130,7 @@ pub static ROOT: Block = Block {
             "What `strait test` expects of the policy, case by case.",
         ),
     ],
-    later: &["screen", "approvals", "cache", "secrets", "audit", "telemetry", "cluster", "activation"],
+    later: &["screen", "approvals", "cache", "audit", "telemetry", "cluster", "activation"],
     foreign: false,
 };
 
@@ -271,31 +278,6 @@ pub static STDIO: Block = Block {
         key("idle", Shape::Duration, "A child unused for so long is ended. Default: 10m."),
     ],
     later: &["user", "sandbox", "memory", "restart"],
-    foreign: false,
-};
-
-pub static CREDENTIAL: Block = Block {
-    name: "`credential`",
-    expected: "a credential like `{ bearer: \"${secret:name}\" }`",
-    about: "Exactly one of bearer, header and basic.",
-    keys: &[
-        key("bearer", Shape::Secret, "Sent as `Authorization: Bearer …`."),
-        key("header", Shape::Block(&HEADER), "Sent in a header of your choice."),
-        key("basic", Shape::Secret, "`user:password`, sent as `Authorization: Basic …`."),
-    ],
-    later: &["oauth", "exchange", "id_jag", "client_cert"],
-    foreign: false,
-};
-
-pub static HEADER: Block = Block {
-    name: "`header`",
-    expected: "a header like `{ name: X-Api-Key, value: \"${secret:name}\" }`",
-    about: "A header with a secret in it.",
-    keys: &[
-        required("name", Shape::Text, "The header's name."),
-        required("value", Shape::Secret, "Its value."),
-    ],
-    later: &[],
     foreign: false,
 };
 

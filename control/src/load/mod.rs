@@ -28,7 +28,7 @@ use crate::limits::{SETTLE, SETTLE_BAD, SETTLE_WITHIN};
 use crate::private::Private;
 use crate::reach::{self, Plan, Scout};
 use crate::rollout::plan;
-use crate::secret::References;
+use crate::secrets::Secrets;
 use crate::signing::{Trust, takes};
 use crate::source::Source;
 use crate::state::State;
@@ -90,6 +90,17 @@ pub enum Brought {
     Candidate(Candidate),
     /// Only the key files and the listeners' certificates were read.
     Keys(Keys, Listeners),
+    /// Only references were resolved again.
+    Secrets(Rotated),
+}
+
+/// Plans of the running table, with the secrets of now.
+pub struct Rotated {
+    pub plans: Vec<Plan>,
+    /// By upstream; `None`: where it is reached now.
+    pub reaches: Vec<Option<Reach>>,
+    /// Secrets that were there and are not: their upstreams go on with what they had.
+    pub lost: Option<Refused>,
 }
 
 /// One look at the files, with the marks that were taken before they were read.
@@ -170,6 +181,45 @@ impl Loader {
         }
     }
 
+    /// Resolves the references of the running table again, and nothing else.
+    pub async fn attempt_secrets(
+        self: Arc<Loader>,
+        running: Running,
+        mut marks: Marks,
+        sources: Vec<PathBuf>,
+    ) -> Attempt {
+        let began = Instant::now();
+        loop {
+            marks.renew(Group::Secrets);
+            let rotated = self.rotated(&running).await;
+            let took = began.elapsed();
+            if rotated.lost.is_some() && took < SETTLE_WITHIN && settles(&marks).await {
+                continue;
+            }
+            let outcome = Ok(Brought::Secrets(rotated));
+            return Attempt { group: Group::Secrets, outcome, says: None, marks, sources, took };
+        }
+    }
+
+    async fn rotated(&self, running: &Running) -> Rotated {
+        let mut plans = self.plans(&running.snapshot);
+        let names = running.snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str());
+        let (mut lost, mut new) = (Vec::new(), Vec::new());
+        for ((plan, last), name) in plans.iter_mut().zip(running.plans.iter()).zip(names) {
+            if let (Some(why), None) = (plan.missing(), last.missing()) {
+                lost.push(format!("upstream `{name}` goes on with the secret it had: {why}"));
+                *plan = last.clone();
+            }
+            plan.after(last);
+            new.push((!plan.is_same_but_for_credentials(last)).then(|| plan.clone()));
+        }
+        let mut found = self.scout.reach(new.iter().flatten().cloned().collect()).await.into_iter();
+        let reaches = new.iter().map(|new| new.as_ref().and_then(|_| found.next())).collect();
+        let lost =
+            (!lost.is_empty()).then(|| Refused { why: lost.join("\n"), candidate: None, not_kept: false });
+        Rotated { plans, reaches, lost }
+    }
+
     /// The table that the file is or becomes; `sources` become what it was made from.
     async fn read(&self, sources: &mut Vec<PathBuf>) -> Result<Arc<Snapshot>, Refused> {
         let file = self.file.clone();
@@ -224,7 +274,10 @@ impl Loader {
             .map_err(refused)?;
         needs_a_restart(running.snapshot.as_ref(), snapshot).map_err(refused)?;
         self.keys_are_there(snapshot, running).map_err(refused)?;
-        let plans = self.plans(snapshot);
+        let mut plans = self.plans(snapshot);
+        if running.snapshot.generation() == snapshot.generation() {
+            plans.iter_mut().zip(running.plans.iter()).for_each(|(plan, last)| plan.after(last));
+        }
         let names = |snapshot: &Snapshot| -> Vec<String> {
             snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str().to_owned()).collect()
         };
@@ -279,9 +332,8 @@ impl Loader {
     }
 
     fn plans(&self, snapshot: &Snapshot) -> Vec<Plan> {
-        let secrets = self.state.secrets();
-        let env = |name: &str| std::env::var(name).ok();
-        let references = References { base: &self.base, secrets: &secrets, env: &env };
+        let secrets = Secrets::of(&self.state);
+        let references = secrets.references(&self.base, snapshot.rules());
         reach::plan(snapshot, &self.base, &references, &self.certificates, &self.this_program)
     }
 
@@ -322,6 +374,8 @@ impl Loader {
         }
         for path in certificates::files_of_upstreams(snapshot, &self.base) {
             all.push((Group::Source, path));
+        for path in Secrets::of(&self.state).files(&self.base, snapshot.rules()) {
+            all.push((Group::Secrets, path));
         }
         all
     }

@@ -8,17 +8,17 @@ use strait_engine::{Deadlines, DriverChoice, Edition, Event, Facts, Handle, KeyR
 use strait_policy::Principal;
 use strait_table::Snapshot;
 use strait_table::catalog::Lists;
-use strait_table::rules::{
-    ArchivedCredential, ArchivedText, ArchivedTextPart, ArchivedTransport, ArchivedUpstream, Listener, LogTo,
-};
+use strait_table::rules::{Listener, LogTo};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::Wish;
+use crate::credentials;
 use crate::failure::{Code, Failure};
 use crate::limits::{LOCK_DRAIN_WITHIN, LOCK_RETRY_WITHIN, SECRET_BYTES_MIN};
 use crate::reach::{self, Scout};
-use crate::secret::References;
+use crate::secrets::references::References;
+use crate::secrets::{Secrets, has_references};
 use crate::serve::runtime;
 use crate::state::State;
 
@@ -26,9 +26,8 @@ use crate::state::State;
 pub fn all(snapshot: &Snapshot, base: &Path, wish: &Wish) -> Result<Vec<(String, Lists)>, Failure> {
     let snapshot = quiet(snapshot)?;
     let state = State::open(&wish.state)?;
-    let secrets = state.secrets();
-    let env = |name: &str| std::env::var(name).ok();
-    let references = References { base, secrets: &secrets, env: &env };
+    let secrets = Secrets::of(&state);
+    let references = secrets.references(base, snapshot.rules());
     let offered = runtime()?.block_on(learn(&snapshot, base, &references, wish))?;
     tell_no_secrets(&snapshot, &references, &offered)?;
     Ok(offered)
@@ -155,7 +154,8 @@ fn tell_no_secrets(
     offered: &[(String, Lists)],
 ) -> Result<(), Failure> {
     for upstream in snapshot.rules().upstreams.iter() {
-        let secrets = secret_texts(upstream).filter_map(|text| references.resolve(text).ok());
+        let texts = credentials::texts(upstream).filter(|text| has_references(text));
+        let secrets = texts.filter_map(|text| references.resolve(text).ok());
         for secret in secrets.filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
             if let Some((name, what)) =
                 offered.iter().find_map(|(name, lists)| Some((name, says(lists, &secret)?)))
@@ -167,21 +167,6 @@ fn tell_no_secrets(
         }
     }
     Ok(())
-}
-
-/// Texts that are not written in the configuration itself.
-fn secret_texts(upstream: &ArchivedUpstream) -> impl Iterator<Item = &ArchivedText> {
-    let credential = upstream.credential.as_ref().map(|credential| match credential {
-        ArchivedCredential::Bearer(text) | ArchivedCredential::Basic(text) => text,
-        ArchivedCredential::Header { value, .. } => value,
-    });
-    let env = match &upstream.transport {
-        ArchivedTransport::Stdio(stdio) => stdio.env.as_slice(),
-        _ => &[],
-    };
-    let is_reference =
-        |text: &&ArchivedText| text.parts.iter().any(|part| !matches!(part, ArchivedTextPart::Literal(_)));
-    credential.into_iter().chain(env.iter().map(|pair| &pair.1)).filter(is_reference)
 }
 
 /// Where an upstream says this.

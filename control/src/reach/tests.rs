@@ -31,7 +31,7 @@ fn reaches(upstreams: Vec<Upstream>) -> Vec<Reach> {
     let folder = Folder::new();
     let rules = Rules { upstreams, ..crate::test_support::rules() };
     let snapshot = strait_table::snapshot::of_rules(&rules).unwrap();
-    let references = References { base: folder.path(), secrets: folder.path(), env: &|_| None };
+    let references = References::local(folder.path(), folder.path(), &|_| None);
     let plans =
         plan(&snapshot, Path::new("/etc/strait"), &references, &Default::default(), Path::new("/bin/strait"));
     let (sender, _receiver) = mpsc::unbounded_channel();
@@ -41,7 +41,7 @@ fn reaches(upstreams: Vec<Upstream>) -> Vec<Reach> {
 fn headers(credential: Credential) -> Result<String, String> {
     match reaches(vec![upstream(http("127.0.0.1"), Some(credential))]).remove(0) {
         Reach::Http { endpoints } => {
-            let line = |(name, value): &(String, String)| format!("{name}: {value}");
+            let line = |(name, value): &(String, Secret)| format!("{name}: {}", &**value);
             Ok(endpoints[0].headers.iter().map(line).collect())
         }
         Reach::Unreachable(why) => Err(why),
@@ -99,7 +99,7 @@ fn children_start_in_the_configs_folder() {
         let reach = reaches(vec![upstream(stdio(given), None)]).remove(0);
         let Reach::Stdio { cwd, ref env, .. } = reach else { panic!("{reach:?}") };
         assert_eq!(cwd.unwrap(), Path::new(expected));
-        assert_eq!(env[0], ("TOKEN".to_owned(), "t0ken".to_owned()));
+        assert_eq!(env[0], ("TOKEN".to_owned(), Secret::new("t0ken")));
     };
     check(None, "/etc/strait");
     check(Some("sub"), "/etc/strait/sub");
@@ -129,6 +129,7 @@ fn what_was_found_and_lost_again_is_looked_for_again() {
             path: "/".into(),
             headers: Vec::new(),
             tls: None,
+            previous: Vec::new(),
         };
         let ended = tokio::spawn(async {});
         let entry = (wanted.clone(), ended.abort_handle());

@@ -22,7 +22,7 @@ use crate::board::Phase;
 use crate::certificates::Listeners;
 use crate::keys::Keys;
 use crate::limits::ADOPT_WITHIN;
-use crate::load::{Attempt, Brought, Candidate, Refused, kept};
+use crate::load::{Attempt, Brought, Candidate, Refused, Rotated, kept};
 use crate::log;
 use crate::metrics::Reloads;
 use crate::reach::{self, Found, Plan};
@@ -236,8 +236,9 @@ impl Control {
 
     fn attempt(&mut self, group: Group) {
         if self.reload.under_way {
-            // Reading everything is reading the keys as well.
-            self.reload.again = Some(self.reload.again.map_or(group, |again| again.min(group)));
+            // Reading everything is reading keys and secrets as well.
+            let again = self.reload.again.filter(|again| *again != group);
+            self.reload.again = Some(again.map_or(group, |_| Group::Source));
             return;
         }
         self.reload.begin();
@@ -249,6 +250,7 @@ impl Control {
             let attempt = match group {
                 Group::Source => loader.attempt(running, sources).await,
                 Group::Keys => loader.attempt_keys(running, marks, sources).await,
+                Group::Secrets => loader.attempt_secrets(running, marks, sources).await,
             };
             // Nobody listens any more: the process is ending.
             let _ = report.send(attempt);
@@ -271,15 +273,16 @@ impl Control {
                 self.adopt_keys(keys, listeners, took);
                 Ok(())
             }
+            Ok(Brought::Secrets(rotated)) => self.adopt_secrets(rotated, took),
             Err(refused) => Err(refused),
         };
         match done {
             Ok(()) => {
-                // Whoever read everything has seen the keys as well.
-                self.reload.refused.retain(|of| group == Group::Keys && of.group == Group::Source);
-                self.reload.kept_from_before &= group == Group::Keys;
-                // What is left was refused as a source, perhaps for these very keys: its own file may never change.
-                if !self.reload.refused.is_empty() {
+                // Whoever read everything has seen keys and secrets as well.
+                self.reload.refused.retain(|of| group != Group::Source && of.group != group);
+                self.reload.kept_from_before &= group != Group::Source;
+                // What was refused as a source was so perhaps for these very keys or secrets: its own file may never change.
+                if self.reload.is_rejected() {
                     self.reload.again = Some(Group::Source);
                 }
             }
@@ -403,6 +406,51 @@ impl Control {
         self.swapped(format!("{what} of generation {}", self.edition.snapshot.generation()), took);
     }
 
+    /// Shows upstreams the secrets of now. What is shown in headers changes nothing else; a child whose environment has changed is
+    /// another upstream.
+    fn adopt_secrets(&mut self, rotated: Rotated, took: Duration) -> Result<(), Refused> {
+        let Rotated { plans, reaches, lost } = rotated;
+        let generation = self.edition.snapshot.generation();
+        // Another table came in between, and with it all of its secrets.
+        let is_of_it = plans.len() == self.plans.len();
+        if is_of_it && plans != *self.plans {
+            let reaches = plans.iter().zip(reaches).zip(&self.reaches);
+            let reaches: Vec<Reach> =
+                reaches.map(|((plan, new), last)| new.unwrap_or_else(|| plan.shown_at(last))).collect();
+            self.show_secrets(plans, reaches).map_err(|why| Refused {
+                why: format!("its catalog cannot be made: {why}"),
+                candidate: Some(generation.to_string()),
+                not_kept: false,
+            })?;
+            self.swapped(format!("secrets of generation {generation}"), took);
+        } else if lost.is_none() {
+            self.reload.counts.unchanged += 1;
+        }
+        lost.map_or(Ok(()), Err)
+    }
+
+    fn show_secrets(&mut self, plans: Vec<Plan>, reaches: Vec<Reach>) -> Result<(), String> {
+        let snapshot = self.edition.snapshot.clone();
+        let facts = Facts { reaches: Arc::new(reaches.clone()), ..self.edition.facts() };
+        let edition = self.edition.succeed(snapshot.clone(), facts);
+        let ledger = self.ledger.succeed(named(&edition));
+        let last = std::mem::replace(&mut self.ledger, ledger);
+        let bound = match self.bound(&snapshot) {
+            Ok(bound) => bound,
+            Err(why) => {
+                self.ledger = last;
+                return Err(why);
+            }
+        };
+        self.plans = Arc::new(plans);
+        self.reaches = reaches;
+        self.publish(edition.rebound(Arc::new(bound), self.ledger.catalog()));
+        self.tell_unreachable();
+        self.board.upstreams(&self.ledger);
+        self.rotate_trial();
+        Ok(())
+    }
+
     pub fn swapped(&mut self, what: String, took: Duration) {
         self.reload.counts.adopted += 1;
         log::info(format!("reloaded: {what}, read in {} ms", took.as_millis()));
@@ -513,7 +561,7 @@ mod tests {
     use strait_table::rules::{Endpoint, Era, Rules, Timeouts, Transport, Upstream};
 
     use super::*;
-    use crate::secret::References;
+    use crate::secrets::references::References;
     use crate::test_support::Folder;
 
     fn plans(hosts: &[&str]) -> Vec<Plan> {
@@ -532,15 +580,21 @@ mod tests {
         let rules = Rules { upstreams, ..crate::test_support::rules() };
         let snapshot = strait_table::snapshot::of_rules(&rules).unwrap();
         let folder = Folder::new();
-        let references = References { base: folder.path(), secrets: folder.path(), env: &|_| None };
+        let references = References::local(folder.path(), folder.path(), &|_| None);
         reach::plan(&snapshot, folder.path(), &references, &Default::default(), folder.path())
     }
 
     fn found(plan: &Plan) -> Found {
         let Plan::Http(all) = plan else { panic!("{plan:?}") };
         let address = "127.0.0.1:80".parse().unwrap();
-        let endpoint =
-            HttpEndpoint { address, host: "found".into(), path: "/".into(), headers: Vec::new(), tls: None };
+        let endpoint = HttpEndpoint {
+            address,
+            host: "found".into(),
+            path: "/".into(),
+            headers: Vec::new(),
+            previous: Vec::new(),
+            tls: None,
+        };
         Found { wanted: all[0].clone(), endpoint }
     }
 

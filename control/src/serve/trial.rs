@@ -232,6 +232,25 @@ impl Control {
         }
     }
 
+    /// Secrets of what is served were read again: upstreams that the candidate has as well are shown the same.
+    pub fn rotate_trial(&mut self) {
+        let Some(on) = &mut self.trials.on else { return };
+        let mut plans = Vec::clone(&on.plans);
+        for plan in &mut plans {
+            if let Some(now) = self.plans.iter().find(|now| now.is_same_but_for_credentials(plan)) {
+                *plan = now.clone();
+            }
+        }
+        if plans == *on.plans {
+            return;
+        }
+        on.reaches = plans.iter().zip(&on.reaches).map(|(plan, reach)| plan.shown_at(reach)).collect();
+        on.plans = Arc::new(plans);
+        let facts = Facts { reaches: Arc::new(on.reaches.clone()), ..on.edition.facts() };
+        let edition = on.edition.informed(facts);
+        self.renew_trial(edition);
+    }
+
     /// Keys of what is served were read again. A key that was revoked must not go on in the candidate.
     pub fn rekey_trial(&mut self, before: &KeyRing, now: &Arc<KeyRing>) {
         let Some(on) = &self.trials.on else { return };

@@ -11,6 +11,7 @@
 pub mod ask;
 pub mod channel;
 mod content;
+pub mod credential;
 pub mod dialect;
 pub mod errors;
 mod fault;
@@ -382,14 +383,19 @@ impl Upstream {
         self.wiring.borrow().clone()
     }
 
-    /// Other addresses of the same upstream: connections to the old ones are not used again.
+    /// Other addresses of the same upstream: connections to the old ones are not used again. Another credential is shown on those
+    /// that there are.
     fn rewire(&self, wiring: &Arc<Wiring>) {
         // Two editions in use may have learnt of its addresses apart.
         if self.wiring.borrow().content.reach == wiring.content.reach {
             return;
         }
         self.wiring.replace(wiring.clone());
-        self.reach.replace(Rc::new(wiring.content.reach.clone()));
+        let last = self.reach.replace(Rc::new(wiring.content.reach.clone()));
+        self.http.overlap.renew();
+        if last.is_same_but_for_credentials(&wiring.content.reach) {
+            return;
+        }
         self.http.forget();
         self.relist.set();
     }

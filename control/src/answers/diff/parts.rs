@@ -48,6 +48,9 @@ fn blocks(snapshot: &Snapshot) -> Result<Blocks, OpenError> {
     for upstream in &rules.upstreams {
         add("upstreams", &upstream.name, format!("{upstream:?}"));
     }
+    for secret in &rules.secrets {
+        add("secrets", &secret.name, format!("{:?} {}", secret.source, secret.refresh_ms));
+    }
     for server in &rules.servers {
         let auth: Vec<&str> = server
             .auth

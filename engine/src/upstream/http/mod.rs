@@ -25,6 +25,7 @@ pub use call::call;
 pub use reply::{HttpReply, Reading};
 pub use session::{Session, end_all, end_session, tell_session};
 
+use super::credential::Overlap;
 use super::{Affinity, Era, Upstream, UpstreamFault};
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
@@ -42,6 +43,7 @@ pub struct State {
     turn: Cell<usize>,
     /// The last reply was larger than a usual buffer: the next one is received into a larger one.
     replies_are_large: Cell<bool>,
+    pub overlap: Overlap,
 }
 
 impl State {

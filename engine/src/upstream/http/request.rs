@@ -20,6 +20,7 @@ use crate::io::clock::Waited;
 use crate::io::moment;
 use crate::io::watch::{Cause, Watch};
 use crate::limits::PARAMETERS_BYTES_MAX;
+use crate::upstream::credential::Shown;
 use crate::upstream::{Era, Order, Repeated, Upstream, UpstreamFault};
 
 /// What the head of a request says.
@@ -98,12 +99,8 @@ impl<'a> Request<'a> {
         let endpoint = endpoints
             .get(replica)
             .ok_or_else(|| UpstreamFault::Unreachable("it has no endpoint".to_owned()))?;
-        {
-            let head = &mut core.scratch.borrow_mut().text;
-            head.clear();
-            self.write_head(endpoint, request.body_bytes(), head)?;
-            request.put_head(head);
-        }
+        let mut shown = Shown::Current;
+        self.put_head(core, endpoint, shown, &mut request)?;
         let began_ms = core.clock.coarse_ms();
         let timeouts = self.upstream.timeouts;
         let (first_byte_at_ms, until_ms) = match self.term {
@@ -127,6 +124,14 @@ impl<'a> Request<'a> {
             } else {
                 match self.receive(&mut line, &watch, asked).await {
                     Ok((buf, head, waited)) => {
+                        // It did nothing, and says so: the credential before may be the one that it knows.
+                        if let Some(next) = shown.after(head.status, endpoint) {
+                            self.upstream.http.overlap.refused(core, &self.upstream.name);
+                            shown = next;
+                            self.put_head(core, endpoint, shown, &mut request)?;
+                            line = Box::pin(pool::fresh(self.upstream, endpoint)).await?;
+                            continue;
+                        }
                         watch.extend(until_ms);
                         let stream = line.stream;
                         let opening = Opening { stream, buf, head, watch, until_ms, replica, waited };
@@ -143,6 +148,20 @@ impl<'a> Request<'a> {
             }
             line = Box::pin(pool::fresh(self.upstream, endpoint)).await?;
         }
+    }
+
+    fn put_head(
+        &self,
+        core: &Rc<Core>,
+        endpoint: &HttpEndpoint,
+        shown: Shown,
+        request: &mut Outgoing,
+    ) -> Result<(), UpstreamFault> {
+        let head = &mut core.scratch.borrow_mut().text;
+        head.clear();
+        self.write_head(endpoint, shown, request.body_bytes(), head)?;
+        request.put_head(head);
+        Ok(())
     }
 
     /// A pooled connection may have died while idle. Nothing of an answer came, but a tool may have
@@ -227,6 +246,7 @@ impl<'a> Request<'a> {
     fn write_head(
         &self,
         endpoint: &HttpEndpoint,
+        shown: Shown,
         body_bytes: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), UpstreamFault> {
@@ -271,7 +291,7 @@ impl<'a> Request<'a> {
             }
             (Era::Legacy, None) => {}
         }
-        for (name, value) in &endpoint.headers {
+        for (name, value) in shown.lines(endpoint) {
             head = head.named(name.as_bytes(), value.as_bytes());
         }
         head.finish().map_err(|_| {

@@ -68,6 +68,7 @@ mod tests {
             host: "tools.example:8000".to_owned(),
             path: "/mcp/sse?tenant=1".to_owned(),
             headers: Vec::new(),
+            previous: Vec::new(),
             tls: None,
         };
         path(&stream, uri.as_bytes()).map(String::from)

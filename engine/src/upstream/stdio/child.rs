@@ -169,7 +169,7 @@ pub async fn start(
         tag: upstream.id.0,
         command: command.clone(),
         args: args.clone(),
-        env: env.clone(),
+        env: env.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
         cwd: cwd.clone(),
     };
     let born = core.spawner.spawn(order).await.map_err(|error| UpstreamFault::Spawn(error.to_string()))?;

@@ -2,10 +2,16 @@
 //! `${file:…}`. What cannot be resolved says which reference, where it was looked for and what to do,
 //! and never any part of a value: it makes one upstream unreachable, not the process.
 
-use std::path::{Component, Path};
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
+use strait_engine::Secret;
 use strait_table::rules::{ArchivedText, ArchivedTextPart};
+use strait_table::secret::{ArchivedSecret, ArchivedSource};
+use zeroize::Zeroizing;
 
+use super::sealed::Place;
 use crate::state::read_secret;
 
 /// Where references are looked up.
@@ -15,49 +21,142 @@ pub struct References<'a> {
     /// One file per secret.
     pub secrets: &'a Path,
     pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Secrets with a place of their own.
+    pub declared: &'a [ArchivedSecret],
+    /// The embedded vault, opened when it is first asked.
+    pub sealed: Sealed,
+}
+
+/// The embedded vault as one reader sees it.
+pub struct Sealed {
+    place: Option<Place>,
+    opened: OnceCell<Result<BTreeMap<String, Secret>, String>>,
+}
+
+impl Sealed {
+    pub fn at(place: Place) -> Sealed {
+        Sealed { place: Some(place), opened: OnceCell::new() }
+    }
+
+    #[cfg(test)]
+    pub fn none() -> Sealed {
+        Sealed { place: None, opened: OnceCell::new() }
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Secret>, String> {
+        let Some(place) = &self.place else { return Ok(None) };
+        let opened = self
+            .opened
+            .get_or_init(|| place.open().map(Option::unwrap_or_default).map_err(|error| error.to_string()));
+        opened.as_ref().map(|secrets| secrets.get(name).cloned()).map_err(Clone::clone)
+    }
+}
+
+#[cfg(test)]
+impl<'a> References<'a> {
+    /// Of this machine, and without a vault.
+    pub fn local(
+        base: &'a Path,
+        secrets: &'a Path,
+        env: &'a dyn Fn(&str) -> Option<String>,
+    ) -> References<'a> {
+        References { base, secrets, env, declared: &[], sealed: Sealed::none() }
+    }
 }
 
 impl References<'_> {
     /// The text with every reference replaced.
-    pub fn resolve(&self, text: &ArchivedText) -> Result<String, String> {
-        text.parts.iter().map(|part| self.part(part)).collect()
+    pub fn resolve(&self, text: &ArchivedText) -> Result<Secret, String> {
+        let mut whole = Zeroizing::new(String::new());
+        for part in text.parts.iter() {
+            let value = self.part(part)?;
+            // What a growing text leaves behind is overwritten too.
+            let mut longer = Zeroizing::new(String::with_capacity(whole.len() + value.len()));
+            longer.push_str(&whole);
+            longer.push_str(&value);
+            whole = longer;
+        }
+        Ok(Secret::new(std::mem::take(&mut *whole)))
     }
 
-    fn part(&self, part: &ArchivedTextPart) -> Result<String, String> {
+    fn part(&self, part: &ArchivedTextPart) -> Result<Secret, String> {
         match part {
-            ArchivedTextPart::Literal(text) => Ok(text.as_str().to_owned()),
+            ArchivedTextPart::Literal(text) => Ok(Secret::new(text.as_str())),
             ArchivedTextPart::Env { name, default } => {
                 let found = (self.env)(name).filter(|value| !value.is_empty() || default.is_none());
                 let found = found.or_else(|| default.as_ref().map(|text| text.as_str().to_owned()));
-                found.ok_or_else(|| {
+                let found = found.ok_or_else(|| {
                     format!("environment variable `{name}` is not set: set it and start again")
-                })
+                });
+                found.map(Secret::new)
             }
             ArchivedTextPart::Secret(name) => self.secret(name),
-            ArchivedTextPart::File(path) => {
-                let path = self.base.join(path.as_str());
-                read_secret(&path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))
-            }
+            ArchivedTextPart::File(path) => self.file(path),
         }
     }
 
-    fn secret(&self, name: &str) -> Result<String, String> {
+    /// A secret by its name: where the configuration says, else in the embedded vault, a file or a variable.
+    pub fn secret(&self, name: &str) -> Result<Secret, String> {
         if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
             return Err(format!("secret `{name}` is not a name: it may not leave the folder of secrets"));
         }
+        if let Some(declared) = self.declared.iter().find(|declared| declared.name.as_str() == name) {
+            return self.declared(declared).map_err(|why| format!("secret `{name}`: {why}"));
+        }
+        if let Some(value) = self.sealed.get(name).map_err(|why| format!("secret `{name}`: {why}"))? {
+            return Ok(value);
+        }
         let path = self.secrets.join(name);
         match read_secret(&path) {
-            Ok(value) => return Ok(value),
+            Ok(value) => return Ok(Secret::new(value)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
                 return Err(format!("cannot read secret `{name}` in `{}`: {error}", path.display()));
             }
         }
         let variable = variable(name);
-        (self.env)(&variable).filter(|value| !value.is_empty()).ok_or_else(|| {
-            format!("secret `{name}` not found: write it to `{}`, or set `{variable}`", path.display())
+        let value = (self.env)(&variable).filter(|value| !value.is_empty()).map(Secret::new);
+        value.ok_or_else(|| {
+            format!(
+                "secret `{name}` not found: `strait vault set {name}`, write it to `{}`, or set `{variable}`",
+                path.display()
+            )
         })
     }
+
+    fn declared(&self, declared: &ArchivedSecret) -> Result<Secret, String> {
+        match &declared.source {
+            ArchivedSource::File(path) => self.file(path),
+            ArchivedSource::Env(name) => {
+                let value = (self.env)(name).filter(|value| !value.is_empty()).map(Secret::new);
+                value.ok_or_else(|| format!("environment variable `{name}` is not set"))
+            }
+            ArchivedSource::Systemd(name) => {
+                let path = credential_of_systemd(name, self.env).ok_or_else(|| {
+                    format!(
+                        "systemd passed no credentials: start with `LoadCredential={name}:…` in the unit                          ($CREDENTIALS_DIRECTORY is not set)"
+                    )
+                })?;
+                self.file(&path.to_string_lossy())
+            }
+            ArchivedSource::Vault(_) | ArchivedSource::Aws(_) => {
+                Err("its table wants it from a store, which this version does not ask".to_owned())
+            }
+        }
+    }
+
+    fn file(&self, path: &str) -> Result<Secret, String> {
+        let path = self.base.join(path);
+        let value = read_secret(&path).map(Secret::new);
+        value.map_err(|error| format!("cannot read `{}`: {error}", path.display()))
+    }
+}
+
+/// Where systemd puts a credential of this name.
+pub fn credential_of_systemd(name: &str, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    env("CREDENTIALS_DIRECTORY")
+        .filter(|folder| !folder.is_empty())
+        .map(|folder| Path::new(&folder).join(name))
 }
 
 /// `crm/api-key` is `STRAIT_SECRET_CRM_API_KEY`.
@@ -99,14 +198,14 @@ mod tests {
             "STRAIT_SECRET_CRM_API_KEY" => Some("from a secret's variable".to_owned()),
             _ => None,
         };
-        let references =
-            References { base: folder.path(), secrets: &folder.path().join("secrets"), env: &env };
+        let secrets = folder.path().join("secrets");
+        let references = References::local(folder.path(), &secrets, &env);
         let Some(strait_table::rules::ArchivedCredential::Bearer(text)) =
             snapshot.rules().upstreams[0].credential.as_ref()
         else {
             panic!("no credential")
         };
-        references.resolve(text)
+        references.resolve(text).map(|secret| secret.to_string())
     }
 
     #[test]
@@ -135,7 +234,7 @@ mod tests {
         check(TextPart::Env { name: "NONE".into(), default: None }, &["`NONE` is not set"]);
         check(
             TextPart::Secret("crm".into()),
-            &["secret `crm` not found", "secrets/crm", "STRAIT_SECRET_CRM"],
+            &["secret `crm` not found", "strait vault set crm", "secrets/crm", "STRAIT_SECRET_CRM"],
         );
         check(TextPart::Secret("../here".into()), &["may not leave"]);
         check(TextPart::File("none".into()), &["cannot read", "none"]);

@@ -1,0 +1,11 @@
+//! Secrets of a running gateway: where each kind is taken from, where none may appear, and what happens while one is rotated.
+//!
+//! Runs with the package of the binary, which it starts; `tests/reload` has the process that operators run.
+
+mod canaries;
+mod gateway;
+#[path = "../reload/process.rs"]
+#[allow(dead_code)] // the other tests use the rest
+mod process;
+mod rotation;
+mod vault;
