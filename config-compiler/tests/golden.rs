@@ -113,7 +113,7 @@ fn json_says_the_same() {
     let unknown = &json["findings"][3];
     assert_eq!(unknown["code"], "ST0207");
     assert_eq!(unknown["did_you_mean"], "github");
-    assert_eq!((&unknown["at"]["line"], &unknown["at"]["column"]), (&16.into(), &42.into()));
+    assert_eq!((&unknown["at"]["line"], &unknown["at"]["column"]), (&17.into(), &42.into()));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use axum::http::Method;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use strait_engine::Secret;
 use strait_engine::trust::Doubt;
 
 use super::jwt::text;
@@ -22,7 +23,7 @@ pub struct Introspector {
     pub issuer: String,
     client: String,
     /// `Err`: why there is none.
-    secret: Result<String, String>,
+    secret: Result<Secret, String>,
     pub keep_ms: u64,
     fetcher: Fetcher,
     /// What was last complained of.
@@ -34,7 +35,7 @@ impl Introspector {
         url: Url,
         issuer: String,
         client: String,
-        secret: Result<String, String>,
+        secret: Result<Secret, String>,
         keep_ms: u64,
         fetcher: Fetcher,
     ) -> Introspector {

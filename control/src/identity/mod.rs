@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use strait_engine::digest;
+use strait_engine::{Secret, digest};
 use strait_engine::trust::{self, Question, Revoked, Trust};
 use strait_table::Snapshot;
 use strait_table::rules::{
@@ -78,7 +78,7 @@ impl Identity {
         &mut self,
         snapshot: &Snapshot,
         bound: &[SocketAddr],
-        secret: &dyn Fn(&ArchivedText) -> Result<String, String>,
+        secret: &dyn Fn(&ArchivedText) -> Result<Secret, String>,
     ) -> Arc<Trust> {
         let rules = snapshot.rules();
         let is_token = |method: &ArchivedAuthMethod| {
@@ -101,7 +101,7 @@ impl Identity {
             ArchivedAuthMethod::Introspection(method) => Some(secret(&method.secret)),
             _ => None,
         });
-        let secrets: Vec<Option<Result<String, String>>> = secrets.collect();
+        let secrets: Vec<Option<Result<Secret, String>>> = secrets.collect();
         let fingerprint = digest(&format!("{} {bases:?} {secrets:?}", snapshot.generation()));
         if !self.verifiers.iter().any(|made| made.fingerprint == fingerprint) {
             let made = self.make(snapshot, &bases, secrets, fingerprint);
@@ -132,7 +132,7 @@ impl Identity {
         &mut self,
         snapshot: &Snapshot,
         bases: &[String],
-        secrets: Vec<Option<Result<String, String>>>,
+        secrets: Vec<Option<Result<Secret, String>>>,
         fingerprint: u64,
     ) -> Made {
         let rules = snapshot.rules();
@@ -193,7 +193,7 @@ impl Identity {
         &mut self,
         name: &str,
         method: &ArchivedIntrospection,
-        secret: Result<String, String>,
+        secret: Result<Secret, String>,
     ) -> Option<Method> {
         // The compiler has looked at it.
         let url = Url::parse(&method.endpoint).ok()?;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use strait_engine::{KeyRing, Reach};
+use strait_engine::{KeyRing, Reach, Secret};
 use strait_table::Snapshot;
 use strait_table::file::Generation;
 use strait_table::rules::{ArchivedLogTo, ArchivedText};
@@ -324,11 +324,9 @@ impl Loader {
         Ok((keys, listeners, self.plans(snapshot)))
     }
 
-    /// A text of the table with its references replaced.
-    pub fn reference(&self, text: &ArchivedText) -> Result<String, String> {
-        let secrets = self.state.secrets();
-        let env = |name: &str| std::env::var(name).ok();
-        References { base: &self.base, secrets: &secrets, env: &env }.resolve(text)
+    /// A text of this table with its references replaced.
+    pub fn reference(&self, snapshot: &Snapshot, text: &ArchivedText) -> Result<Secret, String> {
+        Secrets::of(&self.state).references(&self.base, snapshot.rules()).resolve(text)
     }
 
     fn plans(&self, snapshot: &Snapshot) -> Vec<Plan> {
@@ -374,6 +372,7 @@ impl Loader {
         }
         for path in certificates::files_of_upstreams(snapshot, &self.base) {
             all.push((Group::Source, path));
+        }
         for path in Secrets::of(&self.state).files(&self.base, snapshot.rules()) {
             all.push((Group::Secrets, path));
         }

@@ -147,7 +147,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         }
     };
     let mut identity = Identity::new(prepared.loader.base.clone());
-    let secret = |text: &ArchivedText| prepared.loader.reference(text);
+    let secret = |text: &ArchivedText| prepared.loader.reference(&prepared.snapshot, text);
     let facts = Facts {
         keys: Arc::new(prepared.keys.ring),
         trust: identity.trust(&prepared.snapshot, &[], &secret),
@@ -345,7 +345,7 @@ impl Control {
     /// What workers believe of tokens under this table.
     pub fn trust(&mut self, snapshot: &Snapshot) -> Arc<Trust> {
         let loader = self.loader.clone();
-        self.identity.trust(snapshot, self.handle.addresses(), &|text| loader.reference(text))
+        self.identity.trust(snapshot, self.handle.addresses(), &|text| loader.reference(snapshot, text))
     }
 
     /// Issuers have other keys, or somebody is not believed any more.

@@ -86,6 +86,9 @@ pub fn run<'a>(
     let Some(endpoint) = endpoint.filter(|_| asked_for) else { return Err(refused(Why::Missing)) };
     match core.tokens.find(core, adopted, identities(server), endpoint.digest, presented) {
         Ok(token) => {
+            if !is_with_its_certificate(incoming, &token) {
+                return Err(refused(Why::Invalid(BOUND)));
+            }
             let principal = adopted.number(&token).ok_or(Refusal::Overloaded(CROWDED))?;
             Ok(Identified::Caller(met(adopted, principal, record)))
         }
@@ -110,9 +113,20 @@ pub async fn settle(
     if adopted.trust.has_revoked(&token.verified) {
         return Err(refused(Why::Invalid("it was revoked")));
     }
+    if !is_with_its_certificate(incoming, &token) {
+        return Err(refused(Why::Invalid(BOUND)));
+    }
     let principal = adopted.number(&token).ok_or(Refusal::Overloaded(CROWDED))?;
     Ok(met(adopted, principal, record))
 }
+
+/// A token that is bound to a certificate (RFC 8705) is believed of whoever has shown that one, and of nobody else.
+fn is_with_its_certificate(incoming: &Incoming<'_>, token: &Token) -> bool {
+    let shown = incoming.certificate.map(|certificate| certificate.sha256);
+    token.verified.certificate.is_none_or(|bound| shown == Some(bound))
+}
+
+const BOUND: &str = "it is bound to a certificate that this connection has not shown";
 
 const CROWDED: &str = "too many callers with tokens of their own";
 
