@@ -53,8 +53,8 @@ fn an_import_is_written_once_and_passes_the_check() {
 #[test]
 fn what_cannot_be_imported_is_refused() {
     let folder = Folder::new();
-    folder.write("asked.json", r#"{"mcpServers": {"a": {"command": "x"}, "b": {"url": "https://h/mcp"}}}"#);
-    folder.write("none.json", r#"{"mcpServers": {"b": {"url": "https://h/mcp"}}}"#);
+    folder.write("asked.json", r#"{"mcpServers": {"a": {"command": "x"}, "b": {"url": "ws://h/mcp"}}}"#);
+    folder.write("none.json", r#"{"mcpServers": {"b": {"url": "ws://h/mcp"}}}"#);
     folder.write("broken.json", r#"{"mcpServers": {"a": {"env": {"K": "SECRET-x" "#);
     folder.write("other.json", r#"{"name": "SECRET-x"}"#);
     let run = |arguments: &[&str]| strait(folder.path(), arguments);

@@ -1,7 +1,7 @@
 //! Tokens that are fine: of every kind of key, from a file and from an issuer, kept and looked at once.
 
 use jsonwebtoken::Algorithm;
-use serde_json::json;
+use serde_json::{Value, json};
 use strait_tests::gateway::wait_for;
 
 use crate::gateway::{Site, claims, refused};
@@ -25,8 +25,10 @@ fn tokens_of_every_kind_of_key_are_believed() {
         assert_eq!(refused(&answer), None, "{}", pair.id);
     }
     assert_eq!(issuer.asked("/jwks"), 1, "its keys are fetched once");
-    let lines = site.lines();
-    let line = lines.iter().find(|line| line["tool"] == "echo").expect("a line");
+    let echoed = |line: &Value| line["tool"] == "echo";
+    // Lines are written behind the answers.
+    wait_for("a line", || site.lines().iter().any(echoed));
+    let line = site.lines().into_iter().find(echoed).expect("a line");
     assert_eq!((&line["principal"], &line["agent"]), (&json!("ada"), &json!("console")));
     // The caller's token goes nowhere.
     let sent = site.upstream.arrived("tools/call");

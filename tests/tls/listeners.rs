@@ -127,7 +127,6 @@ fn a_renewed_certificate_is_served_without_closing_a_connection_and_a_broken_one
     gateway.hang_up();
     gateway.wait_for_log("holds no certificate in PEM");
     assert_eq!(serial(), renewed);
-    drop(ask);
     drop(said);
     open.kill().expect("end openssl");
     open.wait().expect("its end");

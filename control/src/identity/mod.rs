@@ -20,8 +20,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use strait_engine::{Secret, digest};
 use strait_engine::trust::{self, Question, Revoked, Trust};
+use strait_engine::{Secret, digest};
 use strait_table::Snapshot;
 use strait_table::rules::{
     ArchivedAuthMethod, ArchivedIntrospection, ArchivedJwks, ArchivedJwt, ArchivedText,
