@@ -1,9 +1,13 @@
 //! What an operator does at the terminal, and what it changes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::gateway::{Site, run};
 use crate::process::*;
+use crate::under_load::Raise;
 
 #[test]
 fn a_plan_tells_what_opens_and_closes_and_changes_nothing() {
@@ -178,4 +182,43 @@ fn what_nobody_can_serve_is_refused_with_its_findings() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     let nobody = strait(&site.folder.0, &["status", "--state", "nowhere"]);
     assert_eq!(nobody.status.code(), Some(5));
+}
+
+/// Whoever writes it has not finished: what is applied is one of the texts that were there, whole, or nothing.
+#[test]
+fn a_candidate_that_changes_while_it_is_read_is_applied_whole_or_not_at_all() {
+    let site = Site::new();
+    let texts = ["all.yaml", "fewer.yaml"].map(|name| site.folder.read(name));
+    let generations = texts.clone().map(|text| {
+        site.folder.write("moving.yaml", text);
+        let out = strait(&site.folder.0, &["compile", "moving.yaml", "-o", "moved", "--json"]).stdout;
+        let facts: Value = serde_json::from_slice(&out).expect("JSON");
+        facts["generation"].as_str().unwrap().to_owned()
+    });
+    let process = site.serve();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // In place, so that a reader may meet half of it as well.
+            for text in texts.iter().cycle().take_while(|_| !done.load(Ordering::SeqCst)) {
+                site.folder.write("moving.yaml", text);
+                std::thread::sleep(Duration::from_millis(60));
+            }
+        });
+        // However this ends, the writer does.
+        let _over = Raise(&done);
+        let mut refused = 0;
+        for _ in 0..12 {
+            let ran = site.run(&["apply", "moving.yaml"]);
+            let running = process.generation();
+            match ran.code {
+                0 => assert!(generations.contains(&running), "{running}: {}", ran.out),
+                1 | 64 => refused += 1,
+                code => panic!("{code}: {}{}", ran.out, ran.err),
+            }
+            assert!(running == site.all || generations.contains(&running), "{running}");
+        }
+        println!("{refused} of 12 refused");
+    });
+    assert_eq!(process.stop(), Some(0));
 }

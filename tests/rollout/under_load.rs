@@ -66,7 +66,8 @@ fn every_verb_leaves_everybody_served() {
     assert_eq!(process.stop(), Some(0));
 }
 
-struct Raise<'a>(&'a AtomicBool);
+/// Raised however its holder ends.
+pub struct Raise<'a>(pub &'a AtomicBool);
 
 impl Drop for Raise<'_> {
     fn drop(&mut self) {
