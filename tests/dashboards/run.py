@@ -73,7 +73,7 @@ def figures(expression: str) -> set[str]:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--strait", default=str(ROOT / "target/release/strait"))
-    strait = parser.parse_args().strait
+    strait = str(pathlib.Path(parser.parse_args().strait).resolve())
     passed, failed = 0, 0
 
     def tell(name: str, why: str | None) -> None:
