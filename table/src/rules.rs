@@ -14,7 +14,7 @@ use crate::bound::Capabilities;
 use crate::condition::{Automaton, Condition};
 use crate::limit::{Limit, Price};
 use crate::names::Names;
-use crate::secret::{Exchange, Secret, TokenRequest};
+use crate::secret::Secret;
 use crate::shape::Shape;
 use crate::window::Window;
 
@@ -210,10 +210,6 @@ pub enum Credential {
     Header { name: String, value: Text },
     /// `Authorization: Basic …` of `user:password`.
     Basic(Text),
-    /// `Authorization: Bearer …` of a token that an authorization server gives this gateway.
-    Oauth(TokenRequest),
-    /// The same of a token that it gives for the caller's.
-    Exchange(Exchange),
 }
 
 /// Text whose parts may be references, resolved by control when the table is loaded.

@@ -71,6 +71,12 @@ fn what_is_wrong_with_a_token_is_found() {
             "it is of another issuer",
         ),
         ("bound to a key", but("cnf", json!({"jkt": "x"})), "what it is bound to is not known here"),
+        // A connection in clear text has shown no certificate at all.
+        (
+            "bound to a certificate",
+            but("cnf", json!({"x5t#S256": URL_SAFE_NO_PAD.encode([7; 32])})),
+            "it is bound to a certificate that this connection has not shown",
+        ),
         ("nobody", but("sub", "".into()), "it does not say whose it is"),
         ("as if it had none", but("sub", "anonymous".into()), "it does not say whose it is"),
         ("very long", long, "its length is no token's"),

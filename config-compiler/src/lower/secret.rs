@@ -9,15 +9,12 @@ use crate::{
     walk::{Walk, keys},
 };
 
-/// How often a store is asked, when nothing is written.
-const REFRESH_MS: u32 = 60_000;
-
 pub fn lower(walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<Secret> {
     let mut fields = walk.fields(declared.node, &keys::SECRET)?;
     let kinds = ["file", "env", "systemd"];
     let source = fields.exactly_one(walk, &kinds, declared.name_span).and_then(|entry| source(walk, entry));
     fields.finish();
-    Some(Secret { name: declared.name.to_owned(), source: source?, refresh_ms: REFRESH_MS })
+    Some(Secret { name: declared.name.to_owned(), source: source? })
 }
 
 fn source(walk: &mut Walk<'_>, entry: &Entry) -> Option<Source> {

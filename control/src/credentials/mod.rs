@@ -16,12 +16,6 @@ pub fn lines(
         ArchivedCredential::Bearer(text) => stated::bearer(&references.resolve(text)?),
         ArchivedCredential::Basic(text) => stated::basic(&references.resolve(text)?),
         ArchivedCredential::Header { name, value } => (name.as_str().to_owned(), references.resolve(value)?),
-        ArchivedCredential::Oauth(_) | ArchivedCredential::Exchange(_) => {
-            return Err(
-                "its table wants a token of an authorization server, which this version does not ask for"
-                    .into(),
-            );
-        }
     };
     // Anything else could end the line and begin a header of its own.
     match value.chars().all(|c| matches!(c, ' '..='~' | '\t')) {
@@ -37,15 +31,6 @@ pub fn texts(upstream: &ArchivedUpstream) -> impl Iterator<Item = &ArchivedText>
         None => {}
         Some(ArchivedCredential::Bearer(text) | ArchivedCredential::Basic(text)) => texts.push(text),
         Some(ArchivedCredential::Header { value, .. }) => texts.push(value),
-        Some(ArchivedCredential::Oauth(request)) => {
-            texts.push(&request.client);
-            texts.extend(request.secret.as_ref());
-        }
-        Some(ArchivedCredential::Exchange(exchange)) => {
-            texts.push(&exchange.request.client);
-            texts.extend(exchange.request.secret.as_ref());
-            texts.extend(exchange.actor.as_ref());
-        }
     }
     if let ArchivedTransport::Stdio(stdio) = &upstream.transport {
         texts.extend(stdio.env.iter().map(|pair| &pair.1));

@@ -134,13 +134,10 @@ impl References<'_> {
             ArchivedSource::Systemd(name) => {
                 let path = credential_of_systemd(name, self.env).ok_or_else(|| {
                     format!(
-                        "systemd passed no credentials: start with `LoadCredential={name}:…` in the unit                          ($CREDENTIALS_DIRECTORY is not set)"
+                        "systemd passed no credentials: start with `LoadCredential={name}:…` in the unit ($CREDENTIALS_DIRECTORY is not set)"
                     )
                 })?;
                 self.file(&path.to_string_lossy())
-            }
-            ArchivedSource::Vault(_) | ArchivedSource::Aws(_) => {
-                Err("its table wants it from a store, which this version does not ask".to_owned())
             }
         }
     }

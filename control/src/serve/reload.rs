@@ -21,6 +21,7 @@ use super::trial::End;
 use crate::board::Phase;
 use crate::certificates::Listeners;
 use crate::keys::Keys;
+use crate::ledger::Ledger;
 use crate::limits::ADOPT_WITHIN;
 use crate::load::{Attempt, Brought, Candidate, Refused, Rotated, kept};
 use crate::log;
@@ -324,15 +325,9 @@ impl Control {
             listeners,
         };
         let edition = self.edition.succeed(snapshot.clone(), facts);
-        let ledger = self.ledger.succeed(named(&edition));
-        let last = std::mem::replace(&mut self.ledger, ledger);
-        let bound = match self.bound(&snapshot) {
-            Ok(bound) => bound,
-            Err(why) => {
-                self.ledger = last;
-                return Err(refused(format!("its catalog cannot be made: {why}"), false));
-            }
-        };
+        let (bound, last) = self
+            .follow(&edition)
+            .map_err(|why| refused(format!("its catalog cannot be made: {why}"), false))?;
         if let Err(why) = self.commit(&snapshot, &why) {
             self.ledger = last;
             // What is shown of quarantine and the like is of the table in use.
@@ -429,19 +424,24 @@ impl Control {
         lost.map_or(Ok(()), Err)
     }
 
+    /// The catalog of an edition that is to follow, and the ledger of before; that one stays where no catalog can be made.
+    fn follow(&mut self, edition: &Edition) -> Result<(Snapshot, Ledger), String> {
+        let ledger = self.ledger.succeed(named(edition));
+        let last = std::mem::replace(&mut self.ledger, ledger);
+        match self.bound(&edition.snapshot) {
+            Ok(bound) => Ok((bound, last)),
+            Err(why) => {
+                self.ledger = last;
+                Err(why)
+            }
+        }
+    }
+
     fn show_secrets(&mut self, plans: Vec<Plan>, reaches: Vec<Reach>) -> Result<(), String> {
         let snapshot = self.edition.snapshot.clone();
         let facts = Facts { reaches: Arc::new(reaches.clone()), ..self.edition.facts() };
-        let edition = self.edition.succeed(snapshot.clone(), facts);
-        let ledger = self.ledger.succeed(named(&edition));
-        let last = std::mem::replace(&mut self.ledger, ledger);
-        let bound = match self.bound(&snapshot) {
-            Ok(bound) => bound,
-            Err(why) => {
-                self.ledger = last;
-                return Err(why);
-            }
-        };
+        let edition = self.edition.succeed(snapshot, facts);
+        let (bound, _) = self.follow(&edition)?;
         self.plans = Arc::new(plans);
         self.reaches = reaches;
         self.publish(edition.rebound(Arc::new(bound), self.ledger.catalog()));

@@ -11,9 +11,7 @@ use strait_table::file::{FORMAT_VERSION, write};
 use strait_table::limit::{Facet, Limit, Measure, Price, Unit};
 use strait_table::names::Names;
 use strait_table::rules::*;
-use strait_table::secret::{
-    self, Aws, AwsKey, ClientShown, Exchange, Secret, TokenRequest, Vault, VaultLogin,
-};
+use strait_table::secret::{self, Secret};
 use strait_table::shape::{Argument, Narrowed, Said, Shape, Step};
 use strait_table::window::{Hours, Offset, Window};
 use strait_table::{Kind, OpenError, Snapshot};
@@ -167,16 +165,6 @@ fn upstreams() -> Vec<Upstream> {
             Some(Credential::Header { name: "x-key".into(), value: text(TextPart::File("/run/key".into())) }),
         ),
         upstream("hr", http(), Era::Sse, Some(Credential::Basic(Text { parts: Vec::new() }))),
-        upstream("oa", http(), Era::Auto, Some(Credential::Oauth(token_request(ClientShown::Post)))),
-        upstream(
-            "ex",
-            http(),
-            Era::Auto,
-            Some(Credential::Exchange(Exchange {
-                request: token_request(ClientShown::Basic),
-                actor: Some(text(TextPart::Secret("actor".into()))),
-            })),
-        ),
         upstream("one", stdio(Per::Session), Era::Auto, None),
         upstream("own", stdio(Per::Principal), Era::Auto, None),
         upstream("hello", Transport::Sample(Sample::Stdio), Era::Auto, None),
@@ -188,51 +176,13 @@ fn pair(name: &str) -> KeyPair {
     KeyPair { cert: format!("{name}.pem"), key: format!("{name}.key") }
 }
 
-fn token_request(shown: ClientShown) -> TokenRequest {
-    let text = |part| Text { parts: vec![part] };
-    TokenRequest {
-        url: "https://idp.example/token".into(),
-        client: text(TextPart::Literal("strait".into())),
-        secret: Some(text(TextPart::Secret("oauth".into()))),
-        shown,
-        scope: vec!["crm".into()],
-        resource: Some("https://crm.internal/mcp".into()),
-        audience: None,
-    }
-}
-
 fn secrets() -> Vec<Secret> {
-    let text = |name: &str| Text { parts: vec![TextPart::Env { name: name.into(), default: None }] };
-    let vault = |login| Vault {
-        address: "https://vault.internal".into(),
-        namespace: Some("team".into()),
-        path: "kv/data/crm".into(),
-        field: "token".into(),
-        login,
-    };
-    let aws = |key| Aws {
-        region: "eu-west-1".into(),
-        name: "prod/crm".into(),
-        field: Some("token".into()),
-        endpoint: Some("http://127.0.0.1:5555".into()),
-        key,
-    };
-    let key = AwsKey { id: text("ID"), secret: text("KEY"), session: Some(text("SESSION")) };
     let sources = [
         secret::Source::File("/run/crm".into()),
         secret::Source::Env("CRM".into()),
         secret::Source::Systemd("crm".into()),
-        secret::Source::Vault(vault(VaultLogin::Token(text("TOKEN")))),
-        secret::Source::Vault(vault(VaultLogin::AppRole {
-            mount: "approle".into(),
-            role: text("ROLE"),
-            secret: text("SECRET"),
-        })),
-        secret::Source::Aws(aws(None)),
-        secret::Source::Aws(aws(Some(key))),
     ];
-    let one =
-        |(at, source): (usize, secret::Source)| Secret { name: format!("s{at}"), source, refresh_ms: 60_000 };
+    let one = |(at, source): (usize, secret::Source)| Secret { name: format!("s{at}"), source };
     sources.into_iter().enumerate().map(one).collect()
 }
 
@@ -459,7 +409,7 @@ fn rules() -> Rules {
         access_log: AccessLog { to: LogTo::File("/var/log/strait.jsonl".into()), sample_ppm: 250_000 },
         body_bytes_max: 4 << 20,
         caps: Caps { connections: 100, calls: 10, bytes: 1 << 24 },
-        pins: (0..10).map(pins).collect(),
+        pins: (0..8).map(pins).collect(),
         sources: vec![
             Source { path: "gateway.yaml".into(), blake3: [7; 32] },
             Source { path: "teams/a.yaml".into(), blake3: std::array::from_fn(|at| at as u8) },
@@ -566,7 +516,7 @@ fn bound() -> Bound {
     ];
     Bound {
         servers: vec![full, BoundServer::default(), BoundServer::default()],
-        upstreams: (0..10).map(|at| Capabilities { ui: at == 7, ..capabilities }).collect(),
+        upstreams: (0..8).map(|at| Capabilities { ui: at == 7, ..capabilities }).collect(),
         fragments: fragments.map(str::to_owned).into(),
     }
 }

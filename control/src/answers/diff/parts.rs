@@ -49,7 +49,7 @@ fn blocks(snapshot: &Snapshot) -> Result<Blocks, OpenError> {
         add("upstreams", &upstream.name, format!("{upstream:?}"));
     }
     for secret in &rules.secrets {
-        add("secrets", &secret.name, format!("{:?} {}", secret.source, secret.refresh_ms));
+        add("secrets", &secret.name, format!("{:?}", secret.source));
     }
     for server in &rules.servers {
         let auth: Vec<&str> = server
