@@ -49,14 +49,14 @@ def stop(child: subprocess.Popen, sign: int = signal.SIGTERM, seconds: float = 2
         raise
 
 
-def wait_for(what: str, seconds: float, ready) -> object:
+def wait_for(what: str, seconds: float, ready, every: float = 0.05) -> object:
     until = time.monotonic() + seconds
     while True:
         if found := ready():
             return found
         if time.monotonic() > until:
             raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def free_port() -> int:
