@@ -75,7 +75,13 @@ impl Decisions {
         let (server, upstream) =
             (rules.servers.first()?, rules.upstreams.get(usize::from(item.upstream.to_native()))?);
         let arguments = Some(Span::between(0, body.len()));
-        let asked = Asked { method: "tools/call", body: body.as_bytes(), arguments, request: &Nowhere };
+        let asked = Asked {
+            method: "tools/call",
+            body: body.as_bytes(),
+            arguments,
+            request: &Nowhere,
+            with_scopes: false,
+        };
         let moment = Moment {
             traits: Some(&self.traits),
             windows: Some(&self.windows),

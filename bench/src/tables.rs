@@ -97,6 +97,7 @@ fn rule(n: usize, size: Size) -> Rule {
         patterns: vec![pattern(glob)],
         to: To::Roles(to),
         condition: None,
+        scopes: Vec::new(),
         place: Place::default(),
     }
 }

@@ -44,6 +44,7 @@ fn ours(condition: &str, arguments: &Value) -> Option<Truth> {
         body: body.as_bytes(),
         arguments: Some(Span::between(0, body.len())),
         request: &Nowhere,
+        with_scopes: false,
     };
     let principal = Principal::anonymous();
     let traits = snapshot.traits_of(&principal);

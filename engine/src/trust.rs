@@ -38,8 +38,10 @@ pub struct Endpoint {
     pub digest: u64,
     /// Its path, percent-encoded as in its URL.
     pub path: String,
-    /// Members of a challenge: where its metadata is, and the scopes that it wants.
+    /// The member of a challenge that says where its metadata is; empty: nobody has tokens for it.
     pub challenge: String,
+    /// Scopes that every token for it must have.
+    pub scopes: Vec<String>,
     /// Its document of RFC 9728.
     pub metadata: Vec<u8>,
     /// Where its first issuer says of itself what clients of 2025-03-26 look for here.

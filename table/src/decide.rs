@@ -10,7 +10,7 @@ use strait_protocol::jsonrpc::DecodeFault;
 use crate::bind::speaks as pattern_speaks;
 use crate::bound::{ArchivedHeld, ArchivedItem, ArchivedShelf, Kind};
 use crate::condition::evaluate::{Thing, evaluate};
-use crate::condition::{Moment, NONE, Workspace};
+use crate::condition::{Asked, Moment, NONE, Workspace};
 use crate::rules::{
     ArchivedEffect, ArchivedPattern, ArchivedPatternKind, ArchivedRule, ArchivedRules, ArchivedServer,
     ArchivedTo,
@@ -201,6 +201,42 @@ impl Snapshot {
             }
         }
         Ok(verdict)
+    }
+
+    /// Scopes that rules ask for which may speak of something that this server shows.
+    pub fn scopes_of<'s>(&'s self, server: &'s ArchivedServer) -> impl Iterator<Item = &'s str> {
+        let shown =
+            || [&server.tools, &server.prompts, &server.resources].into_iter().flat_map(|list| list.iter());
+        let speaks_there = move |rule: &&ArchivedRule| {
+            rule.patterns.iter().any(|pattern| shown().any(|shown| may_overlap(&pattern.glob, &shown.glob)))
+        };
+        let rules = self.rules().policy.rules.iter().filter(|rule| !rule.scopes.is_empty());
+        rules.filter(speaks_there).flat_map(|rule| rule.scopes.iter()).map(|scope| scope.as_str())
+    }
+
+    /// Of rules that would allow what nobody allows, had the caller's token the scopes that they ask for: those of the one that
+    /// asks for the fewest.
+    pub fn scopes_wanted(
+        &self,
+        concerned: impl Iterator<Item = u32>,
+        moment: &Moment<'_>,
+        workspace: &mut Workspace,
+    ) -> Vec<&str> {
+        let rules = self.rules();
+        let asked = moment.asked.map(|asked| Asked { with_scopes: true, ..*asked });
+        let moment = Moment { asked: asked.as_ref(), ..*moment };
+        let mut fewest: Option<&ArchivedRule> = None;
+        for rule in concerned.filter_map(|index| rules.policy.rules.get(index as usize)) {
+            let is_fewer = fewest.is_none_or(|other| rule.scopes.len() < other.scopes.len());
+            if matches!(rule.effect, ArchivedEffect::Allow)
+                && !rule.scopes.is_empty()
+                && is_fewer
+                && speaks(rules, rule, &moment, workspace) == Ok(Truth::True)
+            {
+                fewest = Some(rule);
+            }
+        }
+        fewest.into_iter().flat_map(|rule| rule.scopes.iter()).map(|scope| scope.as_str()).collect()
     }
 
     /// Decides by the rules whose patterns `concern` the thing, with all that is known.

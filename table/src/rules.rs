@@ -440,8 +440,10 @@ pub struct Rule {
     pub effect: Effect,
     pub patterns: Vec<Pattern>,
     pub to: To,
-    /// `when`, `unless` and `during` in one.
+    /// `scopes`, `when`, `unless` and `during` in one.
     pub condition: Option<Condition>,
+    /// Which a token must have for the rule to speak: told to callers whose token has too few.
+    pub scopes: Vec<String>,
     pub place: Place,
 }
 

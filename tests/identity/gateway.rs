@@ -28,6 +28,8 @@ fn free_address() -> SocketAddr {
     listener.local_addr().expect("an address")
 }
 
+const ALL: &str = r#"{ id: all, allow: ["*"], to: [staff] }"#;
+
 /// Identities `staff` (these lines of YAML) and `ci` (a key file); `echo` is for the group `staff`.
 pub fn config(bind: SocketAddr, upstream: &str, staff: &str) -> String {
     format!(
@@ -58,9 +60,16 @@ impl Site {
     }
 
     pub fn of(folder: Folder, staff: &str) -> Site {
+        Site::with_rule(folder, staff, ALL)
+    }
+
+    /// With this rule in the place of the one that allows everything.
+    pub fn with_rule(folder: Folder, staff: &str, rule: &str) -> Site {
         let upstream = Scripted::modern(|request| json_reply(&echoed(request)));
         let address = free_address();
-        folder.write("strait.yaml", config(address, &upstream.url(), staff));
+        let text = config(address, &upstream.url(), staff);
+        assert!(text.contains(ALL));
+        folder.write("strait.yaml", text.replace(ALL, rule));
         let driver = std::env::var("STRAIT_DRIVER").unwrap_or_else(|_| "auto".to_owned());
         let process = Process::start(&folder, &["serve", "strait.yaml", "--driver", &driver]);
         Site { folder, upstream, process, address }
@@ -97,7 +106,11 @@ impl Site {
 }
 
 pub fn call(path: &str, token: &str) -> Vec<u8> {
-    let body = modern("", 7, "tools/call", json!({"name": "echo", "arguments": {"say": "hi"}}));
+    call_with(path, token, json!({"say": "hi"}))
+}
+
+pub fn call_with(path: &str, token: &str, arguments: Value) -> Vec<u8> {
+    let body = modern("", 7, "tools/call", json!({"name": "echo", "arguments": arguments}));
     let at = body.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
     let bearer = format!("Bearer {token}");
     let headers = [

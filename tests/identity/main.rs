@@ -11,4 +11,5 @@ mod issuer;
 #[allow(dead_code)] // the other tests use the rest
 mod process;
 mod resource;
+mod scopes;
 mod tokens;

@@ -303,6 +303,8 @@ fn fault(input: &Input<'_>, asked: &Asked<'_>) -> Option<Fault> {
             | Asks::Window(_)
             | Asks::AnyGroup { .. }
             | Asks::HasHeader(_)
+            | Asks::Scope(_)
+            | Asks::StepUp
             | Asks::Network(_) => None,
         },
     }

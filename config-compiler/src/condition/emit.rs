@@ -219,6 +219,12 @@ impl Emitter<'_> {
             }
             Asks::Matches { of, automaton } => Op::Matches { of: self.value(of)?, automaton: *automaton },
             Asks::Network(networks) => Op::Network(networks.clone()),
+            Asks::Scope(text) => {
+                let claim = |name: &str| Path { from: Root::Claims, keys: vec![name.to_owned()] };
+                let (scope, scp) = (self.read(&claim("scope"))?, self.read(&claim("scp"))?);
+                Op::Scope { scope, scp, text: text.clone() }
+            }
+            Asks::StepUp => Op::StepUp,
         };
         self.push(op, true)
     }

@@ -70,7 +70,13 @@ fn decide_at(when: &str, arguments: &str, now: i64) -> Result<Truth, DecodeFault
     let request = From("10.1.2.3".parse().unwrap());
     let body = format!("{{\"x\":{arguments}}}");
     let arguments = (!arguments.is_empty()).then(|| Span::between(5, body.len() - 1));
-    let asked = Asked { method: "tools/call", body: body.as_bytes(), arguments, request: &request };
+    let asked = Asked {
+        method: "tools/call",
+        body: body.as_bytes(),
+        arguments,
+        request: &request,
+        with_scopes: false,
+    };
     let moment = Moment {
         traits: Some(&traits),
         windows: Some(&windows),

@@ -90,6 +90,10 @@ pub enum Asks {
         automaton: u16,
     },
     Network(Vec<Network>),
+    /// The principal's token has this scope.
+    Scope(String),
+    /// What only another token of the same caller would make true.
+    StepUp,
 }
 
 /// Something that is compared.
@@ -407,10 +411,10 @@ impl Value {
 impl Asks {
     pub fn needs(&self) -> Needs {
         match self {
-            Asks::Role(_) | Asks::AnyGroup { .. } => Needs::PRINCIPAL,
+            Asks::Role(_) | Asks::AnyGroup { .. } | Asks::Scope(_) => Needs::PRINCIPAL,
             Asks::Window(_) => Needs::TIME,
             Asks::Has(path) => path.needs(),
-            Asks::HasHeader(_) | Asks::Network(_) => Needs::CALL,
+            Asks::HasHeader(_) | Asks::Network(_) | Asks::StepUp => Needs::CALL,
             Asks::IsType { of, .. } | Asks::In { of, .. } | Asks::Matches { of, .. } => of.needs(),
             Asks::InGroups(of) => of.needs().with(Needs::PRINCIPAL),
             Asks::Compare { left, right, .. } => left.needs().with(right.needs()),
@@ -426,6 +430,8 @@ impl Asks {
             | Asks::AnyGroup { .. }
             | Asks::Window(_)
             | Asks::HasHeader(_)
+            | Asks::Scope(_)
+            | Asks::StepUp
             | Asks::Network(_) => true,
             // One key cannot be behind something that is no object.
             Asks::Has(path) => path.keys.len() == 1 && path.from != Root::Element,
@@ -457,6 +463,8 @@ impl Asks {
             | Asks::AnyGroup { .. }
             | Asks::Window(_)
             | Asks::HasHeader(_)
+            | Asks::Scope(_)
+            | Asks::StepUp
             | Asks::Network(_) => [None, None],
         };
         values.into_iter().flatten().filter_map(Value::path).for_each(each);

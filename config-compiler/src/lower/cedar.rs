@@ -185,7 +185,18 @@ fn rule<'n>(
     let effect_span = Span::new(file, policy.effect_at.start, policy.effect_at.end);
     let place = walk.files.place(effect_span);
     let place = Place { source: file.0 as u16, line: place.line as u32, column: place.column as u32 };
-    Ok(Some(Draft { id: id.to_owned(), id_span, effect, effect_span, patterns, to, asked, condition, place }))
+    Ok(Some(Draft {
+        id: id.to_owned(),
+        id_span,
+        effect,
+        effect_span,
+        patterns,
+        to,
+        asked,
+        condition,
+        scopes: Vec::new(),
+        place,
+    }))
 }
 
 /// A forbid over something that may not be there: Cedar would skip it, and here it would deny. The author says which is meant.

@@ -14,6 +14,7 @@ pub mod mcp_servers;
 pub mod pattern;
 pub mod policy;
 pub mod scope;
+mod scopes;
 pub mod secret;
 pub mod server;
 pub mod shape;

@@ -14,6 +14,7 @@ use super::{
     condition::{Asked, Conditions, guard},
     pattern::{self, Written},
     scope::Scope,
+    scopes,
 };
 use crate::{
     check,
@@ -35,6 +36,7 @@ pub struct Draft<'n> {
     /// What it asks, and the program of it.
     pub asked: Option<Asked<'n>>,
     pub condition: Option<Condition>,
+    pub scopes: Vec<String>,
     pub place: Place,
 }
 
@@ -119,8 +121,8 @@ pub fn lower(
 
 fn finish(draft: Draft<'_>) -> Rule {
     let patterns = draft.patterns.into_iter().map(|written| written.pattern).collect();
-    let Draft { id, effect, to, condition, place, .. } = draft;
-    Rule { id, effect, patterns, to, condition, place }
+    let Draft { id, effect, to, condition, scopes, place, .. } = draft;
+    Rule { id, effect, patterns, to, condition, scopes, place }
 }
 
 fn read_default(walk: &mut Walk<'_>, entry: &Entry, default: &mut Option<(Effect, Span)>) {
@@ -159,12 +161,20 @@ fn rule<'n>(
         None => To::Everyone,
     };
     let entries = ["when", "unless", "during"].map(|key| fields.entry(key));
+    let wanted = fields.entry("scopes");
     let asked = conditions.rule(walk, roles, &by, entries);
     fields.finish();
     // One that was not understood must not become a rule without it.
     if asked.is_none() && entries.iter().any(Option::is_some) {
         return None;
     }
+    let (asked, scopes) = match wanted {
+        Some(entry) => {
+            let scopes = scopes::of_rule(walk, entry, &by)?;
+            (Some(scopes::asked(asked, entry, &scopes)), scopes)
+        }
+        None => (asked, Vec::new()),
+    };
     let said = said?;
     let effect = match said.key.as_str() {
         "allow" => Effect::Allow,
@@ -183,14 +193,23 @@ fn rule<'n>(
     if let Some(asked) = asked.as_ref().filter(|_| several) {
         guard(walk, &by, effect, asked);
     }
+    if let (Some(entry), false) = (wanted, effect == Effect::Allow) {
+        let finding =
+            Finding::new(&codes::WRONG_TYPE, entry.key_span, format!("{by} refuses, and has `scopes`"))
+                .label("who has too few is told to come back with them")
+                .help("write `scopes` at the rule that allows");
+        walk.report(finding);
+        return None;
+    }
     let condition = match &asked {
+        Some(asked) if !scopes.is_empty() => Some(scopes::program(walk, conditions, &by, asked, &scopes)?),
         Some(asked) => Some(conditions.program(walk, &by, asked)?),
         None => None,
     };
     let place = walk.files.place(id_span);
     let place = Place { source: id_span.file.0 as u16, line: place.line as u32, column: place.column as u32 };
     let effect_span = said.key_span;
-    Some(Draft { id: id?, id_span, effect, effect_span, patterns, to, asked, condition, place })
+    Some(Draft { id: id?, id_span, effect, effect_span, patterns, to, asked, condition, scopes, place })
 }
 
 pub fn patterns(walk: &mut Walk<'_>, entry: &Entry, upstreams: &Scope<'_>, by: &str) -> Vec<Written> {

@@ -3,7 +3,7 @@
 
 use strait_table::rules::{Accepted, AuthMethod, Introspection, Jwks, Jwt, PrincipalClaims};
 
-use super::path;
+use super::{path, scopes};
 use crate::{
     diagnostic::{Finding, codes},
     source::{Node, reference::Spelling},
@@ -65,7 +65,7 @@ pub fn introspection(walk: &mut Walk<'_>, node: &Node) -> Option<AuthMethod> {
 
 fn accepted(walk: &mut Walk<'_>, fields: &mut Fields<'_>) -> Accepted {
     let audiences = fields.get("audience").map(|node| texts(walk, node)).unwrap_or_default();
-    let scopes = fields.get("scopes").map(|node| scopes(walk, node)).unwrap_or_default();
+    let scopes = fields.get("scopes").map(|node| scopes::read(walk, node)).unwrap_or_default();
     let mut principal = PrincipalClaims {
         id: vec!["sub".to_owned()],
         user: vec!["sub".to_owned()],
@@ -102,24 +102,6 @@ fn texts(walk: &mut Walk<'_>, node: &Node) -> Vec<String> {
         }
     }
     texts
-}
-
-/// Scopes stand in a header, between quotation marks.
-fn scopes(walk: &mut Walk<'_>, node: &Node) -> Vec<String> {
-    let mut scopes = Vec::new();
-    for node in walk.list(node, "scopes").unwrap_or_default() {
-        let Some(scope) = walk.text(node) else { continue };
-        let legal = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
-        match !scope.is_empty() && scope.bytes().all(legal) {
-            true => scopes.push(scope),
-            false => {
-                let message =
-                    format!("`{scope}` is no scope: expected printable ASCII without spaces, `\"` and `\\`");
-                walk.report(Finding::new(&codes::NAME, node.span, message));
-            }
-        }
-    }
-    scopes
 }
 
 fn algorithms(walk: &mut Walk<'_>, node: &Node) -> Vec<String> {

@@ -459,6 +459,11 @@ pub static RULE: Block = Block {
         key("deny", TEXTS, "As in `allow`; wins over every other rule."),
         key("hold", TEXTS, "As in `allow`; waits for a person. In this version it denies."),
         key("to", TEXTS, "Names of roles. Default: everyone."),
+        key(
+            "scopes",
+            Shape::List(&Shape::Text),
+            "Of an allow: scopes that a caller's token must have; one that has too few is told which.",
+        ),
         key("when", Shape::Text, "A condition in CEL: the rule speaks only where it is true."),
         key("unless", Shape::Text, "The same: the rule speaks only where it is not true."),
         key(

@@ -205,7 +205,7 @@ impl Case<'_> {
         let message =
             decoder.decode(body.as_bytes()).unwrap_or_else(|fault| panic!("{}: {body}", fault.message()));
         let arguments = message.arguments;
-        let asked = Asked { method, body: body.as_bytes(), arguments, request: call };
+        let asked = Asked { method, body: body.as_bytes(), arguments, request: call, with_scopes: false };
         let principal = Some(self.principal);
         let moment = Moment { traits: None, windows: None, principal, thing: None, asked: Some(&asked) };
         decide(&moment, &mut Workspace::default())

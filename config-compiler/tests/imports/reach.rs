@@ -82,7 +82,13 @@ impl World {
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{}}}"#;
         let mut decoder = Decoder::new();
         let arguments = decoder.decode(body.as_bytes()).unwrap().arguments;
-        let asked = Asked { method: "tools/call", body: body.as_bytes(), arguments, request: &Nothing };
+        let asked = Asked {
+            method: "tools/call",
+            body: body.as_bytes(),
+            arguments,
+            request: &Nothing,
+            with_scopes: false,
+        };
         let moment = Moment {
             traits: Some(&traits),
             windows: Some(&windows),

@@ -95,7 +95,8 @@ pub fn decide(
     let decided = Decoder::new().decode(body.as_bytes()).map(|message| message.arguments);
     let decided = decided.and_then(|arguments| {
         let method = method(thing.kind);
-        let asked = Asked { method, body: body.as_bytes(), arguments, request: &call.from };
+        let asked =
+            Asked { method, body: body.as_bytes(), arguments, request: &call.from, with_scopes: false };
         explain(&Moment { principal: Some(principal), asked: Some(&asked), ..unknown })
     });
     match decided {

@@ -44,6 +44,7 @@ fn snapshot(auth: Vec<u16>, hidden: Option<&str>) -> Snapshot {
         patterns: vec![pattern(hidden)],
         to: To::Everyone,
         condition: None,
+        scopes: Vec::new(),
         place: Place::default(),
     }));
     strait_table::snapshot::of_rules(&rules).unwrap()

@@ -30,7 +30,16 @@ pub fn resource(base: &str, path: &str) -> String {
 }
 
 /// What workers say of a server: `issuers` are those whose tokens it accepts.
-pub fn endpoint(base: &str, path: &str, name: &str, issuers: &[&str], scopes: &[&str]) -> Endpoint {
+///
+/// `scopes` every token must have; some rule asks for one of the `others`.
+pub fn endpoint(
+    base: &str,
+    path: &str,
+    name: &str,
+    issuers: &[&str],
+    scopes: &[&str],
+    others: &[&str],
+) -> Endpoint {
     let resource = resource(base, path);
     let (origin, below) = match base.split_once("://") {
         Some((scheme, rest)) => {
@@ -44,22 +53,23 @@ pub fn endpoint(base: &str, path: &str, name: &str, issuers: &[&str], scopes: &[
         digest: digest(&resource),
         path: path.clone(),
         challenge: String::new(),
+        scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         metadata: Vec::new(),
         issuer_metadata: None,
     };
     let Some(first) = issuers.first() else { return endpoint };
     endpoint.challenge = format!("resource_metadata=\"{origin}{RESOURCES}{path}\"");
-    if !scopes.is_empty() {
-        endpoint.challenge.push_str(&format!(", scope=\"{}\"", scopes.join(" ")));
-    }
     let mut document = json!({
         "resource": resource,
         "authorization_servers": issuers,
         "bearer_methods_supported": ["header"],
         "resource_name": name,
     });
-    if !scopes.is_empty() {
-        document["scopes_supported"] = json!(scopes);
+    let mut supported = [scopes, others].concat();
+    supported.sort_unstable();
+    supported.dedup();
+    if !supported.is_empty() {
+        document["scopes_supported"] = json!(supported);
     }
     endpoint.metadata = document.to_string().into_bytes();
     let issuer = crate::fetch::Url::parse(first).ok();
@@ -78,14 +88,22 @@ mod tests {
         assert_eq!(base(None, "127.0.0.1:80"), "http://127.0.0.1:80");
         assert_eq!(resource("https://gw.example", "/mcp"), "https://gw.example/mcp");
         assert_eq!(resource("https://gw.example", "/"), "https://gw.example");
-        let endpoint =
-            endpoint("https://gw.example/in", "/mcp", "crm", &["https://idp.example/t"], &["a", "b"]);
+        let endpoint = endpoint(
+            "https://gw.example/in",
+            "/mcp",
+            "crm",
+            &["https://idp.example/t"],
+            &["a", "b"],
+            &["c", "a"],
+        );
         assert_eq!(
             endpoint.challenge,
-            "resource_metadata=\"https://gw.example/.well-known/oauth-protected-resource/in/mcp\", scope=\"a b\""
+            "resource_metadata=\"https://gw.example/.well-known/oauth-protected-resource/in/mcp\""
         );
+        assert_eq!(endpoint.scopes, ["a", "b"]);
         let document: serde_json::Value = serde_json::from_slice(&endpoint.metadata).unwrap();
         assert_eq!(document["resource"], "https://gw.example/in/mcp");
+        assert_eq!(document["scopes_supported"], json!(["a", "b", "c"]));
         assert_eq!(document["authorization_servers"][0], "https://idp.example/t");
         assert_eq!(
             endpoint.issuer_metadata.as_deref(),

@@ -17,7 +17,7 @@ use strait_table::view::Ruled;
 use super::Incoming;
 use super::decode::{Asked, Call};
 use super::denied::Denied;
-use super::identify::Caller;
+use super::identify::{self, Caller};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::resolve::{Foreign, Item, Target, unknown};
@@ -93,7 +93,13 @@ pub fn run(
                 _ if verdict.is_permit() => None,
                 Target::Task(_) => Some(tasks::unknown(name)),
                 _ if shown && !item.covered => {
-                    Some(Refusal::Denied(Box::new(Denied::of(adopted, item, name, verdict, message))))
+                    let nobody_allows = verdict == Verdict::Deny(None);
+                    let step_up = nobody_allows
+                        .then(|| step_up(core, adopted, server, item, caller, (incoming, message)))
+                        .flatten();
+                    let denied =
+                        || Refusal::Denied(Box::new(Denied::of(adopted, item, name, verdict, message)));
+                    Some(step_up.unwrap_or_else(denied))
                 }
                 _ => Some(unknown(item.kind, name, record.modern)),
             }
@@ -132,14 +138,7 @@ pub fn decide(
         }
         Ruled::Settled(verdict) => return Ok(verdict),
         Ruled::Open { so_far, rules } => {
-            let all = adopted.snapshot.rules();
-            let bound = adopted.shelf(server, item.kind).and_then(|shelf| shelf.items.get(item.index));
-            let thing = all.servers.get(server).zip(all.upstreams.get(item.upstream)).zip(bound);
-            let thing = thing.map(|((server, upstream), bound)| Thing {
-                server: &server.name,
-                upstream: &upstream.name,
-                name: &bound.bare,
-            });
+            let thing = thing(adopted, server, item);
             with_call(adopted, caller, call, |moment| {
                 let moment = Moment { thing, ..*moment };
                 adopted.snapshot.settle(so_far, rules, &moment, workspace)
@@ -147,6 +146,34 @@ pub fn decide(
         }
     };
     verdict.map_err(Refusal::Decode)
+}
+
+/// The refusal of a call that another token of its caller would be allowed.
+fn step_up(
+    core: &Core,
+    adopted: &Adopted,
+    server: usize,
+    item: &Item,
+    caller: &Caller,
+    (incoming, message): (&Incoming<'_>, Option<&Message>),
+) -> Option<Refusal> {
+    let Ruled::Open { rules, .. } = item.view.kind(item.kind).ruled(item.index) else { return None };
+    let thing = thing(adopted, server, item);
+    let mut scratch = core.scratch.borrow_mut();
+    let scopes = with_call(adopted, caller, Some((incoming, message)), |moment| {
+        let moment = Moment { thing, ..*moment };
+        let concerned = rules.iter().map(|rule| rule.index);
+        adopted.snapshot.scopes_wanted(concerned, &moment, &mut scratch.policy)
+    });
+    identify::step_up(adopted, server, incoming.listener, &scopes)
+}
+
+/// What rules are asked about.
+fn thing<'a>(adopted: &'a Adopted, server: usize, item: &Item) -> Option<Thing<'a>> {
+    let rules = adopted.snapshot.rules();
+    let bound = adopted.shelf(server, item.kind).and_then(|shelf| shelf.items.get(item.index))?;
+    let (server, upstream) = (rules.servers.get(server)?, rules.upstreams.get(item.upstream)?);
+    Some(Thing { server: &server.name, upstream: &upstream.name, name: &bound.bare })
 }
 
 /// All that is known of a call, for rules to ask.
@@ -163,6 +190,7 @@ fn with_call<T>(
         body: incoming.body,
         arguments: message.and_then(|message| message.arguments),
         request: incoming,
+        with_scopes: false,
     });
     decide(&Moment {
         traits: traits.as_deref(),

@@ -64,6 +64,7 @@ fn asked(text: &str, arguments: &str, shared: &mut Shared) {
         patterns: Vec::new(),
         to: To::Everyone,
         condition: Some(program),
+        scopes: Vec::new(),
         place: Default::default(),
     };
     let listener = Listener {
@@ -95,6 +96,7 @@ fn asked(text: &str, arguments: &str, shared: &mut Shared) {
         body: body.as_bytes(),
         arguments: message.arguments,
         request: &Nowhere,
+        with_scopes: false,
     };
     let principal = Principal {
         id: "ann".into(),

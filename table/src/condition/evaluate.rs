@@ -49,6 +49,8 @@ pub struct Asked<'a> {
     pub body: &'a [u8],
     pub arguments: Option<Span>,
     pub request: &'a dyn Request,
+    /// What would be, had the caller's token every scope that a rule asks for.
+    pub with_scopes: bool,
 }
 
 /// What a condition may ask of the request that brought a call.
@@ -324,6 +326,14 @@ impl<'a> Run<'a, '_> {
                     Truth::of(networks.iter().any(|network| network.holds(ip)))
                 }
             },
+            ArchivedOp::Scope { scope, scp, text } => {
+                let at_scope = self.has_scope(usize::from(scope.to_native()), text);
+                at_scope.or(self.has_scope(usize::from(scp.to_native()), text))
+            }
+            ArchivedOp::StepUp => match self.moment.asked {
+                None => Truth::Unknown,
+                Some(asked) => Truth::of(asked.with_scopes),
+            },
             ArchivedOp::Not
             | ArchivedOp::And
             | ArchivedOp::Or
@@ -422,6 +432,23 @@ impl<'a> Run<'a, '_> {
             }
         }
         Truth::False
+    }
+
+    /// Whether what is read names the scope: a text with spaces between them, or a list. Anything else names none.
+    fn has_scope(&mut self, read: usize, scope: &'a str) -> Truth {
+        match self.read(read) {
+            Value::Unknown => Truth::Unknown,
+            Value::List(body, span) => Truth::of(Elements::of(body, span).flatten().any(|element| {
+                let scope = Value::Text { bytes: scope.as_bytes(), escaped: false };
+                compare(value::element(body, element), &ArchivedComparison::Equal, scope) == Truth::True
+            })),
+            named @ Value::Text { .. } => {
+                Truth::of(plain(named, &mut self.workspace.one).is_ok_and(|text| {
+                    text.split(u8::is_ascii_whitespace).any(|named| named == scope.as_bytes())
+                }))
+            }
+            _ => Truth::False,
+        }
     }
 
     fn each(

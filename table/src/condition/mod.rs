@@ -139,6 +139,15 @@ pub enum Op {
     },
     /// The caller's address is in one of these.
     Network(Vec<Network>),
+    /// The principal's token has this scope: claims have them at `scope`, or at `scp`.
+    Scope {
+        scope: u16,
+        scp: u16,
+        text: String,
+    },
+    /// What only another token of the same caller would make true: unknown until a call comes, and then false
+    /// ([`Asked::with_scopes`]).
+    StepUp,
     /// The program of the next `ops` steps, over the elements of the list at `list`.
     Each {
         list: u16,
@@ -285,6 +294,11 @@ pub(crate) fn fault(
                     return Some("a condition reads what is not listed");
                 }
                 [Some(item), None]
+            }
+            ArchivedOp::Scope { scope, scp, .. }
+                if [scope, scp].iter().any(|read| usize::from(read.to_native()) >= reads) =>
+            {
+                return Some("a condition reads what is not listed");
             }
             ArchivedOp::Has(read) | ArchivedOp::Each { list: read, .. }
                 if usize::from(read.to_native()) >= reads =>

@@ -98,6 +98,8 @@ impl Shower<'_> {
                     .collect();
                 if all.len() == 1 { all.concat() } else { format!("({})", all.join(" || ")) }
             }
+            ArchivedOp::Scope { text, .. } => format!("{:?} in principal.scopes", text.as_str()),
+            ArchivedOp::StepUp => "another token".to_owned(),
             ArchivedOp::Not
             | ArchivedOp::And
             | ArchivedOp::Or

@@ -46,6 +46,7 @@ fn a_rule() -> impl Strategy<Value = Rule> {
         patterns,
         to,
         condition: None,
+        scopes: Vec::new(),
         place: Place::default(),
     })
 }

@@ -273,6 +273,8 @@ fn everything(of_a_rule: bool) -> Condition {
         Op::Matches { of: Operand::Read(0), automaton: 0 },
         Op::Network(vec![Network { address: [1; 16], bits: 8 }]),
         Op::Window(0),
+        Op::Scope { scope: 0, scp: 1, text: "crm.write".into() },
+        Op::StepUp,
     ];
     for quantifier in [Quantifier::All, Quantifier::Exists, Quantifier::ExistsOne] {
         ops.push(Op::Each { list: 1, quantifier, ops: 1 });
@@ -311,6 +313,7 @@ fn rules() -> Rules {
         patterns: vec![pattern(PatternKind::Any, "*.delete_*")],
         to,
         condition,
+        scopes: vec!["crm.write".into()],
         place: Place { source: 1, line: 7, column: 11 },
     };
     Rules {

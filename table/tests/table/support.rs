@@ -60,7 +60,15 @@ pub fn patterns(kind: PatternKind, globs: &[&str]) -> Vec<Pattern> {
 
 pub fn rule(effect: Effect, kind: PatternKind, globs: &[&str], to: To) -> Rule {
     let patterns = patterns(kind, globs);
-    Rule { id: "r".into(), effect, patterns, to, condition: None, place: Place::default() }
+    Rule {
+        id: "r".into(),
+        effect,
+        patterns,
+        to,
+        condition: None,
+        scopes: Vec::new(),
+        place: Place::default(),
+    }
 }
 
 /// A trait that is true of nobody but whom a test gives it.

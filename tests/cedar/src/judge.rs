@@ -86,7 +86,7 @@ pub fn ours(snapshot: &Snapshot, call: &Call, dice: &mut Dice) -> Ours {
     });
     body.push('}');
     let request = Sent(call);
-    let asked = Asked { method: call.method, body: body.as_bytes(), arguments, request: &request };
+    let asked = Asked { method: call.method, body: body.as_bytes(), arguments, request: &request, with_scopes: false };
     let traits = snapshot.traits_of(&principal);
     let windows = snapshot.windows_at(call.now);
     let moment = Moment {

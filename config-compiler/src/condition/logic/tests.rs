@@ -232,6 +232,7 @@ fn truths(desk: Desk, calls: &[Call]) -> Vec<Vec<Truth>> {
         patterns: vec![Pattern { kind: PatternKind::Any, glob: "*".into() }],
         to: To::Everyone,
         condition: Some(shared.rule(tree).unwrap()),
+        scopes: Vec::new(),
         place: Place::default(),
     });
     let policy = Policy { default: Effect::Deny, rules: rules.collect() };
@@ -250,7 +251,13 @@ fn truths(desk: Desk, calls: &[Call]) -> Vec<Vec<Truth>> {
         let body = call.arguments.as_ref().map(Json::to_string).unwrap_or_default();
         let request = From(call.ip.into(), call.header);
         let arguments = call.arguments.is_some().then(|| Span::between(0, body.len()));
-        let asked = Asked { method: "tools/call", body: body.as_bytes(), arguments, request: &request };
+        let asked = Asked {
+            method: "tools/call",
+            body: body.as_bytes(),
+            arguments,
+            request: &request,
+            with_scopes: false,
+        };
         let principal = Principal {
             groups: call.groups.clone(),
             claims: call.claims.clone(),

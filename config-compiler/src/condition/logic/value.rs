@@ -120,6 +120,7 @@ fn each_subject<'t>(one: &Wanted<'t>, each: &mut impl FnMut(Subject<'t>)) {
                 each(Subject::At(list));
             }
             Asks::Role(_) | Asks::Window(_) | Asks::AnyGroup { .. } | Asks::Network(_) => {}
+            Asks::Scope(_) | Asks::StepUp => {}
         },
         _ => {}
     }

@@ -440,6 +440,7 @@ impl Judge<'_, '_, '_> {
             body: body.as_bytes(),
             arguments,
             request: &call.from,
+            with_scopes: false,
         };
         let rules = snapshot.rules();
         let thing = Thing {

@@ -122,7 +122,13 @@ impl<'s> Leaves<'s> {
             call.args
         );
         let arguments = Decoder::new().decode(body.as_bytes()).ok().and_then(|message| message.arguments);
-        let asked = AskedCall { method: given.method, body: body.as_bytes(), arguments, request: &call.from };
+        let asked = AskedCall {
+            method: given.method,
+            body: body.as_bytes(),
+            arguments,
+            request: &call.from,
+            with_scopes: false,
+        };
         let moment = Moment {
             traits: traits[side].as_ref(),
             windows: Some(&windows),
@@ -226,7 +232,7 @@ pub fn depends_on(
         ArchivedOp::Window(_) => {
             into.insert(Dimension::Time);
         }
-        ArchivedOp::Has(of) => read(of.to_native(), into),
+        ArchivedOp::Has(of) | ArchivedOp::Scope { scope: of, .. } => read(of.to_native(), into),
         ArchivedOp::HasHeader(name) => {
             into.insert(Dimension::Header(name.as_str().to_owned()));
         }

@@ -256,6 +256,14 @@ impl<'s> Adder<'_, 's> {
             }
             ArchivedOp::IsType { of, .. } => OF_TYPES.into_iter().for_each(|json| self.of(of, json)),
             ArchivedOp::Has(read) => self.read(read.to_native(), SOMETHING),
+            ArchivedOp::Scope { scope, text, .. } => {
+                let all = self.asked.condition.ops.iter().filter_map(|op| match op {
+                    ArchivedOp::Scope { text, .. } => Some(text.as_str()),
+                    _ => None,
+                });
+                self.read(scope.to_native(), &quoted(&all.collect::<Vec<_>>().join(" ")));
+                self.read(scope.to_native(), &quoted(text));
+            }
             ArchivedOp::InGroups(of) => match (of, self.given.principals) {
                 (ArchivedOperand::Text(text), None) => self.group(text),
                 (_, Some(both)) => {

@@ -4,7 +4,7 @@
 use super::token;
 use crate::core::Adopted;
 use crate::exchange::refusal::Refusal;
-use crate::trust::Doubt;
+use crate::trust::{Doubt, Endpoint};
 
 /// A credential that was not accepted, at a server that accepts tokens.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub struct Fault {
     pub why: Why,
     /// `WWW-Authenticate`.
     pub challenge: String,
+    /// Scopes that the token is to have, where a rule asks for them.
+    asks_for: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,23 @@ pub fn refusal(adopted: &Adopted, server: usize, listener: u16, why: Why) -> Ref
     if endpoint.challenge.is_empty() {
         return Refusal::Unauthenticated;
     }
+    let challenge = challenge(endpoint, why, endpoint.scopes.iter().map(String::as_str));
+    Refusal::Credential(Box::new(Fault { why, challenge, asks_for: None }))
+}
+
+/// A call that would be allowed to the same caller with these scopes as well; none where nobody has tokens.
+pub fn step_up(adopted: &Adopted, server: usize, listener: u16, scopes: &[&str]) -> Option<Refusal> {
+    let endpoint = adopted.trust.endpoint(server, usize::from(listener))?;
+    if endpoint.challenge.is_empty() || scopes.is_empty() {
+        return None;
+    }
+    let wanted = endpoint.scopes.iter().map(String::as_str).filter(|scope| !scopes.contains(scope));
+    let challenge = challenge(endpoint, Why::Scope, wanted.chain(scopes.iter().copied()));
+    let asks_for = Some(scopes.join(" "));
+    Some(Refusal::Credential(Box::new(Fault { why: Why::Scope, challenge, asks_for })))
+}
+
+fn challenge<'s>(endpoint: &Endpoint, why: Why, scopes: impl Iterator<Item = &'s str>) -> String {
     let error = match why {
         Why::Invalid(_) => "error=\"invalid_token\", ",
         Why::Scope => "error=\"insufficient_scope\", ",
@@ -57,8 +76,13 @@ pub fn refusal(adopted: &Adopted, server: usize, listener: u16, why: Why) -> Ref
         Why::Scope => ", error_description=\"the token lacks a scope that this server needs\"".to_owned(),
         Why::Missing | Why::Unavailable(_) | Why::Flood(_) => String::new(),
     };
-    let challenge = format!("Bearer {error}{}{described}", endpoint.challenge);
-    Refusal::Credential(Box::new(Fault { why, challenge }))
+    let mut challenge = format!("Bearer {error}{}", endpoint.challenge);
+    let scopes: Vec<&str> = scopes.collect();
+    if !scopes.is_empty() {
+        challenge.push_str(&format!(", scope=\"{}\"", scopes.join(" ")));
+    }
+    challenge.push_str(&described);
+    challenge
 }
 
 impl Fault {
@@ -85,7 +109,10 @@ impl Fault {
         match self.why {
             Why::Missing => "request: expected a token or an API key as `Authorization: Bearer …`".to_owned(),
             Why::Invalid(why) => format!("request: the token is not accepted: {why}"),
-            Why::Scope => "request: the token lacks a scope that this server needs".to_owned(),
+            Why::Scope => match &self.asks_for {
+                Some(scopes) => format!("policy: this call needs a token with the scopes `{scopes}`"),
+                None => "request: the token lacks a scope that this server needs".to_owned(),
+            },
             Why::Unavailable(why) => format!("gateway: the token cannot be verified now: {why}; retry later"),
             Why::Flood(_) => "request: too many bad tokens from this address; retry later".to_owned(),
         }

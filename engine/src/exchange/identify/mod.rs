@@ -23,7 +23,7 @@ use std::rc::Rc;
 use strait_table::rules::ArchivedServer;
 
 pub use cache::Token;
-pub use fault::{Fault, Why};
+pub use fault::{Fault, Why, step_up};
 pub use token::Tokens;
 
 use self::token::Unknown;
