@@ -47,7 +47,9 @@ pub fn load(snapshot: &Snapshot, base: &Path, state: &State) -> Result<Keys, Fai
             ArchivedAuthMethod::Generated { keys: wanted } => {
                 keys.generate(index, wanted, &generated_file(state, identity))?
             }
-            ArchivedAuthMethod::Jwt(_) | ArchivedAuthMethod::Introspection(_) => IdentityKeys::default(),
+            ArchivedAuthMethod::Jwt(_)
+            | ArchivedAuthMethod::Introspection(_)
+            | ArchivedAuthMethod::Mtls(_) => IdentityKeys::default(),
         };
         keys.ring.identities.push(loaded);
     }
@@ -65,7 +67,9 @@ pub fn file(identity: &ArchivedIdentity, base: &Path, state: &State) -> Option<P
     match &identity.method {
         ArchivedAuthMethod::KeyFile { path } => Some(base.join(path.as_str())),
         ArchivedAuthMethod::Generated { .. } => Some(generated_file(state, identity)),
-        ArchivedAuthMethod::Jwt(_) | ArchivedAuthMethod::Introspection(_) => None,
+        ArchivedAuthMethod::Jwt(_) | ArchivedAuthMethod::Introspection(_) | ArchivedAuthMethod::Mtls(_) => {
+            None
+        }
     }
 }
 

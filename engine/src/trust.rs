@@ -15,6 +15,8 @@ use crate::fold::Fold;
 pub struct Trust {
     /// By identity of the table; `None`: it is not learnt from tokens.
     pub issuers: Vec<Option<Issuer>>,
+    /// By identity of the table, of those that certificates show: of everything that it says, as [`Issuer::content`] is.
+    pub certificates: Vec<Option<u64>>,
     /// By server of the table, of each by listener.
     pub endpoints: Vec<Vec<Endpoint>>,
     pub revoked: Revoked,
@@ -117,6 +119,13 @@ impl Trust {
         identities.any(|identity| self.issuers.get(identity).is_some_and(Option::is_some))
     }
 
+    /// Whether one of these identities accepted it.
+    pub fn is_of(&self, verified: &Verified, mut identities: impl Iterator<Item = usize>) -> bool {
+        let content =
+            |at| self.issuers.get(at).and_then(Option::as_ref).map(|issuer: &Issuer| issuer.content);
+        identities.any(|at| content(at) == Some(verified.issuer))
+    }
+
     /// Whether somebody has taken it back, or all that its principal had.
     pub fn has_revoked(&self, verified: &Verified) -> bool {
         verified.known_by.iter().any(|by| self.revoked.has(*by, verified.issued_unix_s))
@@ -133,8 +142,11 @@ impl Trust {
                     _ => false,
                 }
         };
+        let is_shown =
+            |at| self.certificates.get(at).is_some_and(|content| *content == Some(verified.issuer));
         !self.has_revoked(verified)
-            && identities.any(|at| self.issuers.get(at).and_then(Option::as_ref).is_some_and(stands))
+            && identities
+                .any(|at| is_shown(at) || self.issuers.get(at).and_then(Option::as_ref).is_some_and(stands))
     }
 }
 

@@ -22,6 +22,7 @@ mod invariants;
 pub mod limit;
 #[allow(unsafe_code)]
 mod mapping;
+pub mod mtls;
 pub mod names;
 pub mod pins;
 pub mod rules;

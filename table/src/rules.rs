@@ -13,6 +13,7 @@ use strait_policy::Principal;
 use crate::bound::Capabilities;
 use crate::condition::{Automaton, Condition};
 use crate::limit::{Limit, Price};
+use crate::mtls::Mtls;
 use crate::names::Names;
 use crate::secret::Secret;
 use crate::shape::Shape;
@@ -306,6 +307,8 @@ pub enum AuthMethod {
     Jwt(Jwt),
     /// Tokens of which their issuer is asked.
     Introspection(Introspection),
+    /// Clients' certificates, as the listener has verified them.
+    Mtls(Mtls),
 }
 
 /// How signed tokens are verified.

@@ -72,7 +72,9 @@ pub fn facts(snapshot: &Snapshot, keys: &[Key]) -> Facts {
                 IdentityKeys { pepper, by_digest: by_digest.clone() }
             }
             // Tokens are control's.
-            ArchivedAuthMethod::Jwt(_) | ArchivedAuthMethod::Introspection(_) => IdentityKeys::default(),
+            ArchivedAuthMethod::Jwt(_)
+            | ArchivedAuthMethod::Introspection(_)
+            | ArchivedAuthMethod::Mtls(_) => IdentityKeys::default(),
         })
         .collect();
     let reaches = rules.upstreams.iter().map(|upstream| match &upstream.transport {

@@ -49,9 +49,22 @@ impl Authority {
 
     /// A client's certificate with this URI.
     pub fn client(&self, folder: &Folder, file: &str, uri: &str, is_expired: bool) {
-        let names = vec![SanType::URI(uri.try_into().expect("a URI"))];
         let until = if is_expired { SystemTime::now() - DAY } else { SystemTime::now() + DAY };
-        self.issue(folder, file, names, ExtendedKeyUsagePurpose::ClientAuth, until);
+        self.client_until(folder, file, &[uri], until);
+    }
+
+    /// One with these names: URIs, mail addresses and hosts.
+    pub fn client_of(&self, folder: &Folder, file: &str, names: &[&str]) {
+        self.client_until(folder, file, names, SystemTime::now() + DAY);
+    }
+
+    pub fn client_until(&self, folder: &Folder, file: &str, names: &[&str], until: SystemTime) {
+        let names = names.iter().map(|name| match (name.contains(':'), name.contains('@')) {
+            (true, _) => SanType::URI((*name).try_into().expect("a URI")),
+            (_, true) => SanType::Rfc822Name((*name).try_into().expect("an address")),
+            _ => SanType::DnsName((*name).try_into().expect("a name")),
+        });
+        self.issue(folder, file, names.collect(), ExtendedKeyUsagePurpose::ClientAuth, until);
     }
 
     fn issue(

@@ -5,8 +5,14 @@
 
 mod authority;
 mod bad_input;
+mod bound_tokens;
+mod identities;
 mod listeners;
 mod upstreams;
+
+#[path = "../identity/issuer.rs"]
+#[allow(dead_code, reason = "all of it is used by tests/identity")]
+mod issuer;
 
 #[path = "../reload/process.rs"]
 #[allow(dead_code, reason = "all of it is used by tests/reload")]
@@ -37,11 +43,35 @@ fn serve(folder: &Folder, config: &str) -> Process {
     Process::start(folder, &["serve", "strait.yaml", "--driver", &driver])
 }
 
-/// What curl got: the status, and the body.
+/// What curl got at `/mcp`: the status, and the body.
 fn curl(
     folder: &Folder,
     gateway: SocketAddr,
     host: &str,
+    arguments: &[&str],
+    body: &str,
+) -> Result<(u16, String), String> {
+    curl_at(folder, gateway, (host, "/mcp"), arguments, body)
+}
+
+fn curl_at(
+    folder: &Folder,
+    gateway: SocketAddr,
+    at: (&str, &str),
+    arguments: &[&str],
+    body: &str,
+) -> Result<(u16, String), String> {
+    let of_2026 = ["MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", "Mcp-Name: echo"];
+    let headers = of_2026.iter().flat_map(|header| ["-H", header]);
+    let arguments: Vec<&str> = headers.chain(arguments.iter().copied()).collect();
+    curl_bare(folder, gateway, at, &arguments, body)
+}
+
+/// Without the headers of a revision.
+fn curl_bare(
+    folder: &Folder,
+    gateway: SocketAddr,
+    (host, path): (&str, &str),
     arguments: &[&str],
     body: &str,
 ) -> Result<(u16, String), String> {
@@ -60,16 +90,8 @@ fn curl(
         ])
         .args(["--resolve", &format!("{host}:{port}:127.0.0.1"), "--write-out", "\n%{http_code}"])
         .args(["-H", "Content-Type: application/json", "-H", "Accept: application/json, text/event-stream"])
-        .args([
-            "-H",
-            "MCP-Protocol-Version: 2026-07-28",
-            "-H",
-            "Mcp-Method: tools/call",
-            "-H",
-            "Mcp-Name: echo",
-        ])
         .args(arguments)
-        .arg(format!("https://{host}:{port}/mcp"))
+        .arg(format!("https://{host}:{port}{path}"))
         .current_dir(&folder.0)
         .output()
         .expect("run curl");

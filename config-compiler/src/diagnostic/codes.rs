@@ -137,6 +137,8 @@ codes! {
     CLEAR_TEXT = 0602, Warning, "a secret is written in clear text";
     TLS = 0603, Error, "a `tls` block that says too little, or for something that speaks clear text";
     HOSTS = 0604, Warning, "a listener on every address accepts only loopback `Host` names";
+    CERTIFICATE_UNASKED = 0605, Error, "a server accepts clients' certificates, and no listener asks for any";
+    CERTIFICATE_NOT_HERE = 0606, Warning, "a server that nobody can come in to at one of the listeners";
 
     // Key files.
     KEY_FILE = 0701, Error, "a key file is malformed";

@@ -1,4 +1,4 @@
-//! Identities: who calls, learnt from an API key or a token (`token.rs`). A key file is not part of the table (a new or
+//! Identities: who calls, learnt from an API key, a token (`token.rs`) or a certificate (`mtls.rs`). A key file is not part of the table (a new or
 //! revoked key needs no compile), but a malformed one is found here, before it refuses everybody at
 //! run time.
 
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use strait_policy::Principal;
 use strait_table::rules::{AuthMethod, GeneratedKey, Identity};
 
-use super::{blocks::Declared, path, token};
+use super::{blocks::Declared, mtls, path, token};
 use crate::{
     diagnostic::{Finding, codes},
     source::{Node, Span, Value},
@@ -16,13 +16,14 @@ use crate::{
 
 pub fn lower(walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<Identity> {
     let mut fields = walk.fields(declared.node, &keys::IDENTITY)?;
-    let entry = fields.exactly_one(walk, &["api_keys", "jwt", "introspection"], declared.name_span);
+    let entry = fields.exactly_one(walk, &["api_keys", "jwt", "introspection", "mtls"], declared.name_span);
     fields.finish();
     let entry = entry?;
     let node = &entry.value;
     let method = match (entry.key.as_str(), &node.value) {
         ("jwt", _) => (token::jwt(walk, node)?, None),
         ("introspection", _) => (token::introspection(walk, node)?, None),
+        ("mtls", _) => (mtls::lower(walk, node)?, None),
         (_, Value::Map(_)) => generated(walk, node, declared.name_span)?,
         _ => key_file(walk, node)?,
     };

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod limits;
 pub mod listener;
 pub mod mcp_servers;
+pub mod mtls;
 pub mod pattern;
 pub mod policy;
 pub mod scope;
@@ -73,6 +74,7 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let mut conditions = Conditions::default();
     let roles = role_names.lower(walk, |walk, declared| conditions.role(walk, declared));
     let servers = server::lower(walk, &server_names, &mut upstream_names, &mut identity_names, &reachable);
+    check::certificates::run(walk, &listeners, &servers, &identities, (&server_names, &identity_names));
     let policy =
         policy::lower(walk, blocks, &server_names, &mut upstream_names, &mut role_names, &mut conditions);
 

@@ -335,7 +335,7 @@ pub static SERVER: Block = Block {
 pub static IDENTITY: Block = Block {
     name: "an identity",
     expected: "an identity like `{ api_keys: ./keys.yaml }`",
-    about: "A way to learn who calls: exactly one of api_keys, jwt and introspection.",
+    about: "A way to learn who calls: exactly one of api_keys, jwt, introspection and mtls.",
     keys: &[
         key(
             "api_keys",
@@ -344,8 +344,28 @@ pub static IDENTITY: Block = Block {
         ),
         key("jwt", Shape::Block(&JWT), "Signed tokens of an issuer."),
         key("introspection", Shape::Block(&INTROSPECTION), "Tokens of which their issuer is asked."),
+        key("mtls", Shape::Block(&MTLS), "Clients' certificates, at listeners that have a `client_ca`."),
     ],
-    later: &["mtls", "oidc", "oauth"],
+    later: &["oidc", "oauth"],
+    foreign: false,
+};
+
+pub static MTLS: Block = Block {
+    name: "`mtls`",
+    expected: "a mapping like `{ san: \"spiffe://corp/agent/*\" }`",
+    about: "Whose certificates are accepted; the name that fits is the principal's id.",
+    keys: &[
+        required(
+            "san",
+            Shape::OneOrMany(&Shape::Text),
+            "Patterns over URIs, DNS names and mail addresses in certificates; of several the first that fits decides.",
+        ),
+        key("groups", TEXTS, "Groups of everybody whom it knows."),
+        key("user", Shape::Text, "On whose behalf they act."),
+        key("agent", Shape::Text, "Which program they are."),
+        key("tenant", Shape::Text, "To which customer or team they belong."),
+    ],
+    later: &[],
     foreign: false,
 };
 

@@ -11,7 +11,7 @@ use strait_table::rules::ArchivedRule;
 
 use super::asked::{Thing, place};
 use super::call::{Call, Decided, From, decide, reason, why};
-use super::people::{Person, known};
+use super::people::{self, Person, known};
 use crate::source::Opened;
 
 /// What came of the cases.
@@ -108,14 +108,14 @@ fn put(snapshot: &Snapshot, people: &[Person], case: &Case) -> Result<Decided, S
     let principal = match &case.principal {
         Who::Described(principal) => principal.clone(),
         Who::Id(id) if *id == Person::anonymous().principal.id => Person::anonymous().principal,
-        Who::Id(id) => match people.iter().find(|person| person.principal.id == *id) {
-            Some(person) => person.principal.clone(),
-            None => {
-                return Err(format!(
-                    "no key has the id `{id}`: describe the principal, as `{{ id: {id}, groups: [] }}`"
-                ));
-            }
-        },
+        Who::Id(id) => {
+            let with_key = people.iter().find(|person| person.principal.id == *id).cloned();
+            let person = with_key.or_else(|| people::by_certificate(snapshot, id));
+            let nobody = || {
+                format!("no key has the id `{id}`: describe the principal, as `{{ id: {id}, groups: [] }}`")
+            };
+            person.ok_or_else(nobody)?.principal
+        }
     };
     let rules = &snapshot.rules().policy.rules;
     if let Some(by) = case.by.as_deref().filter(|by| !rules.iter().any(|rule| rule.id == *by)) {

@@ -111,6 +111,10 @@ fn keys(method: &ArchivedAuthMethod) -> String {
         }
         ArchivedAuthMethod::Jwt(jwt) => format!("signed tokens of {}", jwt.issuer.as_str()),
         ArchivedAuthMethod::Introspection(asked) => format!("tokens of {}, by asking", asked.issuer.as_str()),
+        ArchivedAuthMethod::Mtls(shown) => {
+            let sans: Vec<&str> = shown.sans.iter().map(|san| san.glob.as_str()).collect();
+            format!("certificates of {}", sans.join(", "))
+        }
     }
 }
 

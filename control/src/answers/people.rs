@@ -3,6 +3,7 @@
 use strait_config_compiler::keys;
 use strait_policy::Principal;
 use strait_table::Snapshot;
+use strait_table::mtls::{Names, San, SanKind};
 use strait_table::rules::{ArchivedAuthMethod, ArchivedRole, ArchivedServer};
 
 use super::asked::usage;
@@ -20,7 +21,7 @@ pub struct Person {
 /// How somebody comes to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
-    /// With a key; the names of the identities that know it.
+    /// With a key or a certificate; the names of the identities that know it.
     Key(Vec<String>),
     /// Through whatever identity there is.
     Any,
@@ -69,7 +70,9 @@ pub fn known(opened: &Opened) -> People {
         let principals: Vec<Principal> = match &identity.method {
             ArchivedAuthMethod::Generated { keys } => keys.iter().map(|key| key.principal()).collect(),
             // Whom an issuer knows is not known here.
-            ArchivedAuthMethod::Jwt(_) | ArchivedAuthMethod::Introspection(_) => Vec::new(),
+            ArchivedAuthMethod::Jwt(_)
+            | ArchivedAuthMethod::Introspection(_)
+            | ArchivedAuthMethod::Mtls(_) => Vec::new(),
             ArchivedAuthMethod::KeyFile { path } => {
                 let at = opened.base.join(path.as_str());
                 match keys::load(&at) {
@@ -103,7 +106,7 @@ pub fn known(opened: &Opened) -> People {
     people
 }
 
-/// A principal by the id of a key, or as it is described.
+/// A principal by the id of a key, by a name in its certificate, or as it is described.
 pub fn who(opened: &Opened, text: &str) -> Result<Person, Failure> {
     if text.trim_start().starts_with('{') {
         return read(text).map(|principal| Person { principal, by: By::Any });
@@ -115,9 +118,30 @@ pub fn who(opened: &Opened, text: &str) -> Result<Person, Failure> {
     if let Some(person) = people.known.into_iter().find(|person| person.principal.id == text) {
         return Ok(person);
     }
+    let shown = by_certificate(&opened.snapshot, text);
+    if let Some(person) = shown {
+        return Ok(person);
+    }
     let unread: String = people.unread.iter().map(|why| format!("; {why}")).collect();
     let failure = usage(format!("no key has the id `{text}`{unread}"));
     Err(failure.help("describe the principal instead, as JSON: '{\"id\":\"ann\",\"groups\":[\"staff\"]}'"))
+}
+
+/// Whoever has a certificate with this name alone. What else is in it is not known here.
+pub fn by_certificate(snapshot: &Snapshot, name: &str) -> Option<Person> {
+    let san = San::read(name);
+    let names = [san.glob];
+    let of_kind = |kind| if san.kind == kind { &names[..] } else { &[] };
+    let names =
+        Names { uris: of_kind(SanKind::Uri), dns: of_kind(SanKind::Dns), emails: of_kind(SanKind::Email) };
+    let claims = serde_json::json!({"san": {"uri": names.uris, "dns": names.dns, "email": names.emails}});
+    let mut found = snapshot.rules().identities.iter().filter_map(|identity| match &identity.method {
+        ArchivedAuthMethod::Mtls(method) => Some((identity, method, method.name_of(names)?)),
+        _ => None,
+    });
+    let (identity, method, id) = found.next()?;
+    let by = By::Key(vec![identity.name.as_str().to_owned()]);
+    Some(Person { principal: method.principal(id, claims.to_string()), by })
 }
 
 fn read(text: &str) -> Result<Principal, Failure> {

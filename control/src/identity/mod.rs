@@ -24,7 +24,7 @@ use strait_engine::trust::{self, Question, Revoked, Trust};
 use strait_engine::{Secret, digest};
 use strait_table::Snapshot;
 use strait_table::rules::{
-    ArchivedAuthMethod, ArchivedIntrospection, ArchivedJwks, ArchivedJwt, ArchivedText,
+    ArchivedAuthMethod, ArchivedIdentity, ArchivedIntrospection, ArchivedJwks, ArchivedJwt, ArchivedText,
 };
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -81,11 +81,12 @@ impl Identity {
         secret: &dyn Fn(&ArchivedText) -> Result<Secret, String>,
     ) -> Arc<Trust> {
         let rules = snapshot.rules();
+        let certificates: Vec<Option<u64>> = rules.identities.iter().map(shown).collect();
         let is_token = |method: &ArchivedAuthMethod| {
             matches!(method, ArchivedAuthMethod::Jwt(_) | ArchivedAuthMethod::Introspection(_))
         };
         if !rules.identities.iter().any(|identity| is_token(&identity.method)) {
-            return Arc::default();
+            return Arc::new(Trust { certificates, revoked: self.revoked.clone(), ..Trust::default() });
         }
         let bases: Vec<String> = rules
             .listeners
@@ -122,6 +123,7 @@ impl Identity {
         };
         Arc::new(Trust {
             issuers: made.verifier.methods.iter().map(|method| method.as_ref().map(issuer)).collect(),
+            certificates,
             endpoints: made.endpoints.clone(),
             revoked: self.revoked.clone(),
             questions: Some(made.questions.clone()),
@@ -228,6 +230,12 @@ impl Identity {
         });
         issuer
     }
+}
+
+/// Of an identity that certificates show: its content, as workers tell it from another one.
+fn shown(identity: &ArchivedIdentity) -> Option<u64> {
+    let ArchivedAuthMethod::Mtls(method) = &identity.method else { return None };
+    Some(digest(&format!("mtls {} {}", identity.name.as_str(), method.content())))
 }
 
 impl Method {

@@ -125,7 +125,7 @@ fn begin(
     record: &mut Record,
 ) -> Result<(Said, bool), Refusal> {
     let place = arrive::run(part, adopted, record)?;
-    let caller = identify::run(core, part, adopted, &place, record)?.at_once()?;
+    let caller = identify::run(core, part, adopted, &place, record)?.at_once(adopted, record)?;
     let decoded = decode::run(core, part, Some(session.clone()), record);
     let decoded = decoded.and_then(|call| match &call.asked {
         _ if record.modern => Err(Refusal::Invalid("2026-07-28 has no batches")),

@@ -86,7 +86,7 @@ fn decide(
     record: &mut Record,
 ) -> Result<(), Refusal> {
     let place = arrive::run(incoming, adopted, record)?;
-    let caller = identify::run(core, incoming, adopted, &place, record)?.at_once()?;
+    let caller = identify::run(core, incoming, adopted, &place, record)?.at_once(adopted, record)?;
     let (target, ..) = permitted(core, adopted, incoming, &place, &caller, call, record)?;
     meter::foresee(core, adopted, incoming, &place, &caller, call, &target, record)
 }

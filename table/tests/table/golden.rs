@@ -9,6 +9,7 @@ use strait_table::bound::{Bound, BoundServer, Capabilities, Held, Item, Mirrored
 use strait_table::condition::*;
 use strait_table::file::{FORMAT_VERSION, write};
 use strait_table::limit::{Facet, Limit, Measure, Price, Unit};
+use strait_table::mtls::{Mtls, San};
 use strait_table::names::Names;
 use strait_table::rules::*;
 use strait_table::secret::{self, Secret};
@@ -78,7 +79,7 @@ fn tables_of_older_versions_are_refused_by_their_version() {
 fn the_golden_values_use_every_variant() {
     let text = format!("{:?}{:?}", rules(), bound());
     let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Sse Bearer Header Basic \
-                    Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Jwt Discovered Url Introspection Const Trait \
+                    Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Jwt Discovered Url Introspection Mtls Uri Dns Email Const Trait \
                     Window Has HasHeader IsType Compare In Holds InGroups AnyGroup Matches Network Each Not And Or UnlessFalse \
                     UnlessTrue Read Size Call Number Null Arguments Claims Element Id User Agent Tenant Method Server Upstream Rate Calls Cost Concurrency Second Minute Hour Day \
                     Equal NotEqual Less LessOrEqual More MoreOrEqual StartsWith EndsWith Contains All Exists ExistsOne Allow Hold Deny Everyone Roles Text Integer Boolean";
@@ -370,6 +371,16 @@ fn rules() -> Rules {
                     secret: text(TextPart::Secret("idp".into())),
                     keep_s: 60,
                     accepted: accepted(),
+                }),
+            },
+            Identity {
+                name: "shown".into(),
+                method: AuthMethod::Mtls(Mtls {
+                    sans: ["spiffe://corp/agent/*", "*.agents.corp", "*@corp"].map(San::read).into(),
+                    user: "ann".into(),
+                    agent: "helper".into(),
+                    tenant: "acme".into(),
+                    groups: vec!["agents".into()],
                 }),
             },
         ],

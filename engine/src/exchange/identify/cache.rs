@@ -135,8 +135,8 @@ impl Cache {
 
     fn insert(&self, hash: u64, known: Rc<Token>) {
         let mut younger = self.younger.borrow_mut();
-        // What is known of a principal is about as long as the token that tells it.
-        younger.bytes += 2 * known.token.len();
+        // What is known of a principal is about as long as the token that tells it; of a certificate only a hash is here.
+        younger.bytes += known.token.len() + known.token.len().max(known.verified.principal.claims.len());
         younger.known.insert(hash, known);
         if younger.known.len() >= TOKENS_KEPT / 2 || younger.bytes >= TOKEN_BYTES_KEPT / 2 {
             self.older.replace(std::mem::take(&mut *younger));

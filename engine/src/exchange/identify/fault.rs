@@ -1,12 +1,15 @@
 //! Why somebody is not let in, and how it is said: the challenge of RFC 6750, with what RFC 9728 and the protocol add, so that a
 //! client knows where tokens are and which scopes it must ask for.
 
-use super::token;
+use strait_table::rules::ArchivedAuthMethod;
+
+use super::{identities, token};
 use crate::core::Adopted;
+use crate::exchange::Incoming;
 use crate::exchange::refusal::Refusal;
 use crate::trust::{Doubt, Endpoint};
 
-/// A credential that was not accepted, at a server that accepts tokens.
+/// A credential that was not accepted, at a server that accepts tokens or certificates.
 #[derive(Debug)]
 pub struct Fault {
     pub why: Why,
@@ -14,7 +17,22 @@ pub struct Fault {
     pub challenge: String,
     /// Scopes that the token is to have, where a rule asks for them.
     asks_for: Option<String>,
+    certificate: Certificate,
 }
+
+/// What a server would have made of a client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certificate {
+    /// It accepts none.
+    Unwanted,
+    Missing,
+    /// It is nobody's here.
+    Unknown,
+}
+
+/// The challenge of a server that accepts certificates and nothing else: an answer of 401 must have one, and none is registered
+/// for what happens below HTTP.
+const BY_CERTIFICATE: &str = "Certificate";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
@@ -42,15 +60,15 @@ impl From<token::Fault> for Why {
     }
 }
 
-pub fn refusal(adopted: &Adopted, server: usize, listener: u16, why: Why) -> Refusal {
-    let Some(endpoint) = adopted.trust.endpoint(server, usize::from(listener)) else {
-        return Refusal::Unauthenticated;
+pub fn refusal(adopted: &Adopted, server: usize, incoming: &Incoming<'_>, why: Why) -> Refusal {
+    let endpoint = adopted.trust.endpoint(server, usize::from(incoming.listener));
+    let (certificate, takes_bearers) = wanted(adopted, server, incoming);
+    let challenge = match endpoint.filter(|endpoint| !endpoint.challenge.is_empty()) {
+        Some(endpoint) => challenge(endpoint, why, endpoint.scopes.iter().map(String::as_str)),
+        None if certificate == Certificate::Unwanted => return Refusal::Unauthenticated,
+        None => if takes_bearers { "Bearer" } else { BY_CERTIFICATE }.to_owned(),
     };
-    if endpoint.challenge.is_empty() {
-        return Refusal::Unauthenticated;
-    }
-    let challenge = challenge(endpoint, why, endpoint.scopes.iter().map(String::as_str));
-    Refusal::Credential(Box::new(Fault { why, challenge, asks_for: None }))
+    Refusal::Credential(Box::new(Fault { why, challenge, asks_for: None, certificate }))
 }
 
 /// A call that would be allowed to the same caller with these scopes as well; none where nobody has tokens.
@@ -62,7 +80,12 @@ pub fn step_up(adopted: &Adopted, server: usize, listener: u16, scopes: &[&str])
     let wanted = endpoint.scopes.iter().map(String::as_str).filter(|scope| !scopes.contains(scope));
     let challenge = challenge(endpoint, Why::Scope, wanted.chain(scopes.iter().copied()));
     let asks_for = Some(scopes.join(" "));
-    Some(Refusal::Credential(Box::new(Fault { why: Why::Scope, challenge, asks_for })))
+    Some(Refusal::Credential(Box::new(Fault {
+        why: Why::Scope,
+        challenge,
+        asks_for,
+        certificate: Certificate::Unwanted,
+    })))
 }
 
 fn challenge<'s>(endpoint: &Endpoint, why: Why, scopes: impl Iterator<Item = &'s str>) -> String {
@@ -83,6 +106,20 @@ fn challenge<'s>(endpoint: &Endpoint, why: Why, scopes: impl Iterator<Item = &'s
     }
     challenge.push_str(&described);
     challenge
+}
+
+/// Whether a server accepts certificates, and what it made of this client's; and whether it accepts anything in a header.
+fn wanted(adopted: &Adopted, server: usize, incoming: &Incoming<'_>) -> (Certificate, bool) {
+    let rules = adopted.snapshot.rules();
+    let accepted = rules.servers.get(server).into_iter().flat_map(identities);
+    let methods = accepted.filter_map(|at| rules.identities.get(at)).map(|identity| &identity.method);
+    let is_shown = |method: &ArchivedAuthMethod| matches!(method, ArchivedAuthMethod::Mtls(_));
+    let certificate = match incoming.certificate {
+        _ if !methods.clone().any(is_shown) => Certificate::Unwanted,
+        None => Certificate::Missing,
+        Some(_) => Certificate::Unknown,
+    };
+    (certificate, methods.clone().any(|method| !is_shown(method)))
 }
 
 impl Fault {
@@ -107,7 +144,7 @@ impl Fault {
 
     pub fn message(&self) -> String {
         match self.why {
-            Why::Missing => "request: expected a token or an API key as `Authorization: Bearer …`".to_owned(),
+            Why::Missing => self.missing(),
             Why::Invalid(why) => format!("request: the token is not accepted: {why}"),
             Why::Scope => match &self.asks_for {
                 Some(scopes) => format!("policy: this call needs a token with the scopes `{scopes}`"),
@@ -115,6 +152,22 @@ impl Fault {
             },
             Why::Unavailable(why) => format!("gateway: the token cannot be verified now: {why}; retry later"),
             Why::Flood(_) => "request: too many bad tokens from this address; retry later".to_owned(),
+        }
+    }
+
+    fn missing(&self) -> String {
+        let of_header = "a token or an API key as `Authorization: Bearer …`";
+        let of_connection = match self.certificate {
+            Certificate::Unwanted => return format!("request: expected {of_header}"),
+            Certificate::Missing => "a client certificate; this connection has shown none",
+            Certificate::Unknown => {
+                "a client certificate that this server accepts; the one that was shown has no such name, has ended, or \
+                 was revoked"
+            }
+        };
+        match self.challenge == BY_CERTIFICATE {
+            true => format!("request: expected {of_connection}"),
+            false => format!("request: expected {of_header}, or {of_connection}"),
         }
     }
 

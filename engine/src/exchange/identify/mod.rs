@@ -5,15 +5,19 @@
 //! |---|---|
 //! | [`keys`] | an API key |
 //! | [`token`] | a token of an issuer: known here ([`cache`]), or asked about once |
+//! | [`mtls`] | a certificate, on its connection |
+//!
+//! Of a caller that shows both, the identity decides that comes first in the server's order and accepts.
 //!
 //! What a worker knows costs a look-up. For a token that it does not know control is asked, and only the request that brings
-//! it waits; [`flood`] sees that nobody makes a habit of it. Principals of tokens are numbered behind those of keys
-//! ([`strangers`]).
+//! it waits; [`flood`] sees that nobody makes a habit of it. Principals of tokens and certificates are numbered behind those of
+//! keys ([`strangers`]).
 
 mod cache;
 mod fault;
 mod flood;
 mod keys;
+mod mtls;
 pub mod strangers;
 mod token;
 
@@ -26,6 +30,7 @@ pub use cache::Token;
 pub use fault::{Fault, Why, step_up};
 pub use token::Tokens;
 
+use self::mtls::Shown;
 use self::token::Unknown;
 use super::Incoming;
 use super::arrive::Place;
@@ -61,6 +66,8 @@ pub enum Identified<'a> {
 /// A token on its way to be asked about: see [`settle`].
 pub struct Asking<'a> {
     unknown: Unknown<'a>,
+    /// Whom a certificate shows, should the token be nobody's.
+    shown: Option<Shown>,
 }
 
 /// Who calls, as far as this worker knows.
@@ -75,25 +82,44 @@ pub fn run<'a>(
     if server.auth.is_empty() {
         return Ok(Identified::Caller(met(adopted, 0, record)));
     }
-    let refused = |why| fault::refusal(adopted, place.server, incoming.listener, why);
+    let shown = incoming
+        .certificate
+        .and_then(|certificate| mtls::find(core, adopted, identities(server), certificate));
+    let otherwise = |record: &mut Record, why| match &shown {
+        Some(shown) => of_token(adopted, &shown.token, record).map(Identified::Caller),
+        None => Err(fault::refusal(adopted, place.server, incoming, why)),
+    };
     let presented = incoming.head.authorization.and_then(|span| bearer(span.of(incoming.bytes)));
-    let presented = presented.ok_or_else(|| refused(Why::Missing))?;
-    if let Some((principal, _)) = keys::find(adopted, identities(server), presented) {
+    let Some(presented) = presented else { return otherwise(record, Why::Missing) };
+    let before = before(server, shown.as_ref());
+    if let Some((principal, _)) = keys::find(adopted, before.clone(), presented) {
         return Ok(Identified::Caller(met(adopted, principal, record)));
     }
     let endpoint = adopted.trust.endpoint(place.server, usize::from(incoming.listener));
-    let asked_for = adopted.trust.is_asked_for(identities(server));
-    let Some(endpoint) = endpoint.filter(|_| asked_for) else { return Err(refused(Why::Missing)) };
+    let asked_for = adopted.trust.is_asked_for(before.clone());
+    let Some(endpoint) = endpoint.filter(|_| asked_for) else { return otherwise(record, Why::Missing) };
     match core.tokens.find(core, adopted, identities(server), endpoint.digest, presented) {
-        Ok(token) => {
-            if !is_with_its_certificate(incoming, &token) {
-                return Err(refused(Why::Invalid(BOUND)));
-            }
-            let principal = adopted.number(&token).ok_or(Refusal::Overloaded(CROWDED))?;
-            Ok(Identified::Caller(met(adopted, principal, record)))
+        Ok(token) if !is_with_its_certificate(incoming, &token) => otherwise(record, Why::Invalid(BOUND)),
+        // One of an identity behind the certificate's.
+        Ok(token) if shown.is_some() && !adopted.trust.is_of(&token.verified, before) => {
+            otherwise(record, Why::Missing)
         }
-        Err(unknown) => Ok(Identified::Asks(Asking { unknown })),
+        Ok(token) => of_token(adopted, &token, record).map(Identified::Caller),
+        Err(unknown) => Ok(Identified::Asks(Asking { unknown, shown })),
     }
+}
+
+/// The identities of a server that come before the one that a certificate shows: only they can still decide otherwise.
+fn before<'s>(
+    server: &'s ArchivedServer,
+    shown: Option<&Shown>,
+) -> impl Iterator<Item = usize> + Clone + use<'s> {
+    identities(server).take(shown.map_or(usize::MAX, |shown| shown.place))
+}
+
+fn of_token(adopted: &Adopted, token: &Rc<Token>, record: &mut Record) -> Result<Caller, Refusal> {
+    let principal = adopted.number(token).ok_or(Refusal::Overloaded(CROWDED))?;
+    Ok(met(adopted, principal, record))
 }
 
 /// The caller whose token had to be asked about.
@@ -107,17 +133,25 @@ pub async fn settle(
 ) -> Result<Caller, Refusal> {
     let at = (place.server, usize::from(incoming.listener));
     let token = Tokens::ask(core, adopted, at, incoming.peer, asking.unknown).await;
-    let refused = |why| fault::refusal(adopted, place.server, incoming.listener, why);
-    let token = token.map_err(|why| refused(why.into()))?;
-    // Its key is believed, even where this edition has not heard of it yet.
-    if adopted.trust.has_revoked(&token.verified) {
-        return Err(refused(Why::Invalid("it was revoked")));
+    let server = adopted.snapshot.rules().servers.get(place.server).ok_or(Refusal::NoSuchPath)?;
+    let why = match token.map_err(Why::from) {
+        // Its key is believed, even where this edition has not heard of it yet.
+        Ok(token) if adopted.trust.has_revoked(&token.verified) => Why::Invalid("it was revoked"),
+        Ok(token) if !is_with_its_certificate(incoming, &token) => Why::Invalid(BOUND),
+        Ok(token) => match &asking.shown {
+            // One of an identity behind the certificate's.
+            Some(shown) if !adopted.trust.is_of(&token.verified, before(server, Some(shown))) => {
+                return of_token(adopted, &shown.token, record);
+            }
+            _ => return of_token(adopted, &token, record),
+        },
+        Err(why) => why,
+    };
+    match asking.shown {
+        // Nobody may come in by a later identity because an earlier one could not be asked.
+        Some(shown) if matches!(why, Why::Invalid(_) | Why::Scope) => of_token(adopted, &shown.token, record),
+        _ => Err(fault::refusal(adopted, place.server, incoming, why)),
     }
-    if !is_with_its_certificate(incoming, &token) {
-        return Err(refused(Why::Invalid(BOUND)));
-    }
-    let principal = adopted.number(&token).ok_or(Refusal::Overloaded(CROWDED))?;
-    Ok(met(adopted, principal, record))
 }
 
 /// A token that is bound to a certificate (RFC 8705) is believed of whoever has shown that one, and of nobody else.
@@ -131,10 +165,11 @@ const BOUND: &str = "it is bound to a certificate that this connection has not s
 const CROWDED: &str = "too many callers with tokens of their own";
 
 impl Identified<'_> {
-    /// The caller, where nobody can wait: the same request was identified a moment ago.
-    pub fn at_once(self) -> Result<Caller, Refusal> {
+    /// The caller, where nobody can wait: the same request was identified a moment ago, so a token that is not known is nobody's.
+    pub fn at_once(self, adopted: &Adopted, record: &mut Record) -> Result<Caller, Refusal> {
         match self {
             Identified::Caller(caller) => Ok(caller),
+            Identified::Asks(Asking { shown: Some(shown), .. }) => of_token(adopted, &shown.token, record),
             Identified::Asks(_) => Err(Refusal::Overloaded(CROWDED)),
         }
     }

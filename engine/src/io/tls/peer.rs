@@ -14,12 +14,14 @@ const NAMES_MAX: usize = 64;
 pub struct PeerCertificate {
     /// Subject alternative names: URIs (a SPIFFE id is one), DNS names, mail addresses.
     pub uris: Vec<String>,
+    /// In lower case.
     pub dns: Vec<String>,
     pub emails: Vec<String>,
     /// The subject, as RFC 4514 writes it.
     pub subject: String,
     /// SHA-256 of the certificate's DER: what a token bound to it has as `x5t#S256` (RFC 8705).
     pub sha256: [u8; 32],
+    pub not_before_unix_s: i64,
     /// From when on it is not valid any more: a connection may outlive it.
     pub not_after_unix_s: i64,
 }
@@ -38,6 +40,7 @@ impl PeerCertificate {
             emails: Vec::new(),
             subject: parsed.subject().to_string(),
             sha256: sha256(certificate),
+            not_before_unix_s: parsed.validity().not_before.timestamp(),
             not_after_unix_s: parsed.validity().not_after.timestamp(),
         };
         let names = parsed
@@ -45,15 +48,15 @@ impl PeerCertificate {
             .map_err(|_| "the certificate's subject alternative names cannot be read, or are there twice")?;
         for name in names.iter().flat_map(|extension| &extension.value.general_names) {
             let (kind, text) = match name {
-                GeneralName::URI(text) => (&mut peer.uris, text),
-                GeneralName::DNSName(text) => (&mut peer.dns, text),
-                GeneralName::RFC822Name(text) => (&mut peer.emails, text),
+                GeneralName::URI(text) => (&mut peer.uris, (*text).to_owned()),
+                GeneralName::DNSName(text) => (&mut peer.dns, text.to_ascii_lowercase()),
+                GeneralName::RFC822Name(text) => (&mut peer.emails, (*text).to_owned()),
                 _ => continue,
             };
             if kind.len() == NAMES_MAX {
                 return Err("the certificate has more names than anybody needs");
             }
-            kind.push((*text).to_owned());
+            kind.push(text);
         }
         Ok(peer)
     }
