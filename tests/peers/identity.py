@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A real identity provider, and a gateway that believes it.
+"""A real identity provider, a gateway that believes it, and clients that find their way to it.
 
     tests/peers/identity.py [--strait PATH] [--only WORD] [--keep]
 
 The issuer is npm `oidc-provider` (fixtures/oidc_provider.mjs): its tokens, signed in every way and opaque, good and bad; its keys
-change, and it goes away. Standard library only; `install` comes first. Read on at `main`.
+change, and it goes away; then the authorization dance (dance.py). Standard library only; `install` comes first. Read on at `main`.
 """
 
 import argparse
@@ -14,16 +14,18 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
 
+import dance
 import processes
 from conformance import Running, put_fixtures
 from processes import free_port, stop, wait_for
-from run import CACHE, NODE, NPM, ROOT, Tally, expect, post, same
+from run import CACHE, HERE, NODE, NPM, ROOT, Tally, expect, post, same
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
@@ -91,8 +93,8 @@ class Provider:
 class Gateway:
     """A strait that believes one provider, in several ways at several servers."""
 
-    def __init__(self, strait: str, home: pathlib.Path, issuer: str, **more):
-        self.port, self.home = free_port(), home
+    def __init__(self, strait: str, home: pathlib.Path, issuer: str, port: int):
+        self.port, self.home = port, home
         self.base = f"http://127.0.0.1:{self.port}"
         jwt = {"issuer": issuer, "scopes": ["mcp"]}
         self.config = {
@@ -104,6 +106,7 @@ class Gateway:
             "identity": {
                 "signed": {"jwt": jwt},
                 "exact": {"jwt": {**jwt, "skew": "0s"}},
+                "growing": {"jwt": jwt},
                 "admins": {"jwt": {**jwt, "scopes": ["mcp", "mcp:admin"]}},
                 # A token that stands for a client alone has no `sub` here.
                 "asked": {"introspection": {"endpoint": f"{issuer}/token/introspection", "issuer": issuer, "client": "gateway",
@@ -112,7 +115,6 @@ class Gateway:
             },
             "servers": {name: {"path": path, "auth": auth, "tools": ["*"]} for name, (path, auth) in SERVERS.items()},
             "policy": {"default": "deny", "rules": [{"id": "all", "allow": ["*"]}]},
-            **more,
         }
         self.write()
         os.environ["GATEWAY_SECRET"] = SECRET
@@ -160,16 +162,25 @@ class Gateway:
         """By every worker: each has what it knows for itself, and none is chosen here. Who asks too often is held up."""
         wait_for("its end", within, lambda: all(self.challenge(token, server)[0] == 401 for _ in range(6)), every=0.5)
 
+    def asks_for(self, identity: str, scopes: list[str]):
+        """From now on, of every token."""
+        self.config["identity"][identity]["jwt"] = {**self.config["identity"][identity]["jwt"], "scopes": scopes}
+        self.write()
+        wait_for("the challenge with them", 20, lambda: f'scope="{" ".join(scopes)}"' in self.challenge(None, identity)[1])
+
+    def lines(self) -> list[dict]:
+        return [json.loads(line) for line in (self.home / "access.log").read_text().splitlines()]
+
     def permitted(self) -> list[dict]:
         """The access lines of calls so far."""
-        lines = map(json.loads, (self.home / "access.log").read_text().splitlines())
-        return [line for line in lines if line.get("method") == "tools/call" and line.get("verdict") == "permit"]
+        return [line for line in self.lines() if line.get("method") == "tools/call" and line.get("verdict") == "permit"]
 
 
 SERVERS = {  # name -> path, identities
     "signed": ("/mcp", ["signed"]),
     "exact": ("/exact/mcp", ["exact"]),
     "admin": ("/admin/mcp", ["admins"]),
+    "growing": ("/growing/mcp", ["growing"]),
     "asked": ("/asked/mcp", ["asked"]),
     "both": ("/both/mcp", ["asked", "signed"]),
 }
@@ -304,15 +315,18 @@ def main() -> int:
     os.environ["PATH"] = f"{NODE}:{os.environ['PATH']}"
     processes.bound(10)
     put_fixtures()
+    shutil.copy(HERE / "clients/dance_ts.mjs", NPM)  # an ES module finds packages only beside itself
     tally, work, strait = Tally(), pathlib.Path(tempfile.mkdtemp(prefix="strait-identity-")), os.path.abspath(chosen.strait)
     with contextlib.ExitStack() as open_now:
-        provider = Provider(work)
+        port = free_port()
+        provider = Provider(work, default_resource=f"http://127.0.0.1:{port}{SERVERS['signed'][0]}")
         open_now.callback(lambda: provider.end())
-        gateway = Gateway(strait, work, provider.url)
+        gateway = Gateway(strait, work, provider.url, port)
         open_now.enter_context(gateway.running)
         site = Site(provider, gateway)
-        for what, done in TOKENS.items():
-            if chosen.only in (name := f"oidc-provider: {what}"):
+        todo = [*((f"oidc-provider: {what}", done) for what, done in TOKENS.items()), *((f"dance: {what}", done) for what, done in dance.checks())]
+        for name, done in todo:
+            if chosen.only in name:
                 tally.check(name, lambda: done(site))
     return tally.end(work, chosen.keep)
 
