@@ -7,7 +7,7 @@ use strait_tests::gateway::wait_for;
 
 use crate::authority::Authority;
 use crate::process::Folder;
-use crate::{call, config, curl, echo, s_client, serve};
+use crate::{call, config, curl, echo, s_client, serve, shown};
 
 const ONE: &str = "{ cert: one.pem, key: one.key }";
 
@@ -83,11 +83,7 @@ fn a_renewed_certificate_is_served_without_closing_a_connection_and_a_broken_one
     ca.server(&folder, "one", &["localhost"]);
     let upstream = echo();
     let gateway = serve(&folder, &config(ONE, &upstream.url(), ""));
-    let serial = || {
-        let said = s_client(&folder, gateway.address, &[], b"");
-        let begins = said.find("-----BEGIN CERTIFICATE-----").expect("a certificate");
-        said[begins..begins + 400].to_owned()
-    };
+    let serial = || shown(&folder, gateway.address);
     let before = serial();
     let mut open = Command::new("openssl")
         .args(["s_client", "-quiet", "-CAfile", "ca.pem", "-connect", &gateway.address.to_string()])

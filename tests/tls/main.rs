@@ -8,6 +8,7 @@ mod bad_input;
 mod bound_tokens;
 mod identities;
 mod listeners;
+mod under_load;
 mod upstreams;
 
 #[path = "../identity/issuer.rs"]
@@ -120,6 +121,14 @@ fn s_client(folder: &Folder, gateway: SocketAddr, arguments: &[&str], said: &[u8
     child.stdin.take().expect("its input").write_all(said).expect("tell it");
     let out = child.wait_with_output().expect("its end");
     format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+/// The certificate that the gateway shows now, in PEM.
+fn shown(folder: &Folder, gateway: SocketAddr) -> String {
+    let said = s_client(folder, gateway, &[], b"");
+    let begins = said.find("-----BEGIN CERTIFICATE-----").expect("a certificate");
+    let ends = said.find("-----END CERTIFICATE-----").expect("its end");
+    said[begins..ends].to_owned()
 }
 
 /// A call of `echo` with this text.

@@ -2,6 +2,7 @@
 //! code. Secrets come from the environment or a flag and are printed nowhere.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,14 +14,16 @@ use strait_loadgen::load::record::HIGHEST_NS;
 use strait_loadgen::load::report::{Report, Verdict};
 use strait_loadgen::load::threshold::Threshold;
 use strait_loadgen::load::{self, Fault, Glance, Options, Told};
-use strait_loadgen::target::{ARGUMENT_BYTES_MAX, EraChoice, Secret, Target, TargetFault, Tool, Unreached};
+use strait_loadgen::target::{
+    ARGUMENT_BYTES_MAX, EraChoice, Secret, Target, TargetFault, TlsFiles, Tool, Unreached,
+};
 use strait_loadgen::words;
 
 use crate::output::{Output, print};
 
 #[derive(clap::Args)]
 pub struct Load {
-    /// The MCP endpoint, as http://host:port/path.
+    /// The MCP endpoint, as http://host:port/path or https://….
     #[arg(value_name = "URL")]
     url: String,
     /// Requests per second of an open loop.
@@ -75,6 +78,15 @@ pub struct Load {
     /// A bearer token; one in the environment is not seen by `ps`.
     #[arg(long, value_name = "TOKEN")]
     key: Option<String>,
+    /// PEM file of whom to trust, of an https target; default: whom this machine trusts.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// PEM file of a certificate to show an https target.
+    #[arg(long, value_name = "FILE", requires = "cert_key")]
+    cert: Option<PathBuf>,
+    /// PEM file of its key.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    cert_key: Option<PathBuf>,
     /// A demand on the result, such as p99<500us, errors==0, rate>=1900; may be repeated.
     #[arg(long = "assert", value_name = "FIGURE<LIMIT", value_parser = Threshold::parse)]
     thresholds: Vec<Threshold>,
@@ -152,7 +164,8 @@ impl Load {
     }
 
     fn options(self) -> Result<Options, Failure> {
-        let mut target = Target::parse(&self.url).map_err(target_failure)?;
+        let files = TlsFiles { ca: self.ca, pair: self.cert.zip(self.cert_key) };
+        let mut target = Target::parse_with(&self.url, Some(&files)).map_err(target_failure)?;
         for header in &self.header {
             let Some((name, value)) = header.split_once(':') else {
                 return Err(Failure::new(Code::Usage, "a `--header` has no colon: expected `NAME: VALUE`"));

@@ -159,7 +159,7 @@ impl<'a> Drive<'a> {
         let is_wanted = |now| now < until && !stop.load(Ordering::Relaxed);
         while settled < self.connections.len() && is_wanted(self.clock.now()) {
             while begun < self.connections.len() && begun - settled < CONNECTING_MAX {
-                let made = self.connections[begun].connect(begun, self.target.address, &self.poll);
+                let made = self.connections[begun].connect(begun, self.target, &self.poll);
                 settled += usize::from(made.is_err());
                 begun += 1;
             }
@@ -168,7 +168,12 @@ impl<'a> Drive<'a> {
             for event in 0..self.poll.count() {
                 let Some(ready) = self.poll.ready(event) else { continue };
                 let Some(index) = self.known(ready) else { continue };
-                let outcome = self.connections[index].writable(index, &self.poll);
+                let connection = &mut self.connections[index];
+                let mut outcome = connection.writable(index, &self.poll);
+                if outcome == Outcome::Pending && ready.readable {
+                    // Handshakes of TLS are no part of what is measured.
+                    outcome = connection.readable(index, &mut self.input, &self.poll);
+                }
                 settled += usize::from(outcome != Outcome::Pending);
             }
         }
@@ -282,7 +287,7 @@ impl<'a> Drive<'a> {
         let mut begun = Ok(());
         if connection.is_closed() {
             self.driven.reconnects += 1;
-            begun = connection.connect(index, self.target.address, &self.poll);
+            begun = connection.connect(index, self.target, &self.poll);
         }
         let sent = begun.and_then(|()| connection.send(index, id, bytes, &self.poll));
         if let Err(cause) = sent {
@@ -303,7 +308,7 @@ impl<'a> Drive<'a> {
             self.came(index, outcome);
         }
         if let Some(index) = self.known(ready).filter(|_| ready.readable) {
-            let outcome = self.connections[index].readable(&mut self.input);
+            let outcome = self.connections[index].readable(index, &mut self.input, &self.poll);
             self.came(index, outcome);
         }
     }

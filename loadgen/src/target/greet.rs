@@ -5,7 +5,6 @@
 //! for a yes (protocol digest, section 2.9); everything else is tried with `initialize`.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -14,6 +13,7 @@ use strait_protocol::mcp::{Method, Revision, codes, header};
 use strait_protocol::sse;
 
 use super::patience::is_pause;
+use super::tls::Stream;
 use super::{Call, Era, Patience, Target, Template};
 
 /// Which era the user wants.
@@ -182,7 +182,7 @@ fn tool(value: &Value) -> Option<Tool> {
 
 /// One connection, one exchange at a time, made anew when the other side has closed it.
 pub struct Wire<'a> {
-    stream: TcpStream,
+    stream: Stream,
     patience: Patience<'a>,
     keep_alive: bool,
 }
@@ -197,7 +197,7 @@ struct Answer {
 
 impl<'a> Wire<'a> {
     pub fn connect(target: &Target, patience: Patience<'a>) -> Result<Wire<'a>, Unreached> {
-        Ok(Wire { stream: patience.dial(target.address)?, patience, keep_alive: true })
+        Ok(Wire { stream: patience.dial(target)?, patience, keep_alive: true })
     }
 
     fn initialize(&mut self, target: &Target) -> Result<Peer, Unreached> {
@@ -275,14 +275,14 @@ impl<'a> Wire<'a> {
 
     fn exchange(&mut self, target: &Target, request: &[u8]) -> Result<Answer, Unreached> {
         if !self.keep_alive {
-            self.stream = self.patience.dial(target.address)?;
+            self.stream = self.patience.dial(target)?;
         }
         let broken = |error: std::io::Error| Unreached::Transport(error.to_string());
         // For the whole answer: one that comes a byte at a time would outlive any pause between two of them.
         let until = Instant::now() + self.patience.timeout;
         let mut unsent = request;
         while !unsent.is_empty() {
-            self.stream.set_write_timeout(Some(self.patience.slice(until)?)).map_err(broken)?;
+            self.stream.socket().set_write_timeout(Some(self.patience.slice(until)?)).map_err(broken)?;
             match self.stream.write(unsent) {
                 Ok(sent) => unsent = unsent.get(sent..).unwrap_or_default(),
                 Err(error) if is_pause(&error) => {}
@@ -293,7 +293,7 @@ impl<'a> Wire<'a> {
         let mut more = |input: &mut Vec<u8>| -> Result<bool, Unreached> {
             let mut piece = [0; 16 * 1024];
             let read = loop {
-                self.stream.set_read_timeout(Some(self.patience.slice(until)?)).map_err(broken)?;
+                self.stream.socket().set_read_timeout(Some(self.patience.slice(until)?)).map_err(broken)?;
                 match self.stream.read(&mut piece) {
                     Ok(read) => break read,
                     Err(error) if is_pause(&error) => {}

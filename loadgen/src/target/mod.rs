@@ -7,6 +7,7 @@ mod greet;
 mod patience;
 mod reply;
 mod template;
+mod tls;
 mod url;
 
 pub use cause::Cause;
@@ -15,6 +16,7 @@ pub use patience::Patience;
 pub(crate) use patience::begin_connect;
 pub use reply::{Progress, ReplyReader};
 pub use template::{ARGUMENT_BYTES_MAX, Call, ID_FIRST, Template, TemplateFault};
+pub use tls::{Tls, TlsFiles};
 pub use url::{Secret, Target, TargetFault};
 
 /// How a peer is spoken to once it has been greeted.

@@ -11,7 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
-use super::Unreached;
+use super::tls::Stream;
+use super::{Target, Unreached};
 
 /// The longest for which a request to stop goes unheard.
 const SLICE: Duration = Duration::from_millis(100);
@@ -34,8 +35,9 @@ impl Patience<'_> {
         }
     }
 
-    /// A connection whose calls block.
-    pub(super) fn dial(&self, address: SocketAddr) -> Result<TcpStream, Unreached> {
+    /// A connection whose calls block. A handshake of TLS is part of the first of them.
+    pub(super) fn dial(&self, target: &Target) -> Result<Stream, Unreached> {
+        let address = target.address;
         let until = Instant::now() + self.timeout;
         let failed = |error: io::Error| Unreached::Connect(format!("{address}: {error}"));
         let socket = begin_connect(address).map_err(|error| failed(error.into()))?;
@@ -51,11 +53,14 @@ impl Patience<'_> {
                 Err(error) => return Err(failed(error.into())),
             }
         }
-        let settled = || -> io::Result<TcpStream> {
+        let settled = || -> io::Result<Stream> {
             sockopt::socket_error(&socket)??;
             let stream = TcpStream::from(socket);
             stream.set_nonblocking(false)?;
-            Ok(stream)
+            match &target.tls {
+                Some(tls) => tls.over(stream),
+                None => Ok(Stream::Plain(stream)),
+            }
         };
         settled().map_err(failed)
     }

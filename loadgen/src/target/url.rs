@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
+use super::tls::{Tls, TlsFiles};
+
 /// Bytes that are never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
@@ -34,6 +36,7 @@ pub struct Target {
     pub path: String,
     pub address: SocketAddr,
     headers: Vec<(String, Secret)>,
+    pub tls: Option<Tls>,
 }
 
 /// Why a target cannot be spoken of at all.
@@ -69,13 +72,22 @@ const RESERVED: [&str; 9] = [
 impl Target {
     /// Takes `http://host[:port]/path` apart and asks the system for the address of a name.
     pub fn parse(url: &str) -> Result<Target, TargetFault> {
+        Target::parse_with(url, None)
+    }
+
+    /// The same of `https://` too, where files for it are given.
+    pub fn parse_with(url: &str, files: Option<&TlsFiles>) -> Result<Target, TargetFault> {
         let usage = |text: String| Err(TargetFault::Usage(text));
-        let Some(rest) = url.strip_prefix("http://") else {
-            return usage(match url.starts_with("https://") {
-                true => format!("`{url}` is https: this version measures plain `http://` only"),
-                false => format!("`{url}` is no URL: expected `http://host:port/path`"),
-            });
+        let secure = url.strip_prefix("https://");
+        let (rest, files, port) = match (url.strip_prefix("http://"), secure, files) {
+            (Some(rest), ..) => (rest, None, 80),
+            (None, Some(rest), Some(files)) => (rest, Some(files), 443),
+            (None, Some(_), None) => {
+                return usage(format!("`{url}` is https: this is measured over plain `http://` only"));
+            }
+            (None, None, _) => return usage(format!("`{url}` is no URL: expected `http://host:port/path`")),
         };
+        let otherwise = port;
         let at = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(at);
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -90,19 +102,21 @@ impl Target {
                 Ok(port) if port > 0 => (host, port),
                 _ => return usage(format!("the port of `{url}` is `{port}`: expected 1 to 65535")),
             },
-            _ => (authority, 80),
+            _ => (authority, otherwise),
         };
         let name = host.trim_start_matches('[').trim_end_matches(']');
         if name.is_empty() {
             return usage(format!("`{url}` names no host"));
         }
         let address = resolve(name, port)?;
+        let tls = files.map(|files| Tls::of(name, files)).transpose()?;
         Ok(Target {
             url: url.to_owned(),
             authority: authority.to_owned(),
             path,
             address,
             headers: Vec::new(),
+            tls,
         })
     }
 
@@ -173,6 +187,9 @@ mod tests {
         {
             assert!(matches!(Target::parse(url), Err(TargetFault::Usage(_))), "{url}");
         }
+        let nowhere = TlsFiles { ca: Some("/nowhere".into()), pair: None };
+        let fault = Target::parse_with("https://127.0.0.1/", Some(&nowhere)).unwrap_err();
+        assert!(fault.to_string().contains("`/nowhere`"), "{fault}");
         assert!(!Target::parse("http://192.0.2.1/").unwrap().is_loopback());
     }
 
