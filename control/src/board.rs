@@ -13,6 +13,7 @@ use strait_table::Snapshot;
 use strait_table::catalog::{Known, Lists};
 
 use crate::certificates::Expiry;
+use crate::credentials;
 use crate::generations::Generations;
 use crate::ledger::{Ledger, Standing};
 use crate::limits::{LEFT_OUT_SHOWN_MAX, STALLED_AFTER};
@@ -51,6 +52,7 @@ struct Shown {
     trial: Value,
     trials: Counts,
     certificates: Vec<Expiry>,
+    tokens: Vec<credentials::Standing>,
 }
 
 /// Where the process is in its life.
@@ -153,6 +155,11 @@ impl Board {
         self.shown().certificates = certificates;
     }
 
+    /// Tokens of this gateway's own, that upstreams are shown.
+    pub fn tokens(&self, tokens: Vec<credentials::Standing>) {
+        self.shown().tokens = tokens;
+    }
+
     /// What is on trial, how trials have ended, and where the candidate's exchanges are counted.
     pub fn trial(&self, trial: Value, counts: Counts, tally: Option<&Arc<Tally>>) {
         let mut shown = self.shown();
@@ -225,6 +232,7 @@ impl Board {
             "upgrade": shown.upgrade,
             "snapshots": shown.snapshots,
             "upstreams": shown.upstreams,
+            "tokens": shown.tokens.iter().map(credentials::Standing::to_json).collect::<Vec<_>>(),
             "left_out": shown.left_out,
             "quarantine": shown.quarantine.brief(),
             "suspicions": shown.suspicions,
@@ -264,6 +272,7 @@ impl Board {
             generations: &shown.generations,
             trials: shown.trials,
             certificates: &shown.certificates,
+            tokens: &shown.tokens,
         })
     }
 

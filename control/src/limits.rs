@@ -245,3 +245,20 @@ pub const TOKEN_NESTING_MAX: usize = 16;
 /// What a principal may be called.
 pub const PRINCIPAL_BYTES_MAX: usize = 512;
 pub const PRINCIPAL_GROUPS_MAX: usize = 512;
+
+/// A token endpoint has so long to answer, like an issuer.
+pub const GRANT_WITHIN: Duration = Duration::from_secs(3);
+/// Its answer: a token with what is said of it.
+pub const GRANT_BYTES_MAX: usize = 64 * 1024;
+/// A token that it gives: what fits a head beside everything else.
+pub const GRANT_TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// How long a token lasts of which that is not said, and the longest that one is believed to.
+pub const GRANT_LASTS_UNSAID: Duration = Duration::from_secs(300);
+pub const GRANT_LASTS_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// A token endpoint that gave none is asked again after these, doubled each time.
+pub const GRANT_AGAIN_MIN: Duration = Duration::from_secs(1);
+pub const GRANT_AGAIN_MAX: Duration = Duration::from_secs(60);
+/// A token that its upstream does not take is replaced, and so often at most.
+pub const GRANT_REFUSED_EVERY: Duration = Duration::from_secs(10);
+/// A start, and a reload, wait so long for tokens that are asked for the first time: more than one answer may take.
+pub const GRANT_FIRST_WITHIN: Duration = Duration::from_millis(3_500);

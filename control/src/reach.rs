@@ -21,7 +21,7 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::certificates::Certificates;
-use crate::credentials;
+use crate::credentials::{self, Grants, Lack};
 use crate::limits::{RESOLVE_AGAIN_MAX, RESOLVE_AGAIN_MIN, RESOLVE_WITHIN};
 use crate::sample;
 use crate::secrets::references::References;
@@ -33,6 +33,8 @@ pub enum Plan {
     Http(Vec<Wanted>),
     /// `sample: http`, served by this process.
     Shop,
+    /// It is shown a token that is not there yet, and is being asked for; the text says why.
+    Waits(String),
 }
 
 /// One endpoint whose address is wanted. No derived `Debug`: headers hold credentials.
@@ -70,45 +72,47 @@ pub struct Scout {
     missing: Arc<Mutex<Vec<(Wanted, AbortHandle)>>>,
 }
 
+/// What plans are made of beside the table.
+pub struct Given<'a> {
+    pub base: &'a Path,
+    pub references: &'a References<'a>,
+    pub certificates: &'a Certificates,
+    pub grants: &'a Grants,
+    pub this_program: &'a Path,
+}
+
 /// One plan per upstream of the table.
-pub fn plan(
-    snapshot: &Snapshot,
-    base: &Path,
-    references: &References,
-    certificates: &Certificates,
-    this_program: &Path,
-) -> Vec<Plan> {
+pub fn plan(snapshot: &Snapshot, given: &Given<'_>) -> Vec<Plan> {
     let upstreams = snapshot.rules().upstreams.iter();
     upstreams
         .map(|upstream| {
-            plan_one(upstream, base, references, certificates, this_program)
-                .unwrap_or_else(|why| Plan::Ready(Reach::Unreachable(why)))
+            plan_one(upstream, given).unwrap_or_else(|lack| match lack {
+                Lack::Stated(why) => Plan::Ready(Reach::Unreachable(why)),
+                Lack::Token(why) => Plan::Waits(why),
+            })
         })
         .collect()
 }
 
-fn plan_one(
-    upstream: &ArchivedUpstream,
-    base: &Path,
-    references: &References,
-    certificates: &Certificates,
-    this_program: &Path,
-) -> Result<Plan, String> {
+fn plan_one(upstream: &ArchivedUpstream, given: &Given<'_>) -> Result<Plan, Lack> {
+    let shown = credentials::shown(upstream, given.references, given.grants)?;
     Ok(match &upstream.transport {
         ArchivedTransport::Http { endpoints } => {
-            let headers =
-                upstream.credential.as_ref().map_or(Ok(Vec::new()), |c| credentials::lines(c, references))?;
             let tls = |endpoint: &ArchivedEndpoint| match endpoint.https {
-                true => certificates.client(upstream, base, bare(endpoint)).map(Some),
+                true => given.certificates.client(upstream, given.base, bare(endpoint)).map(Some),
                 false => Ok(None),
             };
-            let all = endpoints.iter().map(|endpoint| Ok(wanted(endpoint, &headers, tls(endpoint)?)));
-            Plan::Http(all.collect::<Result<_, String>>().map_err(|why| format!("TLS: {why}"))?)
+            let all = endpoints.iter().map(|endpoint| Ok(wanted(endpoint, &shown.lines, tls(endpoint)?)));
+            let all = all.collect::<Result<_, String>>();
+            Plan::Http(all.map_err(|why| Lack::Stated(format!("TLS: {why}")))?)
         }
-        ArchivedTransport::Stdio(stdio) => Plan::Ready(child(stdio, base, references)?),
+        ArchivedTransport::Stdio(stdio) => {
+            let child = child(stdio, given.base, given.references, shown.variable);
+            Plan::Ready(child.map_err(Lack::Stated)?)
+        }
         ArchivedTransport::Sample(ArchivedSample::Http) => Plan::Shop,
         ArchivedTransport::Sample(ArchivedSample::Stdio) => Plan::Ready(Reach::Stdio {
-            command: this_program.to_string_lossy().into_owned(),
+            command: given.this_program.to_string_lossy().into_owned(),
             args: vec!["sample".into(), "stdio".into()],
             env: Vec::new(),
             cwd: None,
@@ -116,13 +120,18 @@ fn plan_one(
     })
 }
 
-fn child(stdio: &ArchivedStdio, base: &Path, references: &References) -> Result<Reach, String> {
+fn child(
+    stdio: &ArchivedStdio,
+    base: &Path,
+    references: &References,
+    token: Option<(String, Secret)>,
+) -> Result<Reach, String> {
     let variable = |(name, text): (&str, _)| match references.resolve(text)? {
         value if value.contains('\0') => Err(format!("the value of `{name}` holds a NUL byte")),
         value => Ok((name.to_owned(), value)),
     };
-    let env =
-        stdio.env.iter().map(|pair| variable((pair.0.as_str(), &pair.1))).collect::<Result<_, String>>()?;
+    let env = stdio.env.iter().map(|pair| variable((pair.0.as_str(), &pair.1)));
+    let env = env.chain(token.map(Ok)).collect::<Result<_, String>>()?;
     let cwd = stdio.cwd.as_ref().map_or_else(|| base.to_owned(), |cwd| base.join(cwd.as_str()));
     Ok(Reach::Stdio {
         command: stdio.command.as_str().to_owned(),
@@ -203,6 +212,7 @@ impl Scout {
     async fn reach_one(&self, plan: Plan) -> Reach {
         let all = match plan {
             Plan::Ready(reach) => return reach,
+            Plan::Waits(why) => return Reach::Unreachable(why),
             Plan::Shop => return self.shop.get_or_init(shop).await.clone(),
             Plan::Http(all) => all,
         };
@@ -323,6 +333,11 @@ impl Plan {
             known.into_iter().find(|known| known.is_at(endpoint)).unwrap_or_else(|| endpoint.clone())
         });
         Reach::Http { endpoints: renewed.collect() }
+    }
+
+    /// Whether a token is on its way, or so it is hoped.
+    pub fn waits(&self) -> bool {
+        matches!(self, Plan::Waits(_))
     }
 
     /// A reference that nothing resolves, or a value that cannot be used: what to do about it.

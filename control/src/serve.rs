@@ -24,7 +24,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::certificates::{Certificates, Listeners};
+use crate::credentials::Grants;
 use crate::failure::{Code, Failure};
+use crate::fetch::Fetcher;
 use crate::handover::inherited::{ADMIN, Inherited, Predecessor};
 use crate::handover::notify::Manager;
 use crate::handover::successor;
@@ -178,8 +180,9 @@ fn prepare(
     let (sender, found) = mpsc::unbounded_channel();
     let (scout, private) = (Scout::new(sender), setup.private);
     let certificates = Certificates::default();
+    let grants = Grants::new(Fetcher::new());
     let loader =
-        Loader { file, base: base.clone(), state, this_program, scout, private, trust, certificates };
+        Loader { file, base: base.clone(), state, this_program, scout, private, trust, certificates, grants };
     let snapshot = loader.secluded(snapshot)?;
     let Listening { sockets, admin, predecessor } = listen_anywhere(&snapshot, loader.private.as_ref())?;
     let mut marks = marks;

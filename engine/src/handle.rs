@@ -200,6 +200,8 @@ pub(crate) enum To {
 pub enum Event {
     /// An upstream was asked what it offers.
     Learned { upstream: UpstreamId, outcome: Result<Lists, String> },
+    /// An upstream answers 401 to the credential in use; told now and then while it does.
+    CredentialRefused { upstream: UpstreamId },
     /// A line a stdio child wrote to stderr.
     ChildLog { upstream: UpstreamId, line: String },
     /// A worker has begun to serve from an edition; [`WorkerFigures::edition`] says the same and is never lost.

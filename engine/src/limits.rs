@@ -291,6 +291,8 @@ pub const STRANGERS_AT_ONCE: usize = 256;
 pub const TOKEN_QUESTIONS_MAX: usize = 256;
 /// So long, then the request is answered 503: longer than control waits for an issuer.
 pub const TOKEN_QUESTION_MS_MAX: u64 = 6_000;
+/// Control hears so often that an upstream does not take its credential, while it is so.
+pub const REFUSED_TOLD_MS: u64 = 1_000;
 /// A peer may present so many bad tokens at once, and then one every so often; while it is over, what it presents and a core
 /// does not know is answered 429. So many peers are remembered at once, 16 bytes each.
 pub const BAD_TOKENS_AT_ONCE: u64 = 32;

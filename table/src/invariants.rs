@@ -7,7 +7,7 @@ use strait_policy::TRAITS_MAX;
 use crate::bound::{ArchivedBound, ArchivedItem, ArchivedShelf, Kind};
 use crate::condition::{ArchivedCondition, NONE, fault};
 use crate::file::OpenError;
-use crate::rules::{ArchivedRules, ArchivedTo, ArchivedTransport};
+use crate::rules::{ArchivedCredential, ArchivedRules, ArchivedShown, ArchivedTo, ArchivedTransport};
 use crate::shape::{ARGUMENTS_MAX, ArchivedArgument, ArchivedShape, ArchivedStep, DROPS_MAX, PATH_KEYS_MAX};
 
 /// Servers, upstreams, identities and traits are numbered with 16 bits.
@@ -77,6 +77,13 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
             !upstream.name.is_empty() && !upstream.name.contains('.'),
             "an upstream's name is empty or has a dot",
         )?;
+        if let Some(ArchivedCredential::OAuth { shown, .. }) = upstream.credential.as_ref() {
+            let is_child = matches!(&upstream.transport, ArchivedTransport::Stdio(_));
+            ensure(
+                matches!(shown, ArchivedShown::Variable(_)) == is_child,
+                "a token is shown to a child in a header, or to a URL in a variable",
+            )?;
+        }
         if let ArchivedTransport::Http { endpoints } = &upstream.transport {
             ensure(!endpoints.is_empty(), "an http upstream has no endpoint")?;
             let rooted = endpoints.iter().all(|endpoint| endpoint.path.starts_with('/'));

@@ -211,6 +211,32 @@ pub enum Credential {
     Header { name: String, value: Text },
     /// `Authorization: Basic …` of `user:password`.
     Basic(Text),
+    /// A token that this gateway gets for itself: OAuth client credentials.
+    OAuth { grant: Grant, shown: Shown },
+}
+
+/// How a token is asked for at a token endpoint of OAuth.
+#[derive(Archive, Deserialize, Serialize, Debug)]
+#[rkyv(derive(Debug))]
+pub struct Grant {
+    pub token_url: String,
+    pub client: String,
+    pub secret: Text,
+    /// Client and secret stand in the body, not in a header.
+    pub in_body: bool,
+    pub scope: Vec<String>,
+    pub resource: Option<String>,
+    pub audience: Option<String>,
+}
+
+/// How a token is shown to an upstream.
+#[derive(Archive, Deserialize, Serialize, Debug)]
+#[rkyv(derive(Debug))]
+pub enum Shown {
+    /// `Authorization: Bearer …`
+    Line,
+    /// A child's environment variable.
+    Variable(String),
 }
 
 /// Text whose parts may be references, resolved by control when the table is loaded.

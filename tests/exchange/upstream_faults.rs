@@ -101,6 +101,11 @@ fn misbehave(request: &Arrived) -> Vec<Step> {
         "JSON 500" => sent(http(500, "application/json", b"{\"detail\":\"oops\"}")),
         "empty 502" => sent("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"),
         "401" => sent("HTTP/1.1 401 X\r\nWWW-Authenticate: Bearer realm=secret\r\nContent-Length: 0\r\n\r\n"),
+        "401 of OAuth" => sent(http(401, "application/json", b"{\"error\":\"invalid_token\"}")),
+        "401 with a code" => {
+            sent(http(401, "application/json", b"{\"error\":{\"code\":401,\"message\":\"who?\"}}"))
+        }
+        "error of OAuth" => sent(http(200, "application/json", b"{\"error\":\"temporarily_unavailable\"}")),
         "403" => sent(http(403, "text/plain", b"no")),
         "429" => sent(http(429, "text/plain", b"slowly")),
         "302" => sent("HTTP/1.1 302 X\r\nLocation: http://evil.example/\r\nContent-Length: 0\r\n\r\n"),
@@ -184,6 +189,9 @@ const CASES: &[(&str, &str, &str)] = &[
     ("JSON 500", "upstream_status", "HTTP 500"),
     ("empty 502", "upstream_status", "HTTP 502"),
     ("401", "upstream_status", "HTTP 401"),
+    ("401 of OAuth", "upstream_status", "HTTP 401"),
+    ("401 with a code", "upstream_status", "HTTP 401"),
+    ("error of OAuth", "upstream_not_mcp", "not JSON-RPC's"),
     ("403", "upstream_status", "HTTP 403"),
     ("429", "upstream_status", "HTTP 429"),
     ("302", "upstream_status", "HTTP 302"),

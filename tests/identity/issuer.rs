@@ -97,6 +97,8 @@ type Answers = Arc<Mutex<HashMap<String, Script>>>;
 #[derive(Clone)]
 pub enum Script {
     Says(Said),
+    /// What it says hangs on the whole request, head and body.
+    Does(Arc<dyn Fn(&str) -> Said + Send + Sync>),
     /// It takes the request and says nothing.
     Hangs,
     /// It sends without an end.
@@ -183,7 +185,13 @@ fn answer(mut stream: TcpStream, scripts: &Answers, log: &Mutex<Vec<String>>) {
     let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
     log.lock().unwrap().push(format!("{path} {text}"));
     let script = scripts.lock().unwrap().get(&path).cloned();
-    match script.unwrap_or_else(|| Script::Says((404, String::new(), b"nothing".to_vec()))) {
+    let script = match script.unwrap_or_else(|| Script::Says((404, String::new(), b"nothing".to_vec()))) {
+        Script::Does(does) => Script::Says(does(&text)),
+        other => other,
+    };
+    match script {
+        // It was asked what to say already.
+        Script::Does(_) => {}
         Script::Says((status, lines, body)) => {
             let head = format!(
                 "HTTP/1.1 {status} Said\r\n{lines}Content-Length: {}\r\nConnection: close\r\n\r\n",

@@ -6,6 +6,7 @@
 mod bad;
 mod discovery;
 mod gateway;
+#[allow(dead_code)] // tests of credentials use the rest
 mod issuer;
 #[path = "../reload/process.rs"]
 #[allow(dead_code)] // the other tests use the rest

@@ -321,7 +321,7 @@ fn bind_lists(
                 state.lock().unwrap().edition = Some(edition);
                 state.lock().unwrap().learned.insert(upstream, told);
             }
-            Event::Adopted { .. } => {}
+            Event::Adopted { .. } | Event::CredentialRefused { .. } => {}
             Event::Notice { text, .. } => state.lock().unwrap().notices.push(text),
             Event::SessionEnded { serial, principal, .. } => {
                 state.lock().unwrap().ended.insert(serial, principal);

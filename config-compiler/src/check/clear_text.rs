@@ -61,7 +61,19 @@ pub fn mask_literals(walk: &mut Walk<'_>, node: &Node) {
         Value::Scalar(_) => {}
         Value::List(items) => items.iter().for_each(|item| mask_literals(walk, item)),
         Value::Map(entries) => {
-            let secret = entries.iter().filter(|entry| entry.key != "name");
+            const PLAIN: [&str; 10] = [
+                "name",
+                "client_cert",
+                "env",
+                "token_url",
+                "client",
+                "scope",
+                "resource",
+                "audience",
+                "auth",
+                "actor",
+            ];
+            let secret = entries.iter().filter(|entry| !PLAIN.contains(&entry.key.as_str()));
             secret.for_each(|entry| mask_literals(walk, &entry.value));
         }
     }

@@ -139,6 +139,7 @@ codes! {
     HOSTS = 0604, Warning, "a listener on every address accepts only loopback `Host` names";
     CERTIFICATE_UNASKED = 0605, Error, "a server accepts clients' certificates, and no listener asks for any";
     CERTIFICATE_NOT_HERE = 0606, Warning, "a server that nobody can come in to at one of the listeners";
+    CREDENTIAL = 0607, Error, "a credential that its upstream cannot be shown";
 
     // Key files.
     KEY_FILE = 0701, Error, "a key file is malformed";

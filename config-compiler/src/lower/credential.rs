@@ -1,22 +1,52 @@
 //! Credentials to upstreams. Secrets stay references on their way through; a literal one is reported and remembered, so that no
 //! rendering of any finding shows it.
 
-use strait_table::rules::{Credential, Text, TextPart};
+use strait_table::rules::{Credential, Grant, Shown, Text, TextPart, Transport, UpstreamTls};
 
+use super::{scopes, tls, token};
 use crate::{
     check::clear_text,
     diagnostic::{Finding, codes},
-    source::{Node, Span, reference::Spelling},
+    source::{Entry, Node, Span, reference::Spelling},
     walk::{Fields, Walk, keys},
 };
 
-pub fn lower(walk: &mut Walk<'_>, upstream: &mut Fields<'_>) -> Option<Credential> {
+const KINDS: [&str; 5] = ["bearer", "header", "basic", "oauth", "client_cert"];
+
+pub fn lower(
+    walk: &mut Walk<'_>,
+    upstream: &mut Fields<'_>,
+    transport: Option<&Transport>,
+    own: &mut UpstreamTls,
+) -> Option<Credential> {
     let entry = upstream.entry("credential")?;
     clear_text::mask_literals(walk, &entry.value);
     let mut fields = walk.fields(&entry.value, &keys::CREDENTIAL)?;
-    let written = fields.exactly_one(walk, &["bearer", "header", "basic"], entry.key_span);
+    let written = fields.exactly_one(walk, &KINDS, entry.key_span);
+    let variable = fields.entry("env");
     fields.finish();
     let written = written?;
+    match written.key.as_str() {
+        "client_cert" => {
+            no_variable(walk, written, variable);
+            tls::client_certificate(walk, written, transport, own);
+            None
+        }
+        "oauth" => {
+            let shown = shown(walk, written, variable, transport);
+            let grant = grant(walk, &written.value);
+            Some(Credential::OAuth { grant: grant?, shown: shown? })
+        }
+        _ => {
+            no_variable(walk, written, variable);
+            in_a_header(walk, written, transport);
+            stated(walk, written)
+        }
+    }
+}
+
+/// What is a text of the configuration.
+fn stated(walk: &mut Walk<'_>, written: &Entry) -> Option<Credential> {
     match written.key.as_str() {
         "bearer" => literal_free(walk, &written.value).map(Credential::Bearer),
         "basic" => literal_free(walk, &written.value).map(Credential::Basic),
@@ -37,6 +67,91 @@ pub fn lower(walk: &mut Walk<'_>, upstream: &mut Fields<'_>) -> Option<Credentia
             Some(Credential::Header { name: name?, value: value? })
         }
     }
+}
+
+fn grant(walk: &mut Walk<'_>, node: &Node) -> Option<Grant> {
+    let mut fields = walk.fields(node, &keys::GRANT)?;
+    let mut needed = |walk: &mut Walk<'_>, key| fields.required(walk, key, node.span, "all three are needed");
+    let token_url = needed(walk, "token_url").and_then(|node| token::url(walk, node));
+    let client = needed(walk, "client").and_then(|node| said(walk, node));
+    let secret = needed(walk, "secret").and_then(|node| literal_free(walk, node));
+    let scope = fields.get("scope").map(|node| scopes::read(walk, node)).unwrap_or_default();
+    let resource = fields.get("resource").and_then(|node| said(walk, node));
+    let audience = fields.get("audience").and_then(|node| said(walk, node));
+    let auth = fields.get("auth").and_then(|node| walk.word(node, &[("basic", false), ("post", true)]));
+    fields.finish();
+    let (token_url, client, secret) = (token_url?, client?, secret?);
+    Some(Grant { token_url, client, secret, in_body: auth.unwrap_or(false), scope, resource, audience })
+}
+
+/// A text that says something.
+fn said(walk: &mut Walk<'_>, node: &Node) -> Option<String> {
+    let text = walk.text(node)?;
+    if text.is_empty() {
+        walk.report(Finding::new(&codes::NAME, node.span, "this text is empty"));
+        return None;
+    }
+    Some(text)
+}
+
+/// Where a token is shown: a URL gets it in a header, a child in a variable.
+fn shown(
+    walk: &mut Walk<'_>,
+    written: &Entry,
+    variable: Option<&Entry>,
+    transport: Option<&Transport>,
+) -> Option<Shown> {
+    let Some(Transport::Stdio(stdio)) = transport else {
+        no_variable(walk, written, variable);
+        in_a_header(walk, written, transport);
+        return Some(Shown::Line);
+    };
+    let Some(variable) = variable else {
+        let message = format!("`{}` of a stdio upstream without `env`", written.key);
+        let finding =
+            Finding::new(&codes::CREDENTIAL, written.key_span, message).label("a child has no headers").help(
+                "write `env: NAME` beside it, the environment variable that the child reads its token from",
+            );
+        walk.report(finding);
+        return None;
+    };
+    let name = said(walk, &variable.value)?;
+    if name.contains(['=', '\0']) {
+        let message = format!("`{name}` cannot name an environment variable");
+        walk.report(Finding::new(&codes::NAME, variable.value.span, message));
+        return None;
+    }
+    if stdio.env.iter().any(|(known, _)| *known == name) {
+        let message = format!("the variable `{name}` stands in `env` of the child as well");
+        let finding = Finding::new(&codes::CREDENTIAL, variable.value.span, message)
+            .label("two values for one variable")
+            .help("leave it out of `stdio.env`");
+        walk.report(finding);
+        return None;
+    }
+    Some(Shown::Variable(name))
+}
+
+fn no_variable(walk: &mut Walk<'_>, written: &Entry, variable: Option<&Entry>) {
+    let Some(variable) = variable else { return };
+    let message = format!("`env` beside a `{}` that is not shown to a child", written.key);
+    let finding = Finding::new(&codes::CREDENTIAL, variable.key_span, message)
+        .label("would have no effect")
+        .help("leave it out; a child's variables with secrets stand in `stdio.env`");
+    walk.report(finding);
+}
+
+/// What is shown in a header needs a request that has one.
+fn in_a_header(walk: &mut Walk<'_>, written: &Entry, transport: Option<&Transport>) {
+    let help = match transport {
+        None | Some(Transport::Http { .. }) => return,
+        Some(Transport::Stdio(_)) => "give the child its secret in `stdio.env`",
+        Some(Transport::Sample(_)) => "leave `credential` out: the built-in servers want none",
+    };
+    let message = format!("`{}` of an upstream that is not reached by HTTP", written.key);
+    let finding =
+        Finding::new(&codes::CREDENTIAL, written.key_span, message).label("would have no effect").help(help);
+    walk.report(finding);
 }
 
 /// A secret of which at least some part is a reference; a wholly literal one is reported.

@@ -98,6 +98,45 @@ pub fn upstream(walk: &mut Walk<'_>, entry: &Entry, transport: Option<&Transport
     UpstreamTls { ca, pair }
 }
 
+/// `client_cert`, which says the same as `cert` and `key` of `tls`.
+pub fn client_certificate(
+    walk: &mut Walk<'_>,
+    written: &Entry,
+    transport: Option<&Transport>,
+    own: &mut UpstreamTls,
+) {
+    let Some(mut fields) = walk.fields(&written.value, &keys::KEY_PAIR) else { return };
+    let pair = pair(walk, &mut fields);
+    fields.finish();
+    let is_clear = match transport {
+        None => false,
+        Some(Transport::Http { endpoints }) => endpoints.iter().any(|endpoint| !endpoint.https),
+        Some(Transport::Stdio(_) | Transport::Sample(_)) => true,
+    };
+    if is_clear {
+        let message = "`client_cert` of an upstream that is not reached by `https` alone";
+        let finding = Finding::new(&codes::CREDENTIAL, written.key_span, message)
+            .label("nobody asks for it there")
+            .help("write its URLs with `https://`");
+        walk.report(finding);
+    }
+    match (pair, &own.pair) {
+        (Pair::One(_), Some(_)) => {
+            let message = "`client_cert` beside `cert` and `key` of `tls`";
+            let finding = Finding::new(&codes::CREDENTIAL, written.key_span, message)
+                .label("one certificate is shown")
+                .help("leave out one of the two");
+            walk.report(finding);
+        }
+        (Pair::One(pair), None) => own.pair = Some(pair),
+        (Pair::None, _) => {
+            let message = "`client_cert` needs `cert` and `key`";
+            walk.report(Finding::new(&codes::MISSING, written.key_span, message));
+        }
+        (Pair::Spoilt, _) => {}
+    }
+}
+
 enum Pair {
     One(KeyPair),
     None,

@@ -119,7 +119,7 @@ fn jwks(walk: &mut Walk<'_>, node: &Node) -> Option<Jwks> {
 }
 
 /// A URL that this gateway asks, or that a client is to ask: in clear text only on this machine, where nobody is between.
-fn url(walk: &mut Walk<'_>, node: &Node) -> Option<String> {
+pub fn url(walk: &mut Walk<'_>, node: &Node) -> Option<String> {
     let url = walk.text(node)?;
     let rest = url.strip_prefix("https://");
     let Some(rest) = rest.or_else(|| url.strip_prefix("http://")) else {

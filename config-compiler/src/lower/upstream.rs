@@ -19,19 +19,18 @@ pub fn lower(walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<Upstream> {
     let transport = fields
         .exactly_one(walk, &["http", "stdio", "sample"], declared.name_span)
         .and_then(|entry| transport(walk, entry));
+    let mut own =
+        fields.entry("tls").map(|entry| tls::upstream(walk, entry, transport.as_ref())).unwrap_or_default();
     let upstream = Upstream {
         name: declared.name.to_owned(),
         era: fields.get("era").and_then(|node| era(walk, node)).unwrap_or(Era::Auto),
-        credential: credential::lower(walk, &mut fields),
+        credential: credential::lower(walk, &mut fields, transport.as_ref(), &mut own),
         timeout: fields.get("timeout").and_then(|node| timeout(walk, node)).unwrap_or_default(),
         list_ttl_ms: fields
             .get("list_ttl")
             .and_then(|node| walk.duration(node, 0..=DAY_MS))
             .map_or(0, |ms| ms as u32),
-        tls: fields
-            .entry("tls")
-            .map(|entry| tls::upstream(walk, entry, transport.as_ref()))
-            .unwrap_or_default(),
+        tls: own,
         transport: transport.unwrap_or(Transport::Sample(Sample::Stdio)),
     };
     fields.finish();

@@ -5,7 +5,7 @@ use strait_policy::Principal;
 use strait_table::bind;
 use strait_table::rules::*;
 
-use super::*;
+use super::{Shown, *};
 use crate::sample::{Kind, Sample as Server};
 use strait_table::catalog::{Definition, Lists};
 

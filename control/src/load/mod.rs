@@ -22,11 +22,12 @@ use strait_table::rules::{ArchivedLogTo, ArchivedText};
 
 use crate::answers::diff::parts;
 use crate::certificates::{self, Certificates, Listeners};
+use crate::credentials::Grants;
 use crate::failure::{Code, Failure};
 use crate::keys::{self, Keys};
 use crate::limits::{SETTLE, SETTLE_BAD, SETTLE_WITHIN};
 use crate::private::Private;
-use crate::reach::{self, Plan, Scout};
+use crate::reach::{self, Given, Plan, Scout};
 use crate::rollout::plan;
 use crate::secrets::Secrets;
 use crate::signing::{Trust, takes};
@@ -48,6 +49,7 @@ pub struct Loader {
     /// Whose tables are served.
     pub trust: Trust,
     pub certificates: Certificates,
+    pub grants: Grants,
 }
 
 /// What the running edition was made from: what a candidate is compared with.
@@ -202,7 +204,8 @@ impl Loader {
     }
 
     async fn rotated(&self, running: &Running) -> Rotated {
-        let mut plans = self.plans(&running.snapshot);
+        let plans = self.plans(&running.snapshot);
+        let mut plans = self.plans_with_tokens(&running.snapshot, plans).await;
         let names = running.snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str());
         let (mut lost, mut new) = (Vec::new(), Vec::new());
         for ((plan, last), name) in plans.iter_mut().zip(running.plans.iter()).zip(names) {
@@ -247,7 +250,11 @@ impl Loader {
 
     /// Keys, references and addresses of a table that may replace the running one.
     pub async fn complete(&self, snapshot: Arc<Snapshot>, running: &Running) -> Result<Candidate, Refused> {
-        let (plans, kept) = self.weigh(&snapshot, running)?;
+        let (mut plans, mut kept) = self.weigh(&snapshot, running)?;
+        if plans.iter().any(Plan::waits) {
+            self.grants.begin(&snapshot).await;
+            (plans, kept) = self.weigh(&snapshot, running)?;
+        }
         let keys = self.keys(&snapshot);
         let keys = keys.map_err(|failure| unfit(&snapshot, failure.told()))?;
         let listeners =
@@ -329,10 +336,26 @@ impl Loader {
         Secrets::of(&self.state).references(&self.base, snapshot.rules()).resolve(text)
     }
 
+    /// Plans of a table, once those tokens are there that can be had at once.
+    pub async fn plans_with_tokens(&self, snapshot: &Snapshot, plans: Vec<Plan>) -> Vec<Plan> {
+        if !plans.iter().any(Plan::waits) {
+            return plans;
+        }
+        self.grants.begin(snapshot).await;
+        self.plans(snapshot)
+    }
+
     fn plans(&self, snapshot: &Snapshot) -> Vec<Plan> {
         let secrets = Secrets::of(&self.state);
         let references = secrets.references(&self.base, snapshot.rules());
-        reach::plan(snapshot, &self.base, &references, &self.certificates, &self.this_program)
+        let given = Given {
+            base: &self.base,
+            references: &references,
+            certificates: &self.certificates,
+            grants: &self.grants,
+            this_program: &self.this_program,
+        };
+        reach::plan(snapshot, &given)
     }
 
     /// The table as this process serves it.

@@ -13,10 +13,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::Wish;
-use crate::credentials;
+use crate::certificates::Certificates;
+use crate::credentials::{self, Grants};
 use crate::failure::{Code, Failure};
+use crate::fetch::Fetcher;
 use crate::limits::{LOCK_DRAIN_WITHIN, LOCK_RETRY_WITHIN, SECRET_BYTES_MIN};
-use crate::reach::{self, Scout};
+use crate::reach::{self, Given, Plan, Scout};
 use crate::secrets::references::References;
 use crate::secrets::{Secrets, has_references};
 use crate::serve::runtime;
@@ -61,9 +63,16 @@ async fn learn(
     let names: Vec<String> =
         snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str().to_owned()).collect();
     let is_wanted = |name: &String| wish.only.is_empty() || wish.only.contains(name);
-    let plans =
-        reach::plan(snapshot, base, references, &Default::default(), &this_program).into_iter().zip(&names);
-    let not_now = || reach::Plan::Ready(Reach::Unreachable("not asked".to_owned()));
+    let (certificates, grants) = (Certificates::default(), Grants::new(Fetcher::new()));
+    let given =
+        Given { base, references, certificates: &certificates, grants: &grants, this_program: &this_program };
+    let mut plans = reach::plan(snapshot, &given);
+    if plans.iter().any(Plan::waits) {
+        grants.begin(snapshot).await;
+        plans = reach::plan(snapshot, &given);
+    }
+    let plans = plans.into_iter().zip(&names);
+    let not_now = || Plan::Ready(Reach::Unreachable("not asked".to_owned()));
     let plans = plans.map(|(plan, name)| if is_wanted(name) { plan } else { not_now() }).collect();
     // Addresses that are found too late are of no use here.
     let (found, _) = mpsc::unbounded_channel();

@@ -9,10 +9,12 @@ mod process;
 mod reloads;
 mod text;
 mod tls;
+mod tokens;
 
 use std::sync::Arc;
 
 use crate::certificates::Expiry;
+use crate::credentials::Standing;
 use crate::generations::Generations;
 use crate::quarantine::Quarantine;
 use crate::trial::Counts;
@@ -47,6 +49,8 @@ pub struct Seen<'b> {
     pub trials: Counts,
     /// When certificates that are shown end.
     pub certificates: &'b [Expiry],
+    /// Tokens of this gateway's own, that upstreams are shown.
+    pub tokens: &'b [Standing],
 }
 
 pub struct Worker {
@@ -73,6 +77,7 @@ pub fn render(seen: &Seen<'_>) -> String {
     upstreams(&mut out, seen);
     limits(&mut out, seen);
     tls::write(&mut out, &seen.workers, seen.certificates);
+    tokens::write(&mut out, seen.tokens);
     generations::write(&mut out, seen);
     workers(&mut out, &seen.workers);
     gateway(&mut out, seen);

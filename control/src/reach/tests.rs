@@ -3,6 +3,7 @@
 use strait_table::rules::*;
 
 use super::*;
+use crate::fetch::Fetcher;
 use crate::test_support::{Folder, run};
 
 fn upstream(transport: Transport, credential: Option<Credential>) -> Upstream {
@@ -32,8 +33,14 @@ fn reaches(upstreams: Vec<Upstream>) -> Vec<Reach> {
     let rules = Rules { upstreams, ..crate::test_support::rules() };
     let snapshot = strait_table::snapshot::of_rules(&rules).unwrap();
     let references = References::local(folder.path(), folder.path(), &|_| None);
-    let plans =
-        plan(&snapshot, Path::new("/etc/strait"), &references, &Default::default(), Path::new("/bin/strait"));
+    let given = Given {
+        base: Path::new("/etc/strait"),
+        references: &references,
+        certificates: &Default::default(),
+        grants: &Grants::new(Fetcher::trusting(rustls::RootCertStore::empty())),
+        this_program: Path::new("/bin/strait"),
+    };
+    let plans = plan(&snapshot, &given);
     let (sender, _receiver) = mpsc::unbounded_channel();
     run(async { Scout::new(sender).reach(plans).await })
 }

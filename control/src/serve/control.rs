@@ -37,6 +37,7 @@ use crate::roll_call::RollCall;
 use crate::rollout::Order;
 use crate::sessions::Sessions;
 use crate::suspicions::Suspicions;
+use crate::watch::Group;
 
 pub(super) struct Control {
     pub handle: Arc<Handle>,
@@ -133,12 +134,16 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
 
     // A hangup is as good before the engine stands as after: the file is read again as soon as it does.
     let mut hung_up = false;
-    let scout = prepared.loader.scout.clone();
-    let reaching = scout.reach(prepared.plans.clone());
+    let (loader, snapshot, plans) =
+        (prepared.loader.clone(), prepared.snapshot.clone(), prepared.plans.clone());
+    let reaching = async {
+        let plans = loader.plans_with_tokens(&snapshot, plans).await;
+        (plans.clone(), loader.scout.reach(plans).await)
+    };
     tokio::pin!(reaching);
-    let reaches = loop {
+    let (plans, reaches) = loop {
         tokio::select! {
-            reaches = &mut reaching => break reaches,
+            reached = &mut reaching => break reached,
             told = signals.recv() => match told {
                 Told::Stop => return Ok(()),
                 Told::Reload => hung_up = true,
@@ -171,7 +176,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         ledger: Ledger::new(named(&edition)),
         edition,
         generated: prepared.keys.generated,
-        plans: Arc::new(prepared.plans),
+        plans: Arc::new(plans),
         reaches,
         board,
         loader: prepared.loader,
@@ -236,6 +241,7 @@ impl Control {
         let mut end_by = None;
         let mut outcome = Ok(());
         let keys_changed = self.identity.changed.clone();
+        let (tokens_changed, tokens_told) = self.loader.grants.ears();
         while self.running > 0 {
             if self.phase == Phase::Starting && self.ledger.all_heard() {
                 self.open();
@@ -250,6 +256,8 @@ impl Control {
                 }
                 Some(found) = found.recv() => self.found(found),
                 () = keys_changed.notified() => self.believe(),
+                () = tokens_changed.notified() => self.changed(Group::Secrets),
+                () = tokens_told.notified() => self.show_tokens(),
                 _ = at(self.pending.due()) => self.bind(),
                 _ = at(self.trials.due()) => self.bind_trial(),
                 _ = sleep_until(open_by), if self.phase == Phase::Starting => self.open(),
@@ -289,6 +297,7 @@ impl Control {
     fn hear(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Learned { upstream, outcome } => self.learned(upstream, outcome),
+            Event::CredentialRefused { upstream } => self.loader.grants.refused(self.name(upstream)),
             Event::ChildLog { upstream, line } => log::of_child(self.name(upstream), &line),
             Event::Adopted { pause_ns, .. } => self.adopted(pause_ns),
             Event::SessionEnded { serial, begun_unix_ms, principal } => {
@@ -363,13 +372,20 @@ impl Control {
         let last = std::mem::replace(&mut self.edition, Arc::new(edition));
         self.reload.leave(last);
         self.handle.adopt(self.edition.clone());
+        let in_use = [Some(&self.edition), self.trials.edition()].into_iter().flatten();
+        self.loader.grants.want_only(in_use.map(|edition| &*edition.snapshot));
         self.show_edition();
+    }
+
+    fn show_tokens(&self) {
+        self.board.tokens(self.loader.grants.standings());
     }
 
     pub fn show_edition(&self) {
         self.board.snapshot(&self.edition.snapshot);
         self.board.serves(&self.edition.tally);
         self.board.certificates(self.loader.certificates.expiries());
+        self.show_tokens();
         self.board.left_out(&self.told);
         self.board.quarantine(&self.quarantine);
         self.board.suspicions(self.suspicions.to_json());

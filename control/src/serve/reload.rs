@@ -561,6 +561,8 @@ mod tests {
     use strait_table::rules::{Endpoint, Era, Rules, Timeouts, Transport, Upstream};
 
     use super::*;
+    use crate::credentials::Grants;
+    use crate::fetch::Fetcher;
     use crate::secrets::references::References;
     use crate::test_support::Folder;
 
@@ -581,7 +583,14 @@ mod tests {
         let snapshot = strait_table::snapshot::of_rules(&rules).unwrap();
         let folder = Folder::new();
         let references = References::local(folder.path(), folder.path(), &|_| None);
-        reach::plan(&snapshot, folder.path(), &references, &Default::default(), folder.path())
+        let given = reach::Given {
+            base: folder.path(),
+            references: &references,
+            certificates: &Default::default(),
+            grants: &Grants::new(Fetcher::trusting(rustls::RootCertStore::empty())),
+            this_program: folder.path(),
+        };
+        reach::plan(&snapshot, &given)
     }
 
     fn found(plan: &Plan) -> Found {

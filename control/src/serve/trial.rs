@@ -85,6 +85,11 @@ impl Trials {
         self.on.is_some()
     }
 
+    /// What workers have beside what they serve.
+    pub fn edition(&self) -> Option<&Arc<Edition>> {
+        Some(&self.on.as_ref()?.edition)
+    }
+
     /// Of an upstream of the candidate.
     pub fn standing(&self, upstream: UpstreamId) -> Option<&Standing> {
         self.on.as_ref()?.ledger.standing(upstream)

@@ -78,7 +78,7 @@ fn tables_of_older_versions_are_refused_by_their_version() {
 #[test]
 fn the_golden_values_use_every_variant() {
     let text = format!("{:?}{:?}", rules(), bound());
-    let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Sse Bearer Header Basic \
+    let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Sse Bearer Header Basic OAuth Line Variable \
                     Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Jwt Discovered Url Introspection Mtls Uri Dns Email Const Trait \
                     Window Has HasHeader IsType Compare In Holds InGroups AnyGroup Matches Network Each Not And Or UnlessFalse \
                     UnlessTrue Read Size Call Number Null Arguments Claims Element Id User Agent Tenant Method Server Upstream Rate Calls Cost Concurrency Second Minute Hour Day \
@@ -166,11 +166,29 @@ fn upstreams() -> Vec<Upstream> {
             Some(Credential::Header { name: "x-key".into(), value: text(TextPart::File("/run/key".into())) }),
         ),
         upstream("hr", http(), Era::Sse, Some(Credential::Basic(Text { parts: Vec::new() }))),
-        upstream("one", stdio(Per::Session), Era::Auto, None),
+        upstream("pay", http(), Era::Auto, Some(Credential::OAuth { grant: grant(), shown: Shown::Line })),
+        upstream(
+            "one",
+            stdio(Per::Session),
+            Era::Auto,
+            Some(Credential::OAuth { grant: grant(), shown: Shown::Variable("TOKEN".into()) }),
+        ),
         upstream("own", stdio(Per::Principal), Era::Auto, None),
         upstream("hello", Transport::Sample(Sample::Stdio), Era::Auto, None),
         upstream("there", Transport::Sample(Sample::Http), Era::Auto, None),
     ]
+}
+
+fn grant() -> Grant {
+    Grant {
+        token_url: "https://idp.example/token".into(),
+        client: "strait".into(),
+        secret: text(TextPart::Secret("oauth".into())),
+        in_body: true,
+        scope: vec!["crm".into()],
+        resource: Some("https://crm.internal/mcp".into()),
+        audience: Some("crm".into()),
+    }
 }
 
 fn pair(name: &str) -> KeyPair {
@@ -423,7 +441,7 @@ fn rules() -> Rules {
         access_log: AccessLog { to: LogTo::File("/var/log/strait.jsonl".into()), sample_ppm: 250_000 },
         body_bytes_max: 4 << 20,
         caps: Caps { connections: 100, calls: 10, bytes: 1 << 24 },
-        pins: (0..8).map(pins).collect(),
+        pins: (0..9).map(pins).collect(),
         sources: vec![
             Source { path: "gateway.yaml".into(), blake3: [7; 32] },
             Source { path: "teams/a.yaml".into(), blake3: std::array::from_fn(|at| at as u8) },
@@ -530,7 +548,7 @@ fn bound() -> Bound {
     ];
     Bound {
         servers: vec![full, BoundServer::default(), BoundServer::default()],
-        upstreams: (0..8).map(|at| Capabilities { ui: at == 7, ..capabilities }).collect(),
+        upstreams: (0..9).map(|at| Capabilities { ui: at == 7, ..capabilities }).collect(),
         fragments: fragments.map(str::to_owned).into(),
     }
 }

@@ -103,7 +103,10 @@ impl Gateway {
                 self.stopped.set(self.stopped.get() + 1);
             }
             Event::Notice { text, .. } => say(|| format!("notice: {text}")),
-            Event::Adopted { .. } | Event::ChildLog { .. } | Event::SessionEnded { .. } => {}
+            Event::Adopted { .. }
+            | Event::CredentialRefused { .. }
+            | Event::ChildLog { .. }
+            | Event::SessionEnded { .. } => {}
         }
     }
 

@@ -16,7 +16,9 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::core::Core;
-use crate::handle::{HttpEndpoint, Level};
+use crate::edition::UpstreamId;
+use crate::handle::{Event, HttpEndpoint, Level};
+use crate::limits::REFUSED_TOLD_MS;
 
 /// A text that is overwritten when nobody has it any more.
 #[derive(Clone, PartialEq, Eq)]
@@ -81,9 +83,20 @@ impl Shown {
 #[derive(Default)]
 pub struct Overlap {
     is_told: Cell<bool>,
+    /// When control is told next, should it be refused again.
+    next_ms: Cell<u64>,
 }
 
 impl Overlap {
+    /// Control may have a way to another credential.
+    pub fn report(&self, core: &Core, upstream: UpstreamId) {
+        let now_ms = core.clock.coarse_ms();
+        if now_ms >= self.next_ms.get() {
+            self.next_ms.set(now_ms + REFUSED_TOLD_MS);
+            core.report(Event::CredentialRefused { upstream });
+        }
+    }
+
     /// Tells it once per credential.
     pub fn refused(&self, core: &Core, upstream: &str) {
         if !self.is_told.replace(true) {

@@ -187,7 +187,7 @@ impl Reading {
         if self.status >= 300 {
             let refusal = self.message(core, &Client::nobody()).await;
             match refusal {
-                Ok(Some(whole)) if whole.envelope.has_error => self.stashed = Some(whole),
+                Ok(Some(whole)) if is_error(&whole.envelope) => self.stashed = Some(whole),
                 Ok(_) | Err(UpstreamFault::NotMcp(_)) if self.objection().is_some() => {}
                 Ok(_) | Err(UpstreamFault::NotMcp(_)) => {
                     return Err(UpstreamFault::Status { status: self.status });
@@ -319,6 +319,10 @@ impl Reading {
         // An error about a request that the server could not read has no id to echo.
         let unread = envelope.has_error && matches!(envelope.id_value, IdValue::Null | IdValue::Absent);
         match envelope.kind() {
+            // An error of somebody in front of the server: not one that a client could make anything of.
+            Some(Kind::Response) if unread && !is_error(envelope) => {
+                Err(UpstreamFault::NotMcp("its `error` is not JSON-RPC's".to_owned()))
+            }
             Some(Kind::Response) if ours || unread => Ok(whole),
             Some(Kind::Response) => Err(UpstreamFault::WrongId),
             _ => {
@@ -534,6 +538,11 @@ pub async fn settle(core: &Rc<Core>, mut reply: HttpReply) {
 /// How long a server may take to end an event stream after its last event before the connection is
 /// closed instead of kept.
 const STREAM_END_MS: u64 = 500;
+
+/// Whether it is an error of JSON-RPC: other protocols have an `error` too, OAuth's among them.
+fn is_error(envelope: &Envelope) -> bool {
+    envelope.has_error && envelope.jsonrpc_ok && envelope.error_code.is_some()
+}
 
 fn is_about_the_request(code: i64) -> bool {
     use codes::{INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, PARSE_ERROR};

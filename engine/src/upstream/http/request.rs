@@ -124,6 +124,9 @@ impl<'a> Request<'a> {
             } else {
                 match self.receive(&mut line, &watch, asked).await {
                     Ok((buf, head, waited)) => {
+                        if head.status == 401 && shown == Shown::Current && !endpoint.headers.is_empty() {
+                            self.upstream.http.overlap.report(core, self.upstream.id);
+                        }
                         // It did nothing, and says so: the credential before may be the one that it knows.
                         if let Some(next) = shown.after(head.status, endpoint) {
                             self.upstream.http.overlap.refused(core, &self.upstream.name);
