@@ -182,7 +182,7 @@ SERVERS = {  # name -> path, identities
     "admin": ("/admin/mcp", ["admins"]),
     "growing": ("/growing/mcp", ["growing"]),
     "asked": ("/asked/mcp", ["asked"]),
-    "both": ("/both/mcp", ["asked", "signed"]),
+    "both": ("/both/mcp", ["asked", "exact"]),
 }
 
 
@@ -261,9 +261,14 @@ def introspected_and_wrong(site: Site):
 
 
 def signed_or_asked(site: Site):
-    """The provider does not introspect what it has signed, and says so with a status of its own."""
+    """The provider is not asked about what it has signed, and says so with 400 and a word: its other tokens are none the worse for it."""
     site.gateway.accepts(site.fresh("opaque", "both"), "both")
-    site.gateway.accepts(site.fresh("es256", "both"), "both")
+    token = site.fresh("short", "both")
+    site.gateway.accepts(token, "both")
+    site.gateway.refused_at_last(token, "both", 10)
+    site.gateway.refuses(token, "both", 401, "it has expired")
+    complaints = [line for line in site.gateway.running.log.read_text().splitlines() if "introspection:" in line]
+    same(complaints, [], "complaints of the provider")
 
 
 def keys_change(site: Site):

@@ -18,6 +18,9 @@ use crate::fetch::{Ask, Chosen, Fetcher, Url};
 use crate::limits::{ISSUER_BYTES_MAX, ISSUER_WITHIN};
 use crate::log;
 
+/// What is not told where another identity of the same server has something to say of the token.
+pub const OF_ANOTHER_KIND: &str = "it is of a kind that its issuer is not asked about";
+
 pub struct Introspector {
     pub url: Url,
     pub issuer: String,
@@ -45,7 +48,11 @@ impl Introspector {
     /// What its issuer says of a token that it calls active.
     pub async fn ask(&self, token: &[u8]) -> Result<Value, Doubt> {
         match self.answer(token).await {
-            Ok(answer) => {
+            Ok(None) => {
+                self.complain(None);
+                Err(Doubt::Invalid(OF_ANOTHER_KIND))
+            }
+            Ok(Some(answer)) => {
                 self.complain(None);
                 match answer.get("active") {
                     Some(Value::Bool(true)) => {}
@@ -63,7 +70,8 @@ impl Introspector {
         }
     }
 
-    async fn answer(&self, token: &[u8]) -> Result<Value, String> {
+    /// `None`: it is not asked about tokens like this one.
+    async fn answer(&self, token: &[u8]) -> Result<Option<Value>, String> {
         let secret = self.secret.as_ref().map_err(Clone::clone)?;
         let encoded = |text: &[u8]| -> String { form_encoded(text) };
         let pair = format!("{}:{}", encoded(self.client.as_bytes()), encoded(secret.as_bytes()));
@@ -83,9 +91,10 @@ impl Introspector {
         let said = self.fetcher.ask(ask).await.map_err(|fault| fault.to_string())?;
         let shown = self.url.shown();
         match said.status {
-            200 => {
-                text::object(&said.body).map_err(|why| format!("{shown} answered what cannot be used: {why}"))
-            }
+            200 => text::object(&said.body)
+                .map(Some)
+                .map_err(|why| format!("{shown} answered what cannot be used: {why}")),
+            400 if is_of_another_kind(&said.body) => Ok(None),
             401 | 403 => Err(format!("{shown} does not know this gateway: look at `client` and `secret`")),
             status => Err(format!("{shown} answered {status}, expected 200")),
         }
@@ -105,6 +114,13 @@ impl Introspector {
     }
 }
 
+/// Some issuers are asked about opaque tokens only, and say so of the signed ones that another identity of the same server may
+/// know: nothing is wrong with the issuer then, nor with how it is asked.
+fn is_of_another_kind(body: &[u8]) -> bool {
+    text::object(body)
+        .is_ok_and(|said| said.get("error").is_some_and(|error| error == "unsupported_token_type"))
+}
+
 fn form_encoded(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text {
@@ -116,4 +132,23 @@ fn form_encoded(text: &[u8]) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_may_say_that_it_is_not_asked_about_such_tokens() {
+        assert!(is_of_another_kind(br#"{"error": "unsupported_token_type", "error_description": "signed"}"#));
+        for other in [
+            "{\"error\": \"invalid_request\"}",
+            "{\"error\": [\"unsupported_token_type\"]}",
+            "[]",
+            "<html>",
+            "",
+        ] {
+            assert!(!is_of_another_kind(other.as_bytes()), "{other}");
+        }
+    }
 }

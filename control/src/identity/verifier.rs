@@ -11,7 +11,7 @@ use strait_engine::trust::{Doubt, Question, Verified};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::claims::{Accepted, Moment};
-use super::introspection::Introspector;
+use super::introspection::{Introspector, OF_ANOTHER_KIND};
 use super::jwt::{self, text};
 use crate::limits::TOKENS_AT_ONCE;
 
@@ -79,7 +79,7 @@ impl Verifier {
 /// What is worth telling of several: that another token might do is worth least.
 fn weight(doubt: Doubt) -> u8 {
     match doubt {
-        Doubt::Invalid("it is of another issuer" | "it is malformed") => 0,
+        Doubt::Invalid("it is of another issuer" | "it is malformed" | OF_ANOTHER_KIND) => 0,
         Doubt::Invalid(_) => 1,
         Doubt::Scope => 2,
         Doubt::Unavailable(_) => 3,
