@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""A real identity provider, a gateway that believes it, and clients that find their way to it.
+"""Real identity providers, a gateway that believes them, and clients that find their way to it.
 
     tests/peers/identity.py [--strait PATH] [--only WORD] [--keep]
 
 The issuer is npm `oidc-provider` (fixtures/oidc_provider.mjs): its tokens, signed in every way and opaque, good and bad; its keys
-change, and it goes away; then the authorization dance (dance.py). Standard library only; `install` comes first. Read on at `main`.
+change, and it goes away. The second is Debian's `glewlwyd` (glewlwyd.py). Then the authorization dance (dance.py). Standard
+library only; `install` comes first. Read on at `main`.
 """
 
 import argparse
@@ -22,8 +23,10 @@ import urllib.parse
 import urllib.request
 
 import dance
+import glewlwyd
 import processes
 from conformance import Running, put_fixtures
+from glewlwyd import KINDS, Glewlwyd
 from processes import free_port, stop, wait_for
 from run import CACHE, HERE, NODE, NPM, ROOT, Tally, expect, post, same
 
@@ -93,7 +96,7 @@ class Provider:
 class Gateway:
     """A strait that believes one provider, in several ways at several servers."""
 
-    def __init__(self, strait: str, home: pathlib.Path, issuer: str, port: int):
+    def __init__(self, strait: str, home: pathlib.Path, port: int, issuer: str, second: Glewlwyd):
         self.port, self.home = port, home
         self.base = f"http://127.0.0.1:{self.port}"
         jwt = {"issuer": issuer, "scopes": ["mcp"]}
@@ -112,12 +115,15 @@ class Gateway:
                 "asked": {"introspection": {"endpoint": f"{issuer}/token/introspection", "issuer": issuer, "client": "gateway",
                                             "secret": "${env:GATEWAY_SECRET}", "keep": "1s", "scopes": ["mcp"],
                                             "principal": {"id": ["sub", "client_id"]}}},
+                **{kind: {"jwt": {**jwt, "issuer": second.issuer(kind)}} for kind in KINDS},
+                "revocable": {"introspection": {"endpoint": f"{second.issuer('rsa')}/introspect", "issuer": second.issuer("rsa"), "client": "machine",
+                                                "secret": "${env:SECOND_SECRET}", "keep": "1s", "principal": {"id": "client_id"}}},
             },
             "servers": {name: {"path": path, "auth": auth, "tools": ["*"]} for name, (path, auth) in SERVERS.items()},
             "policy": {"default": "deny", "rules": [{"id": "all", "allow": ["*"]}]},
         }
         self.write()
-        os.environ["GATEWAY_SECRET"] = SECRET
+        os.environ |= {"GATEWAY_SECRET": SECRET, "SECOND_SECRET": glewlwyd.PASSWORD}
         self.running = Running([strait, "up", "strait.yaml", "--state", "state", "--workers", "2"], self.port, home, "strait")
 
     def write(self):
@@ -183,6 +189,8 @@ SERVERS = {  # name -> path, identities
     "growing": ("/growing/mcp", ["growing"]),
     "asked": ("/asked/mcp", ["asked"]),
     "both": ("/both/mcp", ["asked", "exact"]),
+    "several": ("/several/mcp", [*KINDS, "signed"]),
+    "revocable": ("/revocable/mcp", ["revocable"]),
 }
 
 
@@ -192,6 +200,7 @@ SERVERS = {  # name -> path, identities
 @dataclasses.dataclass
 class Site:
     provider: Provider
+    second: Glewlwyd
     gateway: Gateway
 
     def fresh(self, machine: str, server: str = "signed", scope: str = "mcp") -> str:
@@ -310,6 +319,30 @@ TOKENS = {
 }
 
 
+def of_several_issuers(site: Site) -> str:
+    """One server believes four issuers, each with a key of another kind; who is called the same by two of them is not one person."""
+    seen = []
+    for kind, (*_, algorithm) in KINDS.items():
+        token = site.second.token(kind, site.gateway.url("several"))
+        same((part(token, 0)["alg"], part(token, 1)["iss"]), (algorithm, site.second.issuer(kind)), "the token")
+        same(site.gateway.accepts(token, "several", within=20)["principal"], "machine", "who called")
+        seen.append(algorithm)
+    site.gateway.accepts(site.fresh("eddsa", "several"), "several")
+    site.gateway.refuses(site.second.token("rsa", site.gateway.url("revocable")), "several", 401, "it is for another audience")
+    return " ".join(seen)
+
+
+def introspected_by_another(site: Site):
+    """It tells of signed tokens too, says neither `sub` nor `iss`, and forgets a token that is revoked."""
+    token = site.second.token("rsa", site.gateway.url("revocable"))
+    same(site.gateway.accepts(token, "revocable")["principal"], "machine", "who called")
+    site.second.ask("/rsa/revoke", token=token)
+    site.gateway.refused_at_last(token, "revocable", 10)
+
+
+SECOND = {"JWTs of several issuers at one server": of_several_issuers, "asked, revoked": introspected_by_another}
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--strait", default=str(ROOT / "target/release/strait"), help="the binary to try")
@@ -326,11 +359,13 @@ def main() -> int:
         port = free_port()
         provider = Provider(work, default_resource=f"http://127.0.0.1:{port}{SERVERS['signed'][0]}")
         open_now.callback(lambda: provider.end())
-        gateway = Gateway(strait, work, provider.url, port)
+        second = Glewlwyd(work, [f"http://127.0.0.1:{port}{SERVERS[name][0]}" for name in ("several", "revocable")])
+        open_now.callback(second.end)
+        gateway = Gateway(strait, work, port, provider.url, second)
         open_now.enter_context(gateway.running)
-        site = Site(provider, gateway)
-        todo = [*((f"oidc-provider: {what}", done) for what, done in TOKENS.items()), *((f"dance: {what}", done) for what, done in dance.checks())]
-        for name, done in todo:
+        site = Site(provider, second, gateway)
+        parts = {"oidc-provider": TOKENS.items(), "glewlwyd": SECOND.items(), "dance": dance.checks()}
+        for name, done in [(f"{part}: {what}", done) for part, of in parts.items() for what, done in of]:
             if chosen.only in name:
                 tally.check(name, lambda: done(site))
     return tally.end(work, chosen.keep)
