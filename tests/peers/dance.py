@@ -16,6 +16,7 @@ from processes import wait_for
 from run import HERE, LEGACY, MODERN, NPM, PYTHON, expect, same
 
 CALLS = ("tools/call", "tools/list")
+GREET = ("greet", {"name": "Ada"})
 BROWSER = str(HERE / "fixtures/browser.py")
 
 
@@ -46,10 +47,10 @@ OF_2025_03_26 = Dancer("sdk 1.11.5 (TypeScript)", TS, {"legacy": "2025-03-26"}, 
 
 
 class Walk:
-    """One client on its way. It calls once and is told when to call again."""
+    """One client on its way. It greets, and is told when to call again."""
 
-    def __init__(self, dancer: Dancer, mode: str, url: str, calls: int = 1):
-        self.plan = {"url": url, "mode": mode, "calls": calls, "browser": BROWSER, **dancer.plan}
+    def __init__(self, dancer: Dancer, mode: str, url: str, *more: tuple[str, dict]):
+        self.plan = {"url": url, "mode": mode, "calls": [GREET, *more], "browser": BROWSER, **dancer.plan}
         env = {**os.environ, "PEERS_NPM": str(NPM), "BROWSER": f"{BROWSER} --later %s"}  # the latter for `fastmcp`
         self.child = subprocess.Popen(dancer.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
                                       start_new_session=True)
@@ -109,13 +110,26 @@ def stepped_up(site, dancer: Dancer, mode: str) -> str:
     """While it is connected, an operator comes to want another scope of everybody: 403, and the client asks its user for that too,
     and goes on."""
     site.gateway.asks_for("growing", ["mcp"])
-    with Walk(dancer, mode, site.gateway.url("growing"), calls=2) as walk:
+    with Walk(dancer, mode, site.gateway.url("growing"), GREET) as walk:
         first = walk.seen()
         same((first["text"], first["scope"], first["visits"]), ("Hello, Ada!", "mcp", 1), "the first call")
         site.gateway.asks_for("growing", ["mcp", "mcp:admin"])
         walk.tell("go on")
         second = walk.seen()
     same((second["text"], second["visits"]), ("Hello, Ada!", 2), "the second call")
+    same(sorted(second["scope"].split()), ["mcp", "mcp:admin"], "scope of its token")
+    return second["scope"]
+
+
+def stepped_up_for_a_tool(site, dancer: Dancer, mode: str) -> str:
+    """A rule asks for a scope of its own: the tool is listed, its call gets 403, and is made again when the user has agreed."""
+    with Walk(dancer, mode, site.gateway.url(), ("delete_note", {"id": "todo"})) as walk:
+        first = walk.seen()
+        same((first["text"], first["scope"], first["visits"]), ("Hello, Ada!", "mcp", 1), "the first call")
+        walk.tell("go on")
+        second = walk.seen()
+    expect("note `todo`" in second["text"], f"the second call: {second['text']}")  # deleted, or was before
+    same(second["visits"], 2, "how often its user was asked")
     same(sorted(second["scope"].split()), ["mcp", "mcp:admin"], "scope of its token")
     return second["scope"]
 
@@ -139,5 +153,6 @@ def checks():
     for dancer in DANCERS:
         if dancer.steps_up:
             mode = [*dancer.modes][0]
-            yield f"{dancer.name} {mode}, steps up", lambda site, dancer=dancer, mode=mode: stepped_up(site, dancer, mode)
+            yield f"{dancer.name} {mode}, steps up for a tool", lambda site, dancer=dancer, mode=mode: stepped_up_for_a_tool(site, dancer, mode)
+            yield f"{dancer.name} {mode}, steps up when an operator wants it", lambda site, dancer=dancer, mode=mode: stepped_up(site, dancer, mode)
     yield f"{OF_2025_03_26.name}, by the fallback of 2025-03-26", without_documents

@@ -120,7 +120,8 @@ class Gateway:
                                                 "secret": "${env:SECOND_SECRET}", "keep": "1s", "principal": {"id": "client_id"}}},
             },
             "servers": {name: {"path": path, "auth": auth, "tools": ["*"]} for name, (path, auth) in SERVERS.items()},
-            "policy": {"default": "deny", "rules": [{"id": "all", "allow": ["*"]}]},
+            "policy": {"default": "deny", "rules": [{"id": "all", "allow": ["hello.greet"]},
+                                                    {"id": "delete", "allow": ["hello.delete_note"], "scopes": ["mcp:admin"]}]},
         }
         self.write()
         os.environ |= {"GATEWAY_SECRET": SECRET, "SECOND_SECRET": glewlwyd.PASSWORD}

@@ -51,10 +51,10 @@ async def walk(plan: dict, callback: Callback):
     http = create_mcp_http_client(auth=auth)
     transport = sse_client(f"{plan['url']}/sse", auth=auth) if plan["mode"] == "sse" else streamable_http_client(plan["url"], http_client=http)
     async with http, Client(transport, mode="legacy" if plan["mode"] == "sse" else plan["mode"], read_timeout_seconds=30) as client:
-        for number in range(plan["calls"]):
+        for number, (tool, args) in enumerate(plan["calls"]):
             if number:
                 await asyncio.to_thread(sys.stdin.readline)
-            result = await client.call_tool("greet", {"name": "Ada"})
+            result = await client.call_tool(tool, args)
             seen = {"protocol": client.protocol_version, "text": result.content[0].text, "scope": storage.tokens.scope, "visits": len(visits)}
             print(json.dumps(seen), flush=True)
 

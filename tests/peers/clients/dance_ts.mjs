@@ -83,9 +83,9 @@ await withConsent(async () => {
   };
   await client.connect(open());
 });
-for (let number = 0; number < plan.calls; number += 1) {
+for (const [number, [name, args]] of plan.calls.entries()) {
   if (number > 0) await lines.next();
-  const result = await withConsent(() => client.callTool({ name: 'greet', arguments: { name: 'Ada' } }));
+  const result = await withConsent(() => client.callTool({ name, arguments: args }));
   const protocol = client.getNegotiatedProtocolVersion?.() ?? kept.protocol ?? null;
   console.log(JSON.stringify({ protocol, text: result.content[0].text, scope: kept.tokens.scope, visits: kept.visits }));
 }
