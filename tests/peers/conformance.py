@@ -298,6 +298,7 @@ What the official suite, npm `@modelcontextprotocol/conformance` {version()}, fi
 compared with the Python one, which has the same tools. *Joined*: with a second upstream, so that Strait merges
 lists and is not transparent. A client leg puts Strait between the suite's mock server and the official Python client,
 which speaks the newest revision (auto) or 2025-11-25 (legacy); the suite skips there what Strait asks by itself.
+Its scenarios of authorization are not among them: they judge clients, which walk to a token in `tests/peers/dance.py` instead (`tests/peers/README.md` says why).
 
 | leg | passed | failed | passed / failed without Strait |
 |---|---|---|---|
