@@ -8,6 +8,7 @@ mod caller;
 mod config;
 pub mod doors;
 mod openapi;
+mod revoked;
 pub mod socket;
 mod trial;
 
@@ -67,6 +68,7 @@ pub fn router(desk: Desk, names: Vec<String>) -> Router {
         .route("/admin/rollback", post(config::rollback))
         .route("/admin/trial", get(trial::shown))
         .route("/admin/history", get(config::history))
+        .route("/admin/revocations", get(revoked::shown).post(revoked::more).delete(revoked::less))
         .route_layer(middleware::from_fn_with_state(desk.clone(), caller::known));
     Router::new()
         .merge(administration)

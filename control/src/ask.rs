@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::admin::socket;
 use crate::failure::{Code, Failure};
 use crate::limits::{ADMIN_ANSWER_BYTES_MAX, ORDER_WITHIN, STATUS_WITHIN};
+use crate::revocations::Change;
 use crate::state::read_secret;
 
 /// Where the admin listener is when nobody says otherwise.
@@ -52,6 +53,13 @@ impl Gateway {
                 .help("name the state folder of the running gateway with `--state DIR`, as its user")
         })?;
         Ok(Gateway { at: At::Address { address: admin.unwrap_or(ADDRESS).to_owned(), token: Some(token) } })
+    }
+
+    /// The gateway that has this state folder's socket now, if one does.
+    pub fn of_socket(state: &Path) -> Option<Gateway> {
+        let socket = socket::path(state);
+        let is_there = std::os::unix::net::UnixStream::connect(&socket).is_ok();
+        is_there.then_some(Gateway { at: At::Socket(socket) })
     }
 
     /// The same for whoever only looks: what wants a token is asked with the one of the state folder, if there is one.
@@ -118,6 +126,15 @@ impl Gateway {
         message: Option<&str>,
     ) -> Result<Value, Failure> {
         self.act("/admin/rollback", json!({ "to": to }).to_string().into_bytes(), expected, message, &[])
+    }
+
+    /// Has somebody believed no more, or again.
+    pub fn revoke(&self, change: &Change) -> Result<Value, Failure> {
+        let Change { ids, only, for_s, reason, undo } = change;
+        let body = json!({ "ids": ids, "only": only, "for_s": for_s, "reason": reason }).to_string();
+        let (path, method) = ("/admin/revocations", if *undo { Method::DELETE } else { Method::POST });
+        let said = self.run(ORDER_WITHIN, self.send(method, path, &[], body.into()))?;
+        self.json(path, &said)
     }
 
     fn act(

@@ -17,7 +17,7 @@ use crate::credentials;
 use crate::generations::Generations;
 use crate::ledger::{Ledger, Standing};
 use crate::limits::{LEFT_OUT_SHOWN_MAX, STALLED_AFTER};
-use crate::metrics::{self, Reloads, Seen};
+use crate::metrics::{self, Reloads, Revocations, Seen};
 use crate::quarantine::Quarantine;
 use crate::roll_call::RollCall;
 use crate::trial::Counts;
@@ -53,6 +53,8 @@ struct Shown {
     trials: Counts,
     certificates: Vec<Expiry>,
     tokens: Vec<credentials::Standing>,
+    revoked: Value,
+    revocations: Revocations,
 }
 
 /// Where the process is in its life.
@@ -160,6 +162,17 @@ impl Board {
         self.shown().tokens = tokens;
     }
 
+    /// Who is revoked, how many there are, and whether they are what the file says.
+    pub fn revocations(&self, revoked: Value, in_force: usize, is_good: bool) {
+        let mut shown = self.shown();
+        (shown.revoked, shown.revocations) = (revoked, Revocations { in_force, is_good });
+    }
+
+    /// As `/admin/revocations` says it.
+    pub fn revoked(&self) -> Value {
+        self.shown().revoked.clone()
+    }
+
     /// What is on trial, how trials have ended, and where the candidate's exchanges are counted.
     pub fn trial(&self, trial: Value, counts: Counts, tally: Option<&Arc<Tally>>) {
         let mut shown = self.shown();
@@ -236,6 +249,7 @@ impl Board {
             "left_out": shown.left_out,
             "quarantine": shown.quarantine.brief(),
             "suspicions": shown.suspicions,
+            "revocations": { "in_force": shown.revocations.in_force, "problem": shown.revoked["problem"] },
             "workers": workers,
         })
     }
@@ -273,6 +287,7 @@ impl Board {
             trials: shown.trials,
             certificates: &shown.certificates,
             tokens: &shown.tokens,
+            revocations: shown.revocations,
         })
     }
 

@@ -41,6 +41,7 @@ mod metrics;
 pub mod private;
 mod quarantine;
 mod reach;
+pub mod revocations;
 mod roll_call;
 pub mod rollout;
 pub mod sample;

@@ -262,3 +262,19 @@ pub const GRANT_AGAIN_MAX: Duration = Duration::from_secs(60);
 pub const GRANT_REFUSED_EVERY: Duration = Duration::from_secs(10);
 /// A start, and a reload, wait so long for tokens that are asked for the first time: more than one answer may take.
 pub const GRANT_FIRST_WITHIN: Duration = Duration::from_millis(3_500);
+
+/// Revocations that are kept: 65,536 are 4 MiB of digests, and 100 bytes each in a file that is written whole.
+pub const REVOCATIONS_MAX: usize = 65_536;
+pub const REVOCATIONS_BYTES_MAX: u64 = 32 << 20;
+/// What may be revoked: as long as a principal's name, or a token's own id.
+pub const REVOKED_ID_BYTES_MAX: usize = PRINCIPAL_BYTES_MAX;
+pub const REVOCATION_REASON_BYTES_MAX: usize = 1_024;
+/// One that has ended stays in the file for a day: a clock that was ahead for a while takes none away.
+pub const REVOCATIONS_KEPT_S: i64 = 24 * 60 * 60;
+/// Until the file may be changed that another process is changing: 200 ms, which the control loop may stand still.
+pub const REVOCATIONS_LOCK_TRIES: u32 = 20;
+pub const REVOCATIONS_LOCK_TRY: Duration = Duration::from_millis(10);
+/// What `/admin/revocations` may be sent: so many ids, and the rest.
+pub const REVOKE_BYTES_MAX: usize = 8 << 20;
+/// Lines of the history about revocations within an hour; more are counted, and all are in the file and in the log.
+pub const REVOCATIONS_RECORDED_PER_HOUR_MAX: usize = 120;

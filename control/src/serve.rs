@@ -7,6 +7,7 @@
 
 mod control;
 mod reload;
+mod revoke;
 mod rollout;
 mod trial;
 mod upgrade;
@@ -35,6 +36,7 @@ use crate::limits::{DRAIN_GRACE, DRAIN_WITHIN, HANDOVER_BESIDE};
 use crate::load::{Loader, Refused, Start, kept};
 use crate::private::Private;
 use crate::reach::{Found, Plan, Scout};
+use crate::revocations::File;
 use crate::rollout::Rollout;
 use crate::sessions::Sessions;
 use crate::source::Opened;
@@ -79,6 +81,7 @@ struct Prepared {
     marks: Marks,
     fallen_back: Option<Refused>,
     rollout: Option<Rollout>,
+    revocations: File,
     /// Where it is written down which clients' sessions are over.
     sessions: Option<Sessions>,
     options: Options,
@@ -167,6 +170,11 @@ fn prepare(
     let Start { opened: of_file, file, sources, marks, fallen_back, rollout, trust } = setup.start;
     let Opened { snapshot, base, .. } = of_file;
     let state = State::open(&setup.state)?;
+    // Whoever cannot tell who was revoked lets nobody in.
+    let revocations = File::open(state.root()).map_err(|why| {
+        Failure::new(Code::Unfit, why)
+            .help("mend the file, or remove it: whoever is in it would be believed again")
+    })?;
     let token = |path: std::io::Result<PathBuf>| {
         path.and_then(|path| read_secret(&path)).map_err(|error| {
             let message = format!("cannot write the admin tokens in `{}`: {error}", state.root().display());
@@ -245,6 +253,7 @@ fn prepare(
         marks,
         fallen_back,
         rollout,
+        revocations,
         sessions,
         options,
         banner: setup.banner,

@@ -256,6 +256,10 @@ pub async fn keep(core: Rc<Core>) {
             pace(&mut told).await;
             session.look_again(&core);
         }
+        for ear in core.audience.all() {
+            pace(&mut told).await;
+            ear.look_again(&core);
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::audit::LogLines;
 use crate::caps::{Caps, Room};
 use crate::changes::{self, Outline};
 use crate::connection::Seat;
+use crate::connection::audience::Audience;
 use crate::edition::{Edition, digest};
 use crate::exchange::identify::strangers::Strangers;
 use crate::exchange::identify::{Token, Tokens};
@@ -42,12 +43,14 @@ use crate::io::signal::Signal;
 use crate::io::spawn::Spawner;
 use crate::io::tcp::Stop;
 use crate::io::watch::Watches;
+pub use crate::known::{Known, TraitsId};
+use crate::known::{TraitSets, names};
 use crate::limits::{Deadlines, REPLIES_KEPT_MAX, STANDING_EIGHTHS, VIEWS_PER_CORE_MAX};
 use crate::pooled::Pool;
 use crate::session::streams::Over;
 use crate::session::{Past, Seal, Sessions};
 use crate::trial::{OnTrial, Side, Trial};
-use crate::trust::Trust;
+use crate::trust::{Names, Trust};
 use crate::upstream::http::Reading;
 use crate::upstream::{Answering, Ids, Upstream, Upstreams};
 use crate::worker::Parcel;
@@ -108,6 +111,8 @@ pub struct Core {
     pub spawner: Spawner,
     pub log: LogLines,
     adopted: RefCell<Rc<Adopted>>,
+    /// Whoever is told something for longer than an answer takes.
+    pub audience: Audience,
     /// What it was adopted from.
     edition: RefCell<Arc<Edition>>,
     /// A candidate beside it.
@@ -133,30 +138,6 @@ pub struct Scratch {
     pub splices: Splices,
     /// Of conditions.
     pub policy: Workspace,
-}
-
-/// A set of traits that principals of an adopted edition have; a number of that one alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TraitsId(u32);
-
-/// Each set of traits once: principals are many, and what is true of them is often the same.
-#[derive(Default)]
-struct TraitSets {
-    sets: Vec<Rc<Traits>>,
-    numbers: HashMap<Rc<Traits>, u32, Fold>,
-}
-
-impl TraitSets {
-    fn number(&mut self, traits: Traits) -> TraitsId {
-        let traits = Rc::new(traits);
-        if let Some(known) = self.numbers.get(&traits) {
-            return TraitsId(*known);
-        }
-        let number = self.sets.len() as u32;
-        self.sets.push(traits.clone());
-        self.numbers.insert(traits, number);
-        TraitsId(number)
-    }
 }
 
 /// An edition as this worker uses it, with what it worked out for it.
@@ -272,12 +253,12 @@ impl Adopted {
         {
             return *stranger.facts.get_or_init(|| {
                 let verified = &stranger.token.verified;
-                Known { digest: verified.digest, ..self.facts_of(&verified.principal) }
+                Known { digest: verified.digest, ..self.facts_of(&verified.principal, verified.id) }
             });
         }
         let mut known = self.known.borrow_mut();
         match (known.get_mut(index), self.keys.principals.get(index)) {
-            (Some(known), Some(principal)) => *known.get_or_insert_with(|| self.facts_of(principal)),
+            (Some(known), Some(principal)) => *known.get_or_insert_with(|| self.facts_of(principal, None)),
             // A number nobody was given: a digest no session is bound to.
             _ => Known {
                 traits: self.traits.borrow_mut().number(Traits::default()),
@@ -285,18 +266,28 @@ impl Adopted {
                 user: 0,
                 agent: 0,
                 tenant: 0,
+                is_revoked: true,
             },
         }
     }
 
-    fn facts_of(&self, principal: &Principal) -> Known {
+    /// `token`: the digest of the id of the token that it has brought.
+    fn facts_of(&self, principal: &Principal, token: Option<u64>) -> Known {
+        let names = names(principal, token);
         Known {
             traits: self.traits.borrow_mut().number(self.snapshot.traits_of(principal)),
-            digest: digest(&principal.id),
-            user: digest(&principal.user),
-            agent: digest(&principal.agent),
+            digest: names.principal,
+            user: names.user,
+            agent: names.agent,
             tenant: digest(&principal.tenant),
+            is_revoked: self.trust.revoked.has(&names),
         }
+    }
+
+    /// What this caller goes by where it may be revoked.
+    pub fn names(&self, principal: u32) -> Names {
+        let token = self.token(principal).and_then(|token| token.verified.id);
+        self.principal(principal).map(|principal| names(principal, token)).unwrap_or_default()
     }
 
     /// The principal that has this digest, if there is one still.
@@ -312,7 +303,7 @@ impl Adopted {
     }
 
     pub fn traits(&self, id: TraitsId) -> Option<Rc<Traits>> {
-        self.traits.borrow().sets.get(id.0 as usize).cloned()
+        self.traits.borrow().get(id)
     }
 
     /// What sessions of a server are bound to.
@@ -379,17 +370,6 @@ impl Adopted {
     }
 }
 
-/// Facts of a principal under one generation.
-#[derive(Clone, Copy)]
-pub struct Known {
-    pub traits: TraitsId,
-    pub digest: u64,
-    /// Digests of who else is meant: what limits are told apart by.
-    pub user: u64,
-    pub agent: u64,
-    pub tenant: u64,
-}
-
 /// The second of Unix time, as of the last tick.
 fn unix_s(clock: &Clock) -> i64 {
     (clock.coarse_unix_ms() / 1_000) as i64
@@ -450,6 +430,7 @@ impl Core {
             scratch: RefCell::default(),
             sessions: RefCell::new(Sessions::new(&parts.deadlines)),
             listens: Listens::default(),
+            audience: Audience::default(),
             past: parts.past,
             over: Over::default(),
             seal: parts.seal,
@@ -550,6 +531,15 @@ impl Core {
             self.allowances.prepare(metering);
         }
         adopted
+    }
+
+    /// Whether somebody was revoked since `adopted` was taken up who was believed then.
+    pub fn has_revoked(&self, adopted: &Adopted, principal: u32) -> bool {
+        if self.serial.get() == adopted.serial {
+            return false;
+        }
+        let revoked = &self.adopted_on(adopted.side).trust.revoked;
+        !Arc::ptr_eq(revoked, &adopted.trust.revoked) && revoked.has(&adopted.names(principal))
     }
 
     /// What this core takes on at once.

@@ -30,6 +30,7 @@ pub mod fold;
 pub mod handle;
 #[allow(unsafe_code)]
 pub mod io;
+mod known;
 pub mod limits;
 mod pooled;
 pub mod roll;

@@ -3,12 +3,14 @@
 //! Control makes it: which issuers each server believes, which of their keys stand, what was revoked. It comes with an
 //! edition; another one means that whatever stands open is looked at again. Nothing here is a secret.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use strait_policy::Principal;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::fold::Fold;
+use crate::edition::digest;
+use crate::fold::{Fold, mixed};
 
 /// What the servers of one table believe.
 #[derive(Default)]
@@ -19,7 +21,7 @@ pub struct Trust {
     pub certificates: Vec<Option<u64>>,
     /// By server of the table, of each by listener.
     pub endpoints: Vec<Vec<Endpoint>>,
-    pub revoked: Revoked,
+    pub revoked: Arc<Revoked>,
     /// Who is asked about a token that this worker does not know; bounded, and nobody waits for room in it.
     pub questions: Option<mpsc::Sender<Question>>,
 }
@@ -50,14 +52,50 @@ pub struct Endpoint {
     pub issuer_metadata: Option<String>,
 }
 
-/// What nobody shall believe any more.
+/// Whom and what nobody shall believe any more, whatever they bring: digests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Revoked(pub HashMap<u64, i64, Fold>);
+pub struct Revoked(HashSet<u64, Fold>);
+
+/// As what a name was revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Principal,
+    User,
+    Agent,
+    /// A token's own id (`jti`), or the fingerprint of a certificate.
+    Token,
+}
+
+/// Digests of what a caller goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    pub principal: u64,
+    pub user: u64,
+    pub agent: u64,
+    /// Of the token that it has brought, if that has an id.
+    pub token: Option<u64>,
+}
 
 impl Revoked {
-    /// Whether something that has this digest was revoked when it was issued, or later.
-    fn has(&self, digest: u64, issued_unix_s: i64) -> bool {
-        self.0.get(&digest).is_some_and(|until| issued_unix_s <= *until)
+    pub fn add(&mut self, role: Role, name: &str) {
+        self.0.insert(role.of(digest(name)));
+    }
+
+    /// Whether the caller that goes by these names was revoked, or the token that it has brought.
+    pub fn has(&self, names: &Names) -> bool {
+        let has = |role: Role, digest: u64| self.0.contains(&role.of(digest));
+        !self.0.is_empty()
+            && (has(Role::Principal, names.principal)
+                || has(Role::User, names.user)
+                || has(Role::Agent, names.agent)
+                || names.token.is_some_and(|token| has(Role::Token, token)))
+    }
+}
+
+impl Role {
+    /// The same name in two roles is two.
+    fn of(self, digest: u64) -> u64 {
+        mixed(digest.wrapping_add(self as u64))
     }
 }
 
@@ -73,9 +111,8 @@ pub struct Verified {
     pub key: Option<u64>,
     /// [`Endpoint::digest`] of the endpoint that it is for.
     pub endpoint: u64,
-    /// Digests by which it can be revoked: its own id, its principal's.
-    pub known_by: Vec<u64>,
-    pub issued_unix_s: i64,
+    /// Of its own id (`jti`, or a certificate's fingerprint), by which it can be revoked.
+    pub id: Option<u64>,
     /// When it ends, skew included.
     pub ends_unix_ms: u64,
     /// How long this worker may believe it without asking again.
@@ -114,6 +151,11 @@ impl Trust {
         self.endpoints.get(server)?.get(listener)
     }
 
+    /// Whether a worker that goes by `other` would do something else by this one, as far as can be told at once.
+    pub fn is_another_than(&self, other: &Trust) -> bool {
+        self.questions.is_some() || other.questions.is_some() || self.revoked != other.revoked
+    }
+
     /// Whether one of these identities is learnt from tokens.
     pub fn is_asked_for(&self, mut identities: impl Iterator<Item = usize>) -> bool {
         identities.any(|identity| self.issuers.get(identity).is_some_and(Option::is_some))
@@ -126,13 +168,8 @@ impl Trust {
         identities.any(|at| content(at) == Some(verified.issuer))
     }
 
-    /// Whether somebody has taken it back, or all that its principal had.
-    pub fn has_revoked(&self, verified: &Verified) -> bool {
-        verified.known_by.iter().any(|by| self.revoked.has(*by, verified.issued_unix_s))
-    }
-
     /// Whether a token that was verified once, for an endpoint that is the same still, is to be believed by one of these
-    /// identities.
+    /// identities. Whether its principal was revoked is asked of whoever it tells of ([`Revoked::has`]).
     pub fn believes(&self, verified: &Verified, mut identities: impl Iterator<Item = usize>) -> bool {
         let stands = |issuer: &Issuer| {
             issuer.content == verified.issuer
@@ -144,9 +181,7 @@ impl Trust {
         };
         let is_shown =
             |at| self.certificates.get(at).is_some_and(|content| *content == Some(verified.issuer));
-        !self.has_revoked(verified)
-            && identities
-                .any(|at| is_shown(at) || self.issuers.get(at).and_then(Option::as_ref).is_some_and(stands))
+        identities.any(|at| is_shown(at) || self.issuers.get(at).and_then(Option::as_ref).is_some_and(stands))
     }
 }
 
@@ -154,5 +189,28 @@ impl Trust {
 impl std::fmt::Debug for Trust {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Trust").field("issuers", &self.issuers).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_revoked_in_its_role_alone() {
+        let names = |principal: &str, user: &str, agent: &str, token: Option<&str>| Names {
+            principal: digest(principal),
+            user: digest(user),
+            agent: digest(agent),
+            token: token.map(digest),
+        };
+        let mut revoked = Revoked::default();
+        assert!(!revoked.has(&names("ada", "", "", None)));
+        revoked.add(Role::User, "ada");
+        revoked.add(Role::Token, "7");
+        assert!(revoked.has(&names("x", "ada", "", None)));
+        assert!(revoked.has(&names("x", "y", "", Some("7"))));
+        assert!(!revoked.has(&names("ada", "y", "ada", Some("ada"))));
+        assert!(!revoked.has(&names("7", "7", "7", None)));
     }
 }

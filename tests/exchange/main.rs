@@ -26,6 +26,7 @@ mod policy;
 mod quarantine;
 mod replay;
 mod resume;
+mod revoked;
 mod rounds;
 mod sessions;
 mod shapes;

@@ -12,5 +12,6 @@ mod issuer;
 #[allow(dead_code)] // the other tests use the rest
 mod process;
 mod resource;
+mod revoke;
 mod scopes;
 mod tokens;

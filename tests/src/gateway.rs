@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use strait_engine::exchange::shadow::Differences;
 use strait_engine::figures::generations::Tally;
 use strait_engine::trial::{Mode, Trial};
-use strait_engine::{Deadlines, DriverChoice, Edition, Event, Handle, Kept, Options};
+use strait_engine::trust::{Revoked, Role, Trust};
+use strait_engine::{Deadlines, DriverChoice, Edition, Event, Facts, Handle, Kept, Options};
 use strait_table::catalog::{Catalog, Lists};
 use strait_table::{Snapshot, bind};
 
@@ -244,6 +245,14 @@ impl Gateway {
     /// From now on these keys are known, and no others.
     pub fn rekey(&self, keys: Vec<Key>) {
         self.succeed(|edition| edition.informed(facts(&edition.snapshot, &keys)));
+    }
+
+    /// Nobody believes these any more, whatever they bring.
+    pub fn revoke(&self, principals: &[&str]) {
+        let mut revoked = Revoked::default();
+        principals.iter().for_each(|principal| revoked.add(Role::Principal, principal));
+        let trust = Arc::new(Trust { revoked: Arc::new(revoked), ..Trust::default() });
+        self.succeed(|edition| edition.informed(Facts { trust, ..edition.facts() }));
     }
 
     fn succeed(&self, next: impl FnOnce(&Edition) -> Edition) {

@@ -22,6 +22,7 @@ mod man;
 mod plan;
 mod prove;
 mod reach;
+mod revoke;
 mod rollback;
 mod running;
 mod sample;
@@ -81,6 +82,8 @@ pub enum Verb {
     Schema,
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
+    /// Believe somebody, or a token, no more, whatever is brought; or again.
+    Revoke(revoke::Revoke),
     /// Keep secrets in the embedded vault of a state folder.
     Vault(vault::Vault),
     /// Tell what another configuration would do to the running gateway: what opens, what closes, what it touches.
@@ -135,6 +138,7 @@ impl Verb {
             Verb::Fmt(fmt) => fmt.run(output),
             Verb::Schema => schema::run(),
             Verb::Keys(keys) => keys.run(output),
+            Verb::Revoke(revoke) => revoke.run(output),
             Verb::Vault(vault) => vault.run(output),
             Verb::Plan(plan) => plan.run(output),
             Verb::Apply(apply) => apply.run(output),

@@ -164,7 +164,7 @@ pub async fn history(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Res
 }
 
 /// Sends an order to the control loop, and tells what became of it.
-async fn order(desk: &Desk, wish: Wish, Caller(by): Caller, head: Head) -> Response {
+pub async fn order(desk: &Desk, wish: Wish, Caller(by): Caller, head: Head) -> Response {
     let (reply, heard) = oneshot::channel();
     let order = Order { wish, by, expected: head.expected, message: head.message, reply };
     if desk.orders.try_send(order).is_err() {
@@ -214,6 +214,7 @@ pub fn act_of(uri: &Uri) -> Option<Act> {
     match uri.path() {
         "/admin/config" => Some(Act::Apply),
         "/admin/rollback" => Some(Act::Rollback),
+        "/admin/revocations" => Some(Act::Revoke),
         _ => None,
     }
 }
@@ -222,6 +223,7 @@ fn denied(no: &No) -> Response {
     let (status, code) = match no {
         No::Moved { .. } => (StatusCode::PRECONDITION_FAILED, "conflict"),
         No::Busy | No::Private => (StatusCode::CONFLICT, "conflict"),
+        No::Usage { .. } => (StatusCode::BAD_REQUEST, "usage"),
         No::Unfit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "failed"),
         No::Unknown { .. } => (StatusCode::NOT_FOUND, "failed"),
         No::NotKept { .. } => (StatusCode::INSUFFICIENT_STORAGE, "unfit"),
@@ -234,7 +236,7 @@ fn not_open() -> Response {
     denied(&No::NotOpen)
 }
 
-fn failed(status: StatusCode, code: &str, message: &str) -> Response {
+pub fn failed(status: StatusCode, code: &str, message: &str) -> Response {
     (status, axum::Json(json!({ "error": { "code": code, "message": message } }))).into_response()
 }
 
@@ -249,7 +251,8 @@ fn octets() -> HeaderValue {
 }
 
 /// The headers of whoever wants to change something.
-struct Head {
+#[derive(Default)]
+pub struct Head {
     expected: String,
     message: Option<String>,
 }

@@ -101,7 +101,9 @@ fn the_document_speaks_of_the_routes_that_there_are() {
     let mut routes = Vec::new();
     for line in source.lines().filter_map(|line| line.trim().strip_prefix(".route(\"")) {
         let (path, handlers) = line.split_once("\", ").unwrap();
-        for method in ["get", "post"].iter().filter(|method| handlers.contains(&format!("{method}("))) {
+        for method in
+            ["get", "post", "delete"].iter().filter(|method| handlers.contains(&format!("{method}(")))
+        {
             routes.push(format!("{method} {path}"));
         }
     }

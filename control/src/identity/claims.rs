@@ -65,15 +65,10 @@ impl Accepted {
         if !self.scopes.iter().all(|scope| has_scope(claims, scope)) {
             return Err(Doubt::Scope);
         }
-        let mut known_by = vec![digest(&principal.id)];
-        let other = [claims.get("jti").and_then(Value::as_str), Some(principal.user.as_str())];
-        known_by.extend(other.into_iter().flatten().filter(|text| !text.is_empty()).map(digest));
         Ok(Verified {
             digest: digest(&format!("{}\0{}", self.name, principal.id)),
             principal,
-            known_by,
-            // Of one that does not say it, everything that was ever revoked holds.
-            issued_unix_s: issued_s.unwrap_or(0),
+            id: claims.get("jti").and_then(Value::as_str).map(digest),
             ends_unix_ms: u64::try_from(ends_s).unwrap_or(0).saturating_mul(1_000),
             keep_ms: u64::MAX,
             certificate,

@@ -46,7 +46,7 @@ pub struct Identity {
     threads: Arc<Semaphore>,
     /// Raised when an issuer's keys are others than before.
     pub changed: Arc<Notify>,
-    revoked: Revoked,
+    revoked: Arc<Revoked>,
 }
 
 struct Made {
@@ -61,7 +61,7 @@ struct Made {
 const VERIFIERS_KEPT: usize = 4;
 
 impl Identity {
-    pub fn new(base: PathBuf) -> Identity {
+    pub fn new(base: PathBuf, revoked: Arc<Revoked>) -> Identity {
         Identity {
             base,
             fetcher: Fetcher::new(),
@@ -69,8 +69,13 @@ impl Identity {
             verifiers: Vec::new(),
             threads: Arc::new(Semaphore::new(SIGNATURES_AT_ONCE)),
             changed: Arc::default(),
-            revoked: Revoked::default(),
+            revoked,
         }
+    }
+
+    /// Whom nobody believes from now on.
+    pub fn revoke(&mut self, revoked: Arc<Revoked>) {
+        self.revoked = revoked;
     }
 
     /// What workers believe under this table. `bound`: where its listeners are, as far as that is known.
@@ -112,7 +117,7 @@ impl Identity {
             }
         }
         let Some(made) = self.verifiers.iter().find(|made| made.fingerprint == fingerprint) else {
-            return Arc::default();
+            return Arc::new(Trust { revoked: self.revoked.clone(), ..Trust::default() });
         };
         let issuer = |method: &Method| trust::Issuer {
             content: method.content,

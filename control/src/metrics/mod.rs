@@ -51,6 +51,15 @@ pub struct Seen<'b> {
     pub certificates: &'b [Expiry],
     /// Tokens of this gateway's own, that upstreams are shown.
     pub tokens: &'b [Standing],
+    pub revocations: Revocations,
+}
+
+/// Who is not believed any more.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Revocations {
+    pub in_force: usize,
+    /// They are what the file says.
+    pub is_good: bool,
 }
 
 pub struct Worker {
@@ -308,4 +317,8 @@ fn gateway(out: &mut Exposition, seen: &Seen<'_>) {
     let help = "Tables in memory: the one in use, and those that requests under way still hold.";
     out.one(Kind::Gauge, "strait_config_snapshots", help, seen.snapshots);
     seen.reloads.write(out);
+    let help = "Revocations in force (`strait revoke`).";
+    out.one(Kind::Gauge, "strait_revocations", help, seen.revocations.in_force);
+    let help = "Whether they are what the file of the state folder says.";
+    out.one(Kind::Gauge, "strait_revocations_file_good", help, seen.revocations.is_good);
 }

@@ -31,6 +31,10 @@ pub enum Act {
     File,
     Apply,
     Rollback,
+    /// Somebody is not believed any more; what is served stays.
+    Revoke,
+    /// Somebody is believed again.
+    Unrevoke,
 }
 
 impl Act {
@@ -40,6 +44,8 @@ impl Act {
             Act::File => "file",
             Act::Apply => "apply",
             Act::Rollback => "rollback",
+            Act::Revoke => "revoke",
+            Act::Unrevoke => "unrevoke",
         }
     }
 }
@@ -97,8 +103,9 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Entry {
+    /// Whether it put something into use.
     pub fn is_adopted(&self) -> bool {
-        self.outcome == Outcome::Adopted
+        self.outcome == Outcome::Adopted && !matches!(self.act, Act::Revoke | Act::Unrevoke)
     }
 }
 

@@ -19,7 +19,9 @@ use serde_json::{Value, json};
 use strait_table::Snapshot;
 use strait_table::file::Generation;
 
-use crate::limits::{HISTORY_TEXT_BYTES_MAX, REFUSALS_RECORDED_PER_HOUR_MAX};
+use crate::limits::{
+    HISTORY_TEXT_BYTES_MAX, REFUSALS_RECORDED_PER_HOUR_MAX, REVOCATIONS_RECORDED_PER_HOUR_MAX,
+};
 use crate::load::kept;
 use crate::log;
 use crate::signing::Trust;
@@ -53,8 +55,9 @@ pub struct Rollout {
     over: Option<Generation>,
     /// The last candidate that was sent and refused, until another one is adopted.
     rejected: Option<Value>,
-    /// Refusals that were written down within an hour.
+    /// Refusals that were written down within an hour, and revocations.
     recorded: Vec<Instant>,
+    revocations: Vec<Instant>,
     unrecorded: u64,
     /// Why the history lacks something.
     unwritten: Option<String>,
@@ -88,6 +91,7 @@ impl Rollout {
             over: None,
             rejected: None,
             recorded: Vec::new(),
+            revocations: Vec::new(),
             unrecorded: 0,
             unwritten: None,
             found: None,
@@ -244,17 +248,25 @@ impl Rollout {
 
     /// Something was not put into use.
     pub fn refuse(&mut self, act: Act, by: &Value, from: Generation, to: Option<Generation>, why: &str) {
-        let hour = Duration::from_secs(60 * 60);
-        self.recorded.retain(|then| then.elapsed() < hour);
-        if self.recorded.len() >= REFUSALS_RECORDED_PER_HOUR_MAX {
+        if !may_record(&mut self.recorded, REFUSALS_RECORDED_PER_HOUR_MAX) {
             self.unrecorded += 1;
             return;
         }
-        self.recorded.push(Instant::now());
         let entry = self.entry(act, by.clone(), from, to.map(whole).unwrap_or_default());
         let entry = Entry { outcome: Outcome::Refused, why: Some(clipped(why)), ..entry };
         // Said by the next status, too.
         let _ = self.append(entry);
+    }
+
+    /// Somebody is not believed any more, or is again, while `running` is served on.
+    pub fn revokes(&mut self, act: Act, by: &Value, running: Generation, summary: Value, why: Option<&str>) {
+        if !may_record(&mut self.revocations, REVOCATIONS_RECORDED_PER_HOUR_MAX) {
+            self.unrecorded += 1;
+            return;
+        }
+        let entry = self.entry(act, by.clone(), running, whole(running));
+        // Said by the next status, too.
+        let _ = self.append(Entry { summary, message: why.map(clipped), ..entry });
     }
 
     /// A candidate was found unfit: shown until another one is adopted.
@@ -370,6 +382,16 @@ impl Rollout {
             },
         })
     }
+}
+
+/// Counts what is written down, of which there may be so many in an hour.
+fn may_record(recorded: &mut Vec<Instant>, most: usize) -> bool {
+    recorded.retain(|then| then.elapsed() < Duration::from_secs(60 * 60));
+    if recorded.len() >= most {
+        return false;
+    }
+    recorded.push(Instant::now());
+    true
 }
 
 /// What an operator or a compiler says at length, as the history has it.

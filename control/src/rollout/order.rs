@@ -7,6 +7,7 @@ use strait_table::Snapshot;
 use tokio::sync::oneshot;
 
 use super::history::Act;
+use crate::revocations::Change;
 use crate::trial::Kind;
 
 /// How a candidate comes into use.
@@ -32,6 +33,8 @@ pub enum Wish {
     Rollback {
         to: Option<String>,
     },
+    /// Nobody is to believe some any more, or all again.
+    Revoke(Change),
     /// Refused at the door, by somebody who may ask: to be written down.
     Refused {
         act: Act,
@@ -45,6 +48,8 @@ impl Wish {
         match self {
             Wish::Plan { .. } | Wish::Apply { .. } => Act::Apply,
             Wish::Rollback { .. } => Act::Rollback,
+            Wish::Revoke(Change { undo: false, .. }) => Act::Revoke,
+            Wish::Revoke(_) => Act::Unrevoke,
             Wish::Refused { act, .. } => *act,
         }
     }
@@ -80,7 +85,9 @@ pub enum No {
     Busy,
     /// The candidate cannot be served.
     Unfit { why: String },
-    /// There is nothing of that name to go back to.
+    /// It makes no sense.
+    Usage { why: String },
+    /// There is nothing of that name to go back to, or to undo.
     Unknown { why: String },
     /// It cannot be written down, so that a restart would undo it.
     NotKept { why: String },

@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::reload::{Ears, Reload};
+use super::revoke::Revocations;
 use super::rollout::{Orders, Tried};
 use super::trial::Trials;
 use super::upgrade::{Heard, Upgrade};
@@ -50,7 +51,8 @@ pub(super) struct Control {
     pub ledger: Ledger,
     pub board: Arc<Board>,
     pub loader: Arc<Loader>,
-    identity: Identity,
+    pub identity: Identity,
+    pub revocations: Revocations,
     pub reload: Reload,
     pub orders: Orders,
     pub trials: Trials,
@@ -151,7 +153,8 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
             },
         }
     };
-    let mut identity = Identity::new(prepared.loader.base.clone());
+    let (revoked, ..) = prepared.revocations.list.in_force(crate::time::unix_s());
+    let mut identity = Identity::new(prepared.loader.base.clone(), Arc::new(revoked));
     let secret = |text: &ArchivedText| prepared.loader.reference(&prepared.snapshot, text);
     let facts = Facts {
         keys: Arc::new(prepared.keys.ring),
@@ -181,6 +184,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         board,
         loader: prepared.loader,
         identity,
+        revocations: Revocations::new(prepared.revocations),
         sessions: prepared.sessions,
         reload,
         orders,
@@ -211,6 +215,7 @@ impl Control {
         self.believe();
         self.show_edition();
         self.show_trial();
+        self.show_revocations();
         self.tell_unreachable();
         self.board.upstreams(&self.ledger);
         self.begin_reloads(hung_up);
@@ -282,6 +287,7 @@ impl Control {
                     self.board.pulse(now.into_std());
                     self.judge_trial(now);
                     self.answer_trial();
+                    self.look_at_revocations();
                     self.free();
                     self.look_after_predecessor();
                     // A process in which a worker hangs is one to be ended.
@@ -361,7 +367,7 @@ impl Control {
     pub fn believe(&mut self) {
         let snapshot = self.edition.snapshot.clone();
         let trust = self.trust(&snapshot);
-        if trust.questions.is_some() || self.edition.trust.questions.is_some() {
+        if trust.is_another_than(&self.edition.trust) {
             self.publish(self.edition.informed(Facts { trust, ..self.edition.facts() }));
         }
         self.believe_on_trial();

@@ -485,6 +485,7 @@ impl Control {
     /// A worker has adopted an edition, and stood still for so long.
     pub fn adopted(&mut self, pause_ns: u64) {
         self.answer_trial();
+        self.answer_revocations();
         let Some(adopting) = &mut self.reload.adopting else { return };
         adopting.pause_ns = adopting.pause_ns.max(pause_ns);
         if self.handle.behind(adopting.serial).is_empty() {

@@ -85,6 +85,11 @@ impl Control {
     /// Takes an order, or says at once why not.
     pub fn order(&mut self, order: Order) {
         let running = self.edition.snapshot.generation();
+        if let Wish::Revoke(change) = &order.wish {
+            // Whatever is under way: it is about who is believed, whatever is served, also by a successor, which reads the file.
+            let change = change.clone();
+            return self.revoke(change, order.by, order.reply);
+        }
         let Some(rollout) = &mut self.orders.rollout else {
             return answer(order.reply, Answer::No(No::Private));
         };
@@ -130,7 +135,7 @@ impl Control {
         let found = match &order.wish {
             Wish::Apply { table, .. } => Ok(table.clone()),
             Wish::Rollback { to } => rollout.earlier(running, to.as_deref()),
-            Wish::Plan { .. } | Wish::Refused { .. } => return,
+            Wish::Plan { .. } | Wish::Revoke(_) | Wish::Refused { .. } => return,
         };
         let table = match found {
             Ok(table) => table,
@@ -325,7 +330,7 @@ impl No {
                 format!("generation {running} is running by now: look at it and plan again")
             }
             No::Busy => "too many others are waiting: try again".to_owned(),
-            No::Unfit { why } | No::Unknown { why } | No::NotKept { why } => why.clone(),
+            No::Usage { why } | No::Unfit { why } | No::Unknown { why } | No::NotKept { why } => why.clone(),
             No::Private => "this process serves one client and takes no other configuration".to_owned(),
             No::NotOpen => "the gateway is not open yet, or about to end".to_owned(),
             No::HandingOver => {
@@ -336,7 +341,7 @@ impl No {
 }
 
 /// Somebody as a line of the log names him.
-fn told(by: &Value) -> String {
+pub fn told(by: &Value) -> String {
     let members = by.as_object().into_iter().flatten();
     let words: Vec<String> = members
         .map(|(name, value)| match value {
@@ -347,7 +352,7 @@ fn told(by: &Value) -> String {
     words.join(", ")
 }
 
-fn answer(reply: oneshot::Sender<Answer>, answer: Answer) {
+pub fn answer(reply: oneshot::Sender<Answer>, answer: Answer) {
     // Whoever asked has gone; the history knows what became of it.
     let _ = reply.send(answer);
 }

@@ -90,6 +90,11 @@ impl Trials {
         Some(&self.on.as_ref()?.edition)
     }
 
+    /// How often workers were told of candidates.
+    pub fn told(&self) -> u64 {
+        self.told
+    }
+
     /// Of an upstream of the candidate.
     pub fn standing(&self, upstream: UpstreamId) -> Option<&Standing> {
         self.on.as_ref()?.ledger.standing(upstream)
@@ -232,7 +237,7 @@ impl Control {
         let Some(on) = &self.trials.on else { return };
         let edition = on.edition.clone();
         let trust = self.trust(&edition.snapshot);
-        if trust.questions.is_some() || edition.trust.questions.is_some() {
+        if trust.is_another_than(&edition.trust) {
             self.renew_trial(edition.informed(Facts { trust, ..edition.facts() }));
         }
     }

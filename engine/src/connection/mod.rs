@@ -6,6 +6,7 @@
 //! up, so a busy connection allocates nothing per exchange and an idle one keeps nothing. One whose answer stands open
 //! ([`standing`]) keeps as little between two events.
 
+pub mod audience;
 mod read;
 mod shake;
 pub mod standing;

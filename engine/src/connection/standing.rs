@@ -13,6 +13,7 @@ use std::task::Poll;
 use strait_protocol::http1::write;
 use strait_protocol::{decimal, sse};
 
+use super::audience::{Ear, Who, unless_over};
 use super::{Connection, Seat};
 use crate::core::{Core, StandingPlace};
 use crate::exchange::hand_over::Relayed;
@@ -96,7 +97,8 @@ pub struct Framing {
 }
 
 enum Source {
-    Outlet(Reader),
+    /// What is in it, for as long as its tenant may hear it.
+    Outlet(Reader, Ear),
     /// The worker that owns the outlet renders.
     Owner(ReplyRx<Relayed>),
 }
@@ -119,7 +121,8 @@ impl Standing {
     /// Reads an outlet from here on.
     pub fn of(reader: Reader, framing: Framing, tenant: Rc<dyn Tenant>, place: StandingPlace) -> Standing {
         let tally = Tally { ending: Ending::ClientGone, events: 0, bytes: 0 };
-        Standing { source: Source::Outlet(reader), framing, tenant: Some(tenant), tally, place }
+        let ear = Ear::new(place.core(), Who::Tenant(tenant.clone()));
+        Standing { source: Source::Outlet(reader, ear), framing, tenant: Some(tenant), tally, place }
     }
 
     /// Passes on what the owner of the outlet renders; its framing is [`Standing::framing`] there.
@@ -135,22 +138,23 @@ impl Standing {
     async fn next(&mut self) -> Said {
         let framing = self.framing;
         match &mut self.source {
-            Source::Outlet(reader) => match reader.next().await {
-                Found::Message { .. }
+            Source::Outlet(reader, ear) => match unless_over(Some(ear), reader.next()).await {
+                None => Said::End(Ending::Dismissed),
+                Some(Found::Message { .. })
                     if self.tenant.as_ref().is_some_and(|tenant| !tenant.is_welcome(self.place.core())) =>
                 {
                     Said::End(Ending::Dismissed)
                 }
-                Found::Message { number, bytes } => {
+                Some(Found::Message { number, bytes }) => {
                     self.tally.events += 1;
                     Said::Event(framing.render(reader.stream(), number, &bytes))
                 }
-                Found::Lost => {
+                Some(Found::Lost) => {
                     reader.skip_lost();
                     Said::Lost
                 }
-                Found::End => Said::End(Ending::Over),
-                Found::Superseded => Said::End(Ending::Superseded),
+                Some(Found::End) => Said::End(Ending::Over),
+                Some(Found::Superseded) => Said::End(Ending::Superseded),
             },
             Source::Owner(events) => match events.recv().await {
                 Some(Relayed::Bytes(mut bytes)) => {

@@ -74,8 +74,8 @@ pub async fn begin(
         hang_up(core, incoming, &priming, sink, &mut record).await.into()
     } else {
         let reader = outlet.read(0);
-        let stand =
-            |framing| Standing::of(reader, Framing { answers: true, ..framing }, Rc::new(Reads), place);
+        let reads = Rc::new(Reads { caller: record.caller().map(|caller| (adopted.clone(), caller)) });
+        let stand = |framing| Standing::of(reader, Framing { answers: true, ..framing }, reads, place);
         stream::begin(core, incoming, &priming, true, stand, sink, &mut record).await
     };
     reply.detach_client(core);
@@ -118,8 +118,9 @@ struct Carried {
 impl Carried {
     async fn carry(self, reply: Reply, first: Event, mut record: Record) {
         let incoming = self.request.incoming(None);
-        tell::run(&self.core, &incoming, &self.outlet, Ok(reply), Some(first), &mut record).await;
-        record.write(&self.core, &self.request.adopted, &incoming);
+        let adopted = &self.request.adopted;
+        tell::run(&self.core, adopted, &incoming, &self.outlet, Ok(reply), Some(first), &mut record).await;
+        record.write(&self.core, adopted, &incoming);
     }
 }
 
@@ -131,9 +132,15 @@ impl Drop for Carried {
 }
 
 /// The connection of a call's answer. The call has a record of its own.
-struct Reads;
+struct Reads {
+    caller: Option<(Rc<Adopted>, u32)>,
+}
 
 impl Tenant for Reads {
+    fn is_welcome(&self, core: &Rc<Core>) -> bool {
+        !self.caller.as_ref().is_some_and(|(adopted, principal)| core.has_revoked(adopted, *principal))
+    }
+
     fn dismiss(&self, _core: &Rc<Core>) -> bool {
         true
     }

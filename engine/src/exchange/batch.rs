@@ -110,7 +110,8 @@ pub async fn run(
         let close = !incoming.head.keep_alive || core.draining.get();
         return respond::empty(core, 202, close, sink, record).await.into();
     }
-    let reads = Rc::new(Reads { outlet, is_kept: ids });
+    let caller = record.caller().map(|caller| (adopted.clone(), caller));
+    let reads = Rc::new(Reads { outlet, is_kept: ids, caller });
     let stand = |framing| Standing::of(reader, Framing { answers: true, ..framing }, reads, place);
     stream::begin(core, incoming, b"", ids, stand, sink, record).await
 }
@@ -155,9 +156,14 @@ struct Reads {
     outlet: Rc<Outlet>,
     /// Its client may come back for the rest.
     is_kept: bool,
+    caller: Option<(Rc<Adopted>, u32)>,
 }
 
 impl Tenant for Reads {
+    fn is_welcome(&self, core: &Rc<Core>) -> bool {
+        !self.caller.as_ref().is_some_and(|(adopted, principal)| core.has_revoked(adopted, *principal))
+    }
+
     fn dismiss(&self, _core: &Rc<Core>) -> bool {
         true
     }

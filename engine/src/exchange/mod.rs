@@ -158,7 +158,7 @@ pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -
     let outcome = story(core, &mut adopted, incoming, &mut record).await;
     let ending = match outcome {
         Ok(Outcome::Reply(reply)) => {
-            match respond::run(core, incoming, reply, &mut sink, &mut record).await {
+            match respond::run(core, &adopted, incoming, reply, &mut sink, &mut record).await {
                 Responded::Next(next) => next.into(),
                 Responded::Streams(opening) => {
                     return answer::begin(core, &adopted, incoming, opening, &mut sink, record).await;

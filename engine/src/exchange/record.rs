@@ -20,6 +20,7 @@ use strait_table::Kind;
 use super::Incoming;
 use super::refusal::Refusal;
 use super::shape::Edited;
+use crate::connection::audience::{Ear, Who};
 use crate::connection::standing::Tally;
 use crate::core::{Adopted, Core};
 use crate::figures::labels::{Layer, MethodClass, Outcome};
@@ -63,6 +64,8 @@ pub struct Record {
     pub session: Option<Rc<Session>>,
     /// A call of that session, on its way to an upstream or answered by it: its client may cancel it.
     pub under_way: Option<UnderWay>,
+    /// Ends an answer of several events when its caller was revoked.
+    pub ear: Option<Ear>,
     /// What the upstream was sent, where that is not what the client sent.
     pub edited: Option<Pooled<Edited>>,
     began_ns: u64,
@@ -136,6 +139,7 @@ impl Record {
             modern: false,
             session: None,
             under_way: None,
+            ear: None,
             edited: None,
             began_ns: now_ns,
             marked_ns: now_ns,
@@ -172,6 +176,21 @@ impl Record {
 
     pub fn principal(&mut self, principal: u32) {
         self.principal = Some(principal);
+    }
+
+    /// The number of its caller, once that is known.
+    pub fn caller(&self) -> Option<u32> {
+        self.principal
+    }
+
+    /// Whether its caller was revoked since.
+    pub fn is_revoked(&self, core: &Core, adopted: &Adopted) -> bool {
+        self.principal.is_some_and(|principal| core.has_revoked(adopted, principal))
+    }
+
+    /// From now on the answer ends as soon as its caller is revoked, also between two events.
+    pub fn listens(&mut self, core: &Rc<Core>, adopted: &Rc<Adopted>) {
+        self.ear = self.principal.map(|principal| Ear::new(core, Who::Caller(adopted.clone(), principal)));
     }
 
     /// Another edition tells the story from its beginning.

@@ -19,7 +19,8 @@ use super::refusal::Refusal;
 use super::reverse::{self, Direction};
 use super::shape::Edited;
 use super::{Incoming, answer, rounds, screen, shape, tasks, uris};
-use crate::core::Core;
+use crate::connection::audience::unless_over;
+use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
 use crate::io::mailbox::ReplyTx;
 use crate::io::runtime;
@@ -94,6 +95,7 @@ impl From<Next> for Responded {
 /// Sends a reply, event by event.
 pub async fn run(
     core: &Rc<Core>,
+    adopted: &Rc<Adopted>,
     incoming: &Incoming<'_>,
     mut reply: Reply,
     sink: &mut Sink<'_>,
@@ -103,7 +105,7 @@ pub async fn run(
     if reply.is_empty() {
         return empty(core, reply.empty_status(), close, sink, record).await.into();
     }
-    let first = match wanted(core, incoming, &mut reply, record).await {
+    let first = match wanted(core, adopted, incoming, &mut reply, record).await {
         Ok(event) => event,
         Err(fault) => {
             let refusal = Refusal::Upstream { name: reply.upstream_name(), fault };
@@ -111,12 +113,15 @@ pub async fn run(
         }
     };
     record.answered(core, &reply);
+    if !first.is_last() {
+        record.listens(core, adopted);
+    }
     let is_stream = !matches!(&first, Event::Fragment { .. }) && !first.is_last();
     if is_stream && let Some(place) = answer::place(core, record) {
         return Responded::Streams(answer::Opening::new(place, reply, first));
     }
     let first = match first {
-        Event::Paused { .. } => message(core, incoming, &mut reply, record).await,
+        Event::Paused { .. } => message(core, adopted, incoming, &mut reply, record).await,
         first => Ok(first),
     };
     let first = match first {
@@ -126,7 +131,7 @@ pub async fn run(
             return refuse(core, incoming, &refusal, sink, record).await.into();
         }
     };
-    let mut answer = Answer { core, incoming, sink, record, close };
+    let mut answer = Answer { core, adopted, incoming, sink, record, close };
     let next = match &first {
         Event::Fragment { .. } => answer.fragments(reply, first).await,
         Event::Message { last: true, .. } | Event::Ready { last: true, .. } => {
@@ -180,8 +185,25 @@ pub async fn delivered(
     }
 }
 
-/// The next event, for as long as the client wants one.
+/// The next event, for as long as the client wants one and may have it.
 pub async fn wanted(
+    core: &Rc<Core>,
+    adopted: &Adopted,
+    incoming: &Incoming<'_>,
+    reply: &mut Reply,
+    record: &Record,
+) -> Result<Event, UpstreamFault> {
+    let event = unless_cancelled(core, incoming, reply, record);
+    match unless_over(record.ear.as_ref(), event).await {
+        Some(event) if !record.is_revoked(core, adopted) => event,
+        _ => {
+            reply.cancel(core, UpstreamFault::Revoked.giving_up());
+            Err(UpstreamFault::Revoked)
+        }
+    }
+}
+
+async fn unless_cancelled(
     core: &Rc<Core>,
     incoming: &Incoming<'_>,
     reply: &mut Reply,
@@ -225,12 +247,13 @@ async fn unless_left(
 /// The next one that is a message, or a piece of one.
 async fn message(
     core: &Rc<Core>,
+    adopted: &Adopted,
     incoming: &Incoming<'_>,
     reply: &mut Reply,
     record: &Record,
 ) -> Result<Event, UpstreamFault> {
     loop {
-        match wanted(core, incoming, reply, record).await? {
+        match wanted(core, adopted, incoming, reply, record).await? {
             Event::Paused { .. } => {}
             event => return Ok(event),
         }
@@ -271,6 +294,7 @@ const HEAD_ROOM: usize = 512;
 
 struct Answer<'a, 's, 'k> {
     core: &'a Rc<Core>,
+    adopted: &'a Adopted,
     incoming: &'a Incoming<'a>,
     sink: &'s mut Sink<'k>,
     record: &'a mut Record,
@@ -333,7 +357,7 @@ impl Answer<'_, '_, '_> {
                 return self.leave(reply);
             }
             out = Buf::new();
-            event = match message(self.core, self.incoming, &mut reply, self.record).await {
+            event = match message(self.core, self.adopted, self.incoming, &mut reply, self.record).await {
                 Ok(event) => event,
                 Err(fault) if in_pieces => {
                     self.record.broke(&fault);
@@ -383,7 +407,7 @@ impl Answer<'_, '_, '_> {
                 return self.leave(reply);
             }
             out = Buf::new();
-            event = match message(self.core, self.incoming, &mut reply, self.record).await {
+            event = match message(self.core, self.adopted, self.incoming, &mut reply, self.record).await {
                 Ok(event) => event,
                 Err(fault) => {
                     // Too late for an error: an answer cut short is the only honest signal left.

@@ -122,7 +122,7 @@ impl Said {
             Ok(_) => Err(Refusal::Internal("an older client asked for what only newer ones know")),
             Err(refusal) => Err(refusal),
         };
-        run(&core, &incoming, self.to.outlet(), reply, None, &mut record).await;
+        run(&core, adopted, &incoming, self.to.outlet(), reply, None, &mut record).await;
         record.write(&core, adopted, &incoming);
     }
 }
@@ -130,6 +130,7 @@ impl Said {
 /// Tells every message of a reply, of which `first` may be here already, or why there is none.
 pub async fn run(
     core: &Rc<Core>,
+    adopted: &Adopted,
     incoming: &Incoming<'_>,
     outlet: &Rc<Outlet>,
     reply: Result<Reply, Refusal>,
@@ -137,7 +138,7 @@ pub async fn run(
     record: &mut Record,
 ) {
     let told = match reply {
-        Ok(reply) => tell(core, incoming, outlet, reply, first, record).await,
+        Ok(reply) => tell(core, adopted, incoming, outlet, reply, first, record).await,
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = told {
@@ -155,6 +156,7 @@ pub async fn run(
 /// Every message of a reply, as it comes.
 async fn tell(
     core: &Rc<Core>,
+    adopted: &Adopted,
     incoming: &Incoming<'_>,
     outlet: &Rc<Outlet>,
     mut reply: Reply,
@@ -169,7 +171,7 @@ async fn tell(
     loop {
         let event = match first.take() {
             Some(event) => Ok(event),
-            None => respond::wanted(core, incoming, &mut reply, record).await,
+            None => respond::wanted(core, adopted, incoming, &mut reply, record).await,
         };
         let failed = |fault| Refusal::Upstream { name: reply.upstream_name(), fault };
         let event = event.map_err(failed)?;

@@ -59,6 +59,8 @@ pub enum UpstreamFault {
     ClientGone,
     /// The client said that it does not want the answer any more.
     Cancelled,
+    /// Its caller was revoked meanwhile.
+    Revoked,
 }
 
 impl UpstreamFault {
@@ -89,6 +91,7 @@ impl UpstreamFault {
             Unanswered => "client_unanswered",
             ClientGone => "client_gone",
             Cancelled => "cancelled",
+            Revoked => "revoked",
         }
     }
 
@@ -99,7 +102,7 @@ impl UpstreamFault {
                 Outcome::ClientGone
             }
             UpstreamFault::NoRoom => Outcome::Overloaded,
-            UpstreamFault::Undeclared(_) => Outcome::Refused,
+            UpstreamFault::Undeclared(_) | UpstreamFault::Revoked => Outcome::Refused,
             _ => Outcome::UpstreamFault,
         }
     }
@@ -118,7 +121,7 @@ impl UpstreamFault {
             }
             Spawn(_) | Exited(_) => Layer::Process,
             Busy { .. } => Layer::Busy,
-            NoRoom | Unanswered | Undeclared(_) | ClientGone | Cancelled => return None,
+            NoRoom | Unanswered | Undeclared(_) | ClientGone | Cancelled | Revoked => return None,
         })
     }
 
@@ -127,6 +130,7 @@ impl UpstreamFault {
         match self {
             UpstreamFault::ClientGone => "the client went away",
             UpstreamFault::Cancelled => "cancelled by the client",
+            UpstreamFault::Revoked => "the caller was revoked",
             _ => "no answer in time",
         }
     }
@@ -146,6 +150,7 @@ impl UpstreamFault {
                 | Undeclared(_)
                 | ClientGone
                 | Cancelled
+                | Revoked
         )
     }
 }
@@ -181,6 +186,7 @@ impl fmt::Display for UpstreamFault {
             Unanswered => write!(f, "wants input, and the client did not give it in time"),
             ClientGone => write!(f, "the client went away"),
             Cancelled => write!(f, "cancelled by the client"),
+            Revoked => write!(f, "its answer is not told: the caller was revoked meanwhile"),
         }
     }
 }

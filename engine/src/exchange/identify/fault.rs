@@ -40,6 +40,8 @@ pub enum Why {
     Missing,
     /// It is a token, and wrong.
     Invalid(&'static str),
+    /// It is a good one, and it, or whoever it speaks for, was revoked.
+    Revoked,
     /// It is a good one, and too weak.
     Scope,
     /// Nobody can say now.
@@ -65,7 +67,10 @@ pub fn refusal(adopted: &Adopted, server: usize, incoming: &Incoming<'_>, why: W
     let (certificate, takes_bearers) = wanted(adopted, server, incoming);
     let challenge = match endpoint.filter(|endpoint| !endpoint.challenge.is_empty()) {
         Some(endpoint) => challenge(endpoint, why, endpoint.scopes.iter().map(String::as_str)),
-        None if certificate == Certificate::Unwanted => return Refusal::Unauthenticated,
+        // It takes keys alone, and says no more of itself.
+        None if certificate == Certificate::Unwanted && why != Why::Revoked => {
+            return Refusal::Unauthenticated;
+        }
         None => if takes_bearers { "Bearer" } else { BY_CERTIFICATE }.to_owned(),
     };
     Refusal::Credential(Box::new(Fault { why, challenge, asks_for: None, certificate }))
@@ -90,12 +95,13 @@ pub fn step_up(adopted: &Adopted, server: usize, listener: u16, scopes: &[&str])
 
 fn challenge<'s>(endpoint: &Endpoint, why: Why, scopes: impl Iterator<Item = &'s str>) -> String {
     let error = match why {
-        Why::Invalid(_) => "error=\"invalid_token\", ",
+        Why::Invalid(_) | Why::Revoked => "error=\"invalid_token\", ",
         Why::Scope => "error=\"insufficient_scope\", ",
         Why::Missing | Why::Unavailable(_) | Why::Flood(_) => "",
     };
     let described = match why {
         Why::Invalid(why) => format!(", error_description=\"{why}\""),
+        Why::Revoked => ", error_description=\"it was revoked\"".to_owned(),
         Why::Scope => ", error_description=\"the token lacks a scope that this server needs\"".to_owned(),
         Why::Missing | Why::Unavailable(_) | Why::Flood(_) => String::new(),
     };
@@ -127,6 +133,7 @@ impl Fault {
         match self.why {
             Why::Missing => "unauthenticated",
             Why::Invalid(_) => "invalid_token",
+            Why::Revoked => "revoked",
             Why::Scope => "insufficient_scope",
             Why::Unavailable(_) => "identity_unavailable",
             Why::Flood(_) => "too_many_bad_tokens",
@@ -135,7 +142,7 @@ impl Fault {
 
     pub fn status(&self) -> u16 {
         match self.why {
-            Why::Missing | Why::Invalid(_) => 401,
+            Why::Missing | Why::Invalid(_) | Why::Revoked => 401,
             Why::Scope => 403,
             Why::Unavailable(_) => 503,
             Why::Flood(_) => 429,
@@ -146,6 +153,10 @@ impl Fault {
         match self.why {
             Why::Missing => self.missing(),
             Why::Invalid(why) => format!("request: the token is not accepted: {why}"),
+            Why::Revoked => {
+                "gateway: this credential, or whoever it speaks for, was revoked; ask the operator of this gateway"
+                    .to_owned()
+            }
             Why::Scope => match &self.asks_for {
                 Some(scopes) => format!("policy: this call needs a token with the scopes `{scopes}`"),
                 None => "request: the token lacks a scope that this server needs".to_owned(),
@@ -176,7 +187,7 @@ impl Fault {
         match self.why {
             Why::Unavailable(_) => Some(crate::limits::RETRY_AFTER_S),
             Why::Flood(seconds) => Some(seconds),
-            Why::Missing | Why::Invalid(_) | Why::Scope => None,
+            Why::Missing | Why::Invalid(_) | Why::Revoked | Why::Scope => None,
         }
     }
 }

@@ -79,21 +79,26 @@ pub fn run<'a>(
     record: &mut Record,
 ) -> Result<Identified<'a>, Refusal> {
     let server = adopted.snapshot.rules().servers.get(place.server).ok_or(Refusal::NoSuchPath)?;
+    let met = |principal: u32, record: &mut Record| {
+        let refused = || fault::refusal(adopted, place.server, incoming, Why::Revoked);
+        met(adopted, principal, record).ok_or_else(refused).map(Identified::Caller)
+    };
+    let of_token = |token: &Rc<Token>, record: &mut Record| met(number(adopted, token)?, record);
     if server.auth.is_empty() {
-        return Ok(Identified::Caller(met(adopted, 0, record)));
+        return met(0, record);
     }
     let shown = incoming
         .certificate
         .and_then(|certificate| mtls::find(core, adopted, identities(server), certificate));
     let otherwise = |record: &mut Record, why| match &shown {
-        Some(shown) => of_token(adopted, &shown.token, record).map(Identified::Caller),
+        Some(shown) => of_token(&shown.token, record),
         None => Err(fault::refusal(adopted, place.server, incoming, why)),
     };
     let presented = incoming.head.authorization.and_then(|span| bearer(span.of(incoming.bytes)));
     let Some(presented) = presented else { return otherwise(record, Why::Missing) };
     let before = before(server, shown.as_ref());
     if let Some((principal, _)) = keys::find(adopted, before.clone(), presented) {
-        return Ok(Identified::Caller(met(adopted, principal, record)));
+        return met(principal, record);
     }
     let endpoint = adopted.trust.endpoint(place.server, usize::from(incoming.listener));
     let asked_for = adopted.trust.is_asked_for(before.clone());
@@ -104,7 +109,7 @@ pub fn run<'a>(
         Ok(token) if shown.is_some() && !adopted.trust.is_of(&token.verified, before) => {
             otherwise(record, Why::Missing)
         }
-        Ok(token) => of_token(adopted, &token, record).map(Identified::Caller),
+        Ok(token) => of_token(&token, record),
         Err(unknown) => Ok(Identified::Asks(Asking { unknown, shown })),
     }
 }
@@ -117,9 +122,8 @@ fn before<'s>(
     identities(server).take(shown.map_or(usize::MAX, |shown| shown.place))
 }
 
-fn of_token(adopted: &Adopted, token: &Rc<Token>, record: &mut Record) -> Result<Caller, Refusal> {
-    let principal = adopted.number(token).ok_or(Refusal::Overloaded(CROWDED))?;
-    Ok(met(adopted, principal, record))
+fn number(adopted: &Adopted, token: &Rc<Token>) -> Result<u32, Refusal> {
+    adopted.number(token).ok_or(Refusal::Overloaded(CROWDED))
 }
 
 /// The caller whose token had to be asked about.
@@ -134,23 +138,29 @@ pub async fn settle(
     let at = (place.server, usize::from(incoming.listener));
     let token = Tokens::ask(core, adopted, at, incoming.peer, asking.unknown).await;
     let server = adopted.snapshot.rules().servers.get(place.server).ok_or(Refusal::NoSuchPath)?;
+    let refused = |why| fault::refusal(adopted, place.server, incoming, why);
+    let of_token = |token: &Rc<Token>, record: &mut Record| {
+        let principal = number(adopted, token)?;
+        // Somebody may have been revoked while control was asked.
+        let caller = met(adopted, principal, record).filter(|_| !core.has_revoked(adopted, principal));
+        caller.ok_or_else(|| refused(Why::Revoked))
+    };
+    // Its key is believed, even where this edition has not heard of it yet.
     let why = match token.map_err(Why::from) {
-        // Its key is believed, even where this edition has not heard of it yet.
-        Ok(token) if adopted.trust.has_revoked(&token.verified) => Why::Invalid("it was revoked"),
         Ok(token) if !is_with_its_certificate(incoming, &token) => Why::Invalid(BOUND),
         Ok(token) => match &asking.shown {
             // One of an identity behind the certificate's.
             Some(shown) if !adopted.trust.is_of(&token.verified, before(server, Some(shown))) => {
-                return of_token(adopted, &shown.token, record);
+                return of_token(&shown.token, record);
             }
-            _ => return of_token(adopted, &token, record),
+            _ => return of_token(&token, record),
         },
         Err(why) => why,
     };
     match asking.shown {
         // Nobody may come in by a later identity because an earlier one could not be asked.
-        Some(shown) if matches!(why, Why::Invalid(_) | Why::Scope) => of_token(adopted, &shown.token, record),
-        _ => Err(fault::refusal(adopted, place.server, incoming, why)),
+        Some(shown) if matches!(why, Why::Invalid(_) | Why::Scope) => of_token(&shown.token, record),
+        _ => Err(refused(why)),
     }
 }
 
@@ -169,13 +179,16 @@ impl Identified<'_> {
     pub fn at_once(self, adopted: &Adopted, record: &mut Record) -> Result<Caller, Refusal> {
         match self {
             Identified::Caller(caller) => Ok(caller),
-            Identified::Asks(Asking { shown: Some(shown), .. }) => of_token(adopted, &shown.token, record),
+            Identified::Asks(Asking { shown: Some(shown), .. }) => {
+                met(adopted, number(adopted, &shown.token)?, record).ok_or(Refusal::Unauthenticated)
+            }
             Identified::Asks(_) => Err(Refusal::Overloaded(CROWDED)),
         }
     }
 }
 
-fn met(adopted: &Adopted, principal: u32, record: &mut Record) -> Caller {
+/// `None`: it was revoked.
+fn met(adopted: &Adopted, principal: u32, record: &mut Record) -> Option<Caller> {
     record.principal(principal);
     caller(adopted, principal)
 }
@@ -276,22 +289,22 @@ pub fn again(core: &Core, adopted: &Adopted, server: usize, credential: &Credent
             believed.then(|| adopted.number(token)).flatten()
         }
     };
-    principal.map(|principal| caller(adopted, principal))
+    caller(adopted, principal?)
 }
 
 /// The principal that has this digest, as a caller of now.
 pub fn known(core: &Core, adopted: &Adopted, server: usize, digest: u64) -> Option<Caller> {
     if let Some(principal) = adopted.principal_of(digest) {
-        return Some(caller(adopted, principal));
+        return caller(adopted, principal);
     }
     // It has brought a token, and not in this edition yet.
     let token = core.tokens.cache.of_principal(digest, &core.clock)?;
     again(core, adopted, server, &Credential::Token(token))
 }
 
-fn caller(adopted: &Adopted, principal: u32) -> Caller {
+fn caller(adopted: &Adopted, principal: u32) -> Option<Caller> {
     let known = adopted.known(principal);
-    Caller { principal, digest: known.digest, traits: known.traits }
+    (!known.is_revoked).then_some(Caller { principal, digest: known.digest, traits: known.traits })
 }
 
 fn bearer(authorization: &[u8]) -> Option<&[u8]> {

@@ -70,21 +70,20 @@ fn verified(
     let PeerCertificate { uris, dns, emails, .. } = certificate;
     let id = method.name_of(Names { uris, dns, emails })?;
     let principal = method.principal(id, claims(certificate));
-    let mut known_by = vec![digest(&principal.id)];
-    if !principal.user.is_empty() {
-        known_by.push(digest(&principal.user));
-    }
     Some(Verified {
         digest: digest(&format!("{}\0{id}", identity.name.as_str())),
         principal,
         issuer: content,
-        known_by,
-        issued_unix_s: certificate.not_before_unix_s,
+        id: Some(digest(&fingerprint(certificate))),
         ends_unix_ms: u64::try_from(certificate.not_after_unix_s).unwrap_or(0).saturating_mul(1_000),
         keep_ms: u64::MAX,
         certificate: Some(certificate.sha256),
         ..Verified::default()
     })
+}
+
+fn fingerprint(certificate: &PeerCertificate) -> String {
+    certificate.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What conditions may ask of a certificate.
@@ -106,8 +105,7 @@ fn claims(certificate: &PeerCertificate) -> String {
     out.extend_from_slice(br#"},"subject":"#);
     append_string(&mut out, certificate.subject.as_bytes());
     out.extend_from_slice(br#","fingerprint":"#);
-    let fingerprint: String = certificate.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-    append_string(&mut out, fingerprint.as_bytes());
+    append_string(&mut out, fingerprint(certificate).as_bytes());
     out.push(b'}');
     String::from_utf8(out).unwrap_or_default()
 }

@@ -1,0 +1,60 @@
+//! What is worked out of a principal once per adopted edition: its traits, its digests, and whether it was revoked.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use strait_policy::{Principal, Traits};
+
+use crate::edition::digest;
+use crate::fold::Fold;
+use crate::trust::Names;
+
+/// A set of traits that principals of an adopted edition have; a number of that one alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TraitsId(u32);
+
+/// Each set of traits once: principals are many, and what is true of them is often the same.
+#[derive(Default)]
+pub(crate) struct TraitSets {
+    sets: Vec<Rc<Traits>>,
+    numbers: HashMap<Rc<Traits>, u32, Fold>,
+}
+
+impl TraitSets {
+    pub fn number(&mut self, traits: Traits) -> TraitsId {
+        let traits = Rc::new(traits);
+        if let Some(known) = self.numbers.get(&traits) {
+            return TraitsId(*known);
+        }
+        let number = self.sets.len() as u32;
+        self.sets.push(traits.clone());
+        self.numbers.insert(traits, number);
+        TraitsId(number)
+    }
+
+    pub fn get(&self, id: TraitsId) -> Option<Rc<Traits>> {
+        self.sets.get(id.0 as usize).cloned()
+    }
+}
+
+/// Facts of a principal under one generation.
+#[derive(Clone, Copy)]
+pub struct Known {
+    pub traits: TraitsId,
+    pub digest: u64,
+    /// Digests of who else is meant: what limits are told apart by.
+    pub user: u64,
+    pub agent: u64,
+    pub tenant: u64,
+    /// Nobody shall believe it any more, whatever it brings.
+    pub is_revoked: bool,
+}
+
+pub(crate) fn names(principal: &Principal, token: Option<u64>) -> Names {
+    Names {
+        principal: digest(&principal.id),
+        user: digest(&principal.user),
+        agent: digest(&principal.agent),
+        token,
+    }
+}
