@@ -69,6 +69,7 @@ fn upstream(n: usize) -> Upstream {
         },
         era: Era::Auto,
         credential: None,
+        identity_header: None,
         timeout: Timeouts::default(),
         list_ttl_ms: 0,
         tls: Default::default(),

@@ -30,6 +30,7 @@ mod generations;
 mod handover;
 mod host;
 mod identity;
+mod identity_header;
 mod keys;
 mod ledger;
 mod limits;

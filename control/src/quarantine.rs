@@ -123,6 +123,7 @@ mod tests {
             transport: Transport::Sample(Sample::Http),
             era: Era::Auto,
             credential: None,
+            identity_header: None,
             timeout: Timeouts::default(),
             list_ttl_ms: 0,
             tls: Default::default(),

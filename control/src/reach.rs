@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strait_engine::{ClientTls, HttpEndpoint, Reach, Secret};
+use strait_engine::{ClientTls, HttpEndpoint, Reach, Secret, Stated};
 use strait_table::Snapshot;
 use strait_table::rules::{
     ArchivedEndpoint, ArchivedSample, ArchivedStdio, ArchivedTransport, ArchivedUpstream,
@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 
 use crate::certificates::Certificates;
 use crate::credentials::{self, Grants, Lack};
+use crate::identity_header;
 use crate::limits::{RESOLVE_AGAIN_MAX, RESOLVE_AGAIN_MIN, RESOLVE_WITHIN};
 use crate::sample;
 use crate::secrets::references::References;
@@ -46,6 +47,7 @@ pub struct Wanted {
     headers: Vec<(String, Secret)>,
     /// What stood there before a secret was rotated.
     previous: Vec<(String, Secret)>,
+    stated: Option<Arc<Stated>>,
     tls: Option<ClientTls>,
 }
 
@@ -98,11 +100,18 @@ fn plan_one(upstream: &ArchivedUpstream, given: &Given<'_>) -> Result<Plan, Lack
     let shown = credentials::shown(upstream, given.references, given.grants)?;
     Ok(match &upstream.transport {
         ArchivedTransport::Http { endpoints } => {
+            let stated = upstream.identity_header.as_ref();
+            let stated = stated.map(|of| identity_header::stated(of, given.references)).transpose();
+            let stated = stated.map_err(Lack::Stated)?;
             let tls = |endpoint: &ArchivedEndpoint| match endpoint.https {
                 true => given.certificates.client(upstream, given.base, bare(endpoint)).map(Some),
                 false => Ok(None),
             };
-            let all = endpoints.iter().map(|endpoint| Ok(wanted(endpoint, &shown.lines, tls(endpoint)?)));
+            let all = endpoints.iter().map(|endpoint| {
+                let mut wanted = wanted(endpoint, &shown.lines, tls(endpoint)?);
+                wanted.stated.clone_from(&stated);
+                Ok(wanted)
+            });
             let all = all.collect::<Result<_, String>>();
             Plan::Http(all.map_err(|why| Lack::Stated(format!("TLS: {why}")))?)
         }
@@ -155,6 +164,7 @@ fn wanted(endpoint: &ArchivedEndpoint, headers: &[(String, Secret)], tls: Option
         path: endpoint.path.as_str().to_owned(),
         headers: headers.to_owned(),
         previous: Vec::new(),
+        stated: None,
     }
 }
 
@@ -163,8 +173,15 @@ impl Wanted {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let usual = if self.tls.is_some() { 443 } else { 80 };
         let host = if self.port == usual { host } else { format!("{host}:{}", self.port) };
-        let (headers, previous) = (self.headers.clone(), self.previous.clone());
-        HttpEndpoint { address, host, path: self.path.clone(), headers, previous, tls: self.tls.clone() }
+        HttpEndpoint {
+            address,
+            host,
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            previous: self.previous.clone(),
+            stated: self.stated.clone(),
+            tls: self.tls.clone(),
+        }
     }
 
     /// Whether it is the same place, whatever is shown there.
@@ -282,6 +299,7 @@ async fn shop() -> Reach {
                 path,
                 headers: Vec::new(),
                 previous: Vec::new(),
+                stated: None,
                 tls: None,
             };
             Reach::Http { endpoints: vec![endpoint] }

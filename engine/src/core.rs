@@ -52,6 +52,7 @@ use crate::session::{Past, Seal, Sessions};
 use crate::trial::{OnTrial, Side, Trial};
 use crate::trust::{Names, Trust};
 use crate::upstream::http::Reading;
+use crate::upstream::statement::Statements;
 use crate::upstream::{Answering, Ids, Upstream, Upstreams};
 use crate::worker::Parcel;
 
@@ -164,6 +165,8 @@ pub struct Adopted {
     pub windows: Windows,
     known: RefCell<Vec<Option<Known>>>,
     strangers: Strangers<Known>,
+    /// What upstreams were told of callers.
+    pub statements: Statements,
     traits: RefCell<TraitSets>,
     views: RefCell<HashMap<(u16, TraitsId), Rc<View>, Fold>>,
     outlines: RefCell<HashMap<(u16, TraitsId), Outline, Fold>>,
@@ -204,6 +207,7 @@ impl Adopted {
             tally: edition.tally.clone(),
             known,
             strangers: Strangers::default(),
+            statements: Statements::default(),
             traits: RefCell::default(),
             views: RefCell::default(),
             outlines: RefCell::default(),

@@ -348,6 +348,7 @@ mod tests {
             transport: Transport::Sample(Sample::Stdio),
             era: strait_table::rules::Era::Auto,
             credential: None,
+            identity_header: None,
             timeout: Configured { call_ms: *call_ms, ..Configured::default() },
             list_ttl_ms: 0,
             tls: Default::default(),
@@ -411,6 +412,7 @@ mod tests {
                 path: "/".to_owned(),
                 headers: vec![("Authorization".to_owned(), crate::Secret::new(line))],
                 previous: Vec::new(),
+                stated: None,
                 tls: None,
             };
             Facts { reaches: Arc::new(vec![Reach::Http { endpoints: vec![endpoint] }]), ..Facts::default() }

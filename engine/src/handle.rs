@@ -29,6 +29,7 @@ use crate::session::Kept;
 use crate::trial::Trial;
 use crate::trust::Trust;
 use crate::upstream::credential::Lines;
+use crate::upstream::statement::Stated;
 use tokio::sync::mpsc;
 
 /// How to start.
@@ -127,6 +128,8 @@ pub struct HttpEndpoint {
     pub headers: Lines,
     /// What stood there before a secret was rotated; empty: nothing, or nothing that is worth another try.
     pub previous: Lines,
+    /// How it is told who calls, if it is told.
+    pub stated: Option<Arc<Stated>>,
     /// `None`: it is spoken to in the clear.
     pub tls: Option<ClientTls>,
 }
@@ -140,6 +143,14 @@ impl HttpEndpoint {
 }
 
 impl Reach {
+    /// How whoever is reached is told who calls: all its replicas alike.
+    pub fn stated(&self) -> Option<&Arc<Stated>> {
+        match self {
+            Reach::Http { endpoints } => endpoints.first()?.stated.as_ref(),
+            Reach::Stdio { .. } | Reach::Unreachable(_) => None,
+        }
+    }
+
     /// Whether the same server is reached in the same way, whatever it is shown: connections and sessions with it stay.
     pub fn is_same_but_for_credentials(&self, other: &Reach) -> bool {
         match (self, other) {

@@ -54,3 +54,4 @@ pub use session::Kept;
 pub use start::{StartError, start};
 pub use upstream::Era;
 pub use upstream::credential::Secret;
+pub use upstream::statement::Stated;

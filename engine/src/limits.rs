@@ -293,6 +293,13 @@ pub const TOKEN_QUESTIONS_MAX: usize = 256;
 pub const TOKEN_QUESTION_MS_MAX: u64 = 6_000;
 /// Control hears so often that an upstream does not take its credential, while it is so.
 pub const REFUSED_TOLD_MS: u64 = 1_000;
+/// Statements of who calls that an edition keeps on a core, about 1 KiB each; further ones have all of them made anew.
+pub const STATEMENTS_KEPT: usize = 4_096;
+/// One is shown for so long, and stands for so long: whoever gets it has half a minute at least.
+pub const STATEMENT_AGAIN_MS: u64 = 30_000;
+pub const STATEMENT_S: u64 = 60;
+/// A longer one would be refused by the heads that servers read: 8 KiB are usual for all of it.
+pub const STATEMENT_BYTES_MAX: usize = 4 << 10;
 /// A peer may present so many bad tokens at once, and then one every so often; while it is over, what it presents and a core
 /// does not know is answered 429. So many peers are remembered at once, 16 bytes each.
 pub const BAD_TOKENS_AT_ONCE: u64 = 32;

@@ -161,6 +161,13 @@ impl Trust {
         identities.any(|identity| self.issuers.get(identity).is_some_and(Option::is_some))
     }
 
+    /// The identity of the table that accepted it.
+    pub fn identity_of(&self, verified: &Verified) -> Option<usize> {
+        let is_it = |issuer: &Option<Issuer>| issuer.as_ref().is_some_and(|of| of.content == verified.issuer);
+        let shown = || self.certificates.iter().position(|content| *content == Some(verified.issuer));
+        self.issuers.iter().position(is_it).or_else(shown)
+    }
+
     /// Whether one of these identities accepted it.
     pub fn is_of(&self, verified: &Verified, mut identities: impl Iterator<Item = usize>) -> bool {
         let content =

@@ -84,6 +84,11 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
                 "a token is shown to a child in a header, or to a URL in a variable",
             )?;
         }
+        ensure(
+            upstream.identity_header.is_none()
+                || matches!(upstream.transport, ArchivedTransport::Http { .. }),
+            "an upstream that is not reached by a URL is told who calls",
+        )?;
         if let ArchivedTransport::Http { endpoints } = &upstream.transport {
             ensure(!endpoints.is_empty(), "an http upstream has no endpoint")?;
             let rooted = endpoints.iter().all(|endpoint| endpoint.path.starts_with('/'));

@@ -140,6 +140,8 @@ pub struct Upstream {
     pub list_ttl_ms: u32,
     /// For those of its URLs that are `https`.
     pub tls: UpstreamTls,
+    /// `None`: it is not told who calls.
+    pub identity_header: Option<IdentityHeader>,
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug)]
@@ -237,6 +239,17 @@ pub enum Shown {
     Line,
     /// A child's environment variable.
     Variable(String),
+}
+
+/// A signed statement of who calls, in a header of each call.
+#[derive(Archive, Deserialize, Serialize, Debug)]
+pub struct IdentityHeader {
+    pub name: String,
+    /// What it is signed with.
+    pub key: Text,
+    /// Who says it, and to whom.
+    pub issuer: String,
+    pub audience: String,
 }
 
 /// Text whose parts may be references, resolved by control when the table is loaded.

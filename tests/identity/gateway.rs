@@ -23,7 +23,7 @@ pub struct Site {
 }
 
 /// Where nobody listens at the moment.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     listener.local_addr().expect("an address")
 }

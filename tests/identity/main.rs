@@ -14,4 +14,5 @@ mod process;
 mod resource;
 mod revoke;
 mod scopes;
+mod statements;
 mod tokens;

@@ -89,6 +89,7 @@ pub fn facts(snapshot: &Snapshot, keys: &[Key]) -> Facts {
                     path: endpoint.path.as_str().to_owned(),
                     headers: Vec::new(),
                     previous: Vec::new(),
+                    stated: None,
                     tls: None,
                 })
                 .collect(),

@@ -155,7 +155,7 @@ fn in_a_header(walk: &mut Walk<'_>, written: &Entry, transport: Option<&Transpor
 }
 
 /// A secret of which at least some part is a reference; a wholly literal one is reported.
-fn literal_free(walk: &mut Walk<'_>, node: &Node) -> Option<Text> {
+pub fn literal_free(walk: &mut Walk<'_>, node: &Node) -> Option<Text> {
     let text = header_value(walk, node, Spelling::Native)?;
     if text.parts.iter().all(|part| matches!(part, TextPart::Literal(_))) {
         clear_text::report(walk, node.span, "this credential");

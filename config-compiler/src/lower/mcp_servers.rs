@@ -128,6 +128,7 @@ fn server(walk: &mut Walk<'_>, entry: &Entry, name: String) -> Option<Upstream> 
         transport,
         era,
         credential,
+        identity_header: None,
         timeout: Timeouts::default(),
         list_ttl_ms: 0,
         tls: Default::default(),

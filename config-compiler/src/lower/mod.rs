@@ -8,6 +8,7 @@ pub mod cedar;
 pub mod condition;
 pub mod credential;
 pub mod identity;
+pub mod identity_header;
 pub mod limits;
 pub mod listener;
 pub mod mcp_servers;
@@ -69,7 +70,8 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     check::stale_lock::run(walk, &upstream_names);
     let (listeners, reachable) = listener::lower(walk, &listener_names);
     let admin_bind = listener::admin(walk, blocks.admin, &listeners, &listener_names);
-    let upstreams = upstream_names.lower(walk, upstream::lower);
+    let mut upstreams = upstream_names.lower(walk, upstream::lower);
+    identity_header::issue(&mut upstreams, &listeners);
     let identities = identity_names.lower(walk, identity::lower);
     let mut conditions = Conditions::default();
     let roles = role_names.lower(walk, |walk, declared| conditions.role(walk, declared));

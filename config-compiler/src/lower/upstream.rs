@@ -2,7 +2,7 @@
 
 use strait_table::rules::{Era, Per, Sample, Stdio, Text, Timeouts, Transport, Upstream};
 
-use super::{blocks::Declared, credential, path, tls};
+use super::{blocks::Declared, credential, identity_header, path, tls};
 use crate::{
     check::clear_text,
     diagnostic::{Finding, codes},
@@ -21,10 +21,15 @@ pub fn lower(walk: &mut Walk<'_>, declared: &Declared<'_>) -> Option<Upstream> {
         .and_then(|entry| transport(walk, entry));
     let mut own =
         fields.entry("tls").map(|entry| tls::upstream(walk, entry, transport.as_ref())).unwrap_or_default();
+    let credential = credential::lower(walk, &mut fields, transport.as_ref(), &mut own);
+    let told = fields.entry("identity_header").and_then(|entry| {
+        identity_header::lower(walk, entry, declared.name, transport.as_ref(), credential.as_ref())
+    });
     let upstream = Upstream {
         name: declared.name.to_owned(),
         era: fields.get("era").and_then(|node| era(walk, node)).unwrap_or(Era::Auto),
-        credential: credential::lower(walk, &mut fields, transport.as_ref(), &mut own),
+        credential,
+        identity_header: told,
         timeout: fields.get("timeout").and_then(|node| timeout(walk, node)).unwrap_or_default(),
         list_ttl_ms: fields
             .get("list_ttl")

@@ -244,6 +244,11 @@ pub static UPSTREAM: Block = Block {
             Shape::Block(&CREDENTIAL),
             "How Strait identifies itself to it; never the caller's token.",
         ),
+        key(
+            "identity_header",
+            Shape::Block(&IDENTITY_HEADER),
+            "A signed statement of who calls, in a header of each call; never the caller's token.",
+        ),
         key("timeout", Shape::Block(&TIMEOUT), "Deadlines."),
         key(
             "list_ttl",
@@ -347,6 +352,28 @@ pub static IDENTITY: Block = Block {
         key("mtls", Shape::Block(&MTLS), "Clients' certificates, at listeners that have a `client_ca`."),
     ],
     later: &["oidc", "oauth"],
+    foreign: false,
+};
+
+pub static IDENTITY_HEADER: Block = Block {
+    name: "`identity_header`",
+    expected: "a header like `{ name: X-Strait-Identity, key: \"${secret:identity}\" }`",
+    about: "How an upstream is told who calls: a JWT that stands for a minute.",
+    keys: &[
+        required("name", Shape::Text, "The header's name."),
+        required(
+            "key",
+            Shape::Secret,
+            "What it is signed with (HS256): 32 bytes at least, which the upstream has too.",
+        ),
+        key(
+            "issuer",
+            Shape::Text,
+            "Its `iss`. Default: the `public` URL of the first listener that has one, else `strait`.",
+        ),
+        key("audience", Shape::Text, "Its `aud`. Default: the upstream's name."),
+    ],
+    later: &["algorithm", "jwks"],
     foreign: false,
 };
 

@@ -17,6 +17,7 @@ fn snapshot(auth: Vec<u16>, hidden: Option<&str>) -> Snapshot {
         transport: Transport::Sample(Sample::Stdio),
         era: Era::Auto,
         credential: None,
+        identity_header: None,
         timeout: Timeouts::default(),
         list_ttl_ms: 0,
         tls: Default::default(),

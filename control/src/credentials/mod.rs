@@ -96,6 +96,7 @@ pub fn texts(upstream: &ArchivedUpstream) -> impl Iterator<Item = &ArchivedText>
         Some(ArchivedCredential::Header { value, .. }) => texts.push(value),
         Some(ArchivedCredential::OAuth { grant, .. }) => texts.push(&grant.secret),
     }
+    texts.extend(upstream.identity_header.as_ref().map(|header| &header.key));
     if let ArchivedTransport::Stdio(stdio) = &upstream.transport {
         texts.extend(stdio.env.iter().map(|pair| &pair.1));
     }

@@ -12,6 +12,7 @@ fn upstream(transport: Transport, credential: Option<Credential>) -> Upstream {
         transport,
         era: Era::Auto,
         credential,
+        identity_header: None,
         timeout: Timeouts::default(),
         list_ttl_ms: 0,
         tls: Default::default(),
@@ -137,6 +138,7 @@ fn what_was_found_and_lost_again_is_looked_for_again() {
             headers: Vec::new(),
             tls: None,
             previous: Vec::new(),
+            stated: None,
         };
         let ended = tokio::spawn(async {});
         let entry = (wanted.clone(), ended.abort_handle());

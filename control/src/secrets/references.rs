@@ -183,6 +183,7 @@ mod tests {
             transport: Transport::Http { endpoints: vec![endpoint] },
             era: Era::Auto,
             credential: Some(Credential::Bearer(text)),
+            identity_header: None,
             timeout: Timeouts::default(),
             list_ttl_ms: 0,
             tls: Default::default(),

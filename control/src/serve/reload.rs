@@ -575,6 +575,7 @@ mod tests {
             },
             era: Era::Auto,
             credential: None,
+            identity_header: None,
             timeout: Timeouts::default(),
             list_ttl_ms: 0,
             tls: Default::default(),
@@ -603,6 +604,7 @@ mod tests {
             path: "/".into(),
             headers: Vec::new(),
             previous: Vec::new(),
+            stated: None,
             tls: None,
         };
         Found { wanted: all[0].clone(), endpoint }

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use strait_protocol::mcp::Method;
 
@@ -19,6 +20,7 @@ use crate::core::{Adopted, Core, InFlight};
 use crate::limits::TASK_RESULT_MS_MAX;
 use crate::session::calls::UnderWay;
 use crate::upstream::reply::Subject;
+use crate::upstream::statement::{About, Statement};
 use crate::upstream::{self, Answering, Era, Order, Repeated, Reply, Upstream, UpstreamFault, Whom};
 
 /// Said anew: what the client wrote may have line breaks, which end a line of a child.
@@ -98,7 +100,7 @@ pub async fn run(
                 client_fd: incoming.client,
                 under_way: None,
             };
-            return foreign(core, adopted, method, &order, admitted, record).await;
+            return foreign(core, adopted, (method, caller), order, admitted, record).await;
         }
         (Target::Listen(_), _) => return Err(Refusal::Internal("a listen was forwarded")),
         (_, Asked::EndSession(_)) => {
@@ -120,6 +122,7 @@ pub async fn run(
         own_uri: item.own_uri.clone(),
         drops: item.shape.filter(|shape| shape::drops(adopted, place.server, *shape)),
         principal: caller.digest,
+        statement: stated(core, adopted, &upstream, item.upstream, caller)?,
     };
     if let Target::Task(held) = target
         && call.revision.is_modern()
@@ -157,6 +160,7 @@ pub async fn run(
                 Target::Task(held) => Some(held.id.replica),
                 _ => None,
             },
+            statement: subject.statement.clone(),
             needs_task: tasks::must_begin(adopted, place, item, call, message),
             ..Whom::of(caller.digest, call.session.as_ref())
         },
@@ -207,19 +211,38 @@ async fn is_legacy(core: &Rc<Core>, upstream: &Rc<Upstream>) -> Result<bool, Ups
     Ok(upstream.known_era() == Some(Era::Legacy))
 }
 
+/// What an upstream is told of who calls, if it is to be told. Of nobody nothing is said.
+fn stated(
+    core: &Core,
+    adopted: &Adopted,
+    upstream: &Upstream,
+    at: usize,
+    caller: &Caller,
+) -> Result<Option<Arc<Statement>>, Refusal> {
+    let reach = upstream.reach.borrow();
+    let Some(stated) = reach.stated().filter(|_| !caller.is_anonymous()) else { return Ok(None) };
+    let whose = (at as u16, caller.principal);
+    let statement =
+        adopted.statements.get(&core.clock, stated, whose, || About::of(adopted, caller.principal));
+    let fault =
+        || UpstreamFault::Input("what it is to be told of the caller is too long for a header".to_owned());
+    statement.map(Some).ok_or_else(|| Refusal::Upstream { name: upstream.name.clone(), fault: fault() })
+}
+
 /// A method that only the upstream knows: its params and what it says go through as they are.
 async fn foreign(
     core: &Rc<Core>,
     adopted: &Rc<Adopted>,
-    method: &Foreign,
-    order: &Order<'_>,
+    (method, caller): (&Foreign, &Caller),
+    mut order: Order<'_>,
     admitted: InFlight,
     record: &mut Record,
 ) -> Result<Reply, Refusal> {
     let unknown = || Refusal::UnknownMethod { method: method.method.clone() };
     let upstream = adopted.upstream(method.upstream).ok_or_else(unknown)?;
     record.asks(upstream.clone());
-    upstream::call(core, &upstream, order, admitted)
+    order.whom.statement = stated(core, adopted, &upstream, method.upstream, caller)?;
+    upstream::call(core, &upstream, &order, admitted)
         .await
         .map_err(|fault| Refusal::Upstream { name: upstream.name.clone(), fault })
 }

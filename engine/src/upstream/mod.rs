@@ -24,6 +24,7 @@ pub mod reply;
 mod responder;
 mod settings;
 mod sse;
+pub mod statement;
 pub mod stdio;
 pub mod subscribe;
 pub mod topics;
@@ -58,6 +59,7 @@ use handshake::Said;
 pub use ids::Ids;
 pub use reply::{Answering, Event, Reply};
 pub use responder::{Responder, decline};
+use statement::Statement;
 
 /// A call on its way to an upstream.
 pub struct Order<'a> {
@@ -101,6 +103,8 @@ pub struct Whom {
     pub introduction: Option<Arc<Introduction>>,
     /// The replica that has what the call is about.
     pub replica: Option<u16>,
+    /// What its upstream is told of who calls.
+    pub statement: Option<Arc<Statement>>,
     /// The call is to begin a task of 2025-11-25, though its client did not say so.
     pub needs_task: bool,
 }
@@ -116,6 +120,7 @@ impl Whom {
                 log_level: session.log_level.get(),
                 introduction: Some(session.introduction.clone()),
                 replica: None,
+                statement: None,
                 needs_task: false,
             },
         }

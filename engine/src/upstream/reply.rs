@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use strait_protocol::jsonrpc::{Envelope, Splices};
 use strait_protocol::mcp::{Declared, Method, codes};
@@ -11,6 +12,7 @@ use strait_table::bound::ArchivedItem;
 use strait_table::shape::ArchivedShape;
 
 use super::dialect::{self, Client};
+use super::statement::Statement;
 use super::{Era, InUse, Order, Repeated, Responder, Upstream, UpstreamFault, Whom, http, stdio};
 use crate::core::{Adopted, Core, InFlight};
 use crate::exchange::rounds::Rounds;
@@ -104,6 +106,8 @@ pub struct Subject {
     /// Which shape the tool has, if results of it lose something.
     pub drops: Option<u16>,
     /// Digest of the caller.
+    /// What its upstream is told of the caller.
+    pub statement: Option<Arc<Statement>>,
     pub principal: u64,
 }
 
@@ -274,6 +278,7 @@ impl Answering {
 
     /// With what was declared on the client's behalf since.
     pub fn declared_for(&self, mut whom: Whom) -> Whom {
+        whom.statement = self.subject.as_ref().and_then(|subject| subject.statement.clone());
         if self.tasks.as_ref().is_some_and(|tasks| tasks.is_declared) {
             whom.declared = whom.declared.and(Declared::TASKS);
         }

@@ -125,8 +125,17 @@ fn accepted() -> Accepted {
 
 fn upstreams() -> Vec<Upstream> {
     let timeout = Timeouts { connect_ms: 1, first_byte_ms: 2, call_ms: 3 };
+    let told = |transport: &Transport| {
+        matches!(transport, Transport::Http { .. }).then(|| IdentityHeader {
+            name: "X-Strait-Identity".into(),
+            key: text(TextPart::Secret("identity".into())),
+            issuer: "https://gw.example".into(),
+            audience: "crm".into(),
+        })
+    };
     let upstream = |name: &str, transport, era, credential| Upstream {
         name: name.into(),
+        identity_header: told(&transport),
         transport,
         era,
         credential,

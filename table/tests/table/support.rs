@@ -33,6 +33,7 @@ pub fn upstream(name: &str) -> Upstream {
         transport: Transport::Sample(Sample::Stdio),
         era: Era::Auto,
         credential: None,
+        identity_header: None,
         timeout: Timeouts::default(),
         list_ttl_ms: 0,
         tls: Default::default(),

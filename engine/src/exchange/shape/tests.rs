@@ -27,6 +27,7 @@ fn opened(arguments: Vec<Argument>, drops: Vec<Vec<Step>>) -> Snapshot {
             transport: Transport::Sample(Sample::Stdio),
             era: strait_table::rules::Era::Auto,
             credential: None,
+            identity_header: None,
             timeout: Default::default(),
             list_ttl_ms: 0,
             tls: Default::default(),

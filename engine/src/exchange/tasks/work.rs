@@ -157,6 +157,7 @@ impl Running {
         let mut whom = Whom::of(subject.principal, client.session);
         whom.declared = super::declared(core, client);
         whom.replica = reply.replica();
+        whom.statement = subject.statement.clone();
         if reply.tasks.as_ref().is_some_and(|answers| answers.is_declared) {
             whom.declared = whom.declared.and(Declared::TASKS);
         }
@@ -245,6 +246,7 @@ async fn declare(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Res
     let decoded = core.decoder.borrow_mut().decode(client.body).copied();
     let message = decoded.map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
     let mut whom = Whom::of(session.id.principal, Some(session));
+    whom.statement = reply.subject().and_then(|subject| subject.statement.clone());
     whom.declared = whom.declared.and(Declared::TASKS);
     let order = Order {
         body: client.body,

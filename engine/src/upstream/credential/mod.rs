@@ -126,6 +126,7 @@ mod tests {
             path: "/".into(),
             headers: vec![("Authorization".into(), Secret::new("Bearer canary"))],
             previous: vec![("Authorization".into(), Secret::new("Bearer canary"))],
+            stated: None,
             tls: None,
         };
         assert!(!format!("{endpoint:?} {:?}", endpoint.headers).contains("canary"));
@@ -140,6 +141,7 @@ mod tests {
             path: "/".into(),
             headers: line("new"),
             previous: line("old"),
+            stated: None,
             tls: None,
         };
         assert_eq!(Shown::Current.after(401, &endpoint), Some(Shown::Previous));

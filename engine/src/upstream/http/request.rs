@@ -162,7 +162,7 @@ impl<'a> Request<'a> {
     ) -> Result<(), UpstreamFault> {
         let head = &mut core.scratch.borrow_mut().text;
         head.clear();
-        self.write_head(endpoint, shown, request.body_bytes(), head)?;
+        self.write_head(core, endpoint, shown, request.body_bytes(), head)?;
         request.put_head(head);
         Ok(())
     }
@@ -248,6 +248,7 @@ impl<'a> Request<'a> {
 
     fn write_head(
         &self,
+        core: &Core,
         endpoint: &HttpEndpoint,
         shown: Shown,
         body_bytes: usize,
@@ -296,6 +297,11 @@ impl<'a> Request<'a> {
         }
         for (name, value) in shown.lines(endpoint) {
             head = head.named(name.as_bytes(), value.as_bytes());
+        }
+        if let (Some(stated), Some(order)) = (&endpoint.stated, self.order)
+            && let Some(statement) = &order.whom.statement
+        {
+            head = head.named(stated.header.as_bytes(), statement.value(stated, &core.clock).as_bytes());
         }
         head.finish().map_err(|_| {
             UpstreamFault::Http("a header of ours is not printable; see its credential".to_owned())

@@ -69,6 +69,7 @@ mod tests {
             path: "/mcp/sse?tenant=1".to_owned(),
             headers: Vec::new(),
             previous: Vec::new(),
+            stated: None,
             tls: None,
         };
         path(&stream, uri.as_bytes()).map(String::from)
