@@ -151,9 +151,16 @@ impl Trust {
         self.endpoints.get(server)?.get(listener)
     }
 
-    /// Whether a worker that goes by `other` would do something else by this one, as far as can be told at once.
+    /// Whether a worker that goes by `other` would do something else by this one.
     pub fn is_another_than(&self, other: &Trust) -> bool {
-        self.questions.is_some() || other.questions.is_some() || self.revoked != other.revoked
+        let asks_the_same = match (&self.questions, &other.questions) {
+            (Some(one), Some(other)) => one.same_channel(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        let Trust { issuers, certificates, endpoints, revoked, questions: _ } = self;
+        !asks_the_same
+            || (issuers, certificates, endpoints, revoked)
+                != (&other.issuers, &other.certificates, &other.endpoints, &other.revoked)
     }
 
     /// Whether one of these identities is learnt from tokens.

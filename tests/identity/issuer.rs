@@ -103,6 +103,8 @@ pub enum Script {
     Hangs,
     /// It sends without an end.
     Floods,
+    /// It says this to whoever shows that header line, and 401 to others.
+    Knows(String, Vec<u8>),
 }
 
 /// A process that speaks HTTP, and counts what it is asked.
@@ -158,6 +160,11 @@ impl Issuer {
         self.answers.lock().unwrap().insert(path.to_owned(), script);
     }
 
+    /// What was asked for at a path, each as it came.
+    pub fn heard(&self, path: &str) -> Vec<String> {
+        self.asked.lock().unwrap().iter().filter(|asked| asked.starts_with(path)).cloned().collect()
+    }
+
     /// How often a path was asked for.
     pub fn asked(&self, path: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|asked| asked.starts_with(path)).count()
@@ -195,6 +202,15 @@ fn answer(mut stream: TcpStream, scripts: &Answers, log: &Mutex<Vec<String>>) {
         Script::Says((status, lines, body)) => {
             let head = format!(
                 "HTTP/1.1 {status} Said\r\n{lines}Content-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        }
+        Script::Knows(line, body) => {
+            let is_known = text.to_ascii_lowercase().contains(&line.to_ascii_lowercase());
+            let (status, body) = if is_known { (200, body) } else { (401, b"{}".to_vec()) };
+            let head = format!(
+                "HTTP/1.1 {status} Said\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                 body.len()
             );
             let _ = stream.write_all(&[head.as_bytes(), &body].concat());

@@ -4,8 +4,11 @@
 //! Runs with the package of the binary, which it starts, on either driver (`STRAIT_DRIVER`).
 
 mod bad;
+mod browsers;
+mod clocks;
 mod discovery;
 mod gateway;
+mod introspection;
 #[allow(dead_code)] // tests of credentials use the rest
 mod issuer;
 #[path = "../reload/process.rs"]

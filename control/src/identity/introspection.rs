@@ -14,19 +14,57 @@ use strait_engine::Secret;
 use strait_engine::trust::Doubt;
 
 use super::jwt::text;
-use crate::fetch::{Ask, Chosen, Fetcher, Url};
+use crate::fetch::{Ask, Chosen, Fetcher, Said, Url};
 use crate::limits::{ISSUER_BYTES_MAX, ISSUER_WITHIN};
 use crate::log;
 
 /// What is not told where another identity of the same server has something to say of the token.
 pub const OF_ANOTHER_KIND: &str = "it is of a kind that its issuer is not asked about";
 
+/// What an issuer is shown by a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// `Err`: why there is none.
+    secret: Result<Secret, String>,
+    /// The one before it: nobody changes it here and there in the same moment.
+    previous: Option<Secret>,
+    /// Why it is not another one by now.
+    lost: Option<String>,
+}
+
+impl Shown {
+    pub fn first(secret: Result<Secret, String>) -> Shown {
+        Shown { secret, previous: None, lost: None }
+    }
+
+    /// What is shown once this was read; one that cannot be read leaves the one that was there.
+    pub fn rotated(&self, new: Result<Secret, String>) -> Shown {
+        match (&self.secret, new) {
+            (Ok(last), Ok(new)) if *last != new => {
+                Shown { secret: Ok(new), previous: Some(last.clone()), lost: None }
+            }
+            (Ok(_), Ok(_)) => Shown { lost: None, ..self.clone() },
+            (Ok(_), Err(why)) => Shown { lost: Some(why), ..self.clone() },
+            (Err(_), new) => Shown::first(new),
+        }
+    }
+
+    /// Why it is not another one by now, where that has not been told.
+    pub fn newly_lost(&self, last: &Shown) -> Option<&str> {
+        self.lost.as_deref().filter(|_| self.lost != last.lost)
+    }
+
+    /// Whether an issuer would see no difference.
+    pub fn is_same(&self, other: &Shown) -> bool {
+        (&self.secret, &self.previous) == (&other.secret, &other.previous)
+    }
+}
+
 pub struct Introspector {
     pub url: Url,
     pub issuer: String,
     client: String,
-    /// `Err`: why there is none.
-    secret: Result<Secret, String>,
+    shown: Shown,
     pub keep_ms: u64,
     fetcher: Fetcher,
     /// What was last complained of.
@@ -38,11 +76,11 @@ impl Introspector {
         url: Url,
         issuer: String,
         client: String,
-        secret: Result<Secret, String>,
+        shown: Shown,
         keep_ms: u64,
         fetcher: Fetcher,
     ) -> Introspector {
-        Introspector { url, issuer, client, secret, keep_ms, fetcher, complaint: Arc::default() }
+        Introspector { url, issuer, client, shown, keep_ms, fetcher, complaint: Arc::default() }
     }
 
     /// What its issuer says of a token that it calls active.
@@ -72,7 +110,23 @@ impl Introspector {
 
     /// `None`: it is not asked about tokens like this one.
     async fn answer(&self, token: &[u8]) -> Result<Option<Value>, String> {
-        let secret = self.secret.as_ref().map_err(Clone::clone)?;
+        let secret = self.shown.secret.as_ref().map_err(Clone::clone)?;
+        let mut said = self.said(token, secret).await?;
+        if let (401, Some(previous)) = (said.status, &self.shown.previous) {
+            said = self.said(token, previous).await?;
+        }
+        let shown = self.url.shown();
+        match said.status {
+            200 => text::object(&said.body)
+                .map(Some)
+                .map_err(|why| format!("{shown} answered what cannot be used: {why}")),
+            400 if is_of_another_kind(&said.body) => Ok(None),
+            401 | 403 => Err(format!("{shown} does not know this gateway: look at `client` and `secret`")),
+            status => Err(format!("{shown} answered {status}, expected 200")),
+        }
+    }
+
+    async fn said(&self, token: &[u8], secret: &Secret) -> Result<Said, String> {
         let encoded = |text: &[u8]| -> String { form_encoded(text) };
         let pair = format!("{}:{}", encoded(self.client.as_bytes()), encoded(secret.as_bytes()));
         let basic = format!("Basic {}", STANDARD.encode(pair));
@@ -88,16 +142,7 @@ impl Introspector {
             within: ISSUER_WITHIN,
             answer_bytes_max: ISSUER_BYTES_MAX,
         };
-        let said = self.fetcher.ask(ask).await.map_err(|fault| fault.to_string())?;
-        let shown = self.url.shown();
-        match said.status {
-            200 => text::object(&said.body)
-                .map(Some)
-                .map_err(|why| format!("{shown} answered what cannot be used: {why}")),
-            400 if is_of_another_kind(&said.body) => Ok(None),
-            401 | 403 => Err(format!("{shown} does not know this gateway: look at `client` and `secret`")),
-            status => Err(format!("{shown} answered {status}, expected 200")),
-        }
+        self.fetcher.ask(ask).await.map_err(|fault| fault.to_string())
     }
 
     /// Says once what is wrong, and once that it is over.
@@ -150,5 +195,21 @@ mod tests {
         ] {
             assert!(!is_of_another_kind(other.as_bytes()), "{other}");
         }
+    }
+
+    #[test]
+    fn the_secret_before_is_kept_for_one_rotation_and_one_that_is_gone_changes_nothing() {
+        let of = |text: &str| Ok(Secret::new(text));
+        let first = Shown::first(of("a"));
+        assert!(first.rotated(of("a")).is_same(&first));
+        let second = first.rotated(of("b"));
+        assert_eq!((second.secret.as_deref(), second.previous.as_deref()), (Ok("b"), Some("a")));
+        let lost = second.rotated(Err("gone".into()));
+        assert!(lost.is_same(&second));
+        assert_eq!(lost.newly_lost(&second), Some("gone"));
+        assert_eq!(lost.rotated(Err("gone".into())).newly_lost(&lost), None);
+        let third = lost.rotated(of("c"));
+        assert_eq!((third.secret.as_deref(), third.previous.as_deref()), (Ok("c"), Some("b")));
+        assert!(Shown::first(Err("none yet".into())).rotated(of("a")).is_same(&first));
     }
 }

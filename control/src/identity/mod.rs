@@ -30,8 +30,9 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::fetch::{Fetcher, Url};
 use crate::limits::{ISSUER_KEYS_AGAIN, SIGNATURES_AT_ONCE, TOKEN_QUESTIONS_MAX};
+use crate::log;
 use claims::Accepted;
-use introspection::Introspector;
+use introspection::{Introspector, Shown};
 use jwt::issuer::{At, Issuer};
 use jwt::key::Algorithm;
 use verifier::{Method, Server, Verifier, Way};
@@ -43,6 +44,8 @@ pub struct Identity {
     issuers: Vec<(At, Weak<Issuer>)>,
     /// Verifiers of tables, the last ones asked for; a table that is served no more falls out.
     verifiers: Vec<Made>,
+    /// What issuers are shown that are asked about tokens: by identity, with all that it says of that.
+    shown: Vec<(u64, Shown)>,
     threads: Arc<Semaphore>,
     /// Raised when an issuer's keys are others than before.
     pub changed: Arc<Notify>,
@@ -50,8 +53,9 @@ pub struct Identity {
 }
 
 struct Made {
-    /// Of everything that went into it.
+    /// Of everything that went into it, but for secrets.
     fingerprint: u64,
+    secrets: Vec<Option<Shown>>,
     verifier: Arc<Verifier>,
     questions: mpsc::Sender<Question>,
     endpoints: Vec<Vec<trust::Endpoint>>,
@@ -59,6 +63,8 @@ struct Made {
 
 /// The live table, a candidate, and the one before each.
 const VERIFIERS_KEPT: usize = 4;
+/// Secrets of identities, of all of these.
+const SHOWN_KEPT: usize = 256;
 
 impl Identity {
     pub fn new(base: PathBuf, revoked: Arc<Revoked>) -> Identity {
@@ -67,6 +73,7 @@ impl Identity {
             fetcher: Fetcher::new(),
             issuers: Vec::new(),
             verifiers: Vec::new(),
+            shown: Vec::new(),
             threads: Arc::new(Semaphore::new(SIGNATURES_AT_ONCE)),
             changed: Arc::default(),
             revoked,
@@ -104,19 +111,30 @@ impl Identity {
             })
             .collect();
         let secrets = rules.identities.iter().map(|identity| match &identity.method {
-            ArchivedAuthMethod::Introspection(method) => Some(secret(&method.secret)),
+            ArchivedAuthMethod::Introspection(method) => {
+                Some(self.shown(&identity.name, method, secret(&method.secret)))
+            }
             _ => None,
         });
-        let secrets: Vec<Option<Result<Secret, String>>> = secrets.collect();
-        let fingerprint = digest(&format!("{} {bases:?} {secrets:?}", snapshot.generation()));
-        if !self.verifiers.iter().any(|made| made.fingerprint == fingerprint) {
-            let made = self.make(snapshot, &bases, secrets, fingerprint);
+        let secrets: Vec<Option<Shown>> = secrets.collect();
+        let fingerprint = digest(&format!("{} {bases:?}", snapshot.generation()));
+        let is_it = |made: &Made| {
+            let is_same = |(one, other): (&Option<Shown>, &Option<Shown>)| match (one, other) {
+                (Some(one), Some(other)) => one.is_same(other),
+                (one, other) => one.is_none() && other.is_none(),
+            };
+            made.fingerprint == fingerprint && made.secrets.iter().zip(&secrets).all(is_same)
+        };
+        if !self.verifiers.iter().any(is_it) {
+            // With other secrets nobody makes it again.
+            self.verifiers.retain(|made| made.fingerprint != fingerprint);
+            let made = self.make(snapshot, &bases, secrets.clone(), fingerprint);
             self.verifiers.push(made);
             if self.verifiers.len() > VERIFIERS_KEPT {
                 self.verifiers.remove(0);
             }
         }
-        let Some(made) = self.verifiers.iter().find(|made| made.fingerprint == fingerprint) else {
+        let Some(made) = self.verifiers.iter().find(|made| is_it(made)) else {
             return Arc::new(Trust { revoked: self.revoked.clone(), ..Trust::default() });
         };
         let issuer = |method: &Method| trust::Issuer {
@@ -135,18 +153,44 @@ impl Identity {
         })
     }
 
+    /// What the issuer of an identity is shown, now that its secret was read.
+    fn shown(&mut self, name: &str, method: &ArchivedIntrospection, secret: Result<Secret, String>) -> Shown {
+        let number = digest(&format!(
+            "{name} {} {} {:?}",
+            method.endpoint.as_str(),
+            method.client.as_str(),
+            method.secret
+        ));
+        let Some((_, last)) = self.shown.iter_mut().find(|(known, _)| *known == number) else {
+            let shown = Shown::first(secret);
+            self.shown.push((number, shown.clone()));
+            if self.shown.len() > SHOWN_KEPT {
+                self.shown.remove(0);
+            }
+            return shown;
+        };
+        let shown = last.rotated(secret);
+        if let Some(why) = shown.newly_lost(last) {
+            log::error(format!("identity `{name}` goes on with the secret it had: {why}"));
+        } else if !shown.is_same(last) {
+            log::info(format!("identity `{name}`: another secret is shown to its issuer from now on"));
+        }
+        *last = shown.clone();
+        shown
+    }
+
     fn make(
         &mut self,
         snapshot: &Snapshot,
         bases: &[String],
-        secrets: Vec<Option<Result<Secret, String>>>,
+        secrets: Vec<Option<Shown>>,
         fingerprint: u64,
     ) -> Made {
         let rules = snapshot.rules();
         let methods: Vec<Option<Method>> = rules
             .identities
             .iter()
-            .zip(secrets)
+            .zip(secrets.iter().cloned())
             .map(|(identity, secret)| match (&identity.method, secret) {
                 (ArchivedAuthMethod::Jwt(method), _) => Some(self.jwt(&identity.name, method)),
                 (ArchivedAuthMethod::Introspection(method), Some(secret)) => {
@@ -179,7 +223,7 @@ impl Identity {
         let verifier = Arc::new(Verifier { methods, servers, threads: self.threads.clone() });
         let (questions, asked) = mpsc::channel(TOKEN_QUESTIONS_MAX);
         tokio::spawn(verifier.clone().serve(asked));
-        Made { fingerprint, verifier, questions, endpoints }
+        Made { fingerprint, secrets, verifier, questions, endpoints }
     }
 
     fn jwt(&mut self, name: &str, method: &ArchivedJwt) -> Method {
@@ -198,12 +242,7 @@ impl Identity {
         Method { way: Way::Jwt(jwt::Verifier { issuer, algorithms, kinds, skew_s }), accepted, content }
     }
 
-    fn introspection(
-        &mut self,
-        name: &str,
-        method: &ArchivedIntrospection,
-        secret: Result<Secret, String>,
-    ) -> Option<Method> {
+    fn introspection(&mut self, name: &str, method: &ArchivedIntrospection, secret: Shown) -> Option<Method> {
         // The compiler has looked at it.
         let url = Url::parse(&method.endpoint).ok()?;
         let accepted = Accepted::of(name, &method.accepted);

@@ -11,7 +11,7 @@ pub mod sealed;
 
 use std::path::{Path, PathBuf};
 
-use strait_table::rules::{ArchivedRules, ArchivedText, ArchivedTextPart};
+use strait_table::rules::{ArchivedAuthMethod, ArchivedRules, ArchivedText, ArchivedTextPart};
 use strait_table::secret::ArchivedSource;
 
 use crate::credentials;
@@ -48,7 +48,12 @@ impl Secrets {
     /// Files that values of this table come from: another one there may be another secret.
     pub fn files(&self, base: &Path, rules: &ArchivedRules) -> Vec<PathBuf> {
         let mut files = Vec::new();
-        let parts = rules.upstreams.iter().flat_map(credentials::texts).flat_map(|text| text.parts.iter());
+        let of_identities = rules.identities.iter().filter_map(|identity| match &identity.method {
+            ArchivedAuthMethod::Introspection(method) => Some(&method.secret),
+            _ => None,
+        });
+        let texts = rules.upstreams.iter().flat_map(credentials::texts).chain(of_identities);
+        let parts = texts.flat_map(|text| text.parts.iter());
         for part in parts {
             match part {
                 ArchivedTextPart::File(path) => files.push(base.join(path.as_str())),

@@ -274,7 +274,11 @@ impl Control {
                 self.adopt_keys(keys, listeners, took);
                 Ok(())
             }
-            Ok(Brought::Secrets(rotated)) => self.adopt_secrets(rotated, took),
+            Ok(Brought::Secrets(rotated)) => {
+                // Those that issuers are shown who are asked about tokens.
+                self.believe();
+                self.adopt_secrets(rotated, took)
+            }
             Err(refused) => Err(refused),
         };
         match done {

@@ -23,6 +23,8 @@ pub struct Revocations {
     in_force: usize,
     /// When the next one ends by itself.
     ends_unix_s: Option<i64>,
+    /// What the clock said when that was found: one that was put back since may have ended some too early.
+    found_unix_s: i64,
     /// Why the file is not what is gone by.
     fault: Option<String>,
     /// Who waits for every worker, and for which edition and word about a candidate.
@@ -31,8 +33,9 @@ pub struct Revocations {
 
 impl Revocations {
     pub fn new(file: File) -> Revocations {
-        let (_, in_force, ends_unix_s) = file.list.in_force(unix_s());
-        Revocations { file, in_force, ends_unix_s, fault: None, answers: Vec::new() }
+        let found_unix_s = unix_s();
+        let (_, in_force, ends_unix_s) = file.list.in_force(found_unix_s);
+        Revocations { file, in_force, ends_unix_s, found_unix_s, fault: None, answers: Vec::new() }
     }
 }
 
@@ -69,8 +72,10 @@ impl Control {
 
     /// Has workers go by the list as it is now.
     fn go_by_revocations(&mut self) {
-        let (revoked, in_force, ends) = self.revocations.file.list.in_force(unix_s());
+        let now = unix_s();
+        let (revoked, in_force, ends) = self.revocations.file.list.in_force(now);
         (self.revocations.in_force, self.revocations.ends_unix_s) = (in_force, ends);
+        self.revocations.found_unix_s = now;
         self.identity.revoke(Arc::new(revoked));
         self.believe();
         self.show_revocations();
@@ -78,7 +83,9 @@ impl Control {
 
     /// Looks whether somebody else has changed the file, or one has ended.
     pub fn look_at_revocations(&mut self) {
-        let has_ended = self.revocations.ends_unix_s.is_some_and(|end| end <= unix_s());
+        let now = unix_s();
+        let Revocations { ends_unix_s, found_unix_s, .. } = self.revocations;
+        let has_turned = ends_unix_s.is_some_and(|end| end <= now) || now < found_unix_s;
         match self.revocations.file.look() {
             Ok(true) => {
                 self.revocations.fault = None;
@@ -88,9 +95,12 @@ impl Control {
                 self.note_revocation(Act::Revoke, &by, &ids, &Change::default());
                 self.go_by_revocations();
             }
-            Ok(false) if has_ended => {
-                log::info("a revocation has ended, as it was to");
+            Ok(false) if has_turned => {
+                let before = self.revocations.in_force;
                 self.go_by_revocations();
+                if self.revocations.in_force != before {
+                    log::info(format!("revocations in force by the clock: {}", self.revocations.in_force));
+                }
             }
             Ok(false) => {}
             Err(why) => {

@@ -95,7 +95,9 @@ async fn hang_up(
 ) -> Next {
     let chunked = !incoming.head.http10;
     let close = !incoming.head.keep_alive || core.draining.get() || !chunked;
-    let Some(mut out) = respond::event_stream(None, chunked, close) else { return Next::Close };
+    let Some(mut out) = respond::event_stream(incoming, record, None, chunked, close) else {
+        return Next::Close;
+    };
     if chunked {
         write::chunk(out.vec(), priming);
         write::last_chunk(out.vec());

@@ -33,6 +33,8 @@ pub enum Verb {
     Say,
     /// What clients ask that need a token.
     Document(Document),
+    /// What a browser asks before it sends what a page of an allowed origin wants sent.
+    Preflight,
 }
 
 /// Below the path of a server, HTTP+SSE clients are served.
@@ -53,8 +55,11 @@ pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> R
         if let Some(place) = metadata::wanted(incoming, adopted, head.path.of(incoming.bytes), record) {
             return place;
         }
-        if head.origin.is_some_and(|span| !origin_allowed(listener, span.of(incoming.bytes))) {
-            return Err(Refusal::Origin);
+        if let Some(origin) = head.origin {
+            if !origin_allowed(listener, origin.of(incoming.bytes)) {
+                return Err(Refusal::Origin);
+            }
+            record.origin = Some(origin);
         }
     }
     let path = head.path.of(incoming.bytes);
@@ -78,6 +83,7 @@ pub fn run(incoming: &Incoming<'_>, adopted: &Adopted, record: &mut Record) -> R
             }
             Verb::Stream
         }
+        Method::Options if record.origin.is_some() => Verb::Preflight,
         _ if claims_modern => return Err(Refusal::Method { allow: "POST" }),
         Method::Get | Method::Delete => return Err(Refusal::MethodOfSession),
         _ => return Err(Refusal::Method { allow: ALLOWED }),
@@ -117,6 +123,9 @@ fn below(
                 return Err(Refusal::MediaType);
             }
             Ok(Place { server, verb: Verb::Say, session: Some(session) })
+        }
+        Method::Options if record.origin.is_some() => {
+            Ok(Place { server, verb: Verb::Preflight, session: None })
         }
         _ => Err(Refusal::Method { allow: "GET" }),
     }

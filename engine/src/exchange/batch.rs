@@ -108,7 +108,7 @@ pub async fn run(
     drop(whole);
     if !asks {
         let close = !incoming.head.keep_alive || core.draining.get();
-        return respond::empty(core, 202, close, sink, record).await.into();
+        return respond::empty(core, incoming, 202, close, sink, record).await.into();
     }
     let caller = record.caller().map(|caller| (adopted.clone(), caller));
     let reads = Rc::new(Reads { outlet, is_kept: ids, caller });

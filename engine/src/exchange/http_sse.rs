@@ -160,7 +160,7 @@ pub async fn take_up(
     sink: &mut Sink<'_>,
 ) -> Ending {
     let close = !incoming.head.keep_alive || core.draining.get();
-    let next = respond::empty(core, 202, close, sink, &mut record).await;
+    let next = respond::empty(core, incoming, 202, close, sink, &mut record).await;
     runtime::spawn_guarded("message of an HTTP+SSE client", said.carry_out(core.clone(), record));
     next.into()
 }

@@ -213,7 +213,7 @@ pub async fn run(
     }
     listen.who.replace(record.who(adopted, usize::from(incoming.listener)));
     let standing = Standing::of(opening.reader, framing, listen.clone(), opening.place);
-    let Some(mut out) = respond::event_stream(None, chunked, framing.close) else {
+    let Some(mut out) = respond::event_stream(incoming, record, None, chunked, framing.close) else {
         return Next::Close.into();
     };
     let mut event = Vec::new();

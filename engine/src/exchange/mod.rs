@@ -9,6 +9,7 @@
 //! | [`arrive`] | a [`arrive::Place`]: which virtual server, by path, Host, Origin and HTTP method |
 //! | [`identify`] | a [`identify::Caller`]: who asks |
 //! | [`metadata`] | instead, for what clients ask that need a token: a document |
+//! | [`cors`] | instead, for a browser that asks whether a page may: that it may |
 //! | [`choose`] | where there is a candidate beside the live edition: which of them tells the story |
 //! | [`decode`] | a [`decode::Call`]: what is asked, in which revision |
 //! | [`resolve`] | a [`resolve::Target`]: upstream item, local answer or session act |
@@ -32,6 +33,7 @@ pub mod arrive;
 pub mod authorize;
 pub mod batch;
 mod choose;
+mod cors;
 pub mod cursor;
 pub mod decode;
 pub mod denied;
@@ -136,6 +138,8 @@ pub enum Outcome {
     Batch(batch::Batch),
     /// What is said to anybody: of this server.
     Document(usize, metadata::Document),
+    /// What a browser asks first.
+    Preflight,
 }
 
 /// What the connection does after a story.
@@ -178,6 +182,7 @@ pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -
             let about = (server, document);
             metadata::respond(core, incoming, &adopted, about, &mut sink, &mut record).await.into()
         }
+        Ok(Outcome::Preflight) => cors::preflight(core, incoming, &mut sink, &mut record).await.into(),
         Ok(Outcome::Said(said)) => return http_sse::take_up(core, incoming, said, record, &mut sink).await,
         Err(refusal) => respond::refuse(core, incoming, &refusal, &mut sink, &mut record).await.into(),
     };
@@ -203,6 +208,9 @@ async fn story(
     let mut place = arrive::run(incoming, adopted, record)?;
     if let Verb::Document(document) = place.verb {
         return Ok(Outcome::Document(place.server, document));
+    }
+    if place.verb == Verb::Preflight {
+        return Ok(Outcome::Preflight);
     }
     let mut caller = match identify::run(core, incoming, adopted, &place, record)? {
         Identified::Caller(caller) => caller,

@@ -58,6 +58,8 @@ pub struct Record {
     pub id: Option<Span>,
     /// The request's progress token, as written in its body.
     pub token: Option<Span>,
+    /// The page that asks, where its origin may.
+    pub origin: Option<Span>,
     /// Whether the client speaks 2026-07-28.
     pub modern: bool,
     /// The session that the request belongs to.
@@ -136,6 +138,7 @@ impl Record {
         Record {
             id: None,
             token: None,
+            origin: None,
             modern: false,
             session: None,
             under_way: None,

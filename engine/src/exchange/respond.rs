@@ -18,7 +18,7 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::reverse::{self, Direction};
 use super::shape::Edited;
-use super::{Incoming, answer, rounds, screen, shape, tasks, uris};
+use super::{Incoming, answer, cors, rounds, screen, shape, tasks, uris};
 use crate::connection::audience::unless_over;
 use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
@@ -103,7 +103,7 @@ pub async fn run(
 ) -> Responded {
     let close = !incoming.head.keep_alive || core.draining.get();
     if reply.is_empty() {
-        return empty(core, reply.empty_status(), close, sink, record).await.into();
+        return empty(core, incoming, reply.empty_status(), close, sink, record).await.into();
     }
     let first = match wanted(core, adopted, incoming, &mut reply, record).await {
         Ok(event) => event,
@@ -273,13 +273,20 @@ pub fn client<'a>(incoming: &'a Incoming<'_>, record: &'a Record, method: Method
 }
 
 /// The head of an event stream; `None` when a header of it is not printable.
-pub fn event_stream(session_id: Option<&[u8]>, chunked: bool, close: bool) -> Option<Buf> {
+pub fn event_stream(
+    incoming: &Incoming<'_>,
+    record: &Record,
+    session_id: Option<&[u8]>,
+    chunked: bool,
+    close: bool,
+) -> Option<Buf> {
     let mut out = Buf::new();
     let head = write::reply(out.vec(), 200)
         .header("Content-Type", b"text/event-stream")
         .header("Cache-Control", b"no-cache")
         .header("X-Accel-Buffering", b"no")
         .header_if(header::SESSION_ID, session_id);
+    let head = cors::shown(head, incoming, record);
     let head = if chunked { head.chunked() } else { head };
     let head = if close { head.connection_close() } else { head };
     head.finish().ok()?;
@@ -318,6 +325,7 @@ impl Answer<'_, '_, '_> {
                 .lines(JSON)
                 .content_length(rendered as u64)
                 .header_if(header::SESSION_ID, reply.session_id());
+            let head = cors::shown(head, self.incoming, self.record);
             let head = if self.close { head.connection_close() } else { head };
             if head.finish().is_err() || scratch.splices.write(event.bytes(), out.vec()).is_err() {
                 return Next::Close;
@@ -332,7 +340,10 @@ impl Answer<'_, '_, '_> {
         self.record.status(200);
         let chunked = !self.incoming.head.http10;
         let close = self.close || !chunked;
-        let Some(mut out) = event_stream(reply.session_id(), chunked, close) else { return Next::Close };
+        let Some(mut out) = event_stream(self.incoming, self.record, reply.session_id(), chunked, close)
+        else {
+            return Next::Close;
+        };
         let mut event = first;
         let mut in_pieces = false;
         loop {
@@ -381,7 +392,7 @@ impl Answer<'_, '_, '_> {
     async fn fragments(&mut self, mut reply: Reply, first: Event) -> Next {
         self.record.status(200);
         let mut out = Buf::new();
-        let head = write::reply(out.vec(), 200).lines(JSON);
+        let head = cors::shown(write::reply(out.vec(), 200).lines(JSON), self.incoming, self.record);
         let chunked = !self.incoming.head.http10;
         let close = self.close || !chunked;
         let head = if chunked { head.chunked() } else { head };
@@ -494,6 +505,7 @@ impl Answer<'_, '_, '_> {
 /// A status without a body: 202, 204.
 pub async fn empty(
     core: &Rc<Core>,
+    incoming: &Incoming<'_>,
     status: u16,
     close: bool,
     sink: &mut Sink<'_>,
@@ -501,7 +513,7 @@ pub async fn empty(
 ) -> Next {
     record.status(status);
     let mut out = Buf::new();
-    let head = write::reply(out.vec(), status);
+    let head = cors::shown(write::reply(out.vec(), status), incoming, record);
     let head = if status == 204 { head } else { head.content_length(0) };
     let head = if close { head.connection_close() } else { head };
     if head.finish().is_err() {
@@ -517,7 +529,7 @@ async fn nothing(core: &Rc<Core>, incoming: &Incoming<'_>, sink: &mut Sink<'_>, 
     record.status(200);
     let chunked = !incoming.head.http10;
     let close = !incoming.head.keep_alive || core.draining.get() || !chunked;
-    let Some(mut out) = event_stream(None, chunked, close) else { return Next::Close };
+    let Some(mut out) = event_stream(incoming, record, None, chunked, close) else { return Next::Close };
     if chunked {
         write::last_chunk(out.vec());
     }
@@ -538,10 +550,8 @@ pub async fn refuse(
         return nothing(core, incoming, sink, record).await;
     }
     record.status(refusal.status(record.modern));
-    let id = record.id.map(|id| id.of(incoming.body));
     let close = !incoming.head.keep_alive || core.draining.get() || refusal.ends_connection();
-    let bodiless = incoming.head.method == Verb::Head;
-    let out = rendered(refusal, id, record.modern, close, bodiless);
+    let out = rendered(refusal, Some((incoming, record)), close);
     record.sent(out.len());
     Next::after(sink.send(core, out).await, close)
 }
@@ -561,15 +571,23 @@ pub async fn refuse_plain(
 
 /// Says no to what could not be read as a request. The caller closes, lingering.
 pub async fn refuse_unread(core: &Rc<Core>, sink: &mut Sink<'_>, refusal: &Refusal) {
-    let _ = sink.send(core, rendered(refusal, None, false, true, false)).await;
+    let _ = sink.send(core, rendered(refusal, None, true)).await;
 }
 
-fn rendered(refusal: &Refusal, id: Option<&[u8]>, modern: bool, close: bool, bodiless: bool) -> Buf {
+/// `of`: the request, if it could be read as one.
+fn rendered(refusal: &Refusal, of: Option<(&Incoming<'_>, &Record)>, close: bool) -> Buf {
+    let id = of.and_then(|(incoming, record)| Some(record.id?.of(incoming.body)));
+    let modern = of.is_some_and(|(_, record)| record.modern);
+    let bodiless = of.is_some_and(|(incoming, _)| incoming.head.method == Verb::Head);
     let mut body = Buf::new();
     refusal.append_body(body.vec(), id, modern);
     let mut out = Buf::with_capacity(HEAD_ROOM + body.len());
     let head = write::reply(out.vec(), refusal.status(modern)).lines(JSON).content_length(body.len() as u64);
     let head = refusal.headers(head);
+    let head = match of {
+        Some((incoming, record)) => cors::shown(head, incoming, record),
+        None => head,
+    };
     let head = if close { head.connection_close() } else { head };
     // Every header here is ours, so this cannot fail; an empty answer would close the connection.
     let _ = head.finish();

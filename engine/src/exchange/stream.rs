@@ -144,7 +144,7 @@ pub async fn begin(
     let chunked = !incoming.head.http10;
     let framing = Framing { chunked, close: !incoming.head.keep_alive || !chunked, ids, answers: false };
     let standing = stand(framing);
-    let Some(mut out) = respond::event_stream(None, chunked, framing.close) else {
+    let Some(mut out) = respond::event_stream(incoming, record, None, chunked, framing.close) else {
         return Next::Close.into();
     };
     if !first.is_empty() {
