@@ -203,17 +203,6 @@ impl Snapshot {
         Ok(verdict)
     }
 
-    /// Scopes that rules ask for which may speak of something that this server shows.
-    pub fn scopes_of<'s>(&'s self, server: &'s ArchivedServer) -> impl Iterator<Item = &'s str> {
-        let shown =
-            || [&server.tools, &server.prompts, &server.resources].into_iter().flat_map(|list| list.iter());
-        let speaks_there = move |rule: &&ArchivedRule| {
-            rule.patterns.iter().any(|pattern| shown().any(|shown| may_overlap(&pattern.glob, &shown.glob)))
-        };
-        let rules = self.rules().policy.rules.iter().filter(|rule| !rule.scopes.is_empty());
-        rules.filter(speaks_there).flat_map(|rule| rule.scopes.iter()).map(|scope| scope.as_str())
-    }
-
     /// Of rules that would allow what nobody allows, had the caller's token the scopes that they ask for: those of the one that
     /// asks for the fewest.
     pub fn scopes_wanted(

@@ -28,7 +28,6 @@ class Dancer:
     plan: dict = dataclasses.field(default_factory=dict)
     shows: str = "Hello, Ada!"
     steps_up: bool = False  # in a process that goes on
-    asks_for_all: bool = False  # that the document of RFC 9728 names, and not for what the challenge does
 
 
 TS = ("node", str(NPM / "dance_ts.mjs"))
@@ -39,7 +38,7 @@ DANCERS = [
     Dancer("client (TypeScript)", TS, ALL, {"sdk": "client"}, steps_up=True),
     Dancer("sdk (TypeScript)", TS, {"legacy": LEGACY, "sse": LEGACY}, {"sdk": "sdk"}, steps_up=True),
     Dancer("fastmcp", (PYTHON, str(HERE / "clients/dance_fastmcp.py")), {"auto": MODERN}),
-    Dancer("inspector", CLI, {"auto": None, "legacy": None}, {"client": "inspector"}, asks_for_all=True),
+    Dancer("inspector", CLI, {"auto": None, "legacy": None}, {"client": "inspector"}),
     Dancer("mcporter", CLI, {"legacy": None}, {"client": "mcporter"}),
     Dancer("mcp-remote-client", CLI, {"legacy": None}, {"client": "mcp-remote-client"}, shows="listed"),
 ]
@@ -97,7 +96,7 @@ def danced(site, dancer: Dancer, mode: str) -> str:
     same(len({one["code_challenge"] for one in sent}), 1, "how often its user was asked")
     same((sent[0].get("resource"), sent[0].get("code_challenge_method")), (walk.plan["url"], "S256"), "resource and PKCE")
     scopes = set(sent[0]["scope"].split()) - {"offline_access"}
-    same(sorted(scopes), ["mcp", "mcp:admin"] if dancer.asks_for_all else ["mcp"], "scopes")
+    same(sorted(scopes), ["mcp"], "scopes")
     tokens = [one for one in steps if one["path"] == "/token"]
     same([one["grant_type"] for one in tokens], ["authorization_code"], "grants")
     same(tokens[0]["resource"], walk.plan["url"], "resource of the token")

@@ -210,10 +210,8 @@ impl Identity {
                 accepted.iter().flat_map(|method| &method.accepted.scopes).map(String::as_str).collect();
             scopes.sort_unstable();
             scopes.dedup();
-            let others: Vec<&str> = snapshot.scopes_of(server).collect();
-            let of_listener = |base: &String| {
-                resource::endpoint(base, &server.path, &server.name, &issuers, &scopes, &others)
-            };
+            let of_listener =
+                |base: &String| resource::endpoint(base, &server.path, &server.name, &issuers, &scopes);
             let of_server: Vec<trust::Endpoint> = bases.iter().map(of_listener).collect();
             let urls = bases.iter().zip(&of_server);
             let urls = urls.map(|(base, endpoint)| (resource::resource(base, &server.path), endpoint.digest));

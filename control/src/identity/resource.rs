@@ -31,15 +31,9 @@ pub fn resource(base: &str, path: &str) -> String {
 
 /// What workers say of a server: `issuers` are those whose tokens it accepts.
 ///
-/// `scopes` every token must have; some rule asks for one of the `others`.
-pub fn endpoint(
-    base: &str,
-    path: &str,
-    name: &str,
-    issuers: &[&str],
-    scopes: &[&str],
-    others: &[&str],
-) -> Endpoint {
+/// `scopes` every token must have. What rules ask for beyond them is told at the call that needs it: clients may ask for everything that a
+/// document names, and the protocol wants the least there.
+pub fn endpoint(base: &str, path: &str, name: &str, issuers: &[&str], scopes: &[&str]) -> Endpoint {
     let resource = resource(base, path);
     let (origin, below) = match base.split_once("://") {
         Some((scheme, rest)) => {
@@ -65,11 +59,8 @@ pub fn endpoint(
         "bearer_methods_supported": ["header"],
         "resource_name": name,
     });
-    let mut supported = [scopes, others].concat();
-    supported.sort_unstable();
-    supported.dedup();
-    if !supported.is_empty() {
-        document["scopes_supported"] = json!(supported);
+    if !scopes.is_empty() {
+        document["scopes_supported"] = json!(scopes);
     }
     endpoint.metadata = document.to_string().into_bytes();
     let issuer = crate::fetch::Url::parse(first).ok();
@@ -103,7 +94,7 @@ mod tests {
         assert_eq!(endpoint.scopes, ["a", "b"]);
         let document: serde_json::Value = serde_json::from_slice(&endpoint.metadata).unwrap();
         assert_eq!(document["resource"], "https://gw.example/in/mcp");
-        assert_eq!(document["scopes_supported"], json!(["a", "b", "c"]));
+        assert_eq!(document["scopes_supported"], json!(["a", "b"]));
         assert_eq!(document["authorization_servers"][0], "https://idp.example/t");
         assert_eq!(
             endpoint.issuer_metadata.as_deref(),
