@@ -79,14 +79,8 @@ mod tests {
         assert_eq!(base(None, "127.0.0.1:80"), "http://127.0.0.1:80");
         assert_eq!(resource("https://gw.example", "/mcp"), "https://gw.example/mcp");
         assert_eq!(resource("https://gw.example", "/"), "https://gw.example");
-        let endpoint = endpoint(
-            "https://gw.example/in",
-            "/mcp",
-            "crm",
-            &["https://idp.example/t"],
-            &["a", "b"],
-            &["c", "a"],
-        );
+        let endpoint =
+            endpoint("https://gw.example/in", "/mcp", "crm", &["https://idp.example/t"], &["a", "b"]);
         assert_eq!(
             endpoint.challenge,
             "resource_metadata=\"https://gw.example/.well-known/oauth-protected-resource/in/mcp\""
