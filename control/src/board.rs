@@ -20,6 +20,7 @@ use crate::limits::{LEFT_OUT_SHOWN_MAX, STALLED_AFTER};
 use crate::metrics::{self, Reloads, Revocations, Seen};
 use crate::quarantine::Quarantine;
 use crate::roll_call::RollCall;
+use crate::secrets::stores::Stores;
 use crate::trial::Counts;
 use crate::watchdog::Watchdog;
 
@@ -55,6 +56,7 @@ struct Shown {
     tokens: Vec<credentials::Standing>,
     revoked: Value,
     revocations: Revocations,
+    secrets: Option<Stores>,
 }
 
 /// Where the process is in its life.
@@ -173,6 +175,11 @@ impl Board {
         self.shown().revoked.clone()
     }
 
+    /// What is fetched from stores of others.
+    pub fn secrets(&self, stores: &Stores) {
+        self.shown().secrets = Some(stores.clone());
+    }
+
     /// What is on trial, how trials have ended, and where the candidate's exchanges are counted.
     pub fn trial(&self, trial: Value, counts: Counts, tally: Option<&Arc<Tally>>) {
         let mut shown = self.shown();
@@ -244,6 +251,7 @@ impl Board {
             "trial": shown.trial,
             "upgrade": shown.upgrade,
             "snapshots": shown.snapshots,
+            "secrets": shown.secrets.as_ref().map_or_else(|| json!([]), Stores::failing),
             "upstreams": shown.upstreams,
             "tokens": shown.tokens.iter().map(credentials::Standing::to_json).collect::<Vec<_>>(),
             "left_out": shown.left_out,
@@ -288,6 +296,7 @@ impl Board {
             certificates: &shown.certificates,
             tokens: &shown.tokens,
             revocations: shown.revocations,
+            secrets: shown.secrets.as_ref().map(Stores::figures).unwrap_or_default(),
         })
     }
 

@@ -278,3 +278,23 @@ pub const REVOCATIONS_LOCK_TRY: Duration = Duration::from_millis(10);
 pub const REVOKE_BYTES_MAX: usize = 8 << 20;
 /// Lines of the history about revocations within an hour; more are counted, and all are in the file and in the log.
 pub const REVOCATIONS_RECORDED_PER_HOUR_MAX: usize = 120;
+
+/// A store of secrets has so long to answer one question; two of them, a login and a reading, fit into [`STORES_WITHIN`].
+pub const STORE_WITHIN: Duration = Duration::from_secs(2);
+/// A gateway that starts, or is given a table, waits so long for secrets that it never had.
+pub const STORES_WITHIN: Duration = Duration::from_secs(4);
+/// What a store may answer: a secret has 64 KiB at most, written as JSON up to six times that, among other fields of its kind.
+pub const STORE_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// First pause after a store failed; doubled up to the next.
+pub const STORE_AGAIN_MIN: Duration = Duration::from_secs(1);
+pub const STORE_AGAIN_MAX: Duration = Duration::from_secs(60);
+/// A secret that no table names any more is asked for no longer after this: a rollback still finds it.
+pub const STORE_UNWANTED_MAX: Duration = Duration::from_secs(600);
+/// Credentials that a machine has by its role are taken for so long: new ones are there at least five minutes before the old ones end.
+pub const AWS_ROLE_KEPT: Duration = Duration::from_secs(60);
+/// Whoever hands them out is on this machine or next to it.
+pub const AWS_ROLE_WITHIN: Duration = Duration::from_secs(1);
+pub const AWS_ROLE_BYTES_MAX: usize = 16 * 1024;
+
+const _: () = assert!(STORES_WITHIN.as_millis() < OPEN_WITHIN.as_millis());
+const _: () = assert!(2 * STORE_WITHIN.as_millis() <= STORES_WITHIN.as_millis());

@@ -35,9 +35,10 @@ use crate::keys::Keys;
 use crate::limits::{DRAIN_GRACE, DRAIN_WITHIN, HANDOVER_BESIDE};
 use crate::load::{Loader, Refused, Start, kept};
 use crate::private::Private;
-use crate::reach::{Found, Plan, Scout};
+use crate::reach::{Found, Scout};
 use crate::revocations::File;
 use crate::rollout::Rollout;
+use crate::secrets::Secrets;
 use crate::sessions::Sessions;
 use crate::source::Opened;
 use crate::state::{State, read_secret};
@@ -67,7 +68,6 @@ struct Prepared {
     snapshot: Arc<Snapshot>,
     keys: Keys,
     listeners: Listeners,
-    plans: Vec<Plan>,
     /// A private gateway has none unless it was asked for.
     admin: Option<TcpListener>,
     admin_tokens: admin::Tokens,
@@ -188,14 +188,23 @@ fn prepare(
     let (sender, found) = mpsc::unbounded_channel();
     let (scout, private) = (Scout::new(sender), setup.private);
     let certificates = Certificates::default();
-    let grants = Grants::new(Fetcher::new());
-    let loader =
-        Loader { file, base: base.clone(), state, this_program, scout, private, trust, certificates, grants };
+    let loader = Loader {
+        file,
+        base: base.clone(),
+        secrets: Secrets::of(&state),
+        state,
+        this_program,
+        scout,
+        private,
+        trust,
+        certificates,
+        grants: Grants::new(Fetcher::new()),
+    };
     let snapshot = loader.secluded(snapshot)?;
     let Listening { sockets, admin, predecessor } = listen_anywhere(&snapshot, loader.private.as_ref())?;
     let mut marks = marks;
     marks.add(loader.watched(&sources, &snapshot));
-    let (keys, listeners, plans) = loader.assemble(&snapshot)?;
+    let (keys, listeners) = loader.assemble(&snapshot)?;
     marks.wrote(&keys.written);
     let workers = setup.workers.unwrap_or_else(cores);
     // The one client of a private gateway lives no longer than it.
@@ -238,7 +247,6 @@ fn prepare(
         snapshot,
         keys,
         listeners,
-        plans,
         admin,
         admin_tokens: admin::Tokens::of(&operator, &viewer),
         manager: match loader.private {

@@ -8,9 +8,10 @@ use strait_tests::gateway::wait_for;
 
 use crate::gateway::*;
 use crate::process::*;
+use crate::stores::stub::{Mood, Stub};
 
 /// By upstream: what it must be shown.
-const SHOWN: [(&str, &str); 7] = [
+const SHOWN: [(&str, &str); 9] = [
     ("sealed", "Bearer kanarie-sealed-1"),
     ("folder", "Bearer kanarie-folder-2"),
     ("variable", "Bearer kanarie-variable-3"),
@@ -18,6 +19,8 @@ const SHOWN: [(&str, &str); 7] = [
     ("env", "Bearer kanarie-env-5"),
     ("systemd", "Bearer kanarie-systemd-6"),
     ("reference", "Bearer kanarie-reference-7"),
+    ("stored", "Bearer kanarie-stored-10"),
+    ("aws", "Bearer kanarie-aws-11"),
 ];
 
 /// Children, and what of theirs is secret.
@@ -32,14 +35,19 @@ fn planted(folder: &Folder) -> Vec<(&'static str, String)> {
     folder.write("given", "kanarie-file-4\n");
     folder.write("systemd/crm", "kanarie-systemd-6");
     folder.write("referenced", "kanarie-reference-7");
+    folder.write("role.secret", "kanarie-role-12");
     vec![
         ("STRAIT_SECRET_VARIABLE", "kanarie-variable-3".to_owned()),
         ("GIVEN", "kanarie-env-5".to_owned()),
         ("CREDENTIALS_DIRECTORY", folder.at("systemd").display().to_string()),
+        ("ROLE", "kanarie-role-id-13".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "kanarie-aws-id-14".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "kanarie-aws-key-15".to_owned()),
+        ("AWS_SESSION_TOKEN", "kanarie-aws-token-16".to_owned()),
     ]
 }
 
-fn config_with(url: &str) -> String {
+fn config_with(url: &str, vault: &Stub, aws: &Stub) -> String {
     let upstream = |name: &str| match name {
         "reference" => "${file:referenced}".to_owned(),
         "env" => "${secret:declared-env}".to_owned(),
@@ -62,9 +70,19 @@ fn config_with(url: &str) -> String {
          access_log: {{ path: access.log }}\nupstreams:\n{upstreams}\
          \x20 child: {{ stdio: {{ command: \"{strait}\", args: [sample, stdio], env: {{ KEY: \"${{secret:child}}\" }} }} }}\n\
          \x20 other: {{ stdio: {{ command: \"{strait}\", args: [sample, stdio] }} }}\n\
-         secrets:\n  declared-env: {{ env: GIVEN }}\n  declared-file: {{ file: given }}\n  declared-systemd: {{ systemd: crm }}\n\
+         secrets:\n{}  declared-env: {{ env: GIVEN }}\n  declared-file: {{ file: given }}\n  declared-systemd: {{ systemd: crm }}\n\
          servers:\n  default: {{ path: /mcp, tools: [\"*\"] }}\n\
-         policy:\n  default: deny\n  rules:\n    - {{ id: all, allow: [\"*\"] }}\n"
+         policy:\n  default: deny\n  rules:\n    - {{ id: all, allow: [\"*\"] }}\n",
+        stored(vault, aws)
+    )
+}
+
+fn stored(vault: &Stub, aws: &Stub) -> String {
+    format!(
+        "  stored: {{ vault: {{ address: \"http://{}\", path: kv/data/crm, field: token, refresh: 1s, \
+         approle: {{ role: \"${{env:ROLE}}\", secret: \"${{file:role.secret}}\" }} }} }}\n\
+         \x20 aws: {{ aws: {{ region: eu-central-1, name: crm, endpoint: \"http://{}\", refresh: 1s }} }}\n",
+        vault.address, aws.address
     )
 }
 
@@ -97,7 +115,8 @@ fn each_upstream_gets_its_own_secret_and_nothing_else_has_any() {
     let folder = Folder::new();
     let env = planted(&folder);
     let upstream = guarded(&Accepted::default());
-    let (table, _) = folder.compile(&config_with(&upstream.url()));
+    let (vault_stub, aws_stub) = (Stub::start("kanarie-stored-10"), Stub::start("kanarie-aws-11"));
+    let (table, _) = folder.compile(&config_with(&upstream.url(), &vault_stub, &aws_stub));
     folder.write("table", &table);
     let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let process = serve(&folder, "table", &env);
@@ -138,6 +157,11 @@ fn each_upstream_gets_its_own_secret_and_nothing_else_has_any() {
         call(&mut client, "", "sealed__echo", json!({}));
         upstream.arrived("tools/call").last().is_some_and(|last| last.head.contains("kanarie-sealed-9"))
     });
+    for (mood, words) in [(Mood::Garbage, "no secret"), (Mood::Sealed, "expected 200")] {
+        vault_stub.is(mood);
+        aws_stub.is(mood);
+        process.wait_for_log(words);
+    }
     fs::remove_file(folder.at("given")).unwrap();
     process.wait_for_log("goes on with the secret it had");
     process.hang_up();
@@ -161,7 +185,7 @@ fn each_upstream_gets_its_own_secret_and_nothing_else_has_any() {
     }
     process.stop();
     files_below(&folder.0, &mut sinks);
-    let where_it_belongs = ["state/secrets/folder", "/referenced", "/systemd/crm", "/given"];
+    let where_it_belongs = ["state/secrets/folder", "/referenced", "/systemd/crm", "/given", "/role.secret"];
     for (sink, text) in sinks {
         if !where_it_belongs.iter().any(|place| sink.ends_with(place)) {
             let at = text

@@ -8,4 +8,5 @@ mod gateway;
 #[allow(dead_code)] // the other tests use the rest
 mod process;
 mod rotation;
+mod stores;
 mod vault;

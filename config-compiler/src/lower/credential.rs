@@ -157,10 +157,14 @@ fn in_a_header(walk: &mut Walk<'_>, written: &Entry, transport: Option<&Transpor
 /// A secret of which at least some part is a reference; a wholly literal one is reported.
 pub fn literal_free(walk: &mut Walk<'_>, node: &Node) -> Option<Text> {
     let text = header_value(walk, node, Spelling::Native)?;
-    if text.parts.iter().all(|part| matches!(part, TextPart::Literal(_))) {
+    if is_literal(&text) {
         clear_text::report(walk, node.span, "this credential");
     }
     Some(text)
+}
+
+pub fn is_literal(text: &Text) -> bool {
+    text.parts.iter().all(|part| matches!(part, TextPart::Literal(_)))
 }
 
 /// A secret that will stand in a header: its literal parts must not end the line.

@@ -86,7 +86,8 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let roles_at = role_names.declared.iter().zip(&role_names.used);
     walk.places.roles = roles_at.map(|(declared, used)| used.then_some(declared.name_span)).collect();
     check::unused::run(walk, &[&upstream_names, &identity_names, &role_names]);
-    let secrets = secret_names.lower(walk, secret::lower);
+    let secrets = secret_names.lower(walk, |walk, declared| secret::lower(walk, declared, &blocks.secrets));
+    check::unused::secrets(walk, &secret_names);
     let shared = conditions.shared;
     let paths = Names::build(servers.iter().map(|server| server.path.as_str()));
     Rules {

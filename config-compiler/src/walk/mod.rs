@@ -36,6 +36,8 @@ pub struct Walk<'s> {
     counted: HashSet<String>,
     /// Literal secrets, to be masked before anything is shown.
     pub secrets: Vec<Span>,
+    /// Names of secrets that texts refer to, and where.
+    pub spoken: Vec<(String, Span)>,
     /// Files read through `${file:…}`.
     pub watched: Vec<std::path::PathBuf>,
     /// All named files could be read: an unknown name is really unknown.
@@ -64,6 +66,7 @@ impl<'s> Walk<'s> {
             resolved,
             counted,
             secrets,
+            spoken: Vec::new(),
             watched,
             whole,
             lock: None,

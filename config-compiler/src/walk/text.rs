@@ -40,6 +40,12 @@ impl Walk<'_> {
     /// A text that may be a secret: its references stay.
     pub fn secret(&mut self, node: &Node, spelling: Spelling) -> Option<Text> {
         let parts = self.parts(node, spelling)?;
+        for part in &parts {
+            if let Part::Secret { name, start, end } = part {
+                let at = self.within(node, *start, *end);
+                self.spoken.push((name.clone(), at));
+            }
+        }
         let name = self.files.file(node.span.file).name.as_str();
         let parts = parts.into_iter().map(|part| match part {
             Part::Literal(text) => TextPart::Literal(text),

@@ -166,6 +166,11 @@ pub fn files_of_upstreams(snapshot: &Snapshot, base: &Path) -> Vec<PathBuf> {
     files.map(|path| base.join(path)).collect()
 }
 
+/// Whom a file says to believe.
+pub fn roots(path: &Path) -> Result<RootCertStore, String> {
+    files::roots(path, &mut blake3::Hasher::new())
+}
+
 /// Certificates that this gateway shows to others.
 pub fn shown(snapshot: &Snapshot, base: &Path) -> Vec<PathBuf> {
     let rules = snapshot.rules();

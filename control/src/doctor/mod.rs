@@ -12,6 +12,7 @@ mod ports;
 mod rings;
 mod sockets;
 mod state;
+mod stores;
 mod upstreams;
 
 use std::path::Path;
@@ -75,6 +76,7 @@ pub fn examine(workers: Option<usize>, state: &Path, table: Option<(&Snapshot, &
     if let Some((snapshot, base)) = table {
         lines.extend(ports::judge(&ports::look(snapshot)));
         lines.extend(upstreams::judge(&upstreams::look(snapshot, base)));
+        lines.extend(stores::judge(&stores::look(snapshot)));
     }
     Report { lines }
 }

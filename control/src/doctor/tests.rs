@@ -60,6 +60,18 @@ fn container() -> Report {
             ],
         },
     ]));
+    lines.extend(stores::judge(&[
+        stores::Facts {
+            store: "https://vault.internal:8200".into(),
+            secrets: vec!["crm".into(), "pay".into()],
+            found: Err("connect: 10.0.0.4:8200: refused".into()),
+        },
+        stores::Facts {
+            store: "https://secretsmanager.eu-central-1.amazonaws.com".into(),
+            secrets: vec!["mail".into()],
+            found: Ok("10.0.0.5:443 accepts connections".into()),
+        },
+    ]));
     Report { lines }
 }
 
@@ -112,7 +124,7 @@ fn check(name: &str, report: &Report) {
 fn what_a_container_lacks_is_told_with_its_fix() {
     let report = container();
     check("container.txt", &report);
-    assert_eq!(report.failures(), 4);
+    assert_eq!(report.failures(), 5);
     let all = report.json();
     assert_eq!(all["ok"], false);
     for line in all["lines"].as_array().unwrap() {

@@ -38,7 +38,7 @@ pub fn look(table: &Snapshot, base: &Path) -> Vec<Facts> {
     upstreams.collect()
 }
 
-fn reach(host: &str, port: u16, within: Duration) -> Result<String, String> {
+pub(super) fn reach(host: &str, port: u16, within: Duration) -> Result<String, String> {
     let addresses =
         (host, port).to_socket_addrs().map_err(|error| format!("dns: `{host}` is not found: {error}"))?;
     let mut last = format!("dns: `{host}` has no address");

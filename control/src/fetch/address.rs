@@ -12,12 +12,23 @@ pub fn allowed(url: &Url, chosen: Chosen, address: IpAddr) -> Result<(), String>
         Chosen::ByOperator => Err(format!(
             "is http, and {address} is another machine: whoever is between could answer; use https"
         )),
+        Chosen::ByPlatform if url.is_https() || is_of_the_platform(address) => Ok(()),
+        Chosen::ByPlatform => Err(format!("is http, and {address} is not on this machine or its link")),
         Chosen::ByPeer if !url.is_https() => Err("is named by a peer, and is not https".to_owned()),
         Chosen::ByPeer if !is_public(address) => {
             Err(format!("is named by a peer, and {address} is no public address"))
         }
         Chosen::ByPeer => Ok(()),
     }
+}
+
+/// Where clouds answer the machines that they run: 169.254.0.0/16, and what AWS has of IPv6 for the same.
+fn is_of_the_platform(address: IpAddr) -> bool {
+    address.is_loopback()
+        || match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.segments()[..3] == [0xfd00, 0x0ec2, 0],
+        }
 }
 
 /// Whether an address is reached over the internet. What the registries of special-purpose addresses (RFC 6890) hold back is not.
@@ -105,5 +116,17 @@ mod tests {
         assert!(allowed(&http, Chosen::ByOperator, there).is_err());
         assert!(allowed(&https, Chosen::ByOperator, there).is_ok());
         assert!(allowed(&http, Chosen::ByPeer, "8.8.8.8".parse().unwrap()).is_err());
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("169.254.169.254", true),
+            ("169.254.170.2", true),
+            ("fd00:ec2::254", true),
+            ("fd00:ec3::254", false),
+            ("10.0.0.1", false),
+            ("8.8.8.8", false),
+        ] {
+            let found = allowed(&http, Chosen::ByPlatform, address.parse().unwrap());
+            assert_eq!(found.is_ok(), expected, "{address}: {found:?}");
+        }
     }
 }

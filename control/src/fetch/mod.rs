@@ -35,6 +35,9 @@ pub enum Chosen {
     /// It is written in the configuration, or comes from a document of the same origin as one that is. Clear text is for
     /// loopback only.
     ByOperator,
+    /// The environment says that the platform below this machine answers there: in clear text on this machine, or at an address of
+    /// this link.
+    ByPlatform,
     /// A token, a document or a client names it: https alone, and no address of this machine or its networks.
     ByPeer,
 }

@@ -50,6 +50,7 @@ pub struct Loader {
     pub trust: Trust,
     pub certificates: Certificates,
     pub grants: Grants,
+    pub secrets: Secrets,
 }
 
 /// What the running edition was made from: what a candidate is compared with.
@@ -191,6 +192,7 @@ impl Loader {
         sources: Vec<PathBuf>,
     ) -> Attempt {
         let began = Instant::now();
+        self.secrets.stores().again();
         loop {
             marks.renew(Group::Secrets);
             let rotated = self.rotated(&running).await;
@@ -250,6 +252,7 @@ impl Loader {
 
     /// Keys, references and addresses of a table that may replace the running one.
     pub async fn complete(&self, snapshot: Arc<Snapshot>, running: &Running) -> Result<Candidate, Refused> {
+        self.gather(&snapshot).await;
         let (mut plans, mut kept) = self.weigh(&snapshot, running)?;
         if plans.iter().any(Plan::waits) {
             self.grants.begin(&snapshot).await;
@@ -323,17 +326,17 @@ impl Loader {
         }
     }
 
-    /// Keys, certificates and plans of a table.
-    pub fn assemble(&self, snapshot: &Snapshot) -> Result<(Keys, Listeners, Vec<Plan>), Failure> {
+    /// Keys and certificates of a table.
+    pub fn assemble(&self, snapshot: &Snapshot) -> Result<(Keys, Listeners), Failure> {
         let keys = self.keys(snapshot)?;
         let listeners = self.certificates.listeners(snapshot, &self.base);
         let listeners = listeners.map_err(|why| Failure::new(Code::Unfit, why))?;
-        Ok((keys, listeners, self.plans(snapshot)))
+        Ok((keys, listeners))
     }
 
     /// A text of this table with its references replaced.
     pub fn reference(&self, snapshot: &Snapshot, text: &ArchivedText) -> Result<Secret, String> {
-        Secrets::of(&self.state).references(&self.base, snapshot.rules()).resolve(text)
+        self.secrets.references(&self.base, snapshot.rules()).resolve(text)
     }
 
     /// Plans of a table, once those tokens are there that can be had at once.
@@ -345,9 +348,13 @@ impl Loader {
         self.plans(snapshot)
     }
 
-    fn plans(&self, snapshot: &Snapshot) -> Vec<Plan> {
-        let secrets = Secrets::of(&self.state);
-        let references = secrets.references(&self.base, snapshot.rules());
+    /// Waits a bounded time for secrets of this table that are in stores of others and were never fetched.
+    pub async fn gather(&self, snapshot: &Snapshot) {
+        self.secrets.stores().gather(&self.base, snapshot.rules()).await;
+    }
+
+    pub fn plans(&self, snapshot: &Snapshot) -> Vec<Plan> {
+        let references = self.secrets.references(&self.base, snapshot.rules());
         let given = Given {
             base: &self.base,
             references: &references,
@@ -396,7 +403,7 @@ impl Loader {
         for path in certificates::files_of_upstreams(snapshot, &self.base) {
             all.push((Group::Source, path));
         }
-        for path in Secrets::of(&self.state).files(&self.base, snapshot.rules()) {
+        for path in self.secrets.files(&self.base, snapshot.rules()) {
             all.push((Group::Secrets, path));
         }
         all

@@ -30,7 +30,10 @@ pub fn all(snapshot: &Snapshot, base: &Path, wish: &Wish) -> Result<Vec<(String,
     let state = State::open(&wish.state)?;
     let secrets = Secrets::of(&state);
     let references = secrets.references(base, snapshot.rules());
-    let offered = runtime()?.block_on(learn(&snapshot, base, &references, wish))?;
+    let offered = runtime()?.block_on(async {
+        secrets.stores().gather(base, snapshot.rules()).await;
+        learn(&snapshot, base, &references, wish).await
+    })?;
     tell_no_secrets(&snapshot, &references, &offered)?;
     Ok(offered)
 }

@@ -7,6 +7,7 @@ mod by_name;
 mod generations;
 mod process;
 mod reloads;
+mod secrets;
 mod text;
 mod tls;
 mod tokens;
@@ -17,6 +18,7 @@ use crate::certificates::Expiry;
 use crate::credentials::Standing;
 use crate::generations::Generations;
 use crate::quarantine::Quarantine;
+use crate::secrets::stores;
 use crate::trial::Counts;
 use strait_engine::WorkerFigures;
 use strait_engine::figures::cell::{Counter, Gauge};
@@ -51,6 +53,8 @@ pub struct Seen<'b> {
     pub certificates: &'b [Expiry],
     /// Tokens of this gateway's own, that upstreams are shown.
     pub tokens: &'b [Standing],
+    /// Those that are in stores of others.
+    pub secrets: Vec<stores::Figures>,
     pub revocations: Revocations,
 }
 
@@ -87,6 +91,7 @@ pub fn render(seen: &Seen<'_>) -> String {
     limits(&mut out, seen);
     tls::write(&mut out, &seen.workers, seen.certificates);
     tokens::write(&mut out, seen.tokens);
+    secrets::write(&mut out, &seen.secrets);
     generations::write(&mut out, seen);
     workers(&mut out, &seen.workers);
     gateway(&mut out, seen);

@@ -35,6 +35,7 @@ pub async fn plan(
         Some(roll) => roll.run().await,
         None => Value::Null,
     };
+    loader.gather(candidate).await;
     let fit = loader.weigh(candidate, running).map_err(|refused| refused.why);
     let touches = touches(&open, &parts, &running.snapshot, candidate);
     let (from, to) = (running.snapshot.generation(), candidate.generation());

@@ -8,6 +8,7 @@
 pub mod hygiene;
 pub mod references;
 pub mod sealed;
+pub mod stores;
 
 use std::path::{Path, PathBuf};
 
@@ -18,11 +19,12 @@ use crate::credentials;
 use crate::state::State;
 use references::{References, Sealed, credential_of_systemd};
 use sealed::Place;
+use stores::{Local, Stores};
 
 /// Where a process looks for secrets.
 pub struct Secrets {
-    folder: PathBuf,
-    place: Place,
+    local: Local,
+    stores: Stores,
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -31,17 +33,24 @@ fn variable(name: &str) -> Option<String> {
 
 impl Secrets {
     pub fn of(state: &State) -> Secrets {
-        Secrets { folder: state.secrets(), place: Place::of(state.root(), None, &variable) }
+        let local = Local { folder: state.secrets(), place: Place::of(state.root(), None, &variable) };
+        Secrets { stores: Stores::new(local.clone()), local }
+    }
+
+    /// What is fetched from stores of others.
+    pub fn stores(&self) -> &Stores {
+        &self.stores
     }
 
     /// What references of this table stand for now.
     pub fn references<'a>(&'a self, base: &'a Path, rules: &'a ArchivedRules) -> References<'a> {
         References {
             base,
-            secrets: &self.folder,
+            secrets: &self.local.folder,
             env: &variable,
             declared: &rules.secrets,
-            sealed: Sealed::at(self.place.clone()),
+            sealed: Sealed::at(self.local.place.clone()),
+            stores: Some(&self.stores),
         }
     }
 
@@ -53,8 +62,11 @@ impl Secrets {
             _ => None,
         });
         let texts = rules.upstreams.iter().flat_map(credentials::texts).chain(of_identities);
-        let parts = texts.flat_map(|text| text.parts.iter());
-        for part in parts {
+        let of_stores = rules.secrets.iter().flat_map(|secret| match &secret.source {
+            ArchivedSource::Vault(vault) => vault.login.texts(),
+            _ => Vec::new(),
+        });
+        for part in texts.chain(of_stores).flat_map(|text| text.parts.iter()) {
             match part {
                 ArchivedTextPart::File(path) => files.push(base.join(path.as_str())),
                 ArchivedTextPart::Secret(name) => self.files_of(base, rules, name, &mut files),
@@ -73,9 +85,9 @@ impl Secrets {
             Some(ArchivedSource::Systemd(name)) => files.extend(credential_of_systemd(name, &variable)),
             Some(_) => {}
             None => {
-                files.push(self.folder.join(name));
-                files.push(self.place.file.clone());
-                files.push(self.place.kek.clone());
+                files.push(self.local.folder.join(name));
+                files.push(self.local.place.file.clone());
+                files.push(self.local.place.kek.clone());
             }
         }
     }

@@ -12,6 +12,7 @@ use strait_table::secret::{ArchivedSecret, ArchivedSource};
 use zeroize::Zeroizing;
 
 use super::sealed::Place;
+use super::stores::Stores;
 use crate::state::read_secret;
 
 /// Where references are looked up.
@@ -25,6 +26,8 @@ pub struct References<'a> {
     pub declared: &'a [ArchivedSecret],
     /// The embedded vault, opened when it is first asked.
     pub sealed: Sealed,
+    /// What was fetched from stores of others; `None`: nothing may come from there.
+    pub stores: Option<&'a Stores>,
 }
 
 /// The embedded vault as one reader sees it.
@@ -60,7 +63,7 @@ impl<'a> References<'a> {
         secrets: &'a Path,
         env: &'a dyn Fn(&str) -> Option<String>,
     ) -> References<'a> {
-        References { base, secrets, env, declared: &[], sealed: Sealed::none() }
+        References { base, secrets, env, declared: &[], sealed: Sealed::none(), stores: None }
     }
 }
 
@@ -83,16 +86,19 @@ impl References<'_> {
         match part {
             ArchivedTextPart::Literal(text) => Ok(Secret::new(text.as_str())),
             ArchivedTextPart::Env { name, default } => {
-                let found = (self.env)(name).filter(|value| !value.is_empty() || default.is_none());
-                let found = found.or_else(|| default.as_ref().map(|text| text.as_str().to_owned()));
-                let found = found.ok_or_else(|| {
-                    format!("environment variable `{name}` is not set: set it and start again")
-                });
-                found.map(Secret::new)
+                self.variable(name, default.as_ref().map(|text| text.as_str()))
             }
             ArchivedTextPart::Secret(name) => self.secret(name),
-            ArchivedTextPart::File(path) => self.file(path),
+            ArchivedTextPart::File(path) => self.file(Path::new(path.as_str())),
         }
+    }
+
+    pub fn variable(&self, name: &str, default: Option<&str>) -> Result<Secret, String> {
+        let found = (self.env)(name).filter(|value| !value.is_empty() || default.is_none());
+        let found = found.or_else(|| default.map(str::to_owned));
+        let found =
+            found.ok_or_else(|| format!("environment variable `{name}` is not set: set it and start again"));
+        found.map(Secret::new)
     }
 
     /// A secret by its name: where the configuration says, else in the embedded vault, a file or a variable.
@@ -126,7 +132,7 @@ impl References<'_> {
 
     fn declared(&self, declared: &ArchivedSecret) -> Result<Secret, String> {
         match &declared.source {
-            ArchivedSource::File(path) => self.file(path),
+            ArchivedSource::File(path) => self.file(Path::new(path.as_str())),
             ArchivedSource::Env(name) => {
                 let value = (self.env)(name).filter(|value| !value.is_empty()).map(Secret::new);
                 value.ok_or_else(|| format!("environment variable `{name}` is not set"))
@@ -137,12 +143,18 @@ impl References<'_> {
                         "systemd passed no credentials: start with `LoadCredential={name}:…` in the unit ($CREDENTIALS_DIRECTORY is not set)"
                     )
                 })?;
-                self.file(&path.to_string_lossy())
+                self.file(&path)
             }
+            ArchivedSource::Vault(_) | ArchivedSource::Aws(_) => match self.stores {
+                Some(stores) => stores.value(&declared.source, self.base, self.declared),
+                None => {
+                    Err("it is in a store itself: the way into a store cannot come out of one".to_owned())
+                }
+            },
         }
     }
 
-    fn file(&self, path: &str) -> Result<Secret, String> {
+    pub fn file(&self, path: &Path) -> Result<Secret, String> {
         let path = self.base.join(path);
         let value = read_secret(&path).map(Secret::new);
         value.map_err(|error| format!("cannot read `{}`: {error}", path.display()))

@@ -10,7 +10,7 @@ use strait_engine::{Edition, Event, Facts, Handle, Level, Reach, UpstreamId};
 use strait_table::rules::ArchivedText;
 use strait_table::{Snapshot, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -53,6 +53,8 @@ pub(super) struct Control {
     pub loader: Arc<Loader>,
     pub identity: Identity,
     pub revocations: Revocations,
+    /// Of stores of secrets.
+    news: watch::Receiver<u64>,
     pub reload: Reload,
     pub orders: Orders,
     pub trials: Trials,
@@ -136,14 +138,16 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
 
     // A hangup is as good before the engine stands as after: the file is read again as soon as it does.
     let mut hung_up = false;
-    let (loader, snapshot, plans) =
-        (prepared.loader.clone(), prepared.snapshot.clone(), prepared.plans.clone());
+    let (loader, snapshot) = (prepared.loader.clone(), prepared.snapshot.clone());
     let reaching = async {
-        let plans = loader.plans_with_tokens(&snapshot, plans).await;
-        (plans.clone(), loader.scout.reach(plans).await)
+        loader.gather(&snapshot).await;
+        // What comes later is news.
+        let news = loader.secrets.stores().news();
+        let plans = loader.plans_with_tokens(&snapshot, loader.plans(&snapshot)).await;
+        (plans.clone(), loader.scout.reach(plans).await, news)
     };
     tokio::pin!(reaching);
-    let (plans, reaches) = loop {
+    let (plans, reaches, news) = loop {
         tokio::select! {
             reached = &mut reaching => break reached,
             told = signals.recv() => match told {
@@ -169,6 +173,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
     // Nobody else writes the slot.
     let _ = slot.set(handle.clone());
 
+    board.secrets(prepared.loader.secrets.stores());
     board.engine(handle.figures(), handle.books(), handle.driver().label());
     let (upgrade, heard) = Upgrade::new(prepared.program, admin_socket, prepared.predecessor);
     let (reload, ears) = Reload::new(prepared.sources, prepared.marks, prepared.fallen_back);
@@ -185,6 +190,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         loader: prepared.loader,
         identity,
         revocations: Revocations::new(prepared.revocations),
+        news,
         sessions: prepared.sessions,
         reload,
         orders,
@@ -247,6 +253,7 @@ impl Control {
         let mut outcome = Ok(());
         let keys_changed = self.identity.changed.clone();
         let (tokens_changed, tokens_told) = self.loader.grants.ears();
+        let mut news = self.news.clone();
         while self.running > 0 {
             if self.phase == Phase::Starting && self.ledger.all_heard() {
                 self.open();
@@ -263,6 +270,8 @@ impl Control {
                 () = keys_changed.notified() => self.believe(),
                 () = tokens_changed.notified() => self.changed(Group::Secrets),
                 () = tokens_told.notified() => self.show_tokens(),
+                // A store of secrets has another value; the sender is in the loader.
+                Ok(()) = news.changed() => self.changed(Group::Secrets),
                 _ = at(self.pending.due()) => self.bind(),
                 _ = at(self.trials.due()) => self.bind_trial(),
                 _ = sleep_until(open_by), if self.phase == Phase::Starting => self.open(),

@@ -345,6 +345,7 @@ impl Control {
         self.generated = keys.generated;
         self.plans = Arc::new(plans);
         self.loader.scout.want_only(&self.plans);
+        self.loader.secrets.stores().want_only(&self.loader.base, &[snapshot.rules()]);
         self.reaches = reaches;
         self.publish(edition.rebound(Arc::new(bound), self.ledger.catalog()));
         self.tell_unreachable();

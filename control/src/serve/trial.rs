@@ -379,6 +379,7 @@ impl Control {
         let old = self.edition.snapshot.generation();
         self.publish(edition);
         let snapshot = self.edition.snapshot.clone();
+        self.loader.secrets.stores().want_only(&self.loader.base, &[snapshot.rules()]);
         // What is held back, and suspicious, is that of this table from now on.
         if let Err(why) = self.bound(&snapshot) {
             log::error(format!("new lists cannot be used, the last good ones stay: {why}"));

@@ -1,17 +1,71 @@
 //! The keys of secrets and of credentials.
 
-use super::{Block, KEY_PAIR, Shape, TEXTS, key, required};
+use super::{Block, KEY_PAIR, Key, Shape, TEXTS, key, required};
 
 pub static SECRET: Block = Block {
     name: "a secret",
     expected: "where it comes from, like `{ file: /run/keys/crm }`",
-    about: "Where `${secret:NAME}` comes from: exactly one of file, env and systemd.",
+    about: "Where `${secret:NAME}` comes from: exactly one of file, env, systemd, vault and aws.",
     keys: &[
         key("file", Shape::Text, "A file that holds it, without the line break at its end."),
         key("env", Shape::Text, "An environment variable of the gateway."),
         key("systemd", Shape::Text, "A credential that systemd passes in $CREDENTIALS_DIRECTORY."),
+        key("vault", Shape::Block(&VAULT), "A secret of HashiCorp Vault or OpenBao."),
+        key("aws", Shape::Block(&AWS), "A secret of AWS Secrets Manager."),
     ],
-    later: &["vault", "aws", "refresh", "azure", "gcp", "keyring", "pkcs11"],
+    later: &["azure", "gcp", "keyring", "pkcs11"],
+    foreign: false,
+};
+
+const REFRESH: Key = key("refresh", Shape::Duration, "It is asked for so often, 1s to 1d. Default: 5m.");
+
+pub static VAULT: Block = Block {
+    name: "`vault`",
+    expected: "a secret like `{ address: https://vault.example, path: kv/data/crm, field: token, token: \"${file:token}\" }`",
+    about: "A field of a secret of a KV store, version 2. Exactly one of token and approle.",
+    keys: &[
+        required("address", Shape::Text, "Its URL, https; http on this machine alone."),
+        required("path", Shape::Text, "Where it is: `MOUNT/data/NAME`."),
+        required("field", Shape::Text, "Which of its fields."),
+        key("namespace", Shape::Text, "The namespace that it is in."),
+        key("token", Shape::Secret, "The token that the gateway shows."),
+        key("approle", Shape::Block(&APPROLE), "The AppRole that the gateway logs in with."),
+        REFRESH,
+        key("ca", Shape::Text, "A PEM file of whom to believe. Default: whom this machine believes."),
+    ],
+    later: &["kubernetes", "jwt", "version", "dynamic"],
+    foreign: false,
+};
+
+pub static APPROLE: Block = Block {
+    name: "`approle`",
+    expected: "a mapping like `{ role: \"${env:ROLE}\", secret: \"${file:role.secret}\" }`",
+    about: "An AppRole: its id, and the secret that goes with it.",
+    keys: &[
+        required("role", Shape::Secret, "Its `role_id`."),
+        required("secret", Shape::Secret, "A `secret_id` of it."),
+        key("mount", Shape::Text, "Where the method is mounted. Default: approle."),
+    ],
+    later: &[],
+    foreign: false,
+};
+
+pub static AWS: Block = Block {
+    name: "`aws`",
+    expected: "a secret like `{ region: eu-central-1, name: crm/token }`",
+    about: "A secret of AWS Secrets Manager, with credentials from the gateway's environment.",
+    keys: &[
+        required("region", Shape::Text, "The region that it is in."),
+        required("name", Shape::Text, "Its name or ARN."),
+        key("field", Shape::Text, "Which field, of a secret that is a JSON object. Default: all of it."),
+        key(
+            "endpoint",
+            Shape::Text,
+            "A URL in the place of the region's own: https; http on this machine alone.",
+        ),
+        REFRESH,
+    ],
+    later: &["profile", "version_stage", "role_arn"],
     foreign: false,
 };
 
