@@ -298,3 +298,14 @@ pub const AWS_ROLE_BYTES_MAX: usize = 16 * 1024;
 
 const _: () = assert!(STORES_WITHIN.as_millis() < OPEN_WITHIN.as_millis());
 const _: () = assert!(2 * STORE_WITHIN.as_millis() <= STORES_WITHIN.as_millis());
+
+/// Questions of workers for tokens in exchange for callers', that wait for their turn; and those that are asked together at one
+/// token endpoint.
+pub const LENT_QUESTIONS_MAX: usize = 1_024;
+pub const LENT_AT_ONCE: usize = 64;
+/// What was had for callers of one upstream: some 2 KiB each.
+pub const LENT_KEPT: usize = 16_384;
+/// A token is not shown any more so long before its end, or a tenth of its time.
+pub const LENT_MARGIN_MAX: Duration = Duration::from_secs(5);
+/// A caller for whom there is none is not asked for again within this.
+pub const LENT_REFUSED_KEPT: Duration = Duration::from_secs(2);

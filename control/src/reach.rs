@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use strait_engine::lending::Lender;
 use strait_engine::{ClientTls, HttpEndpoint, Reach, Secret, Stated};
 use strait_table::Snapshot;
 use strait_table::rules::{
@@ -21,7 +22,7 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::certificates::Certificates;
-use crate::credentials::{self, Grants, Lack};
+use crate::credentials::{self, Grants, Lack, Shown};
 use crate::identity_header;
 use crate::limits::{RESOLVE_AGAIN_MAX, RESOLVE_AGAIN_MIN, RESOLVE_WITHIN};
 use crate::sample;
@@ -49,6 +50,7 @@ pub struct Wanted {
     previous: Vec<(String, Secret)>,
     stated: Option<Arc<Stated>>,
     tls: Option<ClientTls>,
+    lender: Option<Lender>,
 }
 
 impl std::fmt::Debug for Wanted {
@@ -108,7 +110,7 @@ fn plan_one(upstream: &ArchivedUpstream, given: &Given<'_>) -> Result<Plan, Lack
                 false => Ok(None),
             };
             let all = endpoints.iter().map(|endpoint| {
-                let mut wanted = wanted(endpoint, &shown.lines, tls(endpoint)?);
+                let mut wanted = wanted(endpoint, &shown, tls(endpoint)?);
                 wanted.stated.clone_from(&stated);
                 Ok(wanted)
             });
@@ -116,7 +118,7 @@ fn plan_one(upstream: &ArchivedUpstream, given: &Given<'_>) -> Result<Plan, Lack
             Plan::Http(all.map_err(|why| Lack::Stated(format!("TLS: {why}")))?)
         }
         ArchivedTransport::Stdio(stdio) => {
-            let child = child(stdio, given.base, given.references, shown.variable);
+            let child = child(stdio, given.base, given.references, shown);
             Plan::Ready(child.map_err(Lack::Stated)?)
         }
         ArchivedTransport::Sample(ArchivedSample::Http) => Plan::Shop,
@@ -125,22 +127,18 @@ fn plan_one(upstream: &ArchivedUpstream, given: &Given<'_>) -> Result<Plan, Lack
             args: vec!["sample".into(), "stdio".into()],
             env: Vec::new(),
             cwd: None,
+            lender: None,
         }),
     })
 }
 
-fn child(
-    stdio: &ArchivedStdio,
-    base: &Path,
-    references: &References,
-    token: Option<(String, Secret)>,
-) -> Result<Reach, String> {
+fn child(stdio: &ArchivedStdio, base: &Path, references: &References, shown: Shown) -> Result<Reach, String> {
     let variable = |(name, text): (&str, _)| match references.resolve(text)? {
         value if value.contains('\0') => Err(format!("the value of `{name}` holds a NUL byte")),
         value => Ok((name.to_owned(), value)),
     };
     let env = stdio.env.iter().map(|pair| variable((pair.0.as_str(), &pair.1)));
-    let env = env.chain(token.map(Ok)).collect::<Result<_, String>>()?;
+    let env = env.chain(shown.variable.map(Ok)).collect::<Result<_, String>>()?;
     let cwd = stdio.cwd.as_ref().map_or_else(|| base.to_owned(), |cwd| base.join(cwd.as_str()));
     Ok(Reach::Stdio {
         command: stdio.command.as_str().to_owned(),
@@ -148,6 +146,7 @@ fn child(
         env,
         // Absolute, since the child's folder is changed before its command is looked for.
         cwd: Some(std::path::absolute(&cwd).unwrap_or(cwd)),
+        lender: shown.lender,
     })
 }
 
@@ -156,15 +155,16 @@ fn bare(endpoint: &ArchivedEndpoint) -> &str {
     endpoint.host.as_str().trim_matches(['[', ']'])
 }
 
-fn wanted(endpoint: &ArchivedEndpoint, headers: &[(String, Secret)], tls: Option<ClientTls>) -> Wanted {
+fn wanted(endpoint: &ArchivedEndpoint, shown: &Shown, tls: Option<ClientTls>) -> Wanted {
     Wanted {
         host: bare(endpoint).to_owned(),
         tls,
         port: endpoint.port.to_native(),
         path: endpoint.path.as_str().to_owned(),
-        headers: headers.to_owned(),
+        headers: shown.lines.clone(),
         previous: Vec::new(),
         stated: None,
+        lender: shown.lender.clone(),
     }
 }
 
@@ -181,12 +181,14 @@ impl Wanted {
             previous: self.previous.clone(),
             stated: self.stated.clone(),
             tls: self.tls.clone(),
+            lender: self.lender.clone(),
         }
     }
 
     /// Whether it is the same place, whatever is shown there.
     fn is_at(&self, other: &Wanted) -> bool {
-        (&self.host, self.port, &self.path, &self.tls) == (&other.host, other.port, &other.path, &other.tls)
+        (&self.host, self.port, &self.path, &self.tls, &self.lender)
+            == (&other.host, other.port, &other.path, &other.tls, &other.lender)
     }
 
     async fn look_up(&self) -> Result<HttpEndpoint, String> {
@@ -301,6 +303,7 @@ async fn shop() -> Reach {
                 previous: Vec::new(),
                 stated: None,
                 tls: None,
+                lender: None,
             };
             Reach::Http { endpoints: vec![endpoint] }
         }
@@ -327,6 +330,7 @@ impl Plan {
             (Plan::Http(all), Plan::Http(others)) => {
                 all.len() == others.len() && all.iter().zip(others).all(|(one, other)| one.is_at(other))
             }
+            (Plan::Ready(one), Plan::Ready(other)) => one.is_same_but_for_credentials(other),
             _ => self == other,
         }
     }
@@ -345,6 +349,9 @@ impl Plan {
 
     /// What is reached now, shown what this plan shows.
     pub fn shown_at(&self, reach: &Reach) -> Reach {
+        if let Plan::Ready(now) = self {
+            return now.clone();
+        }
         let (Plan::Http(all), Reach::Http { endpoints }) = (self, reach) else { return reach.clone() };
         let renewed = endpoints.iter().map(|endpoint| {
             let known = all.iter().map(|wanted| wanted.at(endpoint.address));

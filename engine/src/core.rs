@@ -51,6 +51,7 @@ use crate::session::streams::Over;
 use crate::session::{Past, Seal, Sessions};
 use crate::trial::{OnTrial, Side, Trial};
 use crate::trust::{Names, Trust};
+use crate::upstream::credential::lending::Purse;
 use crate::upstream::http::Reading;
 use crate::upstream::statement::Statements;
 use crate::upstream::{Answering, Ids, Upstream, Upstreams};
@@ -96,6 +97,8 @@ pub struct Core {
     pub seal: Seal,
     /// Tokens of callers.
     pub tokens: Tokens,
+    /// Tokens that callers' were exchanged for.
+    pub purse: Purse,
     pub suspended: Suspensions,
     pub open_tasks: OpenTasks,
     pub upstreams: Upstreams,
@@ -439,6 +442,7 @@ impl Core {
             over: Over::default(),
             seal: parts.seal,
             tokens: Tokens::default(),
+            purse: Purse::default(),
             suspended: Suspensions::default(),
             open_tasks: OpenTasks::default(),
             upstreams,

@@ -414,6 +414,7 @@ mod tests {
                 previous: Vec::new(),
                 stated: None,
                 tls: None,
+                lender: None,
             };
             Facts { reaches: Arc::new(vec![Reach::Http { endpoints: vec![endpoint] }]), ..Facts::default() }
         };

@@ -29,6 +29,7 @@ use crate::session::Kept;
 use crate::trial::Trial;
 use crate::trust::Trust;
 use crate::upstream::credential::Lines;
+use crate::upstream::credential::lending::Lender;
 use crate::upstream::statement::Stated;
 use tokio::sync::mpsc;
 
@@ -99,6 +100,8 @@ pub enum Reach {
         args: Vec<String>,
         env: Lines,
         cwd: Option<PathBuf>,
+        /// Each caller's child gets a token for its caller.
+        lender: Option<Lender>,
     },
     /// Not now; the text says which layer, and what to do.
     Unreachable(String),
@@ -132,13 +135,15 @@ pub struct HttpEndpoint {
     pub stated: Option<Arc<Stated>>,
     /// `None`: it is spoken to in the clear.
     pub tls: Option<ClientTls>,
+    /// It is shown a token for each caller; what stands in `headers` is for our own questions.
+    pub lender: Option<Lender>,
 }
 
 impl HttpEndpoint {
     /// Whether it is the same place, whatever is shown there.
     pub fn is_at(&self, other: &HttpEndpoint) -> bool {
-        (self.address, &self.host, &self.path, &self.tls)
-            == (other.address, &other.host, &other.path, &other.tls)
+        (self.address, &self.host, &self.path, &self.tls, &self.lender)
+            == (other.address, &other.host, &other.path, &other.tls, &other.lender)
     }
 }
 
@@ -151,6 +156,15 @@ impl Reach {
         }
     }
 
+    /// Who has tokens for callers, where it is shown such.
+    pub fn lender(&self) -> Option<&Lender> {
+        match self {
+            Reach::Http { endpoints } => endpoints.first()?.lender.as_ref(),
+            Reach::Stdio { lender, .. } => lender.as_ref(),
+            Reach::Unreachable(_) => None,
+        }
+    }
+
     /// Whether the same server is reached in the same way, whatever it is shown: connections and sessions with it stay.
     pub fn is_same_but_for_credentials(&self, other: &Reach) -> bool {
         match (self, other) {
@@ -158,6 +172,11 @@ impl Reach {
                 endpoints.len() == others.len()
                     && endpoints.iter().zip(others).all(|(one, other)| one.is_at(other))
             }
+            // What this gateway has of its own is for our own questions, and the child of those takes up another when it is started.
+            (
+                Reach::Stdio { command, args, env, cwd, lender: Some(lender) },
+                Reach::Stdio { command: c, args: a, env: e, cwd: d, lender: Some(other) },
+            ) => (command, args, env, cwd) == (c, a, e, d) && lender.is_same_but_for_own(other),
             _ => self == other,
         }
     }

@@ -26,6 +26,7 @@ mod core;
 mod edition;
 pub mod exchange;
 pub mod figures;
+mod flights;
 pub mod fold;
 pub mod handle;
 #[allow(unsafe_code)]
@@ -53,5 +54,5 @@ pub use roll::Roll;
 pub use session::Kept;
 pub use start::{StartError, start};
 pub use upstream::Era;
-pub use upstream::credential::Secret;
+pub use upstream::credential::{Secret, lending};
 pub use upstream::statement::Stated;

@@ -291,6 +291,12 @@ pub const STRANGERS_AT_ONCE: usize = 256;
 pub const TOKEN_QUESTIONS_MAX: usize = 256;
 /// So long, then the request is answered 503: longer than control waits for an issuer.
 pub const TOKEN_QUESTION_MS_MAX: u64 = 6_000;
+/// Tokens that a core has had in exchange for callers', each some 2 KiB; and those that it waits for control to have: further
+/// calls are answered that their upstream is busy.
+pub const LENT_KEPT: usize = 4_096;
+pub const LENT_QUESTIONS_MAX: usize = 256;
+/// So long, then the call fails: longer than control waits for a token endpoint.
+pub const LENT_QUESTION_MS_MAX: u64 = 6_000;
 /// Control hears so often that an upstream does not take its credential, while it is so.
 pub const REFUSED_TOLD_MS: u64 = 1_000;
 /// Statements of who calls that an edition keeps on a core, about 1 KiB each; further ones have all of them made anew.

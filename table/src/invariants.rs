@@ -7,7 +7,10 @@ use strait_policy::TRAITS_MAX;
 use crate::bound::{ArchivedBound, ArchivedItem, ArchivedShelf, Kind};
 use crate::condition::{ArchivedCondition, NONE, fault};
 use crate::file::OpenError;
-use crate::rules::{ArchivedCredential, ArchivedRules, ArchivedShown, ArchivedTo, ArchivedTransport};
+use crate::rules::{
+    ArchivedCredential, ArchivedPer, ArchivedRules, ArchivedShown, ArchivedStdio, ArchivedTo,
+    ArchivedTransport, ArchivedUpstream,
+};
 use crate::shape::{ARGUMENTS_MAX, ArchivedArgument, ArchivedShape, ArchivedStep, DROPS_MAX, PATH_KEYS_MAX};
 
 /// Servers, upstreams, identities and traits are numbered with 16 bits.
@@ -77,18 +80,12 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
             !upstream.name.is_empty() && !upstream.name.contains('.'),
             "an upstream's name is empty or has a dot",
         )?;
-        if let Some(ArchivedCredential::OAuth { shown, .. }) = upstream.credential.as_ref() {
-            let is_child = matches!(&upstream.transport, ArchivedTransport::Stdio(_));
-            ensure(
-                matches!(shown, ArchivedShown::Variable(_)) == is_child,
-                "a token is shown to a child in a header, or to a URL in a variable",
-            )?;
-        }
         ensure(
             upstream.identity_header.is_none()
                 || matches!(upstream.transport, ArchivedTransport::Http { .. }),
             "an upstream that is not reached by a URL is told who calls",
         )?;
+        credential(rules, upstream)?;
         if let ArchivedTransport::Http { endpoints } = &upstream.transport {
             ensure(!endpoints.is_empty(), "an http upstream has no endpoint")?;
             let rooted = endpoints.iter().all(|endpoint| endpoint.path.starts_with('/'));
@@ -102,6 +99,33 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
     let mut tls = rules.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     ensure(tls.all(|tls| !tls.certificates.is_empty()), "a listener speaks TLS without a certificate")?;
     ensure(!rules.listeners.is_empty(), "there is no listener")
+}
+
+fn credential(rules: &ArchivedRules, upstream: &ArchivedUpstream) -> Result<(), OpenError> {
+    let shown = match upstream.credential.as_ref() {
+        Some(ArchivedCredential::OAuth { shown, .. }) => shown,
+        Some(ArchivedCredential::Exchange { shown, identities, .. }) => {
+            ensure(
+                identities.iter().all(|identity| (identity.to_native() as usize) < rules.identities.len()),
+                "an upstream takes tokens of an identity that is not there",
+            )?;
+            shown
+        }
+        _ => return Ok(()),
+    };
+    let is_child = matches!(&upstream.transport, ArchivedTransport::Stdio(_));
+    ensure(
+        matches!(shown, ArchivedShown::Variable(_)) == is_child,
+        "a token is shown to a child in a header, or to a URL in a variable",
+    )?;
+    let is_everybodys = matches!(
+        (&upstream.transport, upstream.credential.as_ref()),
+        (
+            ArchivedTransport::Stdio(ArchivedStdio { per: ArchivedPer::Shared, .. }),
+            Some(ArchivedCredential::Exchange { .. })
+        )
+    );
+    ensure(!is_everybodys, "a child that everybody shares would get one caller's token")
 }
 
 fn shape(rules: &ArchivedRules, shape: &ArchivedShape) -> Result<(), OpenError> {

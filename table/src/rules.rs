@@ -215,6 +215,15 @@ pub enum Credential {
     Basic(Text),
     /// A token that this gateway gets for itself: OAuth client credentials.
     OAuth { grant: Grant, shown: Shown },
+    /// A token for each caller, in exchange for theirs (RFC 8693).
+    Exchange {
+        grant: Grant,
+        /// This gateway names itself as who acts, and shows a token of its own where nobody calls.
+        acts: bool,
+        /// Indexes into `identities`: whose tokens may go to the token endpoint.
+        identities: Vec<u16>,
+        shown: Shown,
+    },
 }
 
 /// How a token is asked for at a token endpoint of OAuth.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use strait_tests::Scripted;
 use strait_tests::scripted::{Arrived, echoed, http, json_reply, modern, tools};
 
-use crate::issuer::{Issuer, Said, Script};
+use crate::issuer::{Issuer, Pair, Said, Script};
 use crate::process::{Folder, Process, config, strait};
 
 /// The secret of this gateway at the token endpoint.
@@ -63,6 +63,24 @@ impl Tokens {
         let tokens = Tokens { issuer: Issuer::silent(), asked: Arc::default() };
         tokens.give(gives);
         tokens
+    }
+
+    /// The same beside keys that tokens of callers are signed with.
+    pub fn with_keys(
+        pairs: &[&Pair],
+        gives: impl Fn(&Form, usize) -> Said + Send + Sync + 'static,
+    ) -> Tokens {
+        let tokens = Tokens { issuer: Issuer::start(pairs), asked: Arc::default() };
+        tokens.give(gives);
+        tokens
+    }
+
+    /// Requests of one grant.
+    pub fn asked_for(&self, grant: &str) -> Vec<Form> {
+        self.asked()
+            .into_iter()
+            .filter(|form| form.get("grant_type").is_some_and(|one| one.ends_with(grant)))
+            .collect()
     }
 
     pub fn give(&self, gives: impl Fn(&Form, usize) -> Said + Send + Sync + 'static) {

@@ -3,6 +3,7 @@
 //! Runs with the package of the binary, which it starts, on either driver (`STRAIT_DRIVER`).
 
 mod bad;
+mod exchanges;
 mod gateway;
 mod grants;
 #[path = "../identity/issuer.rs"]

@@ -91,6 +91,7 @@ pub fn facts(snapshot: &Snapshot, keys: &[Key]) -> Facts {
                     previous: Vec::new(),
                     stated: None,
                     tls: None,
+                    lender: None,
                 })
                 .collect(),
         },
@@ -103,6 +104,7 @@ pub fn facts(snapshot: &Snapshot, keys: &[Key]) -> Facts {
                 .map(|pair| (pair.0.as_str().to_owned(), Secret::new(literal(&pair.1))))
                 .collect(),
             cwd: None,
+            lender: None,
         },
         ArchivedTransport::Sample(_) => Reach::Unreachable("samples are control's".to_owned()),
     });

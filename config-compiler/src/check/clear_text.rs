@@ -61,7 +61,7 @@ pub fn mask_literals(walk: &mut Walk<'_>, node: &Node) {
         Value::Scalar(_) => {}
         Value::List(items) => items.iter().for_each(|item| mask_literals(walk, item)),
         Value::Map(entries) => {
-            const PLAIN: [&str; 10] = [
+            const PLAIN: [&str; 11] = [
                 "name",
                 "client_cert",
                 "env",
@@ -72,6 +72,7 @@ pub fn mask_literals(walk: &mut Walk<'_>, node: &Node) {
                 "audience",
                 "auth",
                 "actor",
+                "issuer",
             ];
             let secret = entries.iter().filter(|entry| !PLAIN.contains(&entry.key.as_str()));
             secret.for_each(|entry| mask_literals(walk, &entry.value));

@@ -3,7 +3,7 @@
 
 use strait_table::rules::{Credential, Grant, Shown, Text, TextPart, Transport, UpstreamTls};
 
-use super::{scopes, tls, token};
+use super::{exchange, scopes, tls, token};
 use crate::{
     check::clear_text,
     diagnostic::{Finding, codes},
@@ -11,7 +11,7 @@ use crate::{
     walk::{Fields, Walk, keys},
 };
 
-const KINDS: [&str; 5] = ["bearer", "header", "basic", "oauth", "client_cert"];
+const KINDS: [&str; 6] = ["bearer", "header", "basic", "oauth", "exchange", "client_cert"];
 
 pub fn lower(
     walk: &mut Walk<'_>,
@@ -34,8 +34,14 @@ pub fn lower(
         }
         "oauth" => {
             let shown = shown(walk, written, variable, transport);
-            let grant = grant(walk, &written.value);
+            let mut fields = walk.fields(&written.value, &keys::GRANT)?;
+            let grant = grant(walk, &mut fields);
+            fields.finish();
             Some(Credential::OAuth { grant: grant?, shown: shown? })
+        }
+        "exchange" => {
+            let shown = shown(walk, written, variable, transport);
+            exchange::lower(walk, written, transport, shown)
         }
         _ => {
             no_variable(walk, written, variable);
@@ -69,9 +75,10 @@ fn stated(walk: &mut Walk<'_>, written: &Entry) -> Option<Credential> {
     }
 }
 
-fn grant(walk: &mut Walk<'_>, node: &Node) -> Option<Grant> {
-    let mut fields = walk.fields(node, &keys::GRANT)?;
-    let mut needed = |walk: &mut Walk<'_>, key| fields.required(walk, key, node.span, "all three are needed");
+/// What every token endpoint is asked with.
+pub fn grant(walk: &mut Walk<'_>, fields: &mut Fields<'_>) -> Option<Grant> {
+    let at = fields.node.span;
+    let mut needed = |walk: &mut Walk<'_>, key| fields.required(walk, key, at, "all three are needed");
     let token_url = needed(walk, "token_url").and_then(|node| token::url(walk, node));
     let client = needed(walk, "client").and_then(|node| said(walk, node));
     let secret = needed(walk, "secret").and_then(|node| literal_free(walk, node));
@@ -79,7 +86,6 @@ fn grant(walk: &mut Walk<'_>, node: &Node) -> Option<Grant> {
     let resource = fields.get("resource").and_then(|node| said(walk, node));
     let audience = fields.get("audience").and_then(|node| said(walk, node));
     let auth = fields.get("auth").and_then(|node| walk.word(node, &[("basic", false), ("post", true)]));
-    fields.finish();
     let (token_url, client, secret) = (token_url?, client?, secret?);
     Some(Grant { token_url, client, secret, in_body: auth.unwrap_or(false), scope, resource, audience })
 }

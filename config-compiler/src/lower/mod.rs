@@ -7,6 +7,7 @@ pub mod blocks;
 pub mod cedar;
 pub mod condition;
 pub mod credential;
+pub mod exchange;
 pub mod identity;
 pub mod identity_header;
 pub mod limits;
@@ -77,6 +78,7 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let roles = role_names.lower(walk, |walk, declared| conditions.role(walk, declared));
     let servers = server::lower(walk, &server_names, &mut upstream_names, &mut identity_names, &reachable);
     check::certificates::run(walk, &listeners, &servers, &identities, (&server_names, &identity_names));
+    exchange::settle(walk, &mut upstreams, &identities, &servers);
     let policy =
         policy::lower(walk, blocks, &server_names, &mut upstream_names, &mut role_names, &mut conditions);
 

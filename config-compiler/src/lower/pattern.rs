@@ -108,6 +108,19 @@ fn reached(glob: &str, scope: &Scope<'_>) -> Vec<usize> {
     }
 }
 
+/// Whether a pattern speaks of this upstream by its name. A URI alone names none, and may be anybody's.
+pub fn names(pattern: &Pattern, upstream: &str) -> bool {
+    let glob = pattern.glob.as_str();
+    if pattern.kind == PatternKind::Resource && is_bare_uri(glob) {
+        return false;
+    }
+    match (glob.split_once('*'), glob.split_once('.')) {
+        (Some((literal, _)), _) if !literal.contains('.') => upstream.starts_with(literal),
+        (_, Some((head, _))) => head == upstream,
+        _ => false,
+    }
+}
+
 /// `note://…`, `https://…`, `note*`: no upstream before the URI.
 fn is_bare_uri(glob: &str) -> bool {
     match glob.find("://") {

@@ -90,7 +90,7 @@ fn accepted(walk: &mut Walk<'_>, fields: &mut Fields<'_>) -> Accepted {
     Accepted { audiences, scopes, principal }
 }
 
-fn texts(walk: &mut Walk<'_>, node: &Node) -> Vec<String> {
+pub fn texts(walk: &mut Walk<'_>, node: &Node) -> Vec<String> {
     let mut texts = Vec::new();
     for node in walk.one_or_many(node) {
         match walk.text(node) {

@@ -11,7 +11,7 @@ mod shape;
 mod token;
 
 pub use case::{CASE, CASE_FILE, CASE_PRINCIPAL};
-pub use secret::{APPROLE, AWS, CREDENTIAL, GRANT, HEADER, SECRET, VAULT};
+pub use secret::{APPROLE, AWS, CREDENTIAL, EXCHANGE, GRANT, HEADER, SECRET, VAULT};
 pub use shape::{ARGUMENT, OUTPUT, SHAPE};
 pub use token::{ALGORITHMS, CLAIMS, INTROSPECTION, JWT};
 

@@ -22,6 +22,7 @@ use crate::{
     diagnostic::{Finding, Findings, codes},
     limits::PATTERN_NAMES_MAX,
     lock::Lock,
+    lower::exchange::Written,
     source::{Entry, FileId, Kind, Node, Scalar, SourceMap, Span, Value},
 };
 use keys::Block;
@@ -48,6 +49,8 @@ pub struct Walk<'s> {
     pub pattern_names: usize,
     /// For findings about the whole.
     pub places: Places,
+    /// Exchanges of tokens, until it is known who has any.
+    pub exchanges: Vec<Written>,
 }
 
 impl<'s> Walk<'s> {
@@ -72,6 +75,7 @@ impl<'s> Walk<'s> {
             lock: None,
             pattern_names: PATTERN_NAMES_MAX,
             places: Places::default(),
+            exchanges: Vec::new(),
         }
     }
 

@@ -4,28 +4,32 @@
 //! |---|---|
 //! | [`stated`] | texts of the configuration |
 //! | [`grant`] | a token of this gateway's own, asked for and kept |
+//! | [`lender`] | tokens in exchange for callers' |
 //! | [`endpoint`] | token endpoints: what they are asked, and what of their answers is believed |
 
 mod endpoint;
 mod grant;
+mod lender;
 mod stated;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use strait_engine::Secret;
+use strait_engine::lending::{Lender, Question, Variable};
+use strait_engine::{Secret, digest};
 use strait_table::Snapshot;
 use strait_table::rules::{
     ArchivedCredential, ArchivedGrant, ArchivedShown, ArchivedText, ArchivedTransport, ArchivedUpstream,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use crate::fetch::Fetcher;
-use crate::limits::GRANT_FIRST_WITHIN;
+use crate::limits::{GRANT_FIRST_WITHIN, LENT_QUESTIONS_MAX};
 use crate::secrets::references::References;
 use endpoint::Endpoint;
 pub use grant::Standing;
 use grant::{Ears, Grant};
+use lender::Exchanger;
 
 /// Why an upstream cannot be shown its credential.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub enum Lack {
 pub struct Shown {
     pub lines: Vec<(String, Secret)>,
     pub variable: Option<(String, Secret)>,
+    /// Who has a token for each caller.
+    pub lender: Option<Lender>,
 }
 
 /// Tokens of this gateway's own; one for the whole process, since they outlive tables.
@@ -50,7 +56,16 @@ pub struct Grants(Arc<Kept>);
 struct Kept {
     fetcher: Fetcher,
     all: Mutex<Vec<(Key, Arc<Grant>)>>,
+    lenders: Mutex<Vec<(Key, Lending)>>,
     ears: Ears,
+}
+
+/// An exchanger, and the way to it.
+struct Lending {
+    exchanger: Arc<Exchanger>,
+    questions: mpsc::Sender<Question>,
+    /// Until somebody hears them.
+    asked: Option<mpsc::Receiver<Question>>,
 }
 
 /// Whose token it is, and a hash of all that is asked for; a secret is in it by its reference.
@@ -71,20 +86,40 @@ pub fn shown(upstream: &ArchivedUpstream, references: &References, grants: &Gran
                 ArchivedShown::Line => stated::bearer(&token),
                 ArchivedShown::Variable(name) => {
                     let variable = Some((name.as_str().to_owned(), token));
-                    return Ok(Shown { lines: Vec::new(), variable });
+                    return Ok(Shown { variable, ..Shown::default() });
                 }
             }
+        }
+        ArchivedCredential::Exchange { grant, acts, shown, .. } => {
+            return exchanged(&upstream.name, (grant, *acts, shown), resolve(&grant.secret)?, grants);
         }
     };
     // Anything else could end the line and begin a header of its own.
     match line.1.chars().all(|c| matches!(c, ' '..='~' | '\t')) {
-        true => Ok(Shown { lines: vec![line], variable: None }),
+        true => Ok(Shown { lines: vec![line], ..Shown::default() }),
         false => {
             let why =
                 format!("the credential for header `{}` has a character that no header may have", line.0);
             Err(Lack::Stated(why))
         }
     }
+}
+
+/// What is shown for callers, and what for questions of our own.
+fn exchanged(
+    upstream: &str,
+    (grant, acts, shown): (&ArchivedGrant, bool, &ArchivedShown),
+    secret: Secret,
+    grants: &Grants,
+) -> Result<Shown, Lack> {
+    let actor = acts.then(|| grants.of(upstream, grant));
+    let (content, questions) = grants.lender(upstream, (grant, acts), actor.clone(), secret.clone());
+    let own = actor.map(|actor| actor.token_with(secret)).transpose()?;
+    let (lines, variable) = match shown {
+        ArchivedShown::Line => (own.iter().map(|token| stated::bearer(token)).collect(), None),
+        ArchivedShown::Variable(name) => (Vec::new(), Some(Variable { name: name.as_str().to_owned(), own })),
+    };
+    Ok(Shown { lines, variable: None, lender: Some(Lender { content, variable, questions }) })
 }
 
 /// Every text of an upstream that may hold a secret.
@@ -94,7 +129,9 @@ pub fn texts(upstream: &ArchivedUpstream) -> impl Iterator<Item = &ArchivedText>
         None => {}
         Some(ArchivedCredential::Bearer(text) | ArchivedCredential::Basic(text)) => texts.push(text),
         Some(ArchivedCredential::Header { value, .. }) => texts.push(value),
-        Some(ArchivedCredential::OAuth { grant, .. }) => texts.push(&grant.secret),
+        Some(ArchivedCredential::OAuth { grant, .. } | ArchivedCredential::Exchange { grant, .. }) => {
+            texts.push(&grant.secret);
+        }
     }
     texts.extend(upstream.identity_header.as_ref().map(|header| &header.key));
     if let ArchivedTransport::Stdio(stdio) = &upstream.transport {
@@ -105,7 +142,8 @@ pub fn texts(upstream: &ArchivedUpstream) -> impl Iterator<Item = &ArchivedText>
 
 impl Grants {
     pub fn new(fetcher: Fetcher) -> Grants {
-        Grants(Arc::new(Kept { fetcher, all: Mutex::default(), ears: Ears::default() }))
+        let (all, lenders) = (Mutex::default(), Mutex::default());
+        Grants(Arc::new(Kept { fetcher, all, lenders, ears: Ears::default() }))
     }
 
     /// Raised when a token is another one, and when one was asked for.
@@ -115,7 +153,7 @@ impl Grants {
 
     /// The grant as it is known, or a new one, which asks for nothing until it is begun.
     fn of(&self, upstream: &str, grant: &ArchivedGrant) -> Arc<Grant> {
-        let key = key(upstream, grant);
+        let key = key(upstream, grant, false);
         let mut all = self.all();
         if let Some((_, known)) = all.iter().find(|(known, _)| *known == key) {
             return known.clone();
@@ -124,6 +162,29 @@ impl Grants {
         let made = Grant::new(upstream, endpoint, self.0.ears.clone());
         all.push((key, made.clone()));
         made
+    }
+
+    /// Who exchanges tokens for an upstream: a number of what is asked for, and the way there.
+    fn lender(
+        &self,
+        upstream: &str,
+        (grant, acts): (&ArchivedGrant, bool),
+        actor: Option<Arc<Grant>>,
+        secret: Secret,
+    ) -> (u64, mpsc::Sender<Question>) {
+        let key = key(upstream, grant, acts);
+        let content = digest(&format!("{key:?}"));
+        let mut lenders = self.lenders();
+        if !lenders.iter().any(|(known, _)| *known == key) {
+            let endpoint = Endpoint::of(grant, self.0.fetcher.clone());
+            let exchanger = Arc::new(Exchanger::new(endpoint, actor));
+            let (questions, asked) = mpsc::channel(LENT_QUESTIONS_MAX);
+            lenders.push((key.clone(), Lending { exchanger, questions, asked: Some(asked) }));
+        }
+        let lending = lenders.iter().find(|(known, _)| *known == key);
+        let Some((_, lending)) = lending else { unreachable!("it was put there") };
+        lending.exchanger.asks_with(secret);
+        (content, lending.questions.clone())
     }
 
     /// Begins to ask for whatever a table wants, and waits a while for what was never heard of.
@@ -137,6 +198,11 @@ impl Grants {
             .map(|(_, grant)| grant.clone())
             .collect();
         all.iter().for_each(Grant::begin);
+        for (_, lending) in self.lenders().iter_mut().filter(|(key, _)| wanted.contains(key)) {
+            if let Some(asked) = lending.asked.take() {
+                tokio::spawn(lending.exchanger.clone().serve(asked));
+            }
+        }
         for grant in all {
             // What is late comes later, and is taken up then.
             let _ = timeout_at(by, grant.heard()).await;
@@ -147,6 +213,7 @@ impl Grants {
     pub fn want_only<'s>(&self, snapshots: impl Iterator<Item = &'s Snapshot>) {
         let wanted: Vec<Key> = snapshots.flat_map(keys).collect();
         self.all().retain(|(key, _)| wanted.contains(key));
+        self.lenders().retain(|(key, _)| wanted.contains(key));
     }
 
     /// An upstream of this name does not take its token.
@@ -158,6 +225,10 @@ impl Grants {
     /// What there is to tell of each.
     pub fn standings(&self) -> Vec<Standing> {
         self.all().iter().map(|(_, grant)| grant.standing()).collect()
+    }
+
+    fn lenders(&self) -> MutexGuard<'_, Vec<(Key, Lending)>> {
+        self.0.lenders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<(Key, Arc<Grant>)>> {
@@ -173,15 +244,21 @@ impl Grant {
 }
 
 fn keys(snapshot: &Snapshot) -> Vec<Key> {
-    let upstreams = snapshot.rules().upstreams.iter();
-    let of_it = |upstream: &ArchivedUpstream| match upstream.credential.as_ref()? {
-        ArchivedCredential::OAuth { grant, .. } => Some(key(&upstream.name, grant)),
-        _ => None,
-    };
-    upstreams.filter_map(of_it).collect()
+    let mut keys = Vec::new();
+    for upstream in snapshot.rules().upstreams.iter() {
+        match upstream.credential.as_ref() {
+            Some(ArchivedCredential::OAuth { grant, .. }) => keys.push(key(&upstream.name, grant, false)),
+            // The actor's token, and the exchange.
+            Some(ArchivedCredential::Exchange { grant, .. }) => {
+                keys.extend([false, true].map(|acts| key(&upstream.name, grant, acts)));
+            }
+            _ => {}
+        }
+    }
+    keys
 }
 
-fn key(upstream: &str, grant: &ArchivedGrant) -> Key {
+fn key(upstream: &str, grant: &ArchivedGrant, acts: bool) -> Key {
     // Of references their names: a secret of the table is no secret any more.
-    (upstream.to_owned(), *blake3::hash(format!("{grant:?}").as_bytes()).as_bytes())
+    (upstream.to_owned(), *blake3::hash(format!("{acts} {grant:?}").as_bytes()).as_bytes())
 }

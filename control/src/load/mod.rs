@@ -254,8 +254,8 @@ impl Loader {
     pub async fn complete(&self, snapshot: Arc<Snapshot>, running: &Running) -> Result<Candidate, Refused> {
         self.gather(&snapshot).await;
         let (mut plans, mut kept) = self.weigh(&snapshot, running)?;
+        self.grants.begin(&snapshot).await;
         if plans.iter().any(Plan::waits) {
-            self.grants.begin(&snapshot).await;
             (plans, kept) = self.weigh(&snapshot, running)?;
         }
         let keys = self.keys(&snapshot);
@@ -341,11 +341,11 @@ impl Loader {
 
     /// Plans of a table, once those tokens are there that can be had at once.
     pub async fn plans_with_tokens(&self, snapshot: &Snapshot, plans: Vec<Plan>) -> Vec<Plan> {
-        if !plans.iter().any(Plan::waits) {
-            return plans;
-        }
         self.grants.begin(snapshot).await;
-        self.plans(snapshot)
+        match plans.iter().any(Plan::waits) {
+            true => self.plans(snapshot),
+            false => plans,
+        }
     }
 
     /// Waits a bounded time for secrets of this table that are in stores of others and were never fetched.

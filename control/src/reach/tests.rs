@@ -136,6 +136,7 @@ fn what_was_found_and_lost_again_is_looked_for_again() {
             port: 80,
             path: "/".into(),
             headers: Vec::new(),
+            lender: None,
             tls: None,
             previous: Vec::new(),
             stated: None,

@@ -611,6 +611,7 @@ mod tests {
             previous: Vec::new(),
             stated: None,
             tls: None,
+            lender: None,
         };
         Found { wanted: all[0].clone(), endpoint }
     }

@@ -17,8 +17,10 @@ use super::resolve::{Act, Foreign, Local, Target};
 use super::screen::Screened;
 use super::{Incoming, hand_over, replay, shape, subscriptions, suspend, tasks, ticket};
 use crate::core::{Adopted, Core, InFlight};
+use crate::io::clock::Waited;
 use crate::limits::TASK_RESULT_MS_MAX;
 use crate::session::calls::UnderWay;
+use crate::upstream::credential::lending;
 use crate::upstream::reply::Subject;
 use crate::upstream::statement::{About, Statement};
 use crate::upstream::{self, Answering, Era, Order, Repeated, Reply, Upstream, UpstreamFault, Whom};
@@ -133,6 +135,17 @@ pub async fn run(
         reply.about(subject);
         return Ok(reply);
     }
+    let mut waited = Waited::default();
+    let lent = match lending::is_wanted(adopted, item.upstream) {
+        // Rare, and its future is large.
+        true => {
+            waited
+                .on(Box::pin(lending::lend(core, adopted, (item.upstream, &*upstream), caller.principal)))
+                .await
+        }
+        false => Ok(None),
+    };
+    let lent = lent.map_err(|fault| Refusal::Upstream { name: name(), fault })?;
     if let (Method::ResourcesSubscribe, Some(session)) = (message.method, &call.session) {
         let subscribed = subscriptions::make(core, adopted, incoming, place, caller, session, message);
         return Box::pin(subscribed).await.map(|body| Answering::ready(core, body, None, admitted));
@@ -161,6 +174,7 @@ pub async fn run(
                 _ => None,
             },
             statement: subject.statement.clone(),
+            lent,
             needs_task: tasks::must_begin(adopted, place, item, call, message),
             ..Whom::of(caller.digest, call.session.as_ref())
         },
@@ -198,6 +212,7 @@ pub async fn run(
     if message.method == Method::TasksResult {
         reply.extend_deadline(core.clock.coarse_ms() + TASK_RESULT_MS_MAX);
     }
+    reply.waited_elsewhere(waited.ns);
     reply.about(subject.clone());
     Ok(reply)
 }
@@ -241,8 +256,9 @@ async fn foreign(
     let unknown = || Refusal::UnknownMethod { method: method.method.clone() };
     let upstream = adopted.upstream(method.upstream).ok_or_else(unknown)?;
     record.asks(upstream.clone());
+    let refused = |fault| Refusal::Upstream { name: upstream.name.clone(), fault };
     order.whom.statement = stated(core, adopted, &upstream, method.upstream, caller)?;
-    upstream::call(core, &upstream, &order, admitted)
-        .await
-        .map_err(|fault| Refusal::Upstream { name: upstream.name.clone(), fault })
+    let lent = Box::pin(lending::lend(core, adopted, (method.upstream, &*upstream), caller.principal)).await;
+    order.whom.lent = lent.map_err(refused)?;
+    upstream::call(core, &upstream, &order, admitted).await.map_err(refused)
 }

@@ -11,6 +11,8 @@ use crate::figures::labels::{Layer, Outcome};
 pub enum UpstreamFault {
     /// Control could not resolve it; the text says which layer.
     Unreachable(String),
+    /// There is nothing that it may be shown on this caller's behalf.
+    Credential(String),
     Connect(String),
     ConnectTimeout {
         ms: u32,
@@ -68,6 +70,7 @@ impl UpstreamFault {
         use UpstreamFault::*;
         match self {
             Unreachable(_) => "upstream_unreachable",
+            Credential(_) => "upstream_credential",
             Connect(_) => "upstream_connect",
             ConnectTimeout { .. } => "upstream_connect_timeout",
             Tls(_) => "upstream_tls",
@@ -111,7 +114,7 @@ impl UpstreamFault {
     pub fn layer(&self) -> Option<Layer> {
         use UpstreamFault::*;
         Some(match self {
-            Unreachable(_) => Layer::Resolve,
+            Unreachable(_) | Credential(_) => Layer::Resolve,
             Connect(_) | ConnectTimeout { .. } | Tls(_) => Layer::Connect,
             Send(_) | Closed { .. } => Layer::Transport,
             FirstByteTimeout { .. } | CallTimeout { .. } => Layer::Timeout,
@@ -160,6 +163,7 @@ impl fmt::Display for UpstreamFault {
         use UpstreamFault::*;
         match self {
             Unreachable(why) => f.write_str(why),
+            Credential(why) => write!(f, "upstream credential: {why}"),
             Connect(error) => write!(f, "connect failed: {error}; is it running?"),
             Tls(why) => write!(f, "TLS handshake: {why}"),
             ConnectTimeout { ms } => write!(f, "connect timed out after {ms} ms"),

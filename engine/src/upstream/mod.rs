@@ -54,6 +54,7 @@ use crate::session::calls::UnderWay;
 use crate::session::{Introduction, Session};
 use crate::trial::Side;
 use crate::worker::Parcel;
+use credential::lending::Lent;
 pub use fault::UpstreamFault;
 use handshake::Said;
 pub use ids::Ids;
@@ -105,6 +106,8 @@ pub struct Whom {
     pub replica: Option<u16>,
     /// What its upstream is told of who calls.
     pub statement: Option<Arc<Statement>>,
+    /// What an upstream is shown on the caller's behalf, where it is shown something for each.
+    pub lent: Option<Arc<Lent>>,
     /// The call is to begin a task of 2025-11-25, though its client did not say so.
     pub needs_task: bool,
 }
@@ -121,6 +124,7 @@ impl Whom {
                 introduction: Some(session.introduction.clone()),
                 replica: None,
                 statement: None,
+                lent: None,
                 needs_task: false,
             },
         }

@@ -78,7 +78,7 @@ fn tables_of_older_versions_are_refused_by_their_version() {
 #[test]
 fn the_golden_values_use_every_variant() {
     let text = format!("{:?}{:?}", rules(), bound());
-    let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Sse Bearer Header Basic OAuth Line Variable \
+    let variants = "Http Stdio Sample(Stdio) Sample(Http) Shared Session Principal Auto Modern Legacy Sse Bearer Header Basic OAuth Exchange Line Variable \
                     Literal Env Secret File Prefix Bare Any Tool Prompt Resource KeyFile Generated Jwt Discovered Url Introspection Mtls Uri Dns Email Const Trait \
                     Window Has HasHeader IsType Compare In Holds InGroups AnyGroup Matches Network Each Not And Or UnlessFalse \
                     UnlessTrue Read Size Call Number Null Arguments Claims Element Id User Agent Tenant Method Server Upstream Rate Calls Cost Concurrency Second Minute Hour Day \
@@ -176,6 +176,17 @@ fn upstreams() -> Vec<Upstream> {
         ),
         upstream("hr", http(), Era::Sse, Some(Credential::Basic(Text { parts: Vec::new() }))),
         upstream("pay", http(), Era::Auto, Some(Credential::OAuth { grant: grant(), shown: Shown::Line })),
+        upstream(
+            "lent",
+            http(),
+            Era::Auto,
+            Some(Credential::Exchange {
+                grant: grant(),
+                acts: true,
+                identities: vec![2, 5],
+                shown: Shown::Line,
+            }),
+        ),
         upstream(
             "one",
             stdio(Per::Session),
@@ -450,7 +461,7 @@ fn rules() -> Rules {
         access_log: AccessLog { to: LogTo::File("/var/log/strait.jsonl".into()), sample_ppm: 250_000 },
         body_bytes_max: 4 << 20,
         caps: Caps { connections: 100, calls: 10, bytes: 1 << 24 },
-        pins: (0..9).map(pins).collect(),
+        pins: (0..10).map(pins).collect(),
         sources: vec![
             Source { path: "gateway.yaml".into(), blake3: [7; 32] },
             Source { path: "teams/a.yaml".into(), blake3: std::array::from_fn(|at| at as u8) },
@@ -557,7 +568,7 @@ fn bound() -> Bound {
     ];
     Bound {
         servers: vec![full, BoundServer::default(), BoundServer::default()],
-        upstreams: (0..9).map(|at| Capabilities { ui: at == 7, ..capabilities }).collect(),
+        upstreams: (0..10).map(|at| Capabilities { ui: at == 7, ..capabilities }).collect(),
         fragments: fragments.map(str::to_owned).into(),
     }
 }

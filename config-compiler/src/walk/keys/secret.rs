@@ -72,7 +72,7 @@ pub static AWS: Block = Block {
 pub static CREDENTIAL: Block = Block {
     name: "`credential`",
     expected: "a credential like `{ bearer: \"${secret:name}\" }`",
-    about: "Exactly one of bearer, header, basic, oauth and client_cert.",
+    about: "Exactly one of bearer, header, basic, oauth, exchange and client_cert.",
     keys: &[
         key("bearer", Shape::Secret, "Sent as `Authorization: Bearer …`."),
         key("header", Shape::Block(&HEADER), "Sent in a header of your choice."),
@@ -83,6 +83,11 @@ pub static CREDENTIAL: Block = Block {
             "A token that Strait gets for itself (OAuth client credentials), sent as `Authorization: Bearer …`.",
         ),
         key(
+            "exchange",
+            Shape::Block(&EXCHANGE),
+            "A token for each caller, in exchange for theirs, sent as `Authorization: Bearer …`.",
+        ),
+        key(
             "client_cert",
             Shape::Block(&KEY_PAIR),
             "Shown in the TLS handshake; the same as `tls: { cert, key }`.",
@@ -90,31 +95,60 @@ pub static CREDENTIAL: Block = Block {
         key(
             "env",
             Shape::Text,
-            "Of a stdio upstream: the environment variable that gets the token of `oauth`.",
+            "Of a stdio upstream: the environment variable that gets the token of `oauth` or `exchange`.",
         ),
     ],
-    later: &["exchange", "id_jag"],
+    later: &["id_jag"],
     foreign: false,
 };
+
+const TOKEN_URL: Key = required("token_url", Shape::Text, "The token endpoint that is asked.");
+const CLIENT: Key = required("client", Shape::Text, "As whom this gateway asks.");
+const OWN_SECRET: Key = required("secret", Shape::Secret, "Its secret.");
+const SCOPE: Key =
+    key("scope", TEXTS, "Scopes that are asked for. Default: none, so those that the endpoint gives.");
+const RESOURCE: Key = key("resource", Shape::Text, "The URL that the token is for (RFC 8707).");
+const AUDIENCE: Key =
+    key("audience", Shape::Text, "Whom the token is for, where the endpoint asks it like that.");
+const AUTH: Key = key(
+    "auth",
+    Shape::Words(&["basic", "post"]),
+    "How the secret is shown: by HTTP basic authentication, or in the body. Default: basic.",
+);
 
 pub static GRANT: Block = Block {
     name: "`oauth`",
     expected: "a client like `{ token_url: https://idp.example/token, client: strait, secret: \"${secret:oauth}\" }`",
     about: "How a token is asked for.",
+    keys: &[TOKEN_URL, CLIENT, OWN_SECRET, SCOPE, RESOURCE, AUDIENCE, AUTH],
+    later: &["private_key_jwt", "refresh_token"],
+    foreign: false,
+};
+
+pub static EXCHANGE: Block = Block {
+    name: "`exchange`",
+    expected: "a client like `{ token_url: https://idp.example/token, client: strait, secret: \"${secret:oauth}\", audience: crm }`",
+    about: "How a token is asked for in exchange for a caller's (RFC 8693).",
     keys: &[
-        required("token_url", Shape::Text, "The token endpoint that is asked."),
-        required("client", Shape::Text, "As whom this gateway asks."),
-        required("secret", Shape::Secret, "Its secret."),
-        key("scope", TEXTS, "Scopes that are asked for. Default: none, so those that the endpoint gives."),
-        key("resource", Shape::Text, "The URL that the token is for (RFC 8707)."),
-        key("audience", Shape::Text, "Whom the token is for, where the endpoint asks it like that."),
+        TOKEN_URL,
+        CLIENT,
+        OWN_SECRET,
+        SCOPE,
+        RESOURCE,
+        AUDIENCE,
+        AUTH,
         key(
-            "auth",
-            Shape::Words(&["basic", "post"]),
-            "How the secret is shown: by HTTP basic authentication, or in the body. Default: basic.",
+            "actor",
+            Shape::Words(&["client_credentials", "none"]),
+            "Whether this gateway names itself as who acts, with a token of its own, which it also shows where nobody calls. Default: client_credentials.",
+        ),
+        key(
+            "issuer",
+            Shape::OneOrMany(&Shape::Text),
+            "Whose tokens may go to the token endpoint. Default: issuers of its own origin.",
         ),
     ],
-    later: &["actor", "private_key_jwt", "refresh_token"],
+    later: &["private_key_jwt", "subject_token_type"],
     foreign: false,
 };
 

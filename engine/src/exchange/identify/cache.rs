@@ -63,6 +63,11 @@ pub struct Token {
 }
 
 impl Token {
+    /// As it was presented.
+    pub fn text(&self) -> &[u8] {
+        &self.token
+    }
+
     /// Whether it may be believed without asking again.
     pub fn is_fresh(&self, clock: &Clock) -> bool {
         clock.coarse_ms() < self.until_ms && !self.is_over(clock)

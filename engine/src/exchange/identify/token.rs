@@ -3,8 +3,6 @@
 //! Only the request that brings an unknown one waits, and everybody who brings the same one meanwhile waits with it: control is
 //! asked once. A question that finds no room, or no answer in time, is a refusal.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +12,7 @@ use tokio::sync::oneshot;
 use super::cache::{Cache, Token};
 use super::flood::Flood;
 use crate::core::{Adopted, Core};
-use crate::fold::Fold;
+use crate::flights::{Flight, Flights};
 use crate::io::runtime;
 use crate::io::signal::Signal;
 use crate::limits::{TOKEN_BYTES_MAX, TOKEN_QUESTION_MS_MAX, TOKEN_QUESTIONS_MAX};
@@ -25,16 +23,16 @@ use crate::trust::{Doubt, Question, Trust, Verified};
 pub struct Tokens {
     pub cache: Cache,
     flood: Flood,
-    under_way: RefCell<HashMap<u64, Rc<Flight>, Fold>>,
+    under_way: Flights<About, Outcome>,
 }
 
-/// A question that has no answer yet, and everybody who waits for it.
-struct Flight {
+/// What a question is about: the token, and by whose word it is judged.
+struct About {
     token: Box<[u8]>,
     trust: Arc<Trust>,
-    outcome: RefCell<Option<Result<Rc<Token>, Doubt>>>,
-    waiting: RefCell<Vec<Rc<Signal>>>,
 }
+
+type Outcome = Result<Rc<Token>, Doubt>;
 
 /// A token that nobody here knows.
 pub struct Unknown<'a> {
@@ -55,7 +53,7 @@ pub enum Fault {
 
 impl Default for Tokens {
     fn default() -> Tokens {
-        Tokens { cache: Cache::new(), flood: Flood::new(), under_way: RefCell::default() }
+        Tokens { cache: Cache::new(), flood: Flood::new(), under_way: Flights::default() }
     }
 }
 
@@ -103,25 +101,17 @@ impl Tokens {
         if let Some(seconds) = tokens.flood.holds_up(peer, core.clock.coarse_ms()) {
             return Err(Fault::Flood(seconds));
         }
-        let is_it = |flight: &&Rc<Flight>| {
-            *flight.token == *unknown.token && Arc::ptr_eq(&flight.trust, &adopted.trust)
-        };
-        let flight = tokens.under_way.borrow().get(&unknown.hash).filter(is_it).cloned();
-        let flight = match flight {
+        let is_it =
+            |about: &About| *about.token == *unknown.token && Arc::ptr_eq(&about.trust, &adopted.trust);
+        let flight = match tokens.under_way.find(unknown.hash, is_it) {
             Some(flight) => flight,
             None => tokens.begin(core, adopted, (server, listener), &unknown)?,
         };
-        let signal = Rc::new(Signal::new());
-        flight.waiting.borrow_mut().push(signal.clone());
-        loop {
-            if let Some(outcome) = &*flight.outcome.borrow() {
-                if let Err(Doubt::Invalid(_)) = outcome {
-                    tokens.flood.count(peer, core.clock.coarse_ms());
-                }
-                return outcome.clone().map_err(Fault::Doubt);
-            }
-            signal.wait().await;
+        let outcome = flight.outcome().await;
+        if let Err(Doubt::Invalid(_)) = &outcome {
+            tokens.flood.count(peer, core.clock.coarse_ms());
         }
+        outcome.map_err(Fault::Doubt)
     }
 
     fn begin(
@@ -130,8 +120,8 @@ impl Tokens {
         adopted: &Adopted,
         (server, listener): (usize, usize),
         unknown: &Unknown<'_>,
-    ) -> Result<Rc<Flight>, Fault> {
-        if self.under_way.borrow().len() >= TOKEN_QUESTIONS_MAX {
+    ) -> Result<Rc<Flight<About, Outcome>>, Fault> {
+        if self.under_way.count() >= TOKEN_QUESTIONS_MAX {
             return Err(Fault::Full);
         }
         let questions = adopted.trust.questions.as_ref();
@@ -144,14 +134,9 @@ impl Tokens {
             tokio::sync::mpsc::error::TrySendError::Full(_) => Fault::Full,
             tokio::sync::mpsc::error::TrySendError::Closed(_) => nobody,
         })?;
-        let flight = Rc::new(Flight {
-            token: unknown.token.into(),
-            trust: adopted.trust.clone(),
-            outcome: RefCell::default(),
-            waiting: RefCell::default(),
-        });
         let (hash, endpoint) = (unknown.hash, unknown.endpoint);
-        self.under_way.borrow_mut().insert(hash, flight.clone());
+        let about = About { token: unknown.token.into(), trust: adopted.trust.clone() };
+        let flight = self.under_way.begin(hash, about);
         runtime::spawn_guarded(
             "question about a token",
             land(core.clone(), flight.clone(), (hash, endpoint), answered),
@@ -163,7 +148,7 @@ impl Tokens {
 /// Takes the answer, whoever still waits for it.
 async fn land(
     core: Rc<Core>,
-    flight: Rc<Flight>,
+    flight: Rc<Flight<About, Outcome>>,
     (hash, endpoint): (u64, u64),
     answered: oneshot::Receiver<Result<Verified, Doubt>>,
 ) {
@@ -175,13 +160,8 @@ async fn land(
         () = late.wait() => Err(Doubt::Unavailable("it could not be verified in time")),
     };
     let tokens = &core.tokens;
-    let outcome = outcome
-        .map(|verified| tokens.cache.learn(hash, endpoint, flight.token.clone(), verified, &core.clock));
-    flight.outcome.replace(Some(outcome));
-    let mut under_way = tokens.under_way.borrow_mut();
-    if under_way.get(&hash).is_some_and(|other| Rc::ptr_eq(other, &flight)) {
-        under_way.remove(&hash);
-    }
-    drop(under_way);
-    flight.waiting.take().iter().for_each(|signal| signal.set());
+    let outcome = outcome.map(|verified| {
+        tokens.cache.learn(hash, endpoint, flight.about.token.clone(), verified, &core.clock)
+    });
+    tokens.under_way.land(hash, &flight, outcome);
 }

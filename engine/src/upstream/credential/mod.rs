@@ -8,6 +8,8 @@
 //! there before, and a last time with the new one, should its server have changed over in between ([`Shown`]). Which of the two was
 //! taken is not remembered: the time in which it matters is short.
 
+pub mod lending;
+
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
@@ -128,6 +130,7 @@ mod tests {
             previous: vec![("Authorization".into(), Secret::new("Bearer canary"))],
             stated: None,
             tls: None,
+            lender: None,
         };
         assert!(!format!("{endpoint:?} {:?}", endpoint.headers).contains("canary"));
     }
@@ -143,6 +146,7 @@ mod tests {
             previous: line("old"),
             stated: None,
             tls: None,
+            lender: None,
         };
         assert_eq!(Shown::Current.after(401, &endpoint), Some(Shown::Previous));
         assert_eq!(Shown::Current.after(403, &endpoint), None);

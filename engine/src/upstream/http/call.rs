@@ -19,7 +19,7 @@ use crate::session::calls::UnderWay;
 use crate::upstream::dialect::{self, Channel};
 use crate::upstream::reply::Source;
 use crate::upstream::settings::Settings;
-use crate::upstream::{Era, Order, Upstream, UpstreamFault, handshake};
+use crate::upstream::{Affinity, Era, Order, Upstream, UpstreamFault, handshake};
 
 /// Sends a call. That of a client that nobody asks anything needs nobody to attend to it: its answer's head has been
 /// read when this returns.
@@ -117,9 +117,12 @@ async fn once(
     used: &mut Option<i64>,
 ) -> Result<Option<HttpReply>, UpstreamFault> {
     let mut waited = Waited::default();
+    if let (Some(lent), false) = (&order.whom.lent, upstream.known_era() == Some(Era::Modern)) {
+        upstream.http.lend(core, order.affinity(), lent);
+    }
     let era = match upstream.known_era() {
         Some(era) => era,
-        None => waited.on(ask_era(core, upstream, endpoints)).await?,
+        None => waited.on(ask_era(core, upstream, endpoints, order.affinity())).await?,
     };
     let session = match era {
         Era::Legacy => Some(waited.on(session::session(core, upstream, Whose::of(order))).await?),
@@ -216,11 +219,16 @@ pub async fn probe(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
     endpoints: &[HttpEndpoint],
+    whose: Affinity,
 ) -> Result<Era, UpstreamFault> {
     let id = upstream.next_id();
     let mut fault = UpstreamFault::Unreachable("it has no endpoint".to_owned());
     for replica in 0..endpoints.len() {
-        let request = Request { id: Some(id), ..Request::new(upstream, Method::ServerDiscover, Era::Modern) };
+        let request = Request {
+            id: Some(id),
+            whose: Some(whose),
+            ..Request::new(upstream, Method::ServerDiscover, Era::Modern)
+        };
         let body = Outgoing::from(handshake::discover(id).as_slice());
         match request.send(core, endpoints, replica, body).await {
             Ok(mut reply) => {

@@ -19,6 +19,7 @@ mod wire;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 pub use attend::AttendedReply;
 pub use call::call;
@@ -26,9 +27,11 @@ pub use reply::{HttpReply, Reading};
 pub use session::{Session, end_all, end_session, tell_session};
 
 use super::credential::Overlap;
+use super::credential::lending::Lent;
 use super::{Affinity, Era, Upstream, UpstreamFault};
 use crate::core::Core;
 use crate::handle::HttpEndpoint;
+use crate::limits::UPSTREAM_SESSIONS_MAX;
 
 /// What one worker keeps of an HTTP upstream.
 #[derive(Default)]
@@ -44,6 +47,8 @@ pub struct State {
     /// The last reply was larger than a usual buffer: the next one is received into a larger one.
     replies_are_large: Cell<bool>,
     pub overlap: Overlap,
+    /// What was last shown on behalf of whoever has a session, for what is said there without an order.
+    lent: RefCell<HashMap<Affinity, Arc<Lent>>>,
 }
 
 impl State {
@@ -55,6 +60,21 @@ impl State {
         }
         // Those who wait for one still get it; it is not kept.
         self.openings.borrow_mut().clear();
+    }
+
+    /// What an order is shown with goes for its session.
+    fn lend(&self, core: &Core, whose: Affinity, lent: &Arc<Lent>) {
+        let mut all = self.lent.borrow_mut();
+        if all.len() >= UPSTREAM_SESSIONS_MAX && !all.contains_key(&whose) {
+            all.retain(|_, lent| !lent.is_over(&core.clock));
+        }
+        if all.len() < UPSTREAM_SESSIONS_MAX || all.contains_key(&whose) {
+            all.insert(whose, lent.clone());
+        }
+    }
+
+    fn lent_to(&self, whose: Affinity) -> Option<Arc<Lent>> {
+        self.lent.borrow().get(&whose).cloned()
     }
 
     /// Sessions that are open with its server.
@@ -89,9 +109,11 @@ pub async fn greet(
     endpoints: &[HttpEndpoint],
 ) -> Result<(), UpstreamFault> {
     let era = match upstream.known_era() {
-        Some(Era::Modern) => return Box::pin(call::probe(core, upstream, endpoints)).await.map(|_| ()),
+        Some(Era::Modern) => {
+            return Box::pin(call::probe(core, upstream, endpoints, Affinity::NOBODY)).await.map(|_| ());
+        }
         Some(Era::Legacy) => Era::Legacy,
-        None => ask_era(core, upstream, endpoints).await?,
+        None => ask_era(core, upstream, endpoints, Affinity::NOBODY).await?,
     };
     if era == Era::Legacy {
         session::session(core, upstream, session::Whose::NOBODY).await?;
@@ -112,8 +134,9 @@ async fn ask_era(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
     endpoints: &[HttpEndpoint],
+    whose: Affinity,
 ) -> Result<Era, UpstreamFault> {
-    let era = Box::pin(call::probe(core, upstream, endpoints)).await?;
+    let era = Box::pin(call::probe(core, upstream, endpoints, whose)).await?;
     upstream.era.set(Some(era));
     Ok(era)
 }

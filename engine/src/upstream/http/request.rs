@@ -3,6 +3,7 @@
 
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use strait_protocol::http1::{ReplyHead, parse_reply, worth_parsing, write};
@@ -20,8 +21,9 @@ use crate::io::clock::Waited;
 use crate::io::moment;
 use crate::io::watch::{Cause, Watch};
 use crate::limits::PARAMETERS_BYTES_MAX;
-use crate::upstream::credential::Shown;
-use crate::upstream::{Era, Order, Repeated, Upstream, UpstreamFault};
+use crate::upstream::credential::lending::Lent;
+use crate::upstream::credential::{Lines, Shown};
+use crate::upstream::{Affinity, Era, Order, Repeated, Upstream, UpstreamFault};
 
 /// What the head of a request says.
 pub struct Request<'a> {
@@ -44,6 +46,8 @@ pub struct Request<'a> {
     pub tells_pauses: bool,
     /// By which somebody else may end it.
     pub grip: Option<&'a Rc<Grip>>,
+    /// For whom it is, where neither an order nor a session says it.
+    pub whose: Option<Affinity>,
 }
 
 #[derive(Clone, Copy)]
@@ -85,6 +89,7 @@ impl<'a> Request<'a> {
             may_be_asked: false,
             tells_pauses: false,
             grip: None,
+            whose: None,
         }
     }
 
@@ -99,8 +104,14 @@ impl<'a> Request<'a> {
         let endpoint = endpoints
             .get(replica)
             .ok_or_else(|| UpstreamFault::Unreachable("it has no endpoint".to_owned()))?;
+        let lent = self.lent(endpoint)?;
         let mut shown = Shown::Current;
-        self.put_head(core, endpoint, shown, &mut request)?;
+        self.put_head(
+            core,
+            endpoint,
+            lent.as_deref().map_or(shown.lines(endpoint), |lent| &lent.lines),
+            &mut request,
+        )?;
         let began_ms = core.clock.coarse_ms();
         let timeouts = self.upstream.timeouts;
         let (first_byte_at_ms, until_ms) = match self.term {
@@ -124,14 +135,9 @@ impl<'a> Request<'a> {
             } else {
                 match self.receive(&mut line, &watch, asked).await {
                     Ok((buf, head, waited)) => {
-                        if head.status == 401 && shown == Shown::Current && !endpoint.headers.is_empty() {
-                            self.upstream.http.overlap.report(core, self.upstream.id);
-                        }
-                        // It did nothing, and says so: the credential before may be the one that it knows.
-                        if let Some(next) = shown.after(head.status, endpoint) {
-                            self.upstream.http.overlap.refused(core, &self.upstream.name);
+                        if let Some(next) = self.refused(core, &head, (endpoint, lent.as_deref()), shown) {
                             shown = next;
-                            self.put_head(core, endpoint, shown, &mut request)?;
+                            self.put_head(core, endpoint, shown.lines(endpoint), &mut request)?;
                             line = Box::pin(pool::fresh(self.upstream, endpoint)).await?;
                             continue;
                         }
@@ -153,16 +159,61 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// What is shown on a caller's behalf; `None`: what stands with the endpoint. Whoever is a caller and has nothing is not
+    /// shown as anybody else.
+    fn lent(&self, endpoint: &HttpEndpoint) -> Result<Option<Arc<Lent>>, UpstreamFault> {
+        if endpoint.lender.is_none() {
+            return Ok(None);
+        }
+        if let Some(lent) = self.order.and_then(|order| order.whom.lent.as_ref()) {
+            return Ok(Some(lent.clone()));
+        }
+        let of_order = || self.order.map(Order::affinity);
+        let whose = self.whose.or_else(|| self.session.as_ref().map(|session| session.whose.affinity));
+        let whose = whose.or_else(of_order);
+        if whose == Some(Affinity::NOBODY) {
+            return Ok(None);
+        }
+        whose.and_then(|whose| self.upstream.http.lent_to(whose)).map(Some).ok_or_else(|| {
+            UpstreamFault::Credential("there is no token of the caller that this is for".to_owned())
+        })
+    }
+
+    /// What to show after an answer that does not take what was shown, if there is anything left to show.
+    fn refused(
+        &self,
+        core: &Core,
+        head: &ReplyHead,
+        (endpoint, lent): (&HttpEndpoint, Option<&Lent>),
+        shown: Shown,
+    ) -> Option<Shown> {
+        if head.status != 401 {
+            return None;
+        }
+        if let Some(lent) = lent {
+            lent.refuse();
+            return None;
+        }
+        let overlap = &self.upstream.http.overlap;
+        if shown == Shown::Current && !endpoint.headers.is_empty() {
+            overlap.report(core, self.upstream.id);
+        }
+        // It did nothing, and says so: the credential before may be the one that it knows.
+        let next = shown.after(head.status, endpoint)?;
+        overlap.refused(core, &self.upstream.name);
+        Some(next)
+    }
+
     fn put_head(
         &self,
         core: &Rc<Core>,
         endpoint: &HttpEndpoint,
-        shown: Shown,
+        lines: &Lines,
         request: &mut Outgoing,
     ) -> Result<(), UpstreamFault> {
         let head = &mut core.scratch.borrow_mut().text;
         head.clear();
-        self.write_head(core, endpoint, shown, request.body_bytes(), head)?;
+        self.write_head(core, endpoint, lines, request.body_bytes(), head)?;
         request.put_head(head);
         Ok(())
     }
@@ -250,7 +301,7 @@ impl<'a> Request<'a> {
         &self,
         core: &Core,
         endpoint: &HttpEndpoint,
-        shown: Shown,
+        lines: &Lines,
         body_bytes: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), UpstreamFault> {
@@ -295,7 +346,7 @@ impl<'a> Request<'a> {
             }
             (Era::Legacy, None) => {}
         }
-        for (name, value) in shown.lines(endpoint) {
+        for (name, value) in lines {
             head = head.named(name.as_bytes(), value.as_bytes());
         }
         if let (Some(stated), Some(order)) = (&endpoint.stated, self.order)

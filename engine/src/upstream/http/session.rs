@@ -508,7 +508,11 @@ async fn streamable(
 ) -> Result<Rc<Session>, Refused> {
     let replica = upstream.http.next_turn(endpoints.len());
     let id = upstream.next_id();
-    let initialize = Request { id: Some(id), ..Request::new(upstream, Method::Initialize, Era::Legacy) };
+    let initialize = Request {
+        id: Some(id),
+        whose: Some(whose.affinity),
+        ..Request::new(upstream, Method::Initialize, Era::Legacy)
+    };
     let request = Outgoing::from(handshake::initialize(id, whose.affinity.declares()).as_slice());
     let mut reply = initialize.send(core, endpoints, replica, request).await?;
     let may_be_sse = matches!(reply.status(), 400 | 404 | 405) && upstream.fixed_era.is_none();

@@ -71,6 +71,7 @@ mod tests {
             previous: Vec::new(),
             stated: None,
             tls: None,
+            lender: None,
         };
         path(&stream, uri.as_bytes()).map(String::from)
     }

@@ -40,6 +40,7 @@ pub async fn open(
     let get = Request {
         verb: Verb::Get { last_event_id: b"" },
         grip: Some(&grip),
+        whose: Some(whose.affinity),
         ..Request::new(upstream, Method::Unknown, Era::Legacy)
     };
     let mut stream = get.send(core, endpoints, replica, Outgoing::from(&b""[..])).await?;

@@ -20,6 +20,7 @@ use crate::io::spawn::{self, ChildReader, ChildWriter};
 use crate::limits::{CHILD_GRACE_MS, CHILD_PENDING_MAX, CHILD_START_MS_MAX, LINE_BYTES_MAX};
 use crate::pooled::Pooled;
 use crate::upstream::channel::{Channel, Pending};
+use crate::upstream::credential::Secret;
 use crate::upstream::{Era, Event, Responder, Upstream, UpstreamFault, handshake};
 
 /// Lines that wait for a child to read them.
@@ -160,16 +161,16 @@ pub async fn start(
     core: &Rc<Core>,
     upstream: &Rc<Upstream>,
     reach: &Reach,
-    declared: Declared,
+    (declared, variable): (Declared, Option<(String, Secret)>),
 ) -> Result<Rc<Child>, UpstreamFault> {
-    let Reach::Stdio { command, args, env, cwd } = reach else {
+    let Reach::Stdio { command, args, env, cwd, .. } = reach else {
         return Err(UpstreamFault::Unreachable("it is not a stdio server any more".to_owned()));
     };
     let order = spawn::Order {
         tag: upstream.id.0,
         command: command.clone(),
         args: args.clone(),
-        env: env.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        env: env.iter().chain(&variable).map(|(name, value)| (name.clone(), value.to_string())).collect(),
         cwd: cwd.clone(),
     };
     let born = core.spawner.spawn(order).await.map_err(|error| UpstreamFault::Spawn(error.to_string()))?;

@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::core::Core;
 use crate::edition::Sharing;
+use crate::handle::Reach;
 use crate::io::buffer::Buf;
 use crate::io::clock::Waited;
 use crate::io::runtime;
@@ -29,10 +30,15 @@ use crate::io::signal::Signal;
 use crate::io::watch::{Cause, Watch};
 use crate::limits::CHILD_BACKOFF_MS;
 use crate::upstream::channel::{Ear, Pending};
+use crate::upstream::credential::Secret;
+use crate::upstream::credential::lending::Lent;
 use crate::upstream::dialect::{self, Channel};
 use crate::upstream::learn::NOBODY;
 use crate::upstream::{Affinity, Era, Event, Order, Responder, Upstream, UpstreamFault, Whom, handshake};
 use child::Child;
+
+/// How often it is looked whether a child that is to end has ended its calls.
+const LEAVING_LOOK_MS: u64 = 200;
 
 /// Who shares a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +56,13 @@ pub struct Children {
 
 /// The place of one child: it may be running, being started, or waiting to be started again.
 pub struct Slot {
-    /// What its clients can be asked.
-    declared: Declared,
+    /// For whom it is, and so what its clients can be asked.
+    of: Affinity,
     /// What the child is told that they can be.
     declares: Declared,
     child: RefCell<Option<Rc<Child>>>,
+    /// What its child is started with on its caller's behalf.
+    lent: RefCell<Option<Arc<Lent>>>,
     starting: Cell<bool>,
     started: Notify,
     /// Why the last start failed.
@@ -163,7 +171,7 @@ impl Children {
             }
         }
         let declares = if self.is_shared() { of.declared } else { of.declares() };
-        let slot = Slot::new(of.declared, declares, core.clock.coarse_ms());
+        let slot = Slot::new(of, declares, core.clock.coarse_ms());
         slots.insert(of, slot.clone());
         Ok(slot)
     }
@@ -198,11 +206,12 @@ impl Children {
 }
 
 impl Slot {
-    fn new(declared: Declared, declares: Declared, now_ms: u64) -> Rc<Slot> {
+    fn new(of: Affinity, declares: Declared, now_ms: u64) -> Rc<Slot> {
         Rc::new(Slot {
-            declared,
+            of,
             declares,
             child: RefCell::default(),
+            lent: RefCell::default(),
             starting: Cell::new(false),
             started: Notify::new(),
             failed: RefCell::default(),
@@ -253,9 +262,50 @@ impl Slot {
         }
     }
 
+    /// Takes up what its caller's token was exchanged for. A child whose token is over gets no more calls: those it has end
+    /// there, and the next one is started with the new.
+    fn lend(self: &Rc<Self>, core: &Rc<Core>, lent: Option<&Arc<Lent>>) {
+        let Some(lent) = lent else { return };
+        let is_good = self.lent.borrow().as_ref().is_some_and(|last| !last.is_over(&core.clock));
+        if is_good {
+            return;
+        }
+        self.lent.replace(Some(lent.clone()));
+        // A token that ended is no failure of the child's.
+        self.not_before_ms.set(0);
+        if let Some(child) = self.child.take() {
+            let core = core.clone();
+            runtime::spawn_guarded("end of a child whose token is over", async move {
+                while child.is_alive() && child.is_busy() {
+                    runtime::sleep(Duration::from_millis(LEAVING_LOOK_MS)).await;
+                }
+                child.end(&core);
+            });
+        }
+    }
+
+    /// The variable that it is started with on its caller's behalf. A caller's child is not started with anybody else's.
+    fn variable(&self, reach: &Reach) -> Result<Option<(String, Secret)>, UpstreamFault> {
+        let Some(variable) = reach.lender().and_then(|lender| lender.variable.as_ref()) else {
+            return Ok(None);
+        };
+        let token = match (&*self.lent.borrow(), self.of == Affinity::NOBODY) {
+            (_, true) => variable.own.clone(),
+            (Some(lent), false) => Some(lent.token.clone()),
+            (None, false) => {
+                let why = "there is no token of the caller that this child is for";
+                return Err(UpstreamFault::Credential(why.to_owned()));
+            }
+        };
+        Ok(token.map(|token| (variable.name.clone(), token)))
+    }
+
     async fn start(self: Rc<Self>, core: Rc<Core>, upstream: Rc<Upstream>) {
         let reach = upstream.reach.borrow().clone();
-        let started = child::start(&core, &upstream, &reach, self.declares).await;
+        let started = match self.variable(&reach) {
+            Ok(variable) => child::start(&core, &upstream, &reach, (self.declares, variable)).await,
+            Err(fault) => Err(fault),
+        };
         self.starting.set(false);
         // Whatever happens next, not at once again.
         self.not_before_ms.set(core.clock.coarse_ms() + self.backoff_ms.get());
@@ -302,6 +352,7 @@ pub async fn call(
     order: &Order<'_>,
 ) -> Result<ChildReply, UpstreamFault> {
     let slot = upstream.stdio.slot(core, upstream.stdio.affinity(&order.whom, order.declared()))?;
+    slot.lend(core, order.whom.lent.as_ref());
     let mut waited = Waited::default();
     let child = match slot.running(core) {
         Some(child) => child,
@@ -332,7 +383,7 @@ pub async fn call(
     let pending = Pending {
         cancel_when_dropped: order.client.is_modern(),
         wants_progress: order.message.progress_token.is_some(),
-        may_be_asked: slot.declared.can_be_asked(),
+        may_be_asked: slot.of.declared.can_be_asked(),
         ..Pending::new(id)
     };
     let pending = child.ask(pending, line)?;
