@@ -105,7 +105,12 @@ class Gateway:
             "listeners": {"main": {"bind": f"127.0.0.1:{self.port}"}},
             "admin": {"bind": f"127.0.0.1:{free_port()}"},
             "access_log": {"path": "access.log", "sample": 1.0},
-            "upstreams": {"hello": {"sample": "stdio"}},
+            "upstreams": {
+                "hello": {"sample": "stdio"},
+                # The gateway as its own upstream: the one server asks the other, with a token of the provider's.
+                "own": {"http": self.url("signed"), "credential": {"oauth": self.client(issuer, "gateway")}},
+                "lent": {"http": self.url("signed"), "credential": {"exchange": self.client(issuer, "agent")}},
+            },
             "identity": {
                 "signed": {"jwt": jwt},
                 "exact": {"jwt": {**jwt, "skew": "0s"}},
@@ -119,13 +124,17 @@ class Gateway:
                 "revocable": {"introspection": {"endpoint": f"{second.issuer('rsa')}/introspect", "issuer": second.issuer("rsa"), "client": "machine",
                                                 "secret": "${env:SECOND_SECRET}", "keep": "1s", "principal": {"id": "client_id"}}},
             },
-            "servers": {name: {"path": path, "auth": auth, "tools": ["*"]} for name, (path, auth) in SERVERS.items()},
-            "policy": {"default": "deny", "rules": [{"id": "all", "allow": ["hello.greet"]},
+            "servers": {name: {"path": path, "auth": auth, "tools": [f"{THROUGH.get(name, 'hello')}.*"]} for name, (path, auth) in SERVERS.items()},
+            "policy": {"default": "deny", "rules": [{"id": "all", "allow": ["*.greet"]},
                                                     {"id": "delete", "allow": ["hello.delete_note"], "scopes": ["mcp:admin"]}]},
         }
         self.write()
         os.environ |= {"GATEWAY_SECRET": SECRET, "SECOND_SECRET": glewlwyd.PASSWORD}
         self.running = Running([strait, "up", "strait.yaml", "--state", "state", "--workers", "2"], self.port, home, "strait")
+
+    def client(self, issuer: str, machine: str) -> dict:
+        """Who the gateway is at the provider, where it asks for tokens that its upstream believes."""
+        return {"token_url": f"{issuer}/token", "client": machine, "secret": "${env:GATEWAY_SECRET}", "scope": ["mcp"], "resource": self.url("signed")}
 
     def write(self):
         (self.home / "strait.yaml").write_text(json.dumps(self.config))
@@ -192,7 +201,10 @@ SERVERS = {  # name -> path, identities
     "both": ("/both/mcp", ["asked", "exact"]),
     "several": ("/several/mcp", [*KINDS, "signed"]),
     "revocable": ("/revocable/mcp", ["revocable"]),
+    "through": ("/through/mcp", ["signed"]),
+    "behalf": ("/behalf/mcp", ["signed"]),
 }
+THROUGH = {"through": "own", "behalf": "lent"}  # servers that reach `signed` as their upstream
 
 
 # ---------------------------------------------------------------------------------------------------------------- tokens
@@ -303,6 +315,32 @@ def provider_is_away(site: Site):
     site.gateway.accepts(site.fresh("opaque", "asked"), "asked", within=20)
 
 
+def reached(site: Site, server: str) -> dict:
+    """The line that a call through this server leaves at the one behind it, which believes nobody's word but the provider's."""
+    before = len(site.gateway.permitted())
+    site.gateway.accepts(site.fresh("rs256", server), server, within=20)
+
+    def both():
+        lines = {line["server"]: line for line in site.gateway.permitted()[before:]}
+        return lines if {server, "signed"} <= set(lines) else None
+
+    lines = wait_for("a line of each of the two", 5, both)
+    same(lines[server]["principal"], "rs256", "who called the first of them")
+    return lines["signed"]
+
+
+def with_its_own(site: Site):
+    """Client credentials: the gateway is a client of its own at the upstream."""
+    same(reached(site, "through")["principal"], "gateway", "who called the upstream")
+
+
+def with_a_lent_one(site: Site) -> str:
+    """Token exchange: the caller is who it was, and the gateway acts for it."""
+    line = reached(site, "behalf")
+    same((line["principal"], line.get("agent")), ("rs256", "agent"), "for whom, and who")
+    return "rs256 by agent"
+
+
 TOKENS = {
     "RS256": lambda site: signed_with(site, "rs256", "RS256"),
     "ES256": lambda site: signed_with(site, "es256", "ES256"),
@@ -312,6 +350,8 @@ TOKENS = {
     "without a scope": lacks_a_scope,
     "changed on the way": tampered,
     "exchanged (RFC 8693)": on_behalf,
+    "the gateway's own, at an upstream": with_its_own,
+    "in exchange for the caller's, at an upstream": with_a_lent_one,
     "opaque: asked, revoked": introspected,
     "opaque: unknown, for another audience, without a scope": introspected_and_wrong,
     "opaque or signed, at one server": signed_or_asked,
