@@ -332,3 +332,34 @@ fn a_policy_can_be_asked_about_a_name_in_a_certificate() {
     );
     assert_eq!(mesh.gateway.stop(), Some(0));
 }
+
+#[test]
+fn whoever_is_revoked_is_refused_with_a_certificate_too() {
+    let mesh = Mesh::new();
+    assert_eq!(mesh.principal("/mesh", "agent", &[]), "spiffe://corp/agent/a");
+    let told = Command::new("openssl")
+        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in", "agent.pem"])
+        .current_dir(&mesh.folder.0)
+        .output()
+        .expect("openssl");
+    let told = String::from_utf8(told.stdout).expect("UTF-8");
+    let fingerprint = told.trim().split_once('=').expect("a fingerprint").1.replace(':', "").to_lowercase();
+    for who in ["spiffe://corp/agent/a", "helper", &fingerprint] {
+        let verb = |more: &[&str]| {
+            let out = strait(&mesh.folder.0, &[&["revoke", who, "--state", "state"], more].concat());
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        };
+        verb(&[]);
+        // With and without something else that nobody knows.
+        for path in ["/mesh", "/tokens", "/keys"] {
+            let (status, body) = mesh.call(path, "agent", &[]).expect("an answer");
+            assert_eq!(
+                (status, &body["error"]["data"]["reason"]),
+                (401, &json!("revoked")),
+                "{path} {who}: {body}"
+            );
+        }
+        verb(&["--undo"]);
+        assert_eq!(mesh.principal("/mesh", "agent", &[]), "spiffe://corp/agent/a");
+    }
+}

@@ -233,6 +233,9 @@ impl Session {
 
     /// Shows rustls what is there, until it rests. Plaintext goes to `reader`, or waits.
     fn work(&mut self, mut wish: Wish<'_>, mut reader: Option<&mut Buf>) -> Result<(), Error> {
+        if self.is_broken {
+            return Err(Error::General("it was broken before".to_owned()));
+        }
         let (mut at, mut sayings) = (0, 0);
         let outcome = loop {
             let plain = match &mut reader {
@@ -270,17 +273,13 @@ impl Session {
         outcome
     }
 
-    /// The alert that rustls has for the peer after an error.
+    /// The alert that rustls has for the peer after an error. It is asked once: everything before that was said already, and what
+    /// comes next would be the bytes that are wrong, once more.
     fn last_words(&mut self, at: usize) {
-        for _ in 0..SAYINGS_MAX {
-            let shown = self.incoming.vec().get_mut(at..).unwrap_or_default();
-            let said = match &mut self.side {
-                Side::Server(connection) => said(connection.process_tls_records(shown), &mut self.outgoing),
-                Side::Client(connection) => said(connection.process_tls_records(shown), &mut self.outgoing),
-            };
-            if !said {
-                return;
-            }
+        let shown = self.incoming.vec().get_mut(at..).unwrap_or_default();
+        match &mut self.side {
+            Side::Server(connection) => alert(connection.process_tls_records(shown), &mut self.outgoing),
+            Side::Client(connection) => alert(connection.process_tls_records(shown), &mut self.outgoing),
         }
     }
 
@@ -339,11 +338,11 @@ fn step<Data>(
     (discard, step)
 }
 
-/// Whether there was something to say; it is in `outgoing` then.
-fn said<Data>(status: UnbufferedStatus<'_, '_, Data>, outgoing: &mut Buf) -> bool {
-    match status.state {
-        Ok(ConnectionState::EncodeTlsData(data)) => encode(data, outgoing).is_ok(),
-        _ => false,
+/// What there is to say is in `outgoing` afterwards.
+fn alert<Data>(status: UnbufferedStatus<'_, '_, Data>, outgoing: &mut Buf) {
+    if let Ok(ConnectionState::EncodeTlsData(data)) = status.state {
+        // Without it the connection ends as it would with it.
+        let _ = encode(data, outgoing);
     }
 }
 
@@ -396,3 +395,6 @@ impl std::fmt::Debug for Session {
         write!(out, "Session({} bytes of a record, {} of plaintext)", self.incoming.len(), self.plain.len())
     }
 }
+
+#[cfg(test)]
+mod tests;
