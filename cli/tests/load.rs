@@ -133,10 +133,16 @@ fn a_rate_above_capacity_exits_3() {
 #[test]
 fn nonsense_is_a_usage_error_that_names_what_is_known() {
     let url = "http://127.0.0.1:1/mcp";
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 27] = [
         (&["load"], "URL"),
         (&["load", "127.0.0.1:1"], "http://"),
-        (&["load", "https://127.0.0.1/"], "http"),
+        (&["load", "ftp://127.0.0.1/"], "http://"),
+        (&["load", "https://127.0.0.1/", "--ca", "nowhere.pem"], "nowhere.pem"),
+        (&["load", url, "--cert", "agent.pem"], "--cert-key"),
+        (
+            &["prove", "--direct", "https://127.0.0.1/", "--through", url, "--max-added", "p50=1us"],
+            "plain `http://`",
+        ),
         (&["load", url, "--rate", "0"], "10000000"),
         (&["load", url, "--rate", "1e8"], "10000000"),
         (&["load", url, "--rate", "5", "--closed"], "--closed"),
