@@ -138,23 +138,25 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
 
     // A hangup is as good before the engine stands as after: the file is read again as soon as it does.
     let mut hung_up = false;
-    let (loader, snapshot) = (prepared.loader.clone(), prepared.snapshot.clone());
-    let reaching = async {
-        loader.gather(&snapshot).await;
-        // What comes later is news.
-        let news = loader.secrets.stores().news();
-        let plans = loader.plans_with_tokens(&snapshot, loader.plans(&snapshot)).await;
-        (plans.clone(), loader.scout.reach(plans).await, news)
-    };
-    tokio::pin!(reaching);
-    let (plans, reaches, news) = loop {
-        tokio::select! {
-            reached = &mut reaching => break reached,
-            told = signals.recv() => match told {
-                Told::Stop => return Ok(()),
-                Told::Reload => hung_up = true,
-                Told::Upgrade => {}
-            },
+    let (plans, reaches, news) = {
+        let (loader, snapshot) = (&prepared.loader, &prepared.snapshot);
+        let reaching = async {
+            loader.gather(snapshot).await;
+            // What comes later is news.
+            let news = loader.secrets.stores().news();
+            let plans = loader.plans_with_tokens(snapshot, loader.plans(snapshot)).await;
+            (plans.clone(), loader.scout.reach(plans).await, news)
+        };
+        tokio::pin!(reaching);
+        loop {
+            tokio::select! {
+                reached = &mut reaching => break reached,
+                told = signals.recv() => match told {
+                    Told::Stop => return Ok(()),
+                    Told::Reload => hung_up = true,
+                    Told::Upgrade => {}
+                },
+            }
         }
     };
     let (revoked, ..) = prepared.revocations.list.in_force(crate::time::unix_s());
