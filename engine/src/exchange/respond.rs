@@ -193,8 +193,12 @@ pub async fn wanted(
     reply: &mut Reply,
     record: &Record,
 ) -> Result<Event, UpstreamFault> {
-    let event = unless_cancelled(core, incoming, reply, record);
-    match unless_over(record.ear.as_ref(), event).await {
+    let event = match &record.ear {
+        None => Some(unless_cancelled(core, incoming, reply, record).await),
+        // Pinned where it is made: it is kilobytes, and would be copied wherever it is handed.
+        Some(ear) => unless_over(Some(ear), pin!(unless_cancelled(core, incoming, reply, record))).await,
+    };
+    match event {
         Some(event) if !record.is_revoked(core, adopted) => event,
         _ => {
             reply.cancel(core, UpstreamFault::Revoked.giving_up());
