@@ -136,7 +136,15 @@ def main() -> int:
                 drive()
                 return bool(ask(what).get("data", {}).get("result"))
 
-            wait_for("both upstreams", 30, lambda: '"state":"ready"' in get(f"http://127.0.0.1:{admin}/readyz").replace(" ", ""))
+            def ready() -> bool:
+                """Of both upstreams; until the gateway is open the answer is 503, with the same document."""
+                try:
+                    said = get(f"http://127.0.0.1:{admin}/readyz")
+                except urllib.error.HTTPError as error:
+                    said = error.read()
+                return all(upstream["state"] == "ready" for upstream in json.loads(said)["upstreams"] or [{"state": "none yet"}])
+
+            wait_for("both upstreams", 30, ready)
             wait_for("rates of calls", 60, lambda: scraped('sum(rate(strait_upstream_calls_total[10s])) > 0'))
             stop(children[0], signal.SIGKILL)  # one fault of an upstream, and more
             wait_for("rates of faults", 60, lambda: scraped('sum(rate(strait_upstream_errors_total[10s])) > 0'))
