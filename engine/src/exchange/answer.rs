@@ -74,7 +74,7 @@ pub async fn begin(
         hang_up(core, incoming, &priming, sink, &mut record).await.into()
     } else {
         let reader = outlet.read(0);
-        let reads = Rc::new(Reads { caller: record.caller().map(|caller| (adopted.clone(), caller)) });
+        let reads = Reads::of(adopted, &record, None);
         let stand = |framing| Standing::of(reader, Framing { answers: true, ..framing }, reads, place);
         stream::begin(core, incoming, &priming, true, stand, sink, &mut record).await
     };
@@ -133,9 +133,17 @@ impl Drop for Carried {
     }
 }
 
-/// The connection of a call's answer. The call has a record of its own.
-struct Reads {
+/// The connection of answers. What is answered has records of its own.
+pub struct Reads {
     caller: Option<(Rc<Adopted>, u32)>,
+    only_here: Option<Rc<Outlet>>,
+}
+
+impl Reads {
+    /// Those of the caller of `record`; `only_here`: what they come from, where nobody may come back for the rest.
+    pub fn of(adopted: &Rc<Adopted>, record: &Record, only_here: Option<Rc<Outlet>>) -> Rc<Reads> {
+        Rc::new(Reads { caller: record.caller().map(|caller| (adopted.clone(), caller)), only_here })
+    }
 }
 
 impl Tenant for Reads {
@@ -150,5 +158,10 @@ impl Tenant for Reads {
     /// Only a client that came back late misses something, and that is not the answer.
     fn lost(&self, _core: &Rc<Core>) {}
 
-    fn ended(&self, _core: &Rc<Core>, _tally: &Tally) {}
+    fn ended(&self, _core: &Rc<Core>, _tally: &Tally) {
+        // Answers that nobody will ever read must not wait for room.
+        if let Some(outlet) = &self.only_here {
+            outlet.close();
+        }
+    }
 }

@@ -9,13 +9,14 @@ use strait_protocol::Span;
 use strait_protocol::jsonrpc::{Elements, Kind};
 use strait_protocol::mcp::{Method, Revision};
 
+use super::answer::Reads;
 use super::decode::{self, Asked, Call};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::respond::{self, Sink};
 use super::tell::{Said, To};
 use super::{Ending, Incoming, arrive, identify, stream};
-use crate::connection::standing::{Framing, Standing, Tally, Tenant};
+use crate::connection::standing::{Framing, Standing};
 use crate::core::{Adopted, Core};
 use crate::io::runtime;
 use crate::limits::BATCH_MAX;
@@ -110,8 +111,7 @@ pub async fn run(
         let close = !incoming.head.keep_alive || core.draining.get();
         return respond::empty(core, incoming, 202, close, sink, record).await.into();
     }
-    let caller = record.caller().map(|caller| (adopted.clone(), caller));
-    let reads = Rc::new(Reads { outlet, is_kept: ids, caller });
+    let reads = Reads::of(adopted, record, (!ids).then_some(outlet));
     let stand = |framing| Standing::of(reader, Framing { answers: true, ..framing }, reads, place);
     stream::begin(core, incoming, b"", ids, stand, sink, record).await
 }
@@ -149,31 +149,4 @@ fn begin(
 
 fn is_request(call: &Call) -> bool {
     matches!(&call.asked, Asked::Message(message) if message.kind == Kind::Request)
-}
-
-/// The connection of the answers. Each has a record of its own.
-struct Reads {
-    outlet: Rc<Outlet>,
-    /// Its client may come back for the rest.
-    is_kept: bool,
-    caller: Option<(Rc<Adopted>, u32)>,
-}
-
-impl Tenant for Reads {
-    fn is_welcome(&self, core: &Rc<Core>) -> bool {
-        !self.caller.as_ref().is_some_and(|(adopted, principal)| core.has_revoked(adopted, *principal))
-    }
-
-    fn dismiss(&self, _core: &Rc<Core>) -> bool {
-        true
-    }
-
-    fn lost(&self, _core: &Rc<Core>) {}
-
-    fn ended(&self, _core: &Rc<Core>, _tally: &Tally) {
-        // Answers that nobody will ever read must not wait for room.
-        if !self.is_kept {
-            self.outlet.close();
-        }
-    }
 }

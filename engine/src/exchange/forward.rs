@@ -136,15 +136,7 @@ pub async fn run(
         return Ok(reply);
     }
     let mut waited = Waited::default();
-    let lent = match lending::is_wanted(adopted, item.upstream) {
-        // Rare, and its future is large.
-        true => {
-            waited
-                .on(Box::pin(lending::lend(core, adopted, (item.upstream, &*upstream), caller.principal)))
-                .await
-        }
-        false => Ok(None),
-    };
+    let lent = lending::lend(core, adopted, (item.upstream, &*upstream), caller.principal, &mut waited).await;
     let lent = lent.map_err(|fault| Refusal::Upstream { name: name(), fault })?;
     if let (Method::ResourcesSubscribe, Some(session)) = (message.method, &call.session) {
         let subscribed = subscriptions::make(core, adopted, incoming, place, caller, session, message);
@@ -258,7 +250,11 @@ async fn foreign(
     record.asks(upstream.clone());
     let refused = |fault| Refusal::Upstream { name: upstream.name.clone(), fault };
     order.whom.statement = stated(core, adopted, &upstream, method.upstream, caller)?;
-    let lent = Box::pin(lending::lend(core, adopted, (method.upstream, &*upstream), caller.principal)).await;
+    let mut waited = Waited::default();
+    let lent =
+        lending::lend(core, adopted, (method.upstream, &*upstream), caller.principal, &mut waited).await;
     order.whom.lent = lent.map_err(refused)?;
-    upstream::call(core, &upstream, &order, admitted).await.map_err(refused)
+    let mut reply = upstream::call(core, &upstream, &order, admitted).await.map_err(refused)?;
+    reply.waited_elsewhere(waited.ns);
+    Ok(reply)
 }

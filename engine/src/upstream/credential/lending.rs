@@ -19,7 +19,7 @@ use crate::core::{Adopted, Core};
 use crate::exchange::identify::Token;
 use crate::flights::{Flight, Flights};
 use crate::fold::{Fold, mixed};
-use crate::io::clock::Clock;
+use crate::io::clock::{Clock, Waited};
 use crate::io::runtime;
 use crate::io::signal::Signal;
 use crate::limits::{LENT_KEPT, LENT_QUESTION_MS_MAX, LENT_QUESTIONS_MAX};
@@ -130,35 +130,43 @@ struct Held {
     until_ms: Cell<u64>,
 }
 
-/// Whether an upstream is shown something for each caller.
-pub fn is_wanted(adopted: &Adopted, at: usize) -> bool {
-    let rules = adopted.snapshot.rules().upstreams.get(at);
-    matches!(rules.and_then(|rules| rules.credential.as_ref()), Some(ArchivedCredential::Exchange { .. }))
-}
-
-/// What an upstream is shown on behalf of a caller; `None`: what it is shown on anybody's.
+/// What an upstream is shown on behalf of a caller; `None`: what it is shown on anybody's. `waited`: also for that.
 pub async fn lend(
     core: &Rc<Core>,
     adopted: &Adopted,
     (at, upstream): (usize, &Upstream),
     principal: u32,
+    waited: &mut Waited,
 ) -> Result<Option<Arc<Lent>>, UpstreamFault> {
     let rules = adopted.snapshot.rules().upstreams.get(at);
-    let Some(ArchivedCredential::Exchange { identities, .. }) =
-        rules.and_then(|rules| rules.credential.as_ref())
-    else {
-        return Ok(None);
-    };
+    match rules.and_then(|rules| rules.credential.as_ref()) {
+        // Boxed: it is rare, and every call would have room for it.
+        Some(ArchivedCredential::Exchange { identities, .. }) => {
+            let identities = identities.iter().map(|identity| identity.to_native() as usize);
+            waited.on(Box::pin(exchanged(core, adopted, identities, upstream, principal))).await.map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The token that a caller's was exchanged for, to an upstream that takes those of `identities`.
+async fn exchanged(
+    core: &Rc<Core>,
+    adopted: &Adopted,
+    mut identities: impl Iterator<Item = usize>,
+    upstream: &Upstream,
+    principal: u32,
+) -> Result<Arc<Lent>, UpstreamFault> {
     let token = adopted.token(principal).ok_or_else(|| UpstreamFault::Credential(NO_TOKEN.to_owned()))?;
     // Who believes it was settled a moment ago, perhaps by a key that this edition has not heard of yet.
     let issuer = |identity: usize| adopted.trust.issuers.get(identity).and_then(Option::as_ref);
     let is_its = |identity| issuer(identity).is_some_and(|issuer| issuer.content == token.verified.issuer);
-    if !identities.iter().any(|identity| is_its(identity.to_native() as usize)) {
+    if !identities.any(is_its) {
         return Err(UpstreamFault::Credential(OTHER_ISSUER.to_owned()));
     }
     let key = (token.serial, upstream.id.0);
     let again = match core.purse.find(key, &core.clock) {
-        Ok(lent) => return Ok(Some(lent)),
+        Ok(lent) => return Ok(lent),
         Err(again) => again,
     };
     let hash = mixed(token.serial ^ u64::from(upstream.id.0).rotate_left(40));
@@ -166,7 +174,7 @@ pub async fn lend(
         Some(flight) => flight,
         None => begin(core, upstream, token, (key, hash), again)?,
     };
-    flight.outcome().await.map(Some)
+    flight.outcome().await
 }
 
 const NO_TOKEN: &str = "it is shown a token in exchange for the caller's, and this caller has none: call with a token of an \
