@@ -28,7 +28,7 @@ pub fn free_address() -> SocketAddr {
     listener.local_addr().expect("an address")
 }
 
-const ALL: &str = r#"{ id: all, allow: ["*"], to: [staff] }"#;
+pub const ALL: &str = r#"{ id: all, allow: ["*"], to: [staff] }"#;
 
 /// Identities `staff` (these lines of YAML) and `ci` (a key file); `echo` is for the group `staff`.
 pub fn config(bind: SocketAddr, upstream: &str, staff: &str) -> String {
@@ -65,7 +65,10 @@ impl Site {
 
     /// With this rule in the place of the one that allows everything.
     pub fn with_rule(folder: Folder, staff: &str, rule: &str) -> Site {
-        let upstream = Scripted::modern(|request| json_reply(&echoed(request)));
+        Site::over(Scripted::modern(|request| json_reply(&echoed(request))), folder, staff, rule)
+    }
+
+    pub fn over(upstream: Scripted, folder: Folder, staff: &str, rule: &str) -> Site {
         let address = free_address();
         let text = config(address, &upstream.url(), staff);
         assert!(text.contains(ALL));

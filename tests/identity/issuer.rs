@@ -107,7 +107,8 @@ pub enum Script {
     Knows(String, Vec<u8>),
 }
 
-/// A process that speaks HTTP, and counts what it is asked.
+/// A process that speaks HTTP, and counts what it is asked; its copies are one.
+#[derive(Clone)]
 pub struct Issuer {
     pub address: SocketAddr,
     answers: Answers,

@@ -8,6 +8,7 @@ mod browsers;
 mod clocks;
 mod discovery;
 mod gateway;
+mod held;
 mod introspection;
 #[allow(dead_code)] // tests of credentials use the rest
 mod issuer;

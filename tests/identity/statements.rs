@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
-use strait_tests::client::{Answer, modern, post};
+use strait_tests::client::{Answer, delete, initialize, legacy, modern, post};
 use strait_tests::gateway::wait_for;
 use strait_tests::scripted::{echoed, json_reply};
 use strait_tests::{Client, Scripted};
@@ -49,8 +49,12 @@ struct Site {
 
 impl Site {
     fn new() -> Site {
+        Site::over(Scripted::modern(|request| json_reply(&echoed(request))))
+    }
+
+    /// With this upstream to be told.
+    fn over(told: Scripted) -> Site {
         let folder = Folder::new();
-        let told = Scripted::modern(|request| json_reply(&echoed(request)));
         let silent = Scripted::modern(|request| json_reply(&echoed(request)));
         let pair = Pair::es256("one");
         folder.write("keys.json", json!({"keys": [pair.jwk]}).to_string());
@@ -158,6 +162,45 @@ fn an_upstream_is_told_who_calls_and_no_client_can_say_it_for_itself() {
     // Nor is anything of it said, or let through, to an upstream that is not to hear it.
     assert_eq!(site.call("/mcp", "silent__echo", &ada), None);
     assert_eq!(site.call("/open", "silent__echo", ""), None);
+    assert_eq!(site.process.stop(), Some(0));
+}
+
+#[test]
+fn an_older_server_is_told_with_each_call_and_with_nothing_that_the_gateway_asks_for_itself() {
+    let site = Site::over(Scripted::legacy(|request| json_reply(&echoed(request))));
+    let robot = site.key("robot");
+    for credential in [robot.clone(), site.key("other")] {
+        let statement = site.call("/mcp", "told__echo", &credential).expect("a statement");
+        let said = verified(&statement, KEY).expect("a good one");
+        assert_eq!(said["sub"], if credential == robot { "robot" } else { "other" });
+    }
+    // A client of that revision, in a session of its own.
+    let mut client = Client::connect(site.address);
+    let session = initialize(&mut client, &robot, "2025-06-18");
+    let params = json!({"name": "told__echo", "arguments": {"say": "hi"}});
+    assert_eq!(client.roundtrip(legacy(&robot, &session, 1, "tools/call", params)).status, 200);
+    let calls = site.told.arrived("tools/call");
+    let statement = calls.last().and_then(|call| call.header("x-strait-identity")).expect("a statement");
+    assert_eq!(verified(statement, KEY).expect("a good one")["sub"], "robot");
+    assert_eq!(client.roundtrip(delete(&robot, &session)).status, 204);
+    // A list is asked for again, and a session ended, for nobody.
+    site.process.hang_up();
+    let mut asked = 0;
+    for method in [
+        "initialize",
+        "notifications/initialized",
+        "tools/list",
+        "prompts/list",
+        "resources/list",
+        "GET",
+        "DELETE",
+    ] {
+        for request in site.told.arrived(method) {
+            assert_eq!(request.header("x-strait-identity"), None, "{method}");
+            asked += 1;
+        }
+    }
+    assert!(asked > 3, "{asked}");
     assert_eq!(site.process.stop(), Some(0));
 }
 

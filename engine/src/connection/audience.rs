@@ -2,6 +2,7 @@
 //!
 //! Each says by itself whether it may still hear. It is asked before each of its events, and, so that a stream on which nothing is
 //! said ends as well, by the task that looks after every edition ([`crate::changes::keep`]): whoever may not hear any more is woken.
+//! A credential that ends by itself is looked for once a second, and only once the first of all has ended: nobody has a timer.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -13,18 +14,21 @@ use std::task::{Context, Poll, ready};
 use super::standing::Tenant;
 use crate::core::{Adopted, Core};
 use crate::fold::Fold;
+use crate::io::clock::{Clock, End};
 use crate::io::signal::Signal;
 
 /// A worker's. There are as many as answers that stand open and exchanges under way, which are bounded.
-#[derive(Default)]
 pub struct Audience {
     present: RefCell<HashMap<u64, Rc<Hearer>, Fold>>,
     last: Cell<u64>,
+    /// When the first credential of somebody in it ends. That one may have gone.
+    soonest: Cell<End>,
 }
 
 /// Somebody in it.
 pub struct Hearer {
     who: Who,
+    end: End,
     is_over: Cell<bool>,
     woken: Signal,
 }
@@ -43,9 +47,30 @@ pub struct Ear {
     hearer: Rc<Hearer>,
 }
 
+impl Default for Audience {
+    fn default() -> Audience {
+        Audience { present: RefCell::default(), last: Cell::new(0), soonest: Cell::new(End::NEVER) }
+    }
+}
+
 impl Audience {
     pub fn all(&self) -> Vec<Rc<Hearer>> {
         self.present.borrow().values().cloned().collect()
+    }
+
+    /// Ends those whose credentials have ended by themselves.
+    pub fn end_overdue(&self, clock: &Clock) {
+        if !self.soonest.get().is_past(clock) {
+            return;
+        }
+        let mut soonest = End::NEVER;
+        for hearer in self.present.borrow().values() {
+            match hearer.end.is_past(clock) {
+                true => hearer.close(),
+                false => soonest = soonest.or(hearer.end),
+            }
+        }
+        self.soonest.set(soonest);
     }
 }
 
@@ -57,9 +82,13 @@ impl Hearer {
             Who::Caller(adopted, principal) => !core.has_revoked(adopted, *principal),
         };
         if !may_hear {
-            self.is_over.set(true);
-            self.woken.set();
+            self.close();
         }
+    }
+
+    fn close(&self) {
+        self.is_over.set(true);
+        self.woken.set();
     }
 }
 
@@ -67,7 +96,13 @@ impl Ear {
     pub fn new(core: &Rc<Core>, who: Who) -> Ear {
         let number = core.audience.last.get() + 1;
         core.audience.last.set(number);
-        let hearer = Rc::new(Hearer { who, is_over: Cell::new(false), woken: Signal::new() });
+        let end = match &who {
+            Who::Tenant(tenant) => tenant.end(),
+            // A call that was let in is answered.
+            Who::Caller(..) => End::NEVER,
+        };
+        core.audience.soonest.set(core.audience.soonest.get().or(end));
+        let hearer = Rc::new(Hearer { who, end, is_over: Cell::new(false), woken: Signal::new() });
         core.audience.present.borrow_mut().insert(number, hearer.clone());
         Ear { core: core.clone(), number, hearer }
     }
@@ -82,11 +117,11 @@ impl Ear {
 }
 
 /// What `said` comes to; `None` once `ear` may hear nothing any more.
-pub async fn unless_over<T>(ear: Option<&Ear>, said: impl Future<Output = T>) -> Option<T> {
+pub async fn unless_over<T>(ear: &Ear, said: impl Future<Output = T>) -> Option<T> {
     let mut said = pin!(said);
-    poll_fn(|context| match ear.map(|ear| ear.poll_over(context)) {
-        Some(Poll::Ready(())) => Poll::Ready(None),
-        Some(Poll::Pending) | None => said.as_mut().poll(context).map(Some),
+    poll_fn(|context| match ear.poll_over(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => said.as_mut().poll(context).map(Some),
     })
     .await
 }

@@ -19,6 +19,7 @@ use crate::core::{Core, StandingPlace};
 use crate::exchange::hand_over::Relayed;
 use crate::exchange::respond::{Gone, Next, Sink};
 use crate::io::buffer::Buf;
+use crate::io::clock::End;
 use crate::io::mailbox::{ReplyRx, ReplyTx};
 use crate::io::tcp::{Idle, Stream};
 use crate::limits::KEEP_ALIVES_PER_SWEEP;
@@ -30,6 +31,11 @@ pub trait Tenant {
     fn is_welcome(&self, core: &Rc<Core>) -> bool {
         let _ = core;
         true
+    }
+
+    /// When that is over whatever happens: its client's credential ends by itself.
+    fn end(&self) -> End {
+        End::NEVER
     }
 
     /// The stream is to end. `true`: its last words are in the outlet, which ends with them; `false`: it has none.
@@ -138,7 +144,7 @@ impl Standing {
     async fn next(&mut self) -> Said {
         let framing = self.framing;
         match &mut self.source {
-            Source::Outlet(reader, ear) => match unless_over(Some(ear), reader.next()).await {
+            Source::Outlet(reader, ear) => match unless_over(ear, reader.next()).await {
                 None => Said::End(Ending::Dismissed),
                 Some(Found::Message { .. })
                     if self.tenant.as_ref().is_some_and(|tenant| !tenant.is_welcome(self.place.core())) =>

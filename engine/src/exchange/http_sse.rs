@@ -22,6 +22,7 @@ use super::tell::{Said, To};
 use super::{Ending, Incoming, Outcome, stream};
 use crate::connection::standing::{Standing, Tally, Tenant};
 use crate::core::{Adopted, Core, StandingPlace};
+use crate::io::clock::End;
 use crate::io::runtime;
 use crate::session::wire::Wire;
 use crate::session::{Carriage, Seal, Session, SessionId};
@@ -97,6 +98,10 @@ pub async fn begin(
 impl Tenant for WireStream {
     fn is_welcome(&self, core: &Rc<Core>) -> bool {
         self.listener.is_welcome(core)
+    }
+
+    fn end(&self) -> End {
+        self.listener.end()
     }
 
     /// What was asked is still answered.

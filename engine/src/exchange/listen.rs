@@ -28,6 +28,7 @@ use crate::changes::{List, ListSet, Sight};
 use crate::connection::standing::{Framing, Standing, Tally, Tenant};
 use crate::core::{Adopted, Core, InFlight, StandingPlace};
 use crate::fold::Fold;
+use crate::io::clock::End;
 use crate::limits::{SUBSCRIBE_MS_MAX, SUBSCRIPTIONS_MAX};
 use crate::session::outlet::{Outlet, Reader};
 use crate::upstream::Whom;
@@ -371,6 +372,10 @@ impl Hearer for Listen {
 impl Tenant for Listen {
     fn is_welcome(&self, core: &Rc<Core>) -> bool {
         !self.credential.is_over(core)
+    }
+
+    fn end(&self) -> End {
+        self.credential.end()
     }
 
     fn dismiss(&self, _core: &Rc<Core>) -> bool {

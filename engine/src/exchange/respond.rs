@@ -196,7 +196,7 @@ pub async fn wanted(
     let event = match &record.ear {
         None => Some(unless_cancelled(core, incoming, reply, record).await),
         // Pinned where it is made: it is kilobytes, and would be copied wherever it is handed.
-        Some(ear) => unless_over(Some(ear), pin!(unless_cancelled(core, incoming, reply, record))).await,
+        Some(ear) => unless_over(ear, pin!(unless_cancelled(core, incoming, reply, record))).await,
     };
     match event {
         Some(event) if !record.is_revoked(core, adopted) => event,

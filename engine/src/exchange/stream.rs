@@ -17,6 +17,7 @@ use super::respond::{self, Next, Sink};
 use super::{Ending, Incoming};
 use crate::connection::standing::{self, Framing, Standing, Tally, Tenant};
 use crate::core::{Adopted, Core, StandingPlace};
+use crate::io::clock::End;
 use crate::limits::STREAM_RETRY_MS;
 use crate::session::outlet::{Outlet, Reader};
 use crate::session::{Numbers, Session};
@@ -162,6 +163,10 @@ pub async fn begin(
 impl Tenant for SessionStream {
     fn is_welcome(&self, core: &Rc<Core>) -> bool {
         self.listener.is_welcome(core)
+    }
+
+    fn end(&self) -> End {
+        self.listener.end()
     }
 
     fn dismiss(&self, _core: &Rc<Core>) -> bool {

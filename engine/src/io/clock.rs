@@ -64,6 +64,26 @@ impl Clock {
     }
 }
 
+/// When something ends: by the wall clock, and by one that nobody can put back. It is over as soon as either says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    pub unix_ms: u64,
+    pub ms: u64,
+}
+
+impl End {
+    pub const NEVER: End = End { unix_ms: u64::MAX, ms: u64::MAX };
+
+    pub fn is_past(self, clock: &Clock) -> bool {
+        clock.coarse_unix_ms() >= self.unix_ms || clock.coarse_ms() >= self.ms
+    }
+
+    /// When the first of both ends.
+    pub fn or(self, other: End) -> End {
+        End { unix_ms: self.unix_ms.min(other.unix_ms), ms: self.ms.min(other.ms) }
+    }
+}
+
 /// Time that passed in waits for somebody else, added up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Waited {

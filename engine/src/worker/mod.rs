@@ -193,6 +193,7 @@ async fn tick(core: Rc<Core>) {
             session::give_up_overdue(&core);
             core.past.pay(&core);
             core.over.sweep(core.clock.coarse_ms());
+            core.audience.end_overdue(&core.clock);
             suspend::end_overdue(&core);
             tasks::older::end_overdue(&core);
             if ticks.is_multiple_of(session_sweep_ticks) {

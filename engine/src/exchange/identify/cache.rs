@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::fold::{Fold, mixed};
-use crate::io::clock::Clock;
+use crate::io::clock::{Clock, End};
 use crate::io::random;
 use crate::limits::{TOKEN_BYTES_KEPT, TOKENS_KEPT};
 use crate::trust::Verified;
@@ -75,7 +75,11 @@ impl Token {
 
     /// Whether it has ended, which no answer of control's changes.
     pub fn is_over(&self, clock: &Clock) -> bool {
-        clock.coarse_unix_ms() >= self.verified.ends_unix_ms || clock.coarse_ms() >= self.ends_ms
+        self.end().is_past(clock)
+    }
+
+    pub fn end(&self) -> End {
+        End { unix_ms: self.verified.ends_unix_ms, ms: self.ends_ms }
     }
 }
 

@@ -37,6 +37,7 @@ use super::arrive::Place;
 use super::record::Record;
 use super::refusal::Refusal;
 use crate::core::{Adopted, Core, TraitsId};
+use crate::io::clock::End;
 use crate::trial::Side;
 
 /// A verified caller.
@@ -267,12 +268,24 @@ impl Listener {
         }
         is_welcome
     }
+
+    /// When it ends by itself.
+    pub fn end(&self) -> End {
+        self.credential.end()
+    }
 }
 
 impl Credential {
     /// Whether it has ended by itself.
     pub fn is_over(&self, core: &Core) -> bool {
-        matches!(self, Credential::Token(token) if token.is_over(&core.clock))
+        self.end().is_past(&core.clock)
+    }
+
+    pub fn end(&self) -> End {
+        match self {
+            Credential::Token(token) => token.end(),
+            Credential::None | Credential::Key(_) => End::NEVER,
+        }
     }
 }
 
