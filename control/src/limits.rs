@@ -260,8 +260,6 @@ pub const GRANT_AGAIN_MIN: Duration = Duration::from_secs(1);
 pub const GRANT_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// A token that its upstream does not take is replaced, and so often at most.
 pub const GRANT_REFUSED_EVERY: Duration = Duration::from_secs(10);
-/// A start, and a reload, wait so long for tokens that are asked for the first time: more than one answer may take.
-pub const GRANT_FIRST_WITHIN: Duration = Duration::from_millis(3_500);
 
 /// Revocations that are kept: 65,536 are 4 MiB of digests, and 100 bytes each in a file that is written whole.
 pub const REVOCATIONS_MAX: usize = 65_536;
@@ -281,7 +279,8 @@ pub const REVOCATIONS_RECORDED_PER_HOUR_MAX: usize = 120;
 
 /// A store of secrets has so long to answer one question; two of them, a login and a reading, fit into [`STORES_WITHIN`].
 pub const STORE_WITHIN: Duration = Duration::from_secs(2);
-/// A gateway that starts, or is given a table, waits so long for secrets that it never had.
+/// A gateway that starts, or is given a table, waits so long for secrets of stores and for tokens that it never had, side by side:
+/// more than one answer of either takes.
 pub const STORES_WITHIN: Duration = Duration::from_secs(4);
 /// What a store may answer: a secret has 64 KiB at most, written as JSON up to six times that, among other fields of its kind.
 pub const STORE_ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -298,6 +297,7 @@ pub const AWS_ROLE_BYTES_MAX: usize = 16 * 1024;
 
 const _: () = assert!(STORES_WITHIN.as_millis() < OPEN_WITHIN.as_millis());
 const _: () = assert!(2 * STORE_WITHIN.as_millis() <= STORES_WITHIN.as_millis());
+const _: () = assert!(GRANT_WITHIN.as_millis() < STORES_WITHIN.as_millis());
 
 /// Questions of workers for tokens in exchange for callers', that wait for their turn; and those that are asked together at one
 /// token endpoint.

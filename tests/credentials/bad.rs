@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::gateway::*;
-use crate::issuer::Script;
-use crate::process::{Folder, call};
+use crate::issuer::{Issuer, Pair, Script, now_s};
+use crate::process::{Folder, call, config};
 
 /// What one says, and what is told of it.
 fn bad() -> Vec<(&'static str, Script, &'static str)> {
@@ -79,14 +79,87 @@ fn every_bad_answer_costs_its_own_upstream_alone_and_nothing_leaks() {
     }
     process.stop();
     files_below(&folder.0, &mut sinks);
-    for (sink, text) in sinks.iter().filter(|(sink, _)| !sink.ends_with("state/secrets/client")) {
-        let at = text.to_lowercase().find("kanarie");
-        let around = at.map(|at| text[at.saturating_sub(80)..].chars().take(200).collect::<String>());
-        assert!(at.is_none(), "{sink} has a secret: {around:?}");
+    has_none(&sinks, &["kanarie"]);
+}
+
+#[test]
+fn every_bad_answer_to_an_exchange_costs_its_own_call_alone_and_nothing_leaks() {
+    let pair = Pair::es256("one");
+    let issuer = Issuer::start(&[&pair]);
+    let all = bad();
+    let endpoints: Vec<Tokens> = all.iter().map(|_| Tokens::start(|_, _| token("unused", 1))).collect();
+    let good = Tokens::start(|_, _| token("kanarie-good", 3600));
+    let upstream = guarded(|line| line == "Bearer kanarie-good" || line.is_empty());
+    let exchange = |endpoint: &Tokens| {
+        let more = format!("exchange: {{ actor: none, issuer: \"{}\",", issuer.url());
+        oauth(&endpoint.url()).replace("oauth: {", &more)
+    };
+    let url = upstream.url();
+    let mut upstreams =
+        format!("  good: {{ http: \"{url}?good\", credential: {{ {} }} }}\n", exchange(&good));
+    for ((name, script, _), endpoint) in all.iter().zip(&endpoints) {
+        endpoint.issuer.says("/token", script.clone());
+        upstreams.push_str(&format!(
+            "  {name}: {{ http: \"{url}?{name}\", credential: {{ {} }} }}\n",
+            exchange(endpoint)
+        ));
+    }
+    let folder = Folder::new();
+    let process = serve(
+        &folder,
+        &config(&format!(
+            "upstreams:\n{upstreams}identity:\n  staff: {{ jwt: {{ issuer: \"{}\", audience: gw }} }}\n\
+             servers:\n  default: {{ path: /mcp, auth: [staff], tools: [\"*\"], naming: prefix }}\n\
+             policy:\n  default: deny\n  rules:\n    - {{ id: all, allow: [\"*\"] }}\n",
+            issuer.url()
+        )),
+    );
+    let now = now_s();
+    let ada =
+        pair.sign(&json!({"iss": issuer.url(), "aud": "gw", "sub": "ada", "iat": now, "exp": now + 600}));
+    let mut client = process.client();
+    let mut sinks = Vec::new();
+    for (name, _, expected) in &all {
+        let answer = call(&mut client, &ada, &format!("{name}__echo"), json!({}));
+        assert_eq!(answer["error"]["data"]["reason"], "upstream_credential", "{name}: {answer}");
+        assert!(
+            answer["error"]["message"].as_str().unwrap_or_default().contains(expected),
+            "{name}: {answer}"
+        );
+        sinks.push((format!("the answer of {name}"), answer.to_string()));
+        assert!(call(&mut client, &ada, "good__echo", json!({}))["result"].is_object(), "after {name}");
+    }
+    let calls = upstream.arrived("tools/call");
+    assert_eq!(calls.len(), all.len());
+    assert!(calls.iter().all(|one| one.head.contains("?good ")), "nobody else was asked");
+    sinks.push(("the log".to_owned(), process.log()));
+    for path in ["/readyz", "/metrics"] {
+        sinks.push((path.to_owned(), process.ask(path).1));
+    }
+    process.stop();
+    files_below(&folder.0, &mut sinks);
+    let of_ada: Vec<String> = ada.split('.').map(str::to_lowercase).collect();
+    has_none(&sinks, &["kanarie", &of_ada[1], &of_ada[2]]);
+}
+
+/// Nothing of it has any of these, but for the files that secrets belong in.
+pub fn has_none(sinks: &[(String, String)], secrets: &[&str]) {
+    let belongs = ["state/secrets/client", "state/secrets/identity"];
+    for (sink, text) in sinks.iter().filter(|(sink, _)| !belongs.iter().any(|file| sink.ends_with(file))) {
+        let text = text.to_lowercase();
+        for secret in secrets {
+            let around = text.find(secret).map(|at| {
+                String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(80)..])
+                    .chars()
+                    .take(200)
+                    .collect::<String>()
+            });
+            assert!(around.is_none(), "{sink} has a secret: {around:?}");
+        }
     }
 }
 
-fn files_below(folder: &Path, found: &mut Vec<(String, String)>) {
+pub fn files_below(folder: &Path, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {

@@ -31,16 +31,16 @@ fn honest(form: &Form, lasts: u64) -> Said {
     }
 }
 
-struct Site {
+pub struct Site {
     pair: Pair,
-    tokens: Tokens,
-    process: Process,
-    folder: Folder,
+    pub tokens: Tokens,
+    pub process: Process,
+    pub folder: Folder,
 }
 
 impl Site {
     /// Upstreams are these lines, in which `EXCHANGE` stands for the credential.
-    fn start(upstreams: &str, gives: impl Fn(&Form, usize) -> Said + Send + Sync + 'static) -> Site {
+    pub fn start(upstreams: &str, gives: impl Fn(&Form, usize) -> Said + Send + Sync + 'static) -> Site {
         let pair = Pair::es256("one");
         let tokens = Tokens::with_keys(&[&pair], gives);
         let exchange = oauth(&tokens.url()).replace("oauth: {", "exchange: { audience: crm, scope: [crm],");
@@ -59,13 +59,13 @@ impl Site {
         Site { pair, tokens, process, folder }
     }
 
-    fn token(&self, name: &str, lasts: i64) -> String {
+    pub fn token(&self, name: &str, lasts: i64) -> String {
         let now = now_s();
         self.pair.sign(&json!({"iss": self.tokens.issuer.url(), "aud": "gw", "sub": name, "iat": now, "exp": now + lasts}))
     }
 
     /// A call of `up__echo` with this token or key.
-    fn call(&self, token: &str) -> Value {
+    pub fn call(&self, token: &str) -> Value {
         call(&mut self.process.client(), token, "up__echo", json!({"x": 1}))
     }
 }
@@ -282,4 +282,42 @@ fn each_principals_child_has_its_own_token_and_no_other() {
         assert!(!env.contains(&ada) && !env.contains(&bob));
         assert!(env.matches("for-").count() + env.matches("=own").count() <= 1, "{env}");
     }
+}
+
+#[test]
+fn an_upstream_is_told_who_calls_beside_the_callers_own_token() {
+    let upstream =
+        guarded(|line| ["own", "for-ada", "for-bob"].iter().any(|one| line == format!("Bearer {one}")));
+    let site = Site::start(
+        &format!(
+            "  up: {{ http: \"{}\", credential: {{ EXCHANGE }}, identity_header: {{ name: X-Who, key: \"${{secret:identity}}\", issuer: gw }} }}\n",
+            upstream.url()
+        ),
+        |form, _| honest(form, 3600),
+    );
+    let (ada, bob) = (site.token("ada", 600), site.token("bob", 600));
+    for (name, caller) in [("ada", &ada), ("bob", &bob), ("ada", &ada), ("bob", &bob)] {
+        let answer = site.call(caller);
+        assert!(answer["result"].is_object(), "{name}: {answer}");
+        let last = upstream.arrived("tools/call").pop().unwrap();
+        assert_eq!(last.header("authorization"), Some(format!("Bearer for-{name}").as_str()));
+        let statement = last.header("x-who").expect("a statement");
+        let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::HS256);
+        validation.set_audience(&["up"]);
+        let key = jsonwebtoken::DecodingKey::from_secret(IDENTITY_KEY.as_bytes());
+        let said = jsonwebtoken::decode::<Value>(statement, &key, &validation).expect("a good one").claims;
+        assert_eq!(
+            (&said["sub"], &said["identity"], &said["iss"]),
+            (&json!(name), &json!("staff"), &json!("gw"))
+        );
+    }
+    // What the gateway asks for itself is asked with its own token, and is nobody's call.
+    for request in upstream.arrived("tools/list") {
+        assert_eq!((request.header("authorization"), request.header("x-who")), (Some("Bearer own"), None));
+    }
+    shows_only(&upstream, &[&ada, &bob], &["Bearer own", "Bearer for-ada", "Bearer for-bob"]);
+    // Whose token is refused, of him nothing is told either.
+    let before = upstream.requests();
+    assert_eq!(site.call(&site.token("eve", 600))["error"]["data"]["reason"], "upstream_credential");
+    assert_eq!(upstream.requests(), before);
 }

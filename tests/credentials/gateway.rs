@@ -14,6 +14,9 @@ use crate::process::{Folder, Process, config, strait};
 /// The secret of this gateway at the token endpoint.
 pub const SECRET: &str = "kanarie-client %&+";
 
+/// What statements of who calls are signed with.
+pub const IDENTITY_KEY: &str = "kanarie-identity, thirty-two bytes and more";
+
 /// A request to a token endpoint, taken apart.
 #[derive(Clone, Debug)]
 pub struct Form {
@@ -147,6 +150,7 @@ pub fn serve(folder: &Folder, config: &str) -> Process {
 pub fn prepare(folder: &Folder, config: &str) {
     std::fs::create_dir_all(folder.at("state/secrets")).expect("make the folder");
     folder.write("state/secrets/client", SECRET);
+    folder.write("state/secrets/identity", IDENTITY_KEY);
     folder.write("strait.yaml", config);
     let out = strait(&folder.0, &["check", "strait.yaml"]);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

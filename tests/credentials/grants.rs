@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use serde_json::json;
 use strait_tests::gateway::wait_for;
 
 use crate::gateway::*;
-use crate::issuer::Script;
-use crate::process::{Folder, call};
+use crate::issuer::{Issuer, Script};
+use crate::process::{Folder, call, strait};
 
 #[test]
 fn an_upstream_is_shown_a_token_that_was_asked_for() {
@@ -243,4 +244,111 @@ fn a_child_gets_its_token_in_a_variable() {
     let with: Vec<&String> = all.iter().filter(|env| env.contains("for-a-child")).collect();
     assert_eq!(with.len(), 1, "{all:?}");
     assert!(with[0].split('\0').any(|variable| variable == "TOKEN=for-a-child"), "{with:?}");
+}
+
+#[test]
+fn a_token_that_only_a_candidate_on_trial_wants_is_renewed_too() {
+    let newest = Arc::new(AtomicUsize::new(0));
+    let (gives, takes) = (newest.clone(), newest.clone());
+    let tokens = Tokens::start(move |_, count| {
+        gives.store(count, Ordering::SeqCst);
+        token(&format!("token-{count}"), 2)
+    });
+    let upstream = guarded(move |line| {
+        let newest = takes.load(Ordering::SeqCst);
+        // Two ask in turns.
+        (newest.saturating_sub(3)..=newest).any(|number| line == format!("Bearer token-{number}"))
+    });
+    let plain = guarded(|_| true);
+    let folder = Folder::new();
+    let live = open(&format!("  plain: {{ http: \"{}\" }}\n", plain.url()));
+    let process = serve(&folder, &live);
+    let strait_binary = crate::process::binary().display().to_string();
+    let credential = oauth(&tokens.url());
+    // A child gets each token in its environment, so each is another child.
+    folder.write(
+        "next.yaml",
+        live.replace(
+            "servers:",
+            &format!(
+                "  up: {{ http: \"{}\", credential: {{ {credential} }} }}\n  child: {{ stdio: {{ command: \"{strait_binary}\", args: [sample, stdio] }}, credential: {{ {credential}, env: TOKEN }} }}\nservers:",
+                upstream.url()
+            ),
+        ),
+    );
+    let tried = [
+        "apply",
+        "next.yaml",
+        "--state",
+        "state",
+        "--canary",
+        "100%",
+        "--bake",
+        "1h",
+        "--samples",
+        "1000000",
+    ];
+    let out = strait(&folder.0, &tried);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let mut client = process.client();
+    wait_for("its tools", || call(&mut client, "", "up__echo", json!({"x": 1}))["result"].is_object());
+    let mut calls = 0;
+    while newest.load(Ordering::SeqCst) < 8 {
+        let answer = call(&mut client, "", "up__echo", json!({"x": 1}));
+        assert!(answer["result"].is_object(), "after {calls}: {answer}");
+        calls += 1;
+    }
+    assert!(calls > 10);
+    assert_eq!(upstream.arrived("server/discover").len(), 1, "the same upstream all the while");
+    // Each of both asks every second and a half, so this child is of the last but three at most.
+    let newest_child = || {
+        let all = children(process.pid());
+        all.iter()
+            .flat_map(|env| env.split('\0'))
+            .filter_map(|one| one.strip_prefix("TOKEN=token-")?.parse().ok())
+            .max()
+    };
+    let before: usize = newest_child().unwrap_or(0);
+    wait_for("a child with a later token", || {
+        newest_child().is_some_and(|newest: usize| newest > before + 2)
+    });
+    assert_eq!(process.ready()["trial"]["state"], "canary");
+}
+
+#[test]
+fn a_store_and_a_token_endpoint_are_asked_side_by_side() {
+    let tokens = Tokens::start(|_, _| token("unused", 3600));
+    tokens.issuer.says("/token", Script::Hangs);
+    let upstream = guarded(|line| line == "Bearer of-the-store" || line.is_empty());
+    // A store that gives what it has once the endpoint was asked, and nothing before.
+    let (store, asked) = (Issuer::silent(), tokens.issuer.clone());
+    store.says_json("/v1/auth/token/lookup-self", &json!({"data": {"ttl": 3600, "renewable": false}}));
+    let gives = move |_: &str| {
+        let began = Instant::now();
+        while asked.asked("/token") == 0 && began.elapsed() < Duration::from_millis(1_500) {
+            std::thread::yield_now();
+        }
+        match asked.asked("/token") {
+            0 => says(503, &json!({"errors": []})),
+            _ => says(200, &json!({"data": {"data": {"token": "of-the-store"}, "metadata": {"version": 1}}})),
+        }
+    };
+    store.says("/v1/kv/data/crm", Script::Does(Arc::new(gives)));
+    let url = upstream.url();
+    let folder = Folder::new();
+    let text = open(&format!(
+        "  plain: {{ http: \"{url}?plain\" }}\n  up: {{ http: \"{url}?up\", credential: {{ {} }} }}\n  crm: {{ http: \"{url}?crm\", credential: {{ bearer: \"${{secret:crm}}\" }} }}\n",
+        oauth(&tokens.url())
+    ));
+    let secrets = format!(
+        "secrets: {{ crm: {{ vault: {{ address: \"{}\", path: kv/data/crm, field: token, token: \"${{env:HOME}}\" }} }} }}\n",
+        store.url()
+    );
+    let process = serve(&folder, &format!("{text}{secrets}"));
+    assert_eq!(store.asked("/v1/kv/data/crm"), 1, "{}", process.log());
+    assert_eq!(standing(&process, "upstreams", "up")["state"], "unreachable");
+    let mut client = process.client();
+    for name in ["plain", "crm"] {
+        assert!(call(&mut client, "", &format!("{name}__echo"), json!({}))["result"].is_object(), "{name}");
+    }
 }

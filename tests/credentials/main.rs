@@ -9,6 +9,7 @@ mod grants;
 #[path = "../identity/issuer.rs"]
 #[allow(dead_code)] // tokens are signed by other tests
 mod issuer;
+mod leaks;
 #[path = "../reload/process.rs"]
 #[allow(dead_code)] // the other tests use the rest
 mod process;

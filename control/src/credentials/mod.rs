@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use crate::fetch::Fetcher;
-use crate::limits::{GRANT_FIRST_WITHIN, LENT_QUESTIONS_MAX};
+use crate::limits::LENT_QUESTIONS_MAX;
 use crate::secrets::references::References;
 use endpoint::Endpoint;
 pub use grant::Standing;
@@ -187,9 +187,8 @@ impl Grants {
         (content, lending.questions.clone())
     }
 
-    /// Begins to ask for whatever a table wants, and waits a while for what was never heard of.
-    pub async fn begin(&self, snapshot: &Snapshot) {
-        let by = Instant::now() + GRANT_FIRST_WITHIN;
+    /// Begins to ask for whatever a table wants, and waits for what was never heard of, but not longer than that.
+    pub async fn begin(&self, snapshot: &Snapshot, by: Instant) {
         let wanted = keys(snapshot);
         let all: Vec<Arc<Grant>> = self
             .all()

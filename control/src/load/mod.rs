@@ -12,20 +12,21 @@ pub mod kept;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use strait_engine::{KeyRing, Reach, Secret};
 use strait_table::Snapshot;
 use strait_table::file::Generation;
 use strait_table::rules::{ArchivedLogTo, ArchivedText};
+use tokio::time::Instant;
 
 use crate::answers::diff::parts;
 use crate::certificates::{self, Certificates, Listeners};
 use crate::credentials::Grants;
 use crate::failure::{Code, Failure};
 use crate::keys::{self, Keys};
-use crate::limits::{SETTLE, SETTLE_BAD, SETTLE_WITHIN};
+use crate::limits::{SETTLE, SETTLE_BAD, SETTLE_WITHIN, STORES_WITHIN};
 use crate::private::Private;
 use crate::reach::{self, Given, Plan, Scout};
 use crate::rollout::plan;
@@ -60,10 +61,20 @@ pub struct Running {
     pub plans: Arc<Vec<Plan>>,
     pub keys: Arc<KeyRing>,
     pub listeners: Listeners,
+    /// What is on trial beside it.
+    pub tried: Option<OnTrial>,
     /// What the file says that this was put in the place of.
     pub over: Option<Generation>,
     /// The sequence that a candidate must have at least, where tables are signed; `None`: somebody goes back on purpose.
     pub floor: Option<u64>,
+}
+
+/// A candidate on trial, by the trial's number.
+#[derive(Clone)]
+pub struct OnTrial {
+    pub number: u64,
+    pub snapshot: Arc<Snapshot>,
+    pub plans: Arc<Vec<Plan>>,
 }
 
 /// Everything that serving a table takes.
@@ -93,8 +104,8 @@ pub enum Brought {
     Candidate(Candidate),
     /// Only the key files and the listeners' certificates were read.
     Keys(Keys, Listeners),
-    /// Only references were resolved again.
-    Secrets(Rotated),
+    /// Only references were resolved again, and those of the trial of this number.
+    Secrets(Rotated, Option<(u64, Rotated)>),
 }
 
 /// Plans of the running table, with the secrets of now.
@@ -195,22 +206,30 @@ impl Loader {
         self.secrets.stores().again();
         loop {
             marks.renew(Group::Secrets);
-            let rotated = self.rotated(&running).await;
+            let rotated = self.rotated(&running.snapshot, &running.plans).await;
             let took = began.elapsed();
             if rotated.lost.is_some() && took < SETTLE_WITHIN && settles(&marks).await {
                 continue;
             }
-            let outcome = Ok(Brought::Secrets(rotated));
+            let tried = match &running.tried {
+                Some(tried) => Some((tried.number, self.rotated(&tried.snapshot, &tried.plans).await)),
+                None => None,
+            };
+            let outcome = Ok(Brought::Secrets(rotated, tried));
             return Attempt { group: Group::Secrets, outcome, says: None, marks, sources, took };
         }
     }
 
-    async fn rotated(&self, running: &Running) -> Rotated {
-        let plans = self.plans(&running.snapshot);
-        let mut plans = self.plans_with_tokens(&running.snapshot, plans).await;
-        let names = running.snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str());
+    /// A table in use, with the secrets of now.
+    async fn rotated(&self, snapshot: &Snapshot, before: &[Plan]) -> Rotated {
+        let mut plans = self.plans(snapshot);
+        self.grants.begin(snapshot, Instant::now() + STORES_WITHIN).await;
+        if plans.iter().any(Plan::waits) {
+            plans = self.plans(snapshot);
+        }
+        let names = snapshot.rules().upstreams.iter().map(|upstream| upstream.name.as_str());
         let (mut lost, mut new) = (Vec::new(), Vec::new());
-        for ((plan, last), name) in plans.iter_mut().zip(running.plans.iter()).zip(names) {
+        for ((plan, last), name) in plans.iter_mut().zip(before).zip(names) {
             if let (Some(why), None) = (plan.missing(), last.missing()) {
                 lost.push(format!("upstream `{name}` goes on with the secret it had: {why}"));
                 *plan = last.clone();
@@ -252,12 +271,8 @@ impl Loader {
 
     /// Keys, references and addresses of a table that may replace the running one.
     pub async fn complete(&self, snapshot: Arc<Snapshot>, running: &Running) -> Result<Candidate, Refused> {
-        self.gather(&snapshot).await;
-        let (mut plans, mut kept) = self.weigh(&snapshot, running)?;
-        self.grants.begin(&snapshot).await;
-        if plans.iter().any(Plan::waits) {
-            (plans, kept) = self.weigh(&snapshot, running)?;
-        }
+        self.acquire(&snapshot).await;
+        let (plans, kept) = self.weigh(&snapshot, running)?;
         let keys = self.keys(&snapshot);
         let keys = keys.map_err(|failure| unfit(&snapshot, failure.told()))?;
         let listeners =
@@ -339,18 +354,29 @@ impl Loader {
         self.secrets.references(&self.base, snapshot.rules()).resolve(text)
     }
 
-    /// Plans of a table, once those tokens are there that can be had at once.
-    pub async fn plans_with_tokens(&self, snapshot: &Snapshot, plans: Vec<Plan>) -> Vec<Plan> {
-        self.grants.begin(snapshot).await;
-        match plans.iter().any(Plan::waits) {
-            true => self.plans(snapshot),
-            false => plans,
+    /// Has what this table wants of others, as far as it is there within a bounded time: secrets of stores and tokens, side by side.
+    pub async fn acquire(&self, snapshot: &Snapshot) {
+        if !self.is_trusted(snapshot) {
+            return;
         }
+        let by = Instant::now() + STORES_WITHIN;
+        // A token is wanted once the secret is there that it is asked for with.
+        drop(self.plans(snapshot));
+        tokio::join!(self.gather(snapshot), self.grants.begin(snapshot, by));
+        drop(self.plans(snapshot));
+        self.grants.begin(snapshot, by).await;
     }
 
     /// Waits a bounded time for secrets of this table that are in stores of others and were never fetched.
     pub async fn gather(&self, snapshot: &Snapshot) {
-        self.secrets.stores().gather(&self.base, snapshot.rules()).await;
+        if self.is_trusted(snapshot) {
+            self.secrets.stores().gather(&self.base, snapshot.rules()).await;
+        }
+    }
+
+    /// Whoever a table names that nobody signed is asked nothing and shown nothing: it could name whom it likes.
+    fn is_trusted(&self, snapshot: &Snapshot) -> bool {
+        self.trust.verify(snapshot).is_ok()
     }
 
     pub fn plans(&self, snapshot: &Snapshot) -> Vec<Plan> {

@@ -17,7 +17,7 @@ use crate::certificates::Certificates;
 use crate::credentials::{self, Grants};
 use crate::failure::{Code, Failure};
 use crate::fetch::Fetcher;
-use crate::limits::{LOCK_DRAIN_WITHIN, LOCK_RETRY_WITHIN, SECRET_BYTES_MIN};
+use crate::limits::{LOCK_DRAIN_WITHIN, LOCK_RETRY_WITHIN, SECRET_BYTES_MIN, STORES_WITHIN};
 use crate::reach::{self, Given, Plan, Scout};
 use crate::secrets::references::References;
 use crate::secrets::{Secrets, has_references};
@@ -71,7 +71,7 @@ async fn learn(
         Given { base, references, certificates: &certificates, grants: &grants, this_program: &this_program };
     let mut plans = reach::plan(snapshot, &given);
     if plans.iter().any(Plan::waits) {
-        grants.begin(snapshot).await;
+        grants.begin(snapshot, Instant::now() + STORES_WITHIN).await;
         plans = reach::plan(snapshot, &given);
     }
     let plans = plans.into_iter().zip(&names);

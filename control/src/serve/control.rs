@@ -141,10 +141,10 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
     let (plans, reaches, news) = {
         let (loader, snapshot) = (&prepared.loader, &prepared.snapshot);
         let reaching = async {
-            loader.gather(snapshot).await;
+            loader.acquire(snapshot).await;
             // What comes later is news.
             let news = loader.secrets.stores().news();
-            let plans = loader.plans_with_tokens(snapshot, loader.plans(snapshot)).await;
+            let plans = loader.plans(snapshot);
             (plans.clone(), loader.scout.reach(plans).await, news)
         };
         tokio::pin!(reaching);
@@ -389,9 +389,17 @@ impl Control {
         let last = std::mem::replace(&mut self.edition, Arc::new(edition));
         self.reload.leave(last);
         self.handle.adopt(self.edition.clone());
+        // What is looked into meanwhile has begun to ask for its own.
+        if !self.reload.is_under_way() {
+            self.want_only();
+        }
+        self.show_edition();
+    }
+
+    /// Lets go of tokens that nothing in use wants.
+    pub fn want_only(&self) {
         let in_use = [Some(&self.edition), self.trials.edition()].into_iter().flatten();
         self.loader.grants.want_only(in_use.map(|edition| &*edition.snapshot));
-        self.show_edition();
     }
 
     fn show_tokens(&self) {

@@ -274,12 +274,17 @@ impl Control {
                 self.adopt_keys(keys, listeners, took);
                 Ok(())
             }
-            Ok(Brought::Secrets(rotated)) => {
+            Ok(Brought::Secrets(rotated, tried)) => {
                 // Those that issuers are shown who are asked about tokens.
                 self.believe();
-                self.adopt_secrets(rotated, took)
+                let done = self.adopt_secrets(rotated, took);
+                self.rotate_trial(tried);
+                done
             }
-            Err(refused) => Err(refused),
+            Err(refused) => {
+                self.want_only();
+                Err(refused)
+            }
         };
         match done {
             Ok(()) => {
@@ -452,7 +457,6 @@ impl Control {
         self.publish(edition.rebound(Arc::new(bound), self.ledger.catalog()));
         self.tell_unreachable();
         self.board.upstreams(&self.ledger);
-        self.rotate_trial();
         Ok(())
     }
 

@@ -176,7 +176,10 @@ impl Control {
         match outcome {
             Ok(_) if self.upgrade.is_rising() => answer(order.reply, Answer::No(No::HandingOver)),
             Ok((candidate, summary)) => self.carry_out(order, candidate, summary, took),
-            Err(no) => self.deny(order, candidate.as_deref(), no),
+            Err(no) => {
+                self.want_only();
+                self.deny(order, candidate.as_deref(), no);
+            }
         }
         self.show();
         self.reload.watch(marks);
@@ -287,6 +290,7 @@ impl Control {
             plans: self.plans.clone(),
             keys: self.edition.keys.clone(),
             listeners: self.edition.listeners.clone(),
+            tried: self.trials.tried(),
             over: self.orders.rollout.as_ref().and_then(Rollout::over),
             floor: self.edition.snapshot.signature().map(|signature| signature.sequence),
         }

@@ -22,7 +22,7 @@ use crate::board::Phase;
 use crate::keys::Generated;
 use crate::ledger::{Ledger, Pending, Standing};
 use crate::limits::ADOPT_WITHIN;
-use crate::load::{Candidate, Refused, unfit};
+use crate::load::{self, Candidate, Refused, Rotated, unfit};
 use crate::log;
 use crate::reach::{self, Found, Plan};
 use crate::rollout::Deed;
@@ -88,6 +88,13 @@ impl Trials {
     /// What workers have beside what they serve.
     pub fn edition(&self) -> Option<&Arc<Edition>> {
         Some(&self.on.as_ref()?.edition)
+    }
+
+    /// The same, as whoever reads its secrets again wants it.
+    pub fn tried(&self) -> Option<load::OnTrial> {
+        let on = self.on.as_ref()?;
+        let (snapshot, plans) = (on.edition.snapshot.clone(), on.plans.clone());
+        Some(load::OnTrial { number: on.number, snapshot, plans })
     }
 
     /// How often workers were told of candidates.
@@ -242,10 +249,18 @@ impl Control {
         }
     }
 
-    /// Secrets of what is served were read again: upstreams that the candidate has as well are shown the same.
-    pub fn rotate_trial(&mut self) {
-        let Some(on) = &mut self.trials.on else { return };
-        let mut plans = Vec::clone(&on.plans);
+    /// Secrets were read again, also those of the candidate of this number: its upstreams are shown them, and those that are served as
+    /// well what these are shown.
+    pub fn rotate_trial(&mut self, tried: Option<(u64, Rotated)>) {
+        let (Some(on), Some((number, rotated))) = (&mut self.trials.on, tried) else { return };
+        // Another one took its place meanwhile.
+        if on.number != number {
+            return;
+        }
+        let Rotated { mut plans, reaches, lost } = rotated;
+        if let Some(lost) = lost {
+            log::warn(format!("on trial: {}", lost.why));
+        }
         for plan in &mut plans {
             if let Some(now) = self.plans.iter().find(|now| now.is_same_but_for_credentials(plan)) {
                 *plan = now.clone();
@@ -254,11 +269,21 @@ impl Control {
         if plans == *on.plans {
             return;
         }
-        on.reaches = plans.iter().zip(&on.reaches).map(|(plan, reach)| plan.shown_at(reach)).collect();
+        let reaches = plans.iter().zip(reaches).zip(&on.reaches);
+        on.reaches = reaches.map(|((plan, new), last)| new.unwrap_or_else(|| plan.shown_at(last))).collect();
         on.plans = Arc::new(plans);
         let facts = Facts { reaches: Arc::new(on.reaches.clone()), ..on.edition.facts() };
-        let edition = on.edition.informed(facts);
-        self.renew_trial(edition);
+        // A child whose environment has changed is another upstream.
+        let edition = on.edition.succeed(on.edition.snapshot.clone(), facts);
+        on.ledger = on.ledger.succeed(named(&edition));
+        match bound(&edition.snapshot, &on.ledger) {
+            Ok(bound) => {
+                let edition = edition.rebound(bound, on.ledger.catalog());
+                self.renew_trial(edition);
+                self.trial_unreachable();
+            }
+            Err(why) => drop(self.end_trial(End::RolledBack(format!("its catalog cannot be made: {why}")))),
+        }
     }
 
     /// Keys of what is served were read again. A key that was revoked must not go on in the candidate.
