@@ -30,10 +30,16 @@ impl Output {
         }
     }
 
-    /// All findings, as the answer to `strait check`.
-    pub fn findings(&self, outcome: &Outcome) {
+    /// All findings, as the answer to `strait check`, with these further facts.
+    pub fn findings(&self, outcome: &Outcome, more: Value) {
         match self.json {
-            true => print(&format!("{:#}\n", to_json(outcome))),
+            true => {
+                let mut facts = to_json(outcome);
+                if let (Some(facts), Value::Object(more)) = (facts.as_object_mut(), more) {
+                    facts.extend(more);
+                }
+                print(&format!("{facts:#}\n"));
+            }
             false => print(&render(outcome, self.colors(&std::io::stdout()))),
         }
     }

@@ -20,7 +20,7 @@ pub mod answers;
 pub mod ask;
 mod banner;
 mod board;
-mod certificates;
+pub mod certificates;
 pub mod connect;
 mod credentials;
 pub mod doctor;

@@ -7,6 +7,7 @@ mod authority;
 mod bad_input;
 mod bound_tokens;
 mod endings;
+mod expiring;
 mod identities;
 mod listeners;
 mod under_load;

@@ -17,19 +17,31 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Before it ends an operator is told.
 const WARNED_BEFORE_S: i64 = 14 * 86_400;
 
-/// When a certificate ends.
+/// When a certificate ends; of several that somebody believes, the last of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     pub path: PathBuf,
+    /// It says whom to believe, and is shown to nobody.
+    pub is_believed: bool,
     pub not_after_unix_s: i64,
 }
 
 impl Expiry {
-    /// `None`: it cannot be read, which was said elsewhere.
-    pub fn of(path: &Path) -> Option<Expiry> {
-        let first = chain(path, &read(path).ok()?).ok()?.into_iter().next()?;
-        let read = PeerCertificate::read(&first).ok()?;
-        Some(Expiry { path: path.to_owned(), not_after_unix_s: read.not_after_unix_s })
+    /// Of the first certificate in a file, which is the one that is shown.
+    pub fn of_shown(path: &Path) -> Result<Expiry, String> {
+        let chain = chain(path, &read(path)?)?;
+        Expiry::of(path, false, chain.first().and_then(end))
+    }
+
+    pub fn of_believed(path: &Path) -> Result<Expiry, String> {
+        let all = chain(path, &read(path)?)?;
+        Expiry::of(path, true, all.iter().filter_map(end).max())
+    }
+
+    fn of(path: &Path, is_believed: bool, end: Option<i64>) -> Result<Expiry, String> {
+        let unread = || format!("`{}` holds a certificate that cannot be read", path.display());
+        let not_after_unix_s = end.ok_or_else(unread)?;
+        Ok(Expiry { path: path.to_owned(), is_believed, not_after_unix_s })
     }
 
     /// Seconds until then; negative afterwards.
@@ -39,14 +51,22 @@ impl Expiry {
 
     pub fn warning(&self) -> Option<String> {
         let (path, left) = (self.path.display(), self.left_s());
+        let (whole, so) = match self.is_believed {
+            true => ("the last certificate of", "whoever it vouches for is refused"),
+            false => ("certificate", "peers refuse it"),
+        };
         match left {
-            ..=0 => Some(format!("certificate `{path}` has expired: peers refuse it; renew it")),
+            ..=0 => Some(format!("{whole} `{path}` has expired: {so}; renew it")),
             1..WARNED_BEFORE_S => {
-                Some(format!("certificate `{path}` expires in {} h: renew it", left.div_euclid(3_600)))
+                Some(format!("{whole} `{path}` expires in {} h: renew it", left.div_euclid(3_600)))
             }
             _ => None,
         }
     }
+}
+
+fn end(certificate: &CertificateDer<'_>) -> Option<i64> {
+    PeerCertificate::read(certificate).ok().map(|read| read.not_after_unix_s)
 }
 
 /// A certificate with its chain, and its key, which fit each other.

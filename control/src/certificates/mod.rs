@@ -135,8 +135,8 @@ impl Certificates {
     }
 
     fn look_at_ends(&self, snapshot: &Snapshot, base: &Path) {
-        let expiries: Vec<Expiry> =
-            shown(snapshot, base).iter().filter_map(|path| Expiry::of(path)).collect();
+        // What cannot be read was said elsewhere.
+        let expiries: Vec<Expiry> = ends(snapshot, base).into_iter().filter_map(Result::ok).collect();
         expiries.iter().filter_map(Expiry::warning).for_each(log::warn);
         self.kept().expiries = expiries;
     }
@@ -178,6 +178,30 @@ pub fn shown(snapshot: &Snapshot, base: &Path) -> Vec<PathBuf> {
     let listeners = listeners.flat_map(|tls| tls.certificates.iter().map(|pair| pair.cert.as_str()));
     let upstreams = rules.upstreams.iter().filter_map(|upstream| upstream.tls.pair.as_ref());
     listeners.chain(upstreams.map(|pair| pair.cert.as_str())).map(|path| base.join(path)).collect()
+}
+
+/// When each certificate of a table ends that is in a file: those that are shown, and those of whom it believes.
+pub fn ends(snapshot: &Snapshot, base: &Path) -> Vec<Result<Expiry, String>> {
+    let mut files: Vec<(PathBuf, bool)> = Vec::new();
+    let shown = shown(snapshot, base).into_iter().map(|path| (path, false));
+    for file in shown.chain(believed(snapshot, base).into_iter().map(|path| (path, true))) {
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    let end = |(path, is_believed): &(PathBuf, bool)| match is_believed {
+        true => Expiry::of_believed(path),
+        false => Expiry::of_shown(path),
+    };
+    files.iter().map(end).collect()
+}
+
+/// Files that say whom to believe.
+fn believed(snapshot: &Snapshot, base: &Path) -> Vec<PathBuf> {
+    let rules = snapshot.rules();
+    let listeners = rules.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.client_ca.as_ref());
+    let upstreams = rules.upstreams.iter().filter_map(|upstream| upstream.tls.ca.as_ref());
+    listeners.chain(upstreams).map(|path| base.join(path.as_str())).collect()
 }
 
 fn named(listener: &ArchivedListener, why: &str) -> String {

@@ -4,6 +4,7 @@
 //! turns facts into lines and touches nothing: the judgement can be tested with the facts of machines we do not have.
 //! A line is `ok`, a warning (it works, less well than it could) or a failure (it will not work), with the fix.
 
+mod certificates;
 mod clock;
 mod cores;
 mod files;
@@ -75,6 +76,7 @@ pub fn examine(workers: Option<usize>, state: &Path, table: Option<(&Snapshot, &
     lines.extend(state::judge(&state::look(state)));
     if let Some((snapshot, base)) = table {
         lines.extend(ports::judge(&ports::look(snapshot)));
+        lines.extend(certificates::judge(&certificates::look(snapshot, base)));
         lines.extend(upstreams::judge(&upstreams::look(snapshot, base)));
         lines.extend(stores::judge(&stores::look(snapshot)));
     }

@@ -30,7 +30,7 @@ pub fn write(out: &mut Exposition, workers: &[Worker], certificates: &[Expiry]) 
     );
     let help = "When a certificate that this gateway shows ends, in seconds of Unix time.";
     let mut ends = out.family(Kind::Gauge, "strait_certificate_not_after_seconds", help);
-    for expiry in certificates {
+    for expiry in certificates.iter().filter(|expiry| !expiry.is_believed) {
         let file = expiry.path.display().to_string();
         ends.series(&[("file", &file)], expiry.not_after_unix_s.max(0) as u64);
     }
