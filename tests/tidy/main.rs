@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Who may use whom (docs/ARCHITECTURE.md). `*`: everything.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("policy", &[]),
+    ("audit", &[]),
     ("protocol", &[]),
     ("table", &["policy", "protocol"]),
-    ("engine", &["table", "policy", "protocol"]),
+    ("engine", &["audit", "table", "policy", "protocol"]),
     ("config-compiler", &["table", "policy", "protocol"]),
-    ("control", &["engine", "config-compiler", "table", "policy", "protocol"]),
+    ("control", &["engine", "config-compiler", "audit", "table", "policy", "protocol"]),
     ("loadgen", &["protocol"]),
     ("cli", &["*"]),
     ("bench", &["*"]),

@@ -1,0 +1,257 @@
+//! Opening a log after everything that may have happened to it: kills at every byte and at every step, and damage.
+
+use std::path::Path;
+
+use super::*;
+use crate::folder::{AddError, Step};
+use crate::record::Known;
+use crate::testing::{Folder as Temporary, NOON_MS, Written, options};
+use crate::tree::tests::mth;
+
+/// Everything in a folder, again.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+    // The key lies beside.
+    let key = from.with_extension("key");
+    if key.is_file() {
+        std::fs::copy(key, to.with_extension("key")).unwrap();
+    }
+}
+
+/// Every record of a log as text.
+fn records(dir: &Path) -> Vec<String> {
+    let mut records = Vec::new();
+    for first in segment::firsts(dir, ENTRIES).unwrap() {
+        let mut segment = Segment::open(dir, first).unwrap();
+        assert_eq!(first, records.len() as u64, "a segment is named by its first record");
+        while let Next::Frame(record) = segment.read().unwrap() {
+            records.push(String::from_utf8(record.to_vec()).unwrap());
+        }
+    }
+    records
+}
+
+fn checkpoint(dir: &Path) -> Checkpoint {
+    let key = std::fs::read_to_string(dir.join(KEY)).unwrap();
+    let note = std::fs::read_to_string(dir.join(CHECKPOINT)).unwrap();
+    Checkpoint::open_own(&note, &PublicKey::parse(key.trim_end()).unwrap()).unwrap()
+}
+
+#[test]
+fn a_log_goes_on_where_it_was_left() {
+    let folder = Temporary::new("goes-on");
+    let dir = folder.path().join("audit");
+    for round in 0..3 {
+        let mut log = Written::open(&dir);
+        assert_eq!(log.opened.cut, None, "round {round}");
+        log.fill(300);
+    }
+    let records = records(&dir);
+    assert_eq!(records.len(), 903);
+    let leaves: Vec<_> = records.iter().map(|record| hash::leaf(record.as_bytes())).collect();
+    let signed = checkpoint(&dir);
+    assert_eq!((signed.size, signed.root), (903, mth(&leaves)));
+    assert!(segment::firsts(&dir, ENTRIES).unwrap().len() > 5, "rotation");
+    assert!(dir.join("tile/0/002").exists() && !dir.join("tile/0/002.p").exists());
+    let known: Vec<_> = records.iter().map(|record| Known::read(record.as_bytes()).unwrap()).collect();
+    let starts: Vec<u64> =
+        known.iter().filter(|known| known.is_own("start")).map(|known| known.start).collect();
+    assert_eq!(starts, [0, 301, 602]);
+    assert!(
+        known[301].follows(&record::link(records[300].as_bytes())),
+        "a start hangs on the record before it"
+    );
+    assert!(known[302].follows(&record::link(records[301].as_bytes())), "and a core's first on the start");
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_wherever_it_is_torn() {
+    let folder = Temporary::new("torn");
+    let dir = folder.path().join("audit");
+    let mut log = Written::open(&dir);
+    log.fill(40);
+    let signed = log.folder().signed_size();
+    for core in [0, 1, 0, 1] {
+        log.add(core);
+    }
+    log.commit();
+    drop(log);
+    let whole = records(&dir);
+    let last = *segment::firsts(&dir, ENTRIES).unwrap().last().unwrap();
+    for file in [entries_path(last), payload_path(last)] {
+        let bytes = std::fs::read(dir.join(&file)).unwrap();
+        let mut found = 0;
+        for length in (0..bytes.len()).rev() {
+            let torn = folder.path().join("torn");
+            copy(&dir, &torn);
+            std::fs::write(torn.join(&file), &bytes[..length]).unwrap();
+            match Written::try_open(&torn) {
+                Ok(mut log) => {
+                    let size = log.folder().start();
+                    assert!(size >= signed && size < whole.len() as u64 + 1, "{file} {length}");
+                    assert_eq!(log.opened.cut.is_some(), log.folder().size() == size + 2, "the log says so");
+                    log.commit();
+                    let again = records(&torn);
+                    assert_eq!(again[..size as usize], whole[..size as usize], "{file} {length}");
+                    found += 1;
+                }
+                Err(LogError::Damage { damage, .. }) => {
+                    // What is signed is never cut off.
+                    assert!(damage.index.is_some_and(|index| index < signed), "{file} {length}: {damage}");
+                }
+                Err(error) => panic!("{file} {length}: {error}"),
+            }
+            std::fs::remove_dir_all(&torn).unwrap();
+        }
+        assert!(found > 0, "{file}");
+    }
+}
+
+#[test]
+fn a_kill_at_any_step_of_a_checkpoint_costs_nothing() {
+    let folder = Temporary::new("steps");
+    let dir = folder.path().join("audit");
+    let mut log = Written::open(&dir);
+    log.fill(250);
+    for _ in 0..20 {
+        log.add(0);
+    }
+    log.commit();
+    let steps = log.folder().checkpoint().unwrap();
+    let disk = log.opened.disk.clone();
+    drop(log);
+    assert!(steps.iter().any(|step| matches!(step, Step::Remove { .. })), "{steps:?}");
+    for done in 0..=steps.len() {
+        let killed = folder.path().join(format!("killed-{done}"));
+        copy(disk.path(), &killed);
+        let copied = Disk::new(&killed);
+        steps[..done].iter().for_each(|step| copied.apply(step).unwrap());
+        // Half of the step that follows, too.
+        match steps.get(done) {
+            Some(Step::Append { path, offset, bytes }) => {
+                let half = Step::Append {
+                    path: path.clone(),
+                    offset: *offset,
+                    bytes: bytes[..bytes.len() / 2].to_vec(),
+                };
+                copied.apply(&half).unwrap();
+            }
+            Some(Step::Write { bytes, .. }) => {
+                std::fs::write(killed.join(NEW), &bytes[..bytes.len() / 2]).unwrap()
+            }
+            _ => {}
+        }
+        let mut log = Written::try_open(&killed).unwrap_or_else(|error| panic!("after {done}: {error}"));
+        assert_eq!((log.opened.cut, log.folder().start()), (None, 271), "after {done}");
+        log.commit();
+        log.checkpoint();
+        drop(log);
+        let leaves: Vec<_> = records(&killed).iter().map(|record| hash::leaf(record.as_bytes())).collect();
+        assert_eq!(checkpoint(&killed).root, mth(&leaves), "after {done}");
+        assert!(!killed.join(NEW).exists() && !killed.join("tile/0/000.p").exists(), "after {done}");
+        let partial: Vec<_> = std::fs::read_dir(killed.join("tile/0/001.p")).unwrap().collect();
+        assert_eq!(partial.len(), 1, "after {done}");
+    }
+}
+
+#[test]
+fn what_is_signed_and_missing_is_damage() {
+    let folder = Temporary::new("damage");
+    let dir = folder.path().join("audit");
+    let mut log = Written::open(&dir);
+    log.fill(60);
+    drop(log);
+    let segments = segment::firsts(&dir, ENTRIES).unwrap();
+    let last = *segments.last().unwrap();
+    let refused = |what: &dyn Fn(&Path), file: &str| {
+        let damaged = folder.path().join("damaged");
+        copy(&dir, &damaged);
+        what(&damaged);
+        let error = Written::try_open(&damaged).err().unwrap_or_else(|| panic!("{file} opens"));
+        std::fs::remove_dir_all(&damaged).unwrap();
+        assert!(error.to_string().contains(file), "{error}: expected {file}");
+    };
+    let cut = |path: String| {
+        move |dir: &Path| {
+            let path = dir.join(&path);
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        }
+    };
+    refused(&cut(entries_path(last)), &entries_path(last));
+    refused(&|dir| std::fs::remove_file(dir.join(entries_path(last))).unwrap(), "entries");
+    refused(&|dir| std::fs::remove_dir_all(dir.join(ENTRIES)).unwrap(), "entries");
+    refused(&cut("tile/0/000.p/61".to_owned()), "tile/0/000.p/61");
+    refused(&|dir| std::fs::remove_file(dir.join("tile/0/000.p/61")).unwrap(), "tile/0/000.p/61");
+    refused(&cut(CHECKPOINT.to_owned()), CHECKPOINT);
+    refused(&|dir| std::fs::remove_file(dir.join(CHECKPOINT)).unwrap(), CHECKPOINT);
+    refused(&|dir| std::fs::remove_file(dir.join(CHECKPOINTS)).unwrap(), CHECKPOINTS);
+    refused(&cut(KEY.to_owned()), KEY);
+}
+
+#[test]
+fn one_process_writes() {
+    let folder = Temporary::new("lock");
+    let dir = folder.path().join("audit");
+    let log = Written::open(&dir);
+    assert!(Lock::is_held(&dir));
+    assert!(matches!(Written::try_open(&dir), Err(LogError::Locked { .. })));
+    drop(log);
+    assert!(!Lock::is_held(&dir));
+    Written::open(&dir);
+    let key = SigningKey::generate().unwrap();
+    assert!(matches!(Log::open(&dir, &key, &options()), Err(LogError::OtherKey { .. })));
+}
+
+#[test]
+fn a_hole_in_what_a_core_counts_is_told() {
+    let folder = Temporary::new("gap");
+    let dir = folder.path().join("audit");
+    let mut log = Written::open(&dir);
+    log.add(0);
+    log.n[0] = 4;
+    assert_eq!(log.add(0), 3, "the gap is a record of its own");
+    log.n[0] = 2;
+    let again = log.opened.folder.add(0, 2, b"{}", &[]);
+    assert_eq!(again, Err(AddError::Backwards));
+    assert_eq!(log.opened.folder.add(9, 0, b"{}", &[]), Err(AddError::NoSuchCore));
+    assert_eq!(log.opened.folder.add(1, 0, b"{\n}", &[]), Err(AddError::NoObject));
+    let long = format!("{{\"a\":\"{}\"}}", "x".repeat(65_500));
+    assert_eq!(log.opened.folder.add(1, 0, long.as_bytes(), &[]), Err(AddError::TooLong));
+    log.opened.folder.lost(1, 7).unwrap();
+    log.commit();
+    let records = records(&dir);
+    assert!(records[2].contains(r#""kind":"gap","of":0,"from":1,"to":3,"#), "{}", records[2]);
+    assert!(records[4].contains(r#""kind":"gap","of":1,"from":0,"to":6,"#), "{}", records[4]);
+    assert_eq!(records.len(), 5);
+}
+
+#[test]
+fn old_segments_are_removed_once_the_log_says_so_and_that_is_signed() {
+    let folder = Temporary::new("retire");
+    let dir = folder.path().join("audit");
+    let mut log = Written::open(&dir);
+    log.fill(100);
+    let before = segment::firsts(&dir, ENTRIES).unwrap();
+    assert_eq!(log.folder().retire(86_400_000), Ok(None), "nothing is old");
+    log.folder().set_now(NOON_MS + 86_400_000 + 30_000);
+    log.add(0);
+    log.commit();
+    let until = log.folder().retire(86_400_000).unwrap().unwrap();
+    assert_eq!(log.folder().removals(), [], "before it is on the disk and signed");
+    log.commit();
+    log.checkpoint();
+    let after = segment::firsts(&dir, ENTRIES).unwrap();
+    assert!(after.len() < before.len() && after[0] == until, "{before:?} {after:?} {until}");
+    assert_eq!(segment::firsts(&dir, segment::PAYLOAD).unwrap(), after);
+    drop(log);
+    let mut log = Written::open(&dir);
+    log.fill(10);
+}
