@@ -99,6 +99,7 @@ fn rule(n: usize, size: Size) -> Rule {
         to: To::Roles(to),
         condition: None,
         scopes: Vec::new(),
+        audit: Default::default(),
         place: Place::default(),
     }
 }

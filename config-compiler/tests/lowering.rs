@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use strait_config_compiler::{Outcome, Rules, load, load_text, render};
+use strait_table::audit::{Durability, Payload, WhenFull};
 use strait_table::condition::{Op, Operand};
 use strait_table::limit::{Facet, Measure, Unit};
 use strait_table::rules::*;
@@ -269,6 +270,35 @@ fn defaults_are_what_the_schema_says() {
     assert_eq!((rules.access_log.to.clone(), rules.access_log.sample_ppm), (LogTo::Stdout, 1_000_000));
     assert_eq!(rules.listeners[0].name, "main");
     assert_eq!(compile("access_log: off").access_log.to, LogTo::Off);
+}
+
+#[test]
+fn an_audit_log_is_as_its_block_says_and_a_rule_may_say_otherwise() {
+    assert_eq!(compile("").audit, None);
+    let audit = |rest: &str| compile(&format!("audit: {{ path: ./log/../audit{rest} }}")).audit.unwrap();
+    let usual = audit("");
+    assert_eq!(
+        (usual.path.as_str(), usual.payload, usual.durability),
+        ("audit", Payload::Redacted, Durability::Async)
+    );
+    assert_eq!((usual.when_full, usual.every_ms, usual.checkpoint_ms), (WhenFull::Block, 2, 1_000));
+    assert_eq!((usual.rotate_bytes, usual.keep_s), (256 << 20, None));
+    let said = audit(
+        ", payload: none, durability: intent, when_full: drop, every: 10ms, checkpoint: 1m, rotate: 1GiB, keep: 90d",
+    );
+    assert_eq!(
+        (said.payload, said.durability, said.when_full),
+        (Payload::None, Durability::Intent, WhenFull::Drop)
+    );
+    assert_eq!((said.every_ms, said.checkpoint_ms, said.rotate_bytes), (10, 60_000, 1 << 30));
+    assert_eq!(said.keep_s, Some(90 * 86_400));
+    let rules = rules(load_text(
+        "test.yaml",
+        "strait: 1\naudit: { path: a }\nupstreams: { up: { http: http://a } }\npolicy: { default: allow, rules: [ { id: r, deny: [\"up.*\"], audit: { payload: full } } ] }",
+        &env,
+    ));
+    assert_eq!(rules.policy.rules[0].audit.payload, Some(Payload::Full));
+    assert_eq!(rules.policy.rules[0].audit.durability, None);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! Read `rules.rs` for what is stored, `snapshot.rs` for how it is opened, `decide.rs` for how it decides.
 #![deny(unsafe_code)]
 
+pub mod audit;
 pub mod bind;
 pub mod bound;
 pub mod catalog;

@@ -10,6 +10,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 use strait_policy::Principal;
 
+use crate::audit::{Audit, AuditOfRule};
 use crate::bound::Capabilities;
 use crate::condition::{Automaton, Condition};
 use crate::limit::{Limit, Price};
@@ -43,6 +44,8 @@ pub struct Rules {
     /// Where secrets come from; one that is not here is looked for where `${secret:…}` always is.
     pub secrets: Vec<Secret>,
     pub access_log: AccessLog,
+    /// `None`: nothing is written down where nobody can change it.
+    pub audit: Option<Audit>,
     /// Request bodies over this are refused with 413.
     pub body_bytes_max: u32,
     pub caps: Caps,
@@ -495,6 +498,8 @@ pub struct Rule {
     pub condition: Option<Condition>,
     /// Which a token must have for the rule to speak: told to callers whose token has too few.
     pub scopes: Vec<String>,
+    /// How what it decides is written down, where that is said otherwise than for all.
+    pub audit: AuditOfRule,
     pub place: Place,
 }
 

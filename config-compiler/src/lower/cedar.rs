@@ -195,6 +195,7 @@ fn rule<'n>(
         asked,
         condition,
         scopes: Vec::new(),
+        audit: Default::default(),
         place,
     }))
 }

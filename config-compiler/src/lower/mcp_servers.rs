@@ -66,6 +66,7 @@ pub fn lower(walk: &mut Walk<'_>, root: &Node) -> Rules {
         secrets: Vec::new(),
         prices: Vec::new(),
         access_log: AccessLog::default(),
+        audit: None,
         body_bytes_max: BODY_BYTES_MAX,
         caps: Caps::default(),
         pins: Vec::new(),

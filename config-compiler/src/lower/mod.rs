@@ -3,6 +3,7 @@
 //! mistake: it reports, leaves the thing out, and goes on, so that one run tells everything. What it
 //! returns is only meaningful when nothing was an error.
 
+pub mod audit;
 pub mod blocks;
 pub mod cedar;
 pub mod condition;
@@ -90,6 +91,14 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     check::unused::run(walk, &[&upstream_names, &identity_names, &role_names]);
     let secrets = secret_names.lower(walk, |walk, declared| secret::lower(walk, declared, &blocks.secrets));
     check::unused::secrets(walk, &secret_names);
+    let audit = blocks.audit.and_then(|node| {
+        let at = walk.files.first_line(node.span);
+        audit::lower(walk, node, at)
+    });
+    if blocks.audit.is_none() {
+        let audited = std::mem::take(&mut walk.audited);
+        audit::without_log(walk, &audited);
+    }
     let shared = conditions.shared;
     let paths = Names::build(servers.iter().map(|server| server.path.as_str()));
     Rules {
@@ -108,6 +117,7 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
         prices,
         secrets,
         access_log: blocks.access_log.map(|node| access_log(walk, node)).unwrap_or_default(),
+        audit,
         body_bytes_max: blocks.body_max.and_then(|node| body_max(walk, node)).unwrap_or(BODY_BYTES_MAX),
         caps: blocks.caps.map(|node| caps(walk, node)).unwrap_or_default(),
         pins: Vec::new(),

@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 
 use strait_table::{
+    audit::AuditOfRule,
     condition::Condition,
     rules::{Effect, PatternKind, Place, Policy, Rule, To},
 };
 
 use super::{
+    audit,
     blocks::Blocks,
     cedar,
     condition::{Asked, Conditions, guard},
@@ -37,6 +39,7 @@ pub struct Draft<'n> {
     pub asked: Option<Asked<'n>>,
     pub condition: Option<Condition>,
     pub scopes: Vec<String>,
+    pub audit: AuditOfRule,
     pub place: Place,
 }
 
@@ -121,8 +124,8 @@ pub fn lower(
 
 fn finish(draft: Draft<'_>) -> Rule {
     let patterns = draft.patterns.into_iter().map(|written| written.pattern).collect();
-    let Draft { id, effect, to, condition, scopes, place, .. } = draft;
-    Rule { id, effect, patterns, to, condition, scopes, place }
+    let Draft { id, effect, to, condition, scopes, audit, place, .. } = draft;
+    Rule { id, effect, patterns, to, condition, scopes, audit, place }
 }
 
 fn read_default(walk: &mut Walk<'_>, entry: &Entry, default: &mut Option<(Effect, Span)>) {
@@ -162,6 +165,11 @@ fn rule<'n>(
     };
     let entries = ["when", "unless", "during"].map(|key| fields.entry(key));
     let wanted = fields.entry("scopes");
+    let audit = fields.entry("audit").map(|entry| {
+        walk.audited.extend(id.clone().map(|id| (id, entry.key_span)));
+        audit::of_rule(walk, entry)
+    });
+    let audit = audit.unwrap_or_default();
     let asked = conditions.rule(walk, roles, &by, entries);
     fields.finish();
     // One that was not understood must not become a rule without it.
@@ -209,7 +217,19 @@ fn rule<'n>(
     let place = walk.files.place(id_span);
     let place = Place { source: id_span.file.0 as u16, line: place.line as u32, column: place.column as u32 };
     let effect_span = said.key_span;
-    Some(Draft { id: id?, id_span, effect, effect_span, patterns, to, asked, condition, scopes, place })
+    Some(Draft {
+        id: id?,
+        id_span,
+        effect,
+        effect_span,
+        patterns,
+        to,
+        asked,
+        condition,
+        scopes,
+        audit,
+        place,
+    })
 }
 
 pub fn patterns(walk: &mut Walk<'_>, entry: &Entry, upstreams: &Scope<'_>, by: &str) -> Vec<Written> {

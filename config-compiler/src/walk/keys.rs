@@ -5,11 +5,13 @@
 //! `later` holds keys of the language that this version does not enforce: writing one is an error
 //! that says so, because a gateway that silently ignores a limit is worse than one that refuses it.
 
+mod audit;
 mod case;
 mod secret;
 mod shape;
 mod token;
 
+pub use audit::{AUDIT, AUDIT_OF_RULE};
 pub use case::{CASE, CASE_FILE, CASE_PRINCIPAL};
 pub use secret::{APPROLE, AWS, CREDENTIAL, EXCHANGE, GRANT, HEADER, SECRET, VAULT};
 pub use shape::{ARGUMENT, OUTPUT, SHAPE};
@@ -117,6 +119,11 @@ pub static ROOT: Block = Block {
             Shape::Either(&[Shape::Words(&["stdout", "off"]), Shape::Block(&ACCESS_LOG)]),
             "One JSON line per exchange.",
         ),
+        key(
+            "audit",
+            Shape::Block(&AUDIT),
+            "What is written down where nobody can change it unseen. Default: nothing.",
+        ),
         key("body_max", Shape::Size, "Largest request body. Default: 4MiB."),
         key("caps", Shape::Block(&CAPS), "What one core takes on at once; more is answered with 503."),
         key(
@@ -130,7 +137,7 @@ pub static ROOT: Block = Block {
             "What `strait test` expects of the policy, case by case.",
         ),
     ],
-    later: &["screen", "approvals", "cache", "audit", "telemetry", "cluster", "activation"],
+    later: &["screen", "approvals", "cache", "telemetry", "cluster", "activation"],
     foreign: false,
 };
 
@@ -517,6 +524,11 @@ pub static RULE: Block = Block {
             "during",
             Shape::OneOrMany(&Shape::Text),
             "Windows of time like `Mon-Fri 06:00-18:00 Europe/Berlin`: the rule speaks only in one of them.",
+        ),
+        key(
+            "audit",
+            Shape::Block(&AUDIT_OF_RULE),
+            "What the audit log keeps of calls that this rule decides, and what waits for it.",
         ),
     ],
     later: &["approvers", "expires", "cost", "shadow"],

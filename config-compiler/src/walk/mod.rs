@@ -51,6 +51,8 @@ pub struct Walk<'s> {
     pub places: Places,
     /// Exchanges of tokens, until it is known who has any.
     pub exchanges: Vec<Written>,
+    /// Rules that say how they are audited, until it is known whether anything is.
+    pub audited: Vec<(String, Span)>,
 }
 
 impl<'s> Walk<'s> {
@@ -76,6 +78,7 @@ impl<'s> Walk<'s> {
             pattern_names: PATTERN_NAMES_MAX,
             places: Places::default(),
             exchanges: Vec::new(),
+            audited: Vec::new(),
         }
     }
 

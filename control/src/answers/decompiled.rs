@@ -66,6 +66,14 @@ pub fn facts(snapshot: &Snapshot) -> Value {
         let on = patterns(std::slice::from_ref(&price.on));
         json!({ "on": on, "price": strait_table::limit::usd(price.micro_usd.to_native()) })
     });
+    let audit = rules.audit.as_ref().map(|audit| {
+        json!({
+            "path": audit.path.as_str(),
+            "payload": format!("{:?}", audit.payload).to_lowercase(),
+            "durability": format!("{:?}", audit.durability).to_lowercase(),
+            "when_full": format!("{:?}", audit.when_full).to_lowercase(),
+        })
+    });
     json!({
         "generation": snapshot.generation().to_string(),
         "signature": crate::signing::facts(snapshot),
@@ -78,6 +86,7 @@ pub fn facts(snapshot: &Snapshot) -> Value {
         "policy": { "default": effect(&rules.policy.default), "rules": policy.collect::<Vec<_>>() },
         "limits": limits.collect::<Vec<_>>(),
         "prices": prices.collect::<Vec<_>>(),
+        "audit": audit,
         "sources": rules.sources.iter().map(|source| source.path.as_str()).collect::<Vec<_>>(),
     })
 }

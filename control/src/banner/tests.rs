@@ -46,6 +46,7 @@ fn snapshot(auth: Vec<u16>, hidden: Option<&str>) -> Snapshot {
         to: To::Everyone,
         condition: None,
         scopes: Vec::new(),
+        audit: Default::default(),
         place: Place::default(),
     }));
     strait_table::snapshot::of_rules(&rules).unwrap()

@@ -65,6 +65,7 @@ fn asked(text: &str, arguments: &str, shared: &mut Shared) {
         to: To::Everyone,
         condition: Some(program),
         scopes: Vec::new(),
+        audit: Default::default(),
         place: Default::default(),
     };
     let listener = Listener {

@@ -47,6 +47,7 @@ fn a_rule() -> impl Strategy<Value = Rule> {
         to,
         condition: None,
         scopes: Vec::new(),
+        audit: Default::default(),
         place: Place::default(),
     })
 }

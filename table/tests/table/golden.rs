@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use rkyv::rancor;
+use strait_table::audit::{Audit, AuditOfRule, Durability, Payload, WhenFull};
 use strait_table::bound::{Bound, BoundServer, Capabilities, Held, Item, Mirrored, Scalar, Section, Shelf};
 use strait_table::condition::*;
 use strait_table::file::{FORMAT_VERSION, write};
@@ -353,6 +354,7 @@ fn rules() -> Rules {
         to,
         condition,
         scopes: vec!["crm.write".into()],
+        audit: AuditOfRule { payload: Some(Payload::Full), durability: Some(Durability::Intent) },
         place: Place { source: 1, line: 7, column: 11 },
     };
     Rules {
@@ -459,6 +461,16 @@ fn rules() -> Rules {
         },
         secrets: secrets(),
         access_log: AccessLog { to: LogTo::File("/var/log/strait.jsonl".into()), sample_ppm: 250_000 },
+        audit: Some(Audit {
+            path: "/var/lib/strait/audit".into(),
+            payload: Payload::Hash,
+            durability: Durability::Durable,
+            when_full: WhenFull::Refuse,
+            every_ms: 5,
+            checkpoint_ms: 60_000,
+            rotate_bytes: 1 << 30,
+            keep_s: Some(90 * 86_400),
+        }),
         body_bytes_max: 4 << 20,
         caps: Caps { connections: 100, calls: 10, bytes: 1 << 24 },
         pins: (0..10).map(pins).collect(),

@@ -68,6 +68,7 @@ pub fn rule(effect: Effect, kind: PatternKind, globs: &[&str], to: To) -> Rule {
         to,
         condition: None,
         scopes: Vec::new(),
+        audit: Default::default(),
         place: Place::default(),
     }
 }

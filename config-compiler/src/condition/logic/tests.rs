@@ -233,6 +233,7 @@ fn truths(desk: Desk, calls: &[Call]) -> Vec<Vec<Truth>> {
         to: To::Everyone,
         condition: Some(shared.rule(tree).unwrap()),
         scopes: Vec::new(),
+        audit: Default::default(),
         place: Place::default(),
     });
     let policy = Policy { default: Effect::Deny, rules: rules.collect() };

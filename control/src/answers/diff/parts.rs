@@ -78,7 +78,7 @@ fn blocks(snapshot: &Snapshot) -> Result<Blocks, OpenError> {
     add("policy", "default", format!("{:?}", rules.policy.default));
     for (rule, archived_rule) in rules.policy.rules.iter().zip(archived.policy.rules.iter()) {
         let condition = archived_rule.condition.as_ref().map(|condition| show::shown(condition, archived));
-        let said = (rule.effect, patterns(&rule.patterns), to(&rule.to, &rules), condition);
+        let said = (rule.effect, patterns(&rule.patterns), to(&rule.to, &rules), condition, rule.audit);
         add("rules", &rule.id, format!("{said:?}"));
     }
     for limit in &rules.limits {
@@ -89,6 +89,9 @@ fn blocks(snapshot: &Snapshot) -> Result<Blocks, OpenError> {
         add("prices", &written(&price.on), price.micro_usd.to_string());
     }
     add("access_log", "", format!("{:?}", rules.access_log));
+    if let Some(audit) = &rules.audit {
+        add("audit", "", format!("{audit:?}"));
+    }
     add("body_max", "", rules.body_bytes_max.to_string());
     add("caps", "", format!("{:?}", rules.caps));
     for (upstream, pins) in rules.upstreams.iter().zip(&rules.pins) {
