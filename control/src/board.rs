@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use strait_engine::WorkerFigures;
+use strait_engine::audit::keeper::Standing as Audit;
 use strait_engine::figures::generations::Tally;
 use strait_engine::figures::places::Books;
 use strait_table::Snapshot;
@@ -57,6 +58,7 @@ struct Shown {
     revoked: Value,
     revocations: Revocations,
     secrets: Option<Stores>,
+    audit: Option<Audit>,
 }
 
 /// Where the process is in its life.
@@ -80,6 +82,11 @@ impl Board {
         shown.driver = driver;
         shown.books = books.clone();
         shown.watchdog = Watchdog::new(figures, Instant::now());
+    }
+
+    /// How the audit log stands, where there is one.
+    pub fn audit(&self, audit: Option<Audit>) {
+        self.shown().audit = audit;
     }
 
     /// Of whom to ask what is open; again with every edition.
@@ -218,7 +225,7 @@ impl Board {
     }
 
     pub fn is_open(&self) -> bool {
-        self.shown().phase == Phase::Open
+        self.shown().is_ready()
     }
 
     /// What `/readyz` says.
@@ -236,7 +243,7 @@ impl Board {
             })
             .collect();
         json!({
-            "ready": shown.phase == Phase::Open,
+            "ready": shown.is_ready(),
             "phase": match shown.phase {
                 Phase::Starting => "starting",
                 Phase::Open => "open",
@@ -258,6 +265,11 @@ impl Board {
             "quarantine": shown.quarantine.brief(),
             "suspicions": shown.suspicions,
             "revocations": { "in_force": shown.revocations.in_force, "problem": shown.revoked["problem"] },
+            "audit": shown.audit.as_ref().map(|audit| json!({
+                "state": if audit.fault().is_none() { "ok" } else { "failing" },
+                "why": audit.fault(),
+                "lost": audit.lost(),
+            })),
             "workers": workers,
         })
     }
@@ -287,7 +299,7 @@ impl Board {
             driver: shown.driver,
             generation: &shown.generation,
             catalog: &shown.catalog,
-            ready: shown.phase == Phase::Open,
+            ready: shown.is_ready(),
             reloads: shown.reloads,
             snapshots: shown.snapshots,
             quarantine: &shown.quarantine,
@@ -297,6 +309,7 @@ impl Board {
             tokens: &shown.tokens,
             revocations: shown.revocations,
             secrets: shown.secrets.as_ref().map(Stores::figures).unwrap_or_default(),
+            audit: shown.audit.as_ref(),
         })
     }
 
@@ -309,6 +322,13 @@ impl Board {
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shown {
+    /// Whether to send it requests: not while what they do cannot be recorded.
+    fn is_ready(&self) -> bool {
+        self.phase == Phase::Open && self.audit.as_ref().is_none_or(|audit| audit.fault().is_none())
     }
 }
 

@@ -18,6 +18,7 @@
 mod admin;
 pub mod answers;
 pub mod ask;
+mod audit;
 mod banner;
 mod board;
 pub mod certificates;

@@ -203,6 +203,8 @@ pub const HISTORY_TEXT_BYTES_MAX: usize = 4 * 1024;
 pub const HISTORY_SOURCES_MAX: usize = 64;
 /// Parts that a summary names.
 pub const SUMMARY_PARTS_MAX: usize = 32;
+/// What the audit log tells of one administrative act; what is longer is told without its summary.
+pub const ACT_BYTES_MAX: usize = 32 << 10;
 /// Acts that `/admin/history` tells at once.
 pub const HISTORY_SHOWN_MAX: usize = 1_000;
 /// Refusals are counted when there are more: nobody may push what was adopted out of the history.

@@ -43,7 +43,7 @@ use crate::sessions::Sessions;
 use crate::source::Opened;
 use crate::state::{State, read_secret};
 use crate::watch::Marks;
-use crate::{admin, listen, log, secrets};
+use crate::{admin, audit, listen, log, secrets};
 
 /// What to serve, and how.
 pub struct Setup {
@@ -223,6 +223,7 @@ fn prepare(
     if let (Some(ids), Some(_)) = (&mut ids, &predecessor) {
         ids.beside_ms = HANDOVER_BESIDE.as_millis() as u64;
     }
+    let audit = audit::keeping(&snapshot, &loader.state, workers, predecessor.is_some())?;
     // It listens already, in the way of its driver.
     let driver = match (&predecessor, setup.driver) {
         (Some(predecessor), DriverChoice::Auto) => predecessor.driver,
@@ -241,6 +242,7 @@ fn prepare(
         force_wrong_worker: setup.force_wrong_worker,
         deadlines: Deadlines::default(),
         sessions: ids,
+        audit,
         sockets: Arc::new(sockets),
     };
     Ok(Prepared {

@@ -20,7 +20,8 @@ use tokio::sync::mpsc;
 
 use crate::allowance::cells::{Denial, Key};
 use crate::allowance::{Allowances, Held, Metering};
-use crate::audit::LogLines;
+use crate::audit::access::LogLines;
+use crate::audit::desk::Desk;
 use crate::caps::{Caps, Room};
 use crate::changes::{self, Outline};
 use crate::connection::Seat;
@@ -114,6 +115,7 @@ pub struct Core {
     pub events: mpsc::Sender<Event>,
     pub spawner: Spawner,
     pub log: LogLines,
+    pub audit: Desk,
     adopted: RefCell<Rc<Adopted>>,
     /// Whoever is told something for longer than an answer takes.
     pub audience: Audience,
@@ -159,6 +161,8 @@ pub struct Adopted {
     announced: Arc<[Announced]>,
     /// The generation's 12 hex digits.
     pub generation: [u8; 12],
+    /// Those of the catalog that it is bound to.
+    pub catalog: [u8; 12],
     /// Counts what this worker adopted: what was decided under another serial is decided again.
     pub serial: u64,
     pub side: Side,
@@ -190,7 +194,7 @@ impl Adopted {
     ) -> Rc<Adopted> {
         let (snapshot, keys) = (edition.snapshot.clone(), edition.keys.clone());
         let known = RefCell::new(vec![None; keys.principals.len()]);
-        let generation = snapshot.generation().short();
+        let (generation, catalog) = (snapshot.generation().short(), snapshot.catalog().short());
         let (servers, fresh_until) = (edition.servers.clone(), edition.fresh_until.clone());
         let announced = edition.announced.clone();
         let windows = snapshot.windows_at(now_unix_s);
@@ -205,6 +209,7 @@ impl Adopted {
             fresh_until,
             announced,
             generation,
+            catalog,
             serial,
             side,
             tally: edition.tally.clone(),
@@ -397,6 +402,7 @@ pub struct Parts {
     pub events: mpsc::Sender<Event>,
     pub spawner: Spawner,
     pub log: LogLines,
+    pub audit: Desk,
 }
 
 impl Core {
@@ -454,6 +460,7 @@ impl Core {
             events: parts.events,
             spawner: parts.spawner,
             log: parts.log,
+            audit: parts.audit,
             adopted: RefCell::new(adopted),
             edition: RefCell::new(parts.edition),
             trial: RefCell::default(),

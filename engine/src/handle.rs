@@ -14,6 +14,7 @@ use std::time::Duration;
 use strait_policy::Principal;
 use strait_table::catalog::Lists;
 
+use crate::audit::keeper::{Keeping, Standing};
 use crate::edition::{Edition, UpstreamId};
 use crate::exchange::shadow::Differences;
 use crate::figures::WorkerFigures;
@@ -49,6 +50,8 @@ pub struct Options {
     pub deadlines: Deadlines,
     /// What lets clients' sessions outlive the process; `None`: they end with it.
     pub sessions: Option<Kept>,
+    /// What the audit log of the table is kept with; `None`: there is none.
+    pub audit: Option<Keeping>,
     /// Sockets that listen already, by listener of the table. One that has none gets its own, one per worker.
     pub sockets: Arc<Vec<Vec<Bound>>>,
 }
@@ -295,7 +298,8 @@ pub struct Handle {
     pub(crate) sockets: Mutex<Vec<Vec<Bound>>>,
     pub(crate) threads: Vec<Thread>,
     pub(crate) spawner: crate::io::spawn::Spawner,
-    pub(crate) log: crate::audit::AccessLog,
+    pub(crate) log: crate::audit::access::AccessLog,
+    pub(crate) audit: Option<crate::audit::keeper::AuditLog>,
 }
 
 impl Handle {
@@ -366,7 +370,17 @@ impl Handle {
         self.tell(Command::SessionEnded { serial, principal });
     }
 
-    /// Waits for the threads of a drained engine, ends its children and flushes the access log.
+    /// Has the audit log tell what an administrator did: `facts` is a JSON object. `false`: it is too far behind to take it.
+    pub fn act(&self, facts: String) -> bool {
+        self.audit.as_ref().is_none_or(|audit| audit.act(facts))
+    }
+
+    /// How the audit log stands, where there is one.
+    pub fn audit(&self) -> Option<Standing> {
+        Some(self.audit.as_ref()?.standing())
+    }
+
+    /// Waits for the threads of a drained engine, ends its children, flushes the access log and ends the audit log.
     pub fn join(self) {
         drop(self.commands);
         for thread in self.threads {
@@ -374,6 +388,9 @@ impl Handle {
         }
         self.spawner.shutdown(Duration::from_secs(5));
         self.log.close();
+        if let Some(audit) = self.audit {
+            audit.close();
+        }
     }
 
     pub fn figures(&self) -> &[Arc<WorkerFigures>] {

@@ -268,6 +268,28 @@ pub const EVENTS_MAX: usize = 4_096;
 pub const LOG_FLUSH_BYTES: usize = 64 * 1024;
 pub const LOG_BUFFERS_MAX: usize = 64;
 
+/// Records on their way from a worker to the audit log's writer: what comes in 40 ms at 100,000 exchanges a second of 1 KiB. A disk that
+/// takes longer is seen by exchanges, as `audit.when_full` says.
+pub const AUDIT_RING_BYTES: usize = 4 << 20;
+/// With less room than this an exchange that is not to wait for the log is refused before it begins: what is under way has room.
+pub const AUDIT_RESERVE_BYTES: usize = 512 << 10;
+/// Of arguments, and of a result, so many bytes go through the ring; of longer ones the SHA-256, made by the worker, 0.5 ms a MiB.
+pub const AUDIT_PAYLOAD_BYTES_MAX: usize = AUDIT_RING_BYTES / 4;
+/// What a record says beside its payloads; texts in a longer one are cut to the second figure. A record of the log has at most 65,535 bytes.
+pub const AUDIT_FACTS_BYTES_MAX: usize = 60_000;
+pub const AUDIT_TEXT_BYTES_MAX: usize = 1_024;
+/// Records of streams that ended, which wait for room where nobody else can, about 600 bytes each; further ones are lost and counted.
+pub const AUDIT_LATE_MAX: usize = 4_096;
+/// A writer that has found nothing for so many looks sleeps until it is woken.
+pub const AUDIT_IDLE_LOOKS: u32 = 50;
+/// Records of administrative acts that wait for the writer.
+pub const AUDIT_ACTS_MAX: usize = 1_024;
+/// How soon a write that failed is tried again, and for how long at the end of the process.
+pub const AUDIT_AGAIN_MS: u64 = 100;
+pub const AUDIT_END_MS_MAX: u64 = 5_000;
+/// How often it is looked whether a segment is too old.
+pub const AUDIT_RETIRE_MS: u64 = 60_000;
+
 /// The longest that a worker may be asked to look for work before it sleeps: a longer sleep is cheaper than that.
 pub const BUSY_POLL_MAX: std::time::Duration = std::time::Duration::from_millis(1);
 /// How often a worker looks at deadlines.
@@ -354,3 +376,4 @@ const _: () = assert!(REPLY_WINDOW_BYTES < BUFFERED_BYTES_PER_CORE / 64);
 const _: () = assert!(CONNECTIONS_PER_CORE_MAX >= INFLIGHT_PER_CORE_MAX);
 const _: () = assert!(TICK_MS * 10 <= PARK_AFTER_MS);
 const _: () = assert!(LINGER_MS_MAX > TICK_MS);
+const _: () = assert!(2 * AUDIT_PAYLOAD_BYTES_MAX + AUDIT_FACTS_BYTES_MAX < AUDIT_RING_BYTES);

@@ -7,13 +7,15 @@ use strait_table::Snapshot;
 use strait_table::rules::{ArchivedListener, ArchivedLogTo};
 use tokio::sync::mpsc;
 
-use crate::audit::{AccessLog, Destination};
+use crate::audit::access::{AccessLog, Destination};
+use crate::audit::desk::Desk;
+use crate::audit::keeper::{AuditError, AuditLog};
 use crate::caps::{Caps, Room};
 use crate::core::Parts;
 use crate::edition::{Edition, UpstreamId};
 use crate::figures::WorkerFigures;
 use crate::handle::{Event, Handle, Options};
-use crate::io::driver::{self, DriverError};
+use crate::io::driver::{self, Driver, DriverError};
 use crate::io::spawn::Spawner;
 use crate::io::tcp::Bound;
 use crate::io::{mailbox, runtime, tcp, vigil};
@@ -29,6 +31,7 @@ pub enum StartError {
     Address(String),
     Share { error: std::io::Error },
     Log { error: std::io::Error },
+    Audit { error: AuditError },
     Thread { error: std::io::Error },
     Random { error: std::io::Error },
 }
@@ -59,6 +62,7 @@ impl std::fmt::Display for StartError {
                 write!(f, "cannot share a listening socket among workers: {error}")
             }
             StartError::Log { error } => write!(f, "cannot open the access log: {error}"),
+            StartError::Audit { error } => write!(f, "{error}"),
             StartError::Thread { error } => write!(f, "cannot start a thread: {error}"),
             StartError::Random { error } => write!(f, "the kernel gives no random numbers: {error}"),
         }
@@ -84,6 +88,16 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
     listeners.resize_with(workers, Vec::new);
     let (log, lines) = AccessLog::start(&destination, workers).map_err(|error| StartError::Log { error })?;
     let (events, reports) = mpsc::channel(EVENTS_MAX);
+    let plain = chosen.driver == Driver::Epoll;
+    let (audit, desks) = match (&options.audit, rules.audit.as_ref()) {
+        (Some(keeping), Some(audit)) => {
+            let folder = options.base.join(audit.path.as_str());
+            let opened = AuditLog::start(&folder, audit, keeping, (workers, plain), events.clone());
+            let (log, desks) = opened.map_err(|error| StartError::Audit { error })?;
+            (Some(log), desks)
+        }
+        _ => (None, (0..workers).map(|_| Desk::off()).collect()),
+    };
     let child_lines = events.clone();
     let spawner = Spawner::start(move |line| {
         let _ = child_lines.try_send(Event::ChildLog { upstream: UpstreamId(line.tag), line: line.line });
@@ -109,9 +123,11 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
         threads: Vec::new(),
         spawner: spawner.clone(),
         log,
+        audit,
     };
     let posts = mailbox::grid(workers);
-    for (id, ((post, lines), listeners)) in posts.into_iter().zip(lines).zip(listeners).enumerate() {
+    let ends = posts.into_iter().zip(lines).zip(desks);
+    for (id, (((post, lines), desk), listeners)) in ends.zip(listeners).enumerate() {
         let (commands, orders) = mpsc::unbounded_channel();
         let figures = Arc::new(WorkerFigures::default());
         handle.commands.push(commands);
@@ -138,6 +154,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
                 events,
                 spawner,
                 log: lines,
+                audit: desk,
             };
             vigil::begin(busy_poll);
             worker::run(parts, listeners, orders)

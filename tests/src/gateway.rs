@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use strait_audit::SigningKey;
+use strait_audit::segment::{Next, Segment};
+use strait_engine::audit::keeper::Keeping;
 use strait_engine::exchange::shadow::Differences;
 use strait_engine::figures::generations::Tally;
 use strait_engine::trial::{Mode, Trial};
@@ -62,6 +65,11 @@ fn driver_from_environment() -> DriverChoice {
     }
 }
 
+/// `STRAIT_AUDIT=on` has every gateway of a test binary keep an audit log, which is held against its figures when it ends.
+fn audit_from_environment() -> bool {
+    std::env::var("STRAIT_AUDIT").is_ok_and(|choice| choice == "on")
+}
+
 /// A running gateway; ends when dropped.
 pub struct Gateway {
     handle: Option<Arc<Handle>>,
@@ -111,6 +119,10 @@ impl Gateway {
             force_wrong_worker: setup.force_wrong_worker,
             deadlines: setup.deadlines,
             sessions: setup.sessions,
+            audit: snapshot.rules().audit.as_ref().map(|_| Keeping {
+                key: SigningKey::open_or_make(&folder.join("audit.key")).expect("a key for the audit log"),
+                start: "{}".to_owned(),
+            }),
             sockets: Arc::default(),
         };
         let (handle, events) = strait_engine::start(options, edition.clone()).expect("start the engine");
@@ -281,9 +293,18 @@ impl Gateway {
         if let Some(binder) = self.binder.take() {
             binder.join().expect("the binder ends when all workers have");
         }
+        let told: u64 = handle.figures().iter().map(|worker| worker.exchanges()).sum();
+        let is_audited = handle.audit().is_some();
         match Arc::try_unwrap(handle) {
             Ok(handle) => handle.join(),
             Err(_) => panic!("somebody still holds the handle"),
+        }
+        if is_audited && audit_from_environment() {
+            assert_eq!(
+                recorded(&self.folder.join("audit")),
+                told,
+                "records of exchanges, and requests that were counted"
+            );
         }
     }
 }
@@ -298,9 +319,26 @@ impl Drop for Gateway {
     }
 }
 
+/// Records of exchanges in an audit log.
+fn recorded(folder: &Path) -> u64 {
+    let mut count = 0;
+    for first in strait_audit::segment::firsts(folder, "entries").expect("list the segments") {
+        let mut segment = Segment::open(folder, first).expect("open a segment");
+        while let Next::Frame(record) = segment.read().expect("read a segment") {
+            let record: serde_json::Value = serde_json::from_slice(record).expect("a record is JSON");
+            count += u64::from(record["kind"] == "exchange" || record["kind"] == "stream_opened");
+        }
+    }
+    count
+}
+
 fn compiled(folder: &Path, log: &Path, config: &str) -> Snapshot {
+    let audit = match audit_from_environment() && !config.contains("\naudit:") {
+        true => "audit: { path: ./audit }\n",
+        false => "",
+    };
     let text = format!(
-        "strait: 1\nlisteners: {{ main: {{ bind: \"127.0.0.1:0\" }} }}\naccess_log: {{ path: {} }}\n{config}",
+        "strait: 1\nlisteners: {{ main: {{ bind: \"127.0.0.1:0\" }} }}\naccess_log: {{ path: {} }}\n{audit}{config}",
         log.display(),
     );
     let path = folder.join("strait.yaml");

@@ -22,6 +22,7 @@ use strait_table::rules::{ArchivedLogTo, ArchivedText};
 use tokio::time::Instant;
 
 use crate::answers::diff::parts;
+use crate::audit;
 use crate::certificates::{self, Certificates, Listeners};
 use crate::credentials::Grants;
 use crate::failure::{Code, Failure};
@@ -478,6 +479,7 @@ fn needs_a_restart(running: &Snapshot, candidate: &Snapshot) -> Result<(), Strin
     if before != after {
         all.push(format!("`access_log.path` is {after} instead of {before}"));
     }
+    all.extend(audit::needs_a_restart(running, candidate));
     if all.is_empty() {
         return Ok(());
     }

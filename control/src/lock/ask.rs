@@ -42,6 +42,7 @@ pub fn all(snapshot: &Snapshot, base: &Path, wish: &Wish) -> Result<Vec<(String,
 fn quiet(snapshot: &Snapshot) -> Result<Snapshot, Failure> {
     let quiet = snapshot.with_rules(|rules| {
         rules.access_log.to = LogTo::Off;
+        rules.audit = None;
         rules.listeners = vec![Listener {
             name: "lock".into(),
             bind: "127.0.0.1:0".into(),
@@ -92,6 +93,7 @@ async fn learn(
         force_wrong_worker: false,
         deadlines: Deadlines::default(),
         sessions: None,
+        audit: None,
         sockets: Arc::default(),
     };
     let (handle, mut events) = strait_engine::start(options, edition.clone())

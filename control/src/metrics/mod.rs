@@ -3,6 +3,7 @@
 //! This file is the list of what is shown; docs/METRICS.md explains each line of it, and a test compares the two.
 //! Reading costs the workers nothing: they are not asked, their counters are looked at.
 
+mod audit;
 mod by_name;
 mod generations;
 mod process;
@@ -56,6 +57,7 @@ pub struct Seen<'b> {
     /// Those that are in stores of others.
     pub secrets: Vec<stores::Figures>,
     pub revocations: Revocations,
+    pub audit: Option<&'b strait_engine::audit::keeper::Standing>,
 }
 
 /// Who is not believed any more.
@@ -92,6 +94,7 @@ pub fn render(seen: &Seen<'_>) -> String {
     tls::write(&mut out, &seen.workers, seen.certificates);
     tokens::write(&mut out, seen.tokens);
     secrets::write(&mut out, &seen.secrets);
+    audit::write(&mut out, seen.audit);
     generations::write(&mut out, seen);
     workers(&mut out, &seen.workers);
     gateway(&mut out, seen);

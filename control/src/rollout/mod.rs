@@ -63,7 +63,12 @@ pub struct Rollout {
     unwritten: Option<String>,
     /// What was found wrong with the history at start.
     found: Option<String>,
+    /// Hears every line of the history.
+    ear: Option<Ear>,
 }
+
+/// Whoever is told what was written down.
+type Ear = Box<dyn Fn(&Entry) + Send>;
 
 /// An act, before it has its place in the history.
 pub struct Deed<'a> {
@@ -95,6 +100,7 @@ impl Rollout {
             unrecorded: 0,
             unwritten: None,
             found: None,
+            ear: None,
         };
         match rollout.history.read() {
             Ok(told) => rollout.take(told),
@@ -300,11 +306,17 @@ impl Rollout {
         }
     }
 
+    /// From now on `ear` hears of every line that is written.
+    pub fn tell(&mut self, ear: impl Fn(&Entry) + Send + 'static) {
+        self.ear = Some(Box::new(ear));
+    }
+
     fn append(&mut self, entry: Entry) -> io::Result<Entry> {
         match self.history.append(entry) {
             Ok(entry) => {
                 (self.unrecorded, self.unwritten) = (0, None);
                 self.entries = entry.n;
+                self.ear.iter().for_each(|ear| ear(&entry));
                 Ok(entry)
             }
             Err(error) => {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use serde_json::json;
 use strait_engine::trust::Trust;
 use strait_engine::{Edition, Event, Facts, Handle, Level, Reach, UpstreamId};
 use strait_table::rules::ArchivedText;
@@ -22,6 +23,7 @@ use super::upgrade::{Heard, Upgrade};
 use super::{Prepared, Slot};
 use crate::admin::Desk;
 use crate::admin::doors::Doors;
+use crate::audit;
 use crate::banner::{self, Shown};
 use crate::board::{Board, Phase};
 use crate::failure::{Code, Failure};
@@ -177,9 +179,19 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
 
     board.secrets(prepared.loader.secrets.stores());
     board.engine(handle.figures(), handle.books(), handle.driver().label());
+    board.audit(handle.audit());
     let (upgrade, heard) = Upgrade::new(prepared.program, admin_socket, prepared.predecessor);
     let (reload, ears) = Reload::new(prepared.sources, prepared.marks, prepared.fallen_back);
-    let (orders, tried) = Orders::new(prepared.rollout);
+    let mut rollout = prepared.rollout;
+    if let (Some(rollout), Some(_)) = (&mut rollout, handle.audit()) {
+        let log = Arc::downgrade(&handle);
+        rollout.tell(move |entry| {
+            if let Some(handle) = log.upgrade() {
+                audit::tell(&handle, audit::of_history(entry));
+            }
+        });
+    }
+    let (orders, tried) = Orders::new(rollout);
     let mut control = Control {
         running: handle.figures().len(),
         handle,
@@ -497,6 +509,7 @@ impl Control {
             DRAIN_WITHIN.as_secs()
         ));
         self.enter_drain();
+        audit::tell(&self.handle, json!({ "act": "drain" }));
         self.handle.drain(DRAIN_WITHIN);
         Instant::now() + DRAIN_WITHIN + DRAIN_GRACE
     }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::control::{Control, named};
 use super::rollout::Why;
 use super::trial::End;
+use crate::audit;
 use crate::board::Phase;
 use crate::certificates::Listeners;
 use crate::keys::Keys;
@@ -463,6 +464,7 @@ impl Control {
     pub fn swapped(&mut self, what: String, took: Duration) {
         self.reload.counts.adopted += 1;
         log::info(format!("reloaded: {what}, read in {} ms", took.as_millis()));
+        audit::tell(&self.handle, json!({ "act": "reload", "outcome": "adopted", "what": what }));
         self.reload.adopting = Some(Adopting {
             serial: self.edition.serial,
             what,
@@ -487,6 +489,11 @@ impl Control {
         self.note_refused(refused);
         let candidate = refused.candidate.as_ref().map_or(String::new(), |id| format!(" (generation {id})"));
         log::error(format!("reload refused{candidate}, generation {serving} serves on: {}", refused.why));
+        let why = refused.why.lines().next().unwrap_or_default();
+        audit::tell(
+            &self.handle,
+            json!({ "act": "reload", "outcome": "refused", "why": why, "to": refused.candidate }),
+        );
         self.reload.refused.retain(|of| of.group != group);
         self.reload.refused.push(Rejected { group, shown: shown(refused), marks: marks.clone() });
     }

@@ -119,6 +119,11 @@ impl Control {
         if let Some(why_not) = why_not {
             return log::warn(format!("SIGUSR2: no successor is started: {why_not}"));
         }
+        if self.edition.snapshot.rules().audit.is_some() {
+            let why_not =
+                "it could not write the audit log, which this process writes to its end; restart instead";
+            return log::warn(format!("SIGUSR2: no successor is started: {why_not}"));
+        }
         if self.trials.is_on() {
             // The successor would know nothing of it, and nobody of its end.
             self.end_trial(End::RolledBack("ended by an upgrade (SIGUSR2)".to_owned()));

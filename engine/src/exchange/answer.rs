@@ -122,7 +122,7 @@ impl Carried {
         let incoming = self.request.incoming(None);
         let adopted = &self.request.adopted;
         tell::run(&self.core, adopted, &incoming, &self.outlet, Ok(reply), Some(first), &mut record).await;
-        record.write(&self.core, adopted, &incoming);
+        record.settle_and_write(&self.core, adopted, &incoming).await;
     }
 }
 

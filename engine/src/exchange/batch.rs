@@ -80,7 +80,9 @@ pub async fn run(
     let place = match core.stand() {
         Ok(place) => place,
         Err(full) => {
-            return respond::refuse(core, incoming, &Refusal::Overloaded(full), sink, record).await.into();
+            return respond::refuse(core, adopted, incoming, &Refusal::Overloaded(full), sink, record)
+                .await
+                .into();
         }
     };
     let session = batch.session;
@@ -99,7 +101,7 @@ pub async fn run(
             Ok(begun) => begun,
             Err(refusal) => {
                 record.refused(core, &refusal);
-                record.write(core, adopted, &part);
+                record.settle_and_write(core, adopted, &part).await;
                 continue;
             }
         };

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use strait_protocol::Span;
 use strait_protocol::http1::Method as Verb;
 use strait_protocol::jsonrpc::{Kind, Message};
 use strait_protocol::mcp::{Method, Names, Revision, header};
@@ -20,6 +21,16 @@ pub struct Call {
     /// How the client wants to be spoken to.
     pub revision: Revision,
     pub session: Option<Rc<Session>>,
+}
+
+impl Call {
+    /// Where in the body the arguments are.
+    pub fn arguments(&self) -> Option<Span> {
+        match &self.asked {
+            Asked::Message(message) => message.arguments,
+            Asked::EndSession(_) => None,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -49,6 +60,7 @@ pub fn run(
     record.id = message.id;
     record.token = message.progress_token;
     record.method(message.method);
+    record.arguments(message.arguments);
     let mut scratch = core.scratch.borrow_mut();
     let modern = message.protocol_version.is_some() || claims_modern(incoming);
     record.modern = modern;

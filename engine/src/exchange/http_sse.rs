@@ -90,6 +90,7 @@ pub async fn begin(
     record: &mut Record,
 ) -> Ending {
     let Opening { tenant, first, place } = opening;
+    record.stands();
     let reader = tenant.wire.outlet.read(0);
     let stand = |framing| Standing::of(reader, framing, tenant, place);
     stream::begin(core, incoming, &first, false, stand, sink, record).await

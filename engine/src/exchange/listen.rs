@@ -212,6 +212,7 @@ pub async fn run(
     if !opening.tasks.is_empty() {
         Box::pin(watch::begin(core, &listen, opening.tasks)).await;
     }
+    record.stands();
     listen.who.replace(record.who(adopted, usize::from(incoming.listener)));
     let standing = Standing::of(opening.reader, framing, listen.clone(), opening.place);
     let Some(mut out) = respond::event_stream(incoming, record, None, chunked, framing.close) else {

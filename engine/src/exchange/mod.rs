@@ -184,8 +184,15 @@ pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -
         }
         Ok(Outcome::Preflight) => cors::preflight(core, incoming, &mut sink, &mut record).await.into(),
         Ok(Outcome::Said(said)) => return http_sse::take_up(core, incoming, said, record, &mut sink).await,
-        Err(refusal) => respond::refuse(core, incoming, &refusal, &mut sink, &mut record).await.into(),
+        Err(refusal) => {
+            respond::refuse(core, &adopted, incoming, &refusal, &mut sink, &mut record).await.into()
+        }
     };
+    // In place, and not in a function of its own: the record is large, and would be copied.
+    if core.audit.is_on() && !record.tell(core, &adopted, incoming, None) {
+        // What it was about is over.
+        let _ = Box::pin(record.settle(core, &adopted, incoming, None)).await;
+    }
     record.write(core, &adopted, incoming);
     ending
 }
@@ -195,6 +202,9 @@ pub async fn refuse_unread(core: &Rc<Core>, listener: u16, stream: &mut Stream, 
     let adopted = core.adopted();
     let mut record = Record::begin(core.clock.now_ns());
     record.refused(core, refusal);
+    if core.audit.is_on() {
+        Box::pin(record.settle_unread(core, &adopted, listener, refusal.status(false))).await;
+    }
     respond::refuse_unread(core, &mut Sink::Stream(stream), refusal).await;
     record.write_unread(core, &adopted, listener, refusal.status(false));
 }
@@ -281,9 +291,16 @@ async fn carry_out(
     }
     let edited = shaped.edited().map(|edited| edited.incoming(incoming));
     let sent = edited.as_ref().unwrap_or(incoming);
-    let reply = forward::run(core, adopted, sent, place, caller, call, &target, clearance, record).await?;
-    record.edited = shaped.into_edited();
-    Ok(Outcome::Reply(reply))
+    if core.audit.is_on() && record.is_held_up(core, adopted) {
+        // Boxed: it is rare, and every exchange would have room for it.
+        Box::pin(record.intends(core, adopted, sent, call.call().arguments())).await?;
+    }
+    let reply = forward::run(core, adopted, sent, place, caller, call, &target, clearance, record).await;
+    if let Some(edited) = shaped.into_edited() {
+        record.arguments(edited.call().arguments());
+        record.edited = Some(edited);
+    }
+    Ok(Outcome::Reply(reply?))
 }
 
 /// What is asked for, allowed and within limits.

@@ -4,6 +4,11 @@
 //! the generation that decided, the HTTP status, the reason of a refusal, bytes, and how long each
 //! phase took in nanoseconds. Arguments and results are never in it. Refusals are always written;
 //! other lines are sampled as `access_log.sample` says. Every exchange is counted (`figures`), here and nowhere else.
+//!
+//! The same facts, and what is kept of arguments and result, go into the audit log where there is one ([`audited`]): of every
+//! exchange, once.
+
+pub mod audited;
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -24,11 +29,12 @@ use crate::connection::audience::{Ear, Who};
 use crate::connection::standing::Tally;
 use crate::core::{Adopted, Core};
 use crate::figures::labels::{Layer, MethodClass, Outcome};
-use crate::io::{clock, moment};
+use crate::io::clock;
 use crate::pooled::Pooled;
 use crate::session::Session;
 use crate::session::calls::UnderWay;
 use crate::upstream::{Reply, Upstream, UpstreamFault};
+use audited::{Kind as RecordKind, Way};
 
 /// Parts of an exchange's time, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +76,11 @@ pub struct Record {
     pub ear: Option<Ear>,
     /// What the upstream was sent, where that is not what the client sent.
     pub edited: Option<Pooled<Edited>>,
+    /// The call's arguments, as written in its body, or in the one that it was edited to.
+    arguments: Option<Span>,
+    kind: RecordKind,
+    /// Whether the audit log has it.
+    way: Way,
     began_ns: u64,
     marked_ns: u64,
     phases: [u64; PHASES.len()],
@@ -144,6 +155,9 @@ impl Record {
             under_way: None,
             ear: None,
             edited: None,
+            arguments: None,
+            kind: RecordKind::default(),
+            way: Way::default(),
             began_ns: now_ns,
             marked_ns: now_ns,
             phases: [0; PHASES.len()],
@@ -316,6 +330,9 @@ impl Record {
     pub fn write(mut self, core: &Rc<Core>, adopted: &Adopted, incoming: &Incoming<'_>) {
         self.mark(core, Phase::Respond);
         self.peer = Some(incoming.peer);
+        if core.audit.is_on() {
+            self.tell_late(core, adopted, incoming);
+        }
         let bytes_in = incoming.bytes.len() + incoming.body.len();
         self.finish(core, adopted, usize::from(incoming.listener), bytes_in);
     }
@@ -333,7 +350,7 @@ impl Record {
         if !core.log.is_on() || (self.refusal.is_none() && !sampled(self.began_ns, sample_ppm)) {
             return;
         }
-        core.log.line(|out| self.append(out, core, adopted, listener, bytes_in));
+        core.log.line(|out| self.append(out, core, adopted, (listener, bytes_in), Form::Line, usize::MAX));
     }
 
     fn count(&self, core: &Core, adopted: &Adopted, bytes_in: usize) {
@@ -397,11 +414,14 @@ impl Record {
     /// Who asks what, as members of an access line: for the line of a stream's end, when the table may be another.
     pub fn who(&self, adopted: &Adopted, listener: usize) -> Box<[u8]> {
         let mut out = Vec::new();
-        self.append_who(&mut out, adopted, listener);
+        self.append_who(&mut out, adopted, listener, usize::MAX);
         out.into()
     }
 
-    fn append_who(&self, out: &mut Vec<u8>, adopted: &Adopted, listener: usize) {
+    fn append_who(&self, out: &mut Vec<u8>, adopted: &Adopted, listener: usize, text_max: usize) {
+        let append_text = |out: &mut Vec<u8>, name: &str, value: Option<&str>| {
+            append_text(out, name, value.map(|text| cut(text, text_max)))
+        };
         let rules = adopted.snapshot.rules();
         let principal = self.principal.and_then(|p| adopted.principal(p));
         append_text(out, "listener", rules.listeners.get(listener).map(|l| l.name.as_str()));
@@ -417,18 +437,38 @@ impl Record {
         }
     }
 
-    fn append(&self, out: &mut Vec<u8>, core: &Core, adopted: &Adopted, listener: usize, bytes_in: usize) {
+    /// `text_max`: longer texts are cut.
+    fn append(
+        &self,
+        out: &mut Vec<u8>,
+        core: &Core,
+        adopted: &Adopted,
+        (listener, bytes_in): (usize, usize),
+        form: Form,
+        text_max: usize,
+    ) {
         let rules = adopted.snapshot.rules();
-        begin_line(out, adopted);
-        self.append_who(out, adopted, listener);
-        let mut text = |name: &str, value: Option<&str>| append_text(out, name, value);
+        stamp(out, adopted, form.kind());
+        self.append_who(out, adopted, listener, text_max);
+        let mut text =
+            |name: &str, value: Option<&str>| append_text(out, name, value.map(|text| cut(text, text_max)));
         if let (Some((kind, index, upstream)), Some(server)) = (self.item, self.server) {
-            text("upstream", rules.upstreams.get(usize::from(upstream)).map(|u| u.name.as_str()));
+            let upstream = rules.upstreams.get(usize::from(upstream)).map(|u| u.name.as_str());
+            text("upstream", upstream);
             let name = word_of(kind);
             let item = adopted.shelf(server, kind).and_then(|shelf| shelf.items.get(index));
-            text(name, item.map(|item| item.bare.as_str()));
+            let bare = item.map(|item| item.bare.as_str());
+            match form {
+                Form::Line => text(name, bare),
+                // Nobody has to look at two members to know what was called.
+                _ => text_of_two(out, name, (upstream, bare), text_max),
+            }
+            let mut text = |name: &str, value: Option<&str>| {
+                append_text(out, name, value.map(|text| cut(text, text_max)))
+            };
             text("variant", item.filter(|item| item.shape.is_some()).map(|item| item.exposed.as_str()));
         }
+        let mut text = |name: &str, value: Option<&str>| append_text(out, name, value);
         text("verdict", self.verdict.map(Verdict::label));
         let rule = self.verdict.and_then(Verdict::rule);
         text("rule", rule.and_then(|r| rules.policy.rules.get(r as usize)).map(|r| r.id.as_str()));
@@ -439,8 +479,12 @@ impl Record {
             let _ = write!(out, ",\"peer\":\"{peer}\"");
         }
         let mut number = |name: &str, value: u64| append_number(out, name, value);
-        number("status", u64::from(self.status));
-        number("worker", core.id as u64);
+        if form != Form::Intent {
+            number("status", u64::from(self.status));
+        }
+        if form == Form::Line {
+            number("worker", core.id as u64);
+        }
         number("bytes_in", bytes_in as u64);
         number("bytes_out", self.bytes_out);
         out.extend_from_slice(b",\"ns\":{\"total\":");
@@ -451,7 +495,43 @@ impl Record {
             out.extend_from_slice(b"\":");
             decimal::append(out, self.phases[phase as usize]);
         }
-        out.extend_from_slice(b"}}\n");
+        out.extend_from_slice(form.end());
+    }
+}
+
+/// For whom facts are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// The access log.
+    Line,
+    /// The audit log: of an exchange, of one whose answer stands open, of a call that is about to be made.
+    Exchange,
+    StreamOpened,
+    Intent,
+}
+
+impl Form {
+    fn of(kind: RecordKind) -> Form {
+        match kind {
+            RecordKind::Exchange => Form::Exchange,
+            RecordKind::StreamOpened => Form::StreamOpened,
+        }
+    }
+
+    fn kind(self) -> Option<&'static str> {
+        match self {
+            Form::Line => None,
+            Form::Exchange => Some("exchange"),
+            Form::StreamOpened => Some("stream_opened"),
+            Form::Intent => Some("intent"),
+        }
+    }
+
+    fn end(self) -> &'static [u8] {
+        match self {
+            Form::Line => b"}}\n",
+            _ => b"}}",
+        }
     }
 }
 
@@ -459,29 +539,65 @@ impl Record {
 pub fn stream_ended(core: &Rc<Core>, who: &[u8], began_ns: u64, tally: &Tally) {
     core.figures.sent_bytes.add(tally.bytes);
     let adopted = core.adopted();
+    let append = |out: &mut Vec<u8>| {
+        out.extend_from_slice(who);
+        append_text(out, "ended", Some(tally.ending.label()));
+        append_number(out, "events", tally.events);
+        append_number(out, "bytes_out", tally.bytes);
+        out.extend_from_slice(b",\"ns\":{\"total\":");
+        decimal::append(out, core.clock.now_ns().saturating_sub(began_ns));
+        out.push(b'}');
+    };
+    if core.audit.is_on() {
+        audited::stream_ended(core, &adopted, append);
+    }
     let sample_ppm = adopted.snapshot.rules().access_log.sample_ppm.to_native();
     if !core.log.is_on() || !sampled(began_ns, sample_ppm) {
         return;
     }
     core.log.line(|out| {
-        begin_line(out, &adopted);
-        out.extend_from_slice(who);
-        append_text(out, "ended", Some(tally.ending.label()));
+        stamp(out, &adopted, None);
+        append(out);
         append_number(out, "worker", core.id as u64);
-        append_number(out, "events", tally.events);
-        append_number(out, "bytes_out", tally.bytes);
-        out.extend_from_slice(b",\"ns\":{\"total\":");
-        decimal::append(out, core.clock.now_ns().saturating_sub(began_ns));
-        out.extend_from_slice(b"}}\n");
+        out.extend_from_slice(b"}\n");
     });
 }
 
-fn begin_line(out: &mut Vec<u8>, adopted: &Adopted) {
-    out.extend_from_slice(b"{\"ts\":\"");
-    timestamp(out);
-    out.extend_from_slice(b"\",\"generation\":\"");
+/// How every line begins: when, and under which table. A record of the audit log says what `kind` it is, too, and which catalog
+/// the table was bound to.
+fn stamp(out: &mut Vec<u8>, adopted: &Adopted, kind: Option<&str>) {
+    clock::stamp(out);
+    append_text(out, "kind", kind);
+    out.extend_from_slice(b",\"generation\":\"");
     out.extend_from_slice(&adopted.generation);
     out.push(b'"');
+    if kind.is_some() {
+        out.extend_from_slice(b",\"catalog\":\"");
+        out.extend_from_slice(&adopted.catalog);
+        out.push(b'"');
+    }
+}
+
+/// As much of a text as a record has room for.
+fn cut(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
+}
+
+/// `upstream.name`.
+fn text_of_two(
+    out: &mut Vec<u8>,
+    name: &str,
+    (upstream, bare): (Option<&str>, Option<&str>),
+    text_max: usize,
+) {
+    let (Some(upstream), Some(bare)) = (upstream, bare) else { return };
+    append_text(out, name, Some(cut(upstream, text_max)));
+    // What was appended ends with a quote.
+    out.pop();
+    out.push(b'.');
+    let from = out.len();
+    append_string(out, cut(bare, text_max).as_bytes());
+    out.remove(from);
 }
 
 fn append_text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
@@ -504,26 +620,6 @@ fn append_number(out: &mut Vec<u8>, name: &str, value: u64) {
 fn sampled(began_ns: u64, sample_ppm: u32) -> bool {
     let mixed = began_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     mixed % 1_000_000 < u64::from(sample_ppm)
-}
-
-/// `2026-11-21T06:15:19.123Z`, without allocating.
-fn timestamp(out: &mut Vec<u8>) {
-    let since = moment::since_1970();
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = clock::civil(days);
-    let mut padded = |value: u64, width: u32, end: u8| {
-        for place in (0..width).rev() {
-            out.push(b'0' + (value / 10u64.pow(place) % 10) as u8);
-        }
-        out.push(end);
-    };
-    padded(year, 4, b'-');
-    padded(month, 2, b'-');
-    padded(day, 2, b'T');
-    padded(seconds / 3_600, 2, b':');
-    padded(seconds / 60 % 60, 2, b':');
-    padded(seconds % 60, 2, b'.');
-    padded(u64::from(since.subsec_millis()), 3, b'Z');
 }
 
 fn http_word(method: http1::Method) -> &'static str {

@@ -100,6 +100,8 @@ pub enum Refusal {
     /// The caller may do it, and not now.
     Limited(Box<Reached>),
     Draining,
+    /// The audit log takes no records, and what it cannot take is not to happen.
+    Unrecorded,
     Upstream {
         name: String,
         fault: UpstreamFault,
@@ -147,6 +149,7 @@ impl Refusal {
             Overloaded(_) => "overloaded",
             Limited(reached) => reached.label(),
             Draining => "draining",
+            Unrecorded => "unrecorded",
             Upstream { fault, .. } => fault.label(),
             Internal(_) => "internal",
         }
@@ -155,7 +158,7 @@ impl Refusal {
     /// What kind of ending this is.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Refusal::Overloaded(_) | Refusal::Draining => Outcome::Overloaded,
+            Refusal::Overloaded(_) | Refusal::Draining | Refusal::Unrecorded => Outcome::Overloaded,
             Refusal::Upstream { fault, .. } => fault.outcome(),
             Refusal::Internal(_) => Outcome::Internal,
             _ => Outcome::Refused,
@@ -178,7 +181,7 @@ impl Refusal {
             NotAcceptable { .. } => 406,
             Unauthenticated => 401,
             Credential(fault) => fault.status(),
-            Overloaded(_) | Draining => 503,
+            Overloaded(_) | Draining | Unrecorded => 503,
             Limited(reached) if modern && !reached.as_result => 429,
             Limited(_) => 200,
             Params(_) if modern => 400,
@@ -207,7 +210,7 @@ impl Refusal {
             UnknownResource { modern: true, .. } => codes::INVALID_PARAMS,
             UnknownResource { modern: false, .. } => codes::RESOURCE_NOT_FOUND_LEGACY,
             Upstream { fault: UpstreamFault::Undeclared(_), .. } => codes::MISSING_CLIENT_CAPABILITY,
-            Upstream { .. } | Internal(_) | Overloaded(_) | Draining => codes::INTERNAL_ERROR,
+            Upstream { .. } | Internal(_) | Overloaded(_) | Draining | Unrecorded => codes::INTERNAL_ERROR,
             Limited(_) => codes::LIMITED,
             SessionUnknown => -32001,
             _ => codes::INVALID_REQUEST,
@@ -278,6 +281,7 @@ impl Refusal {
             BadCursor => "Invalid cursor: the list has changed or the cursor is not ours; start again".into(),
             Overloaded(what) => format!("gateway: overloaded: {what}; retry later").into(),
             Limited(reached) => reached.message().into(),
+            Unrecorded => "gateway: the audit log takes no records, and what it cannot record is refused; retry later".into(),
             Draining => "gateway: shutting down; retry on another connection".into(),
             Upstream { name, fault } => format!("upstream `{name}`: {fault}").into(),
             Internal(what) => format!("gateway: {what}; this is a defect of strait, please report it").into(),
@@ -328,7 +332,7 @@ impl Refusal {
             Undeclared { extension } => {
                 Some(format!(r#"{{"requiredCapabilities":{{"extensions":{{"{extension}":{{}}}}}}}}"#).into())
             }
-            Overloaded(_) | Draining => Some(
+            Overloaded(_) | Draining | Unrecorded => Some(
                 format!(r#"{{"reason":"{}","retryAfter":{}}}"#, self.label(), crate::limits::RETRY_AFTER_S)
                     .into(),
             ),
@@ -373,7 +377,7 @@ impl Refusal {
                 Some(seconds) => head.number("Retry-After", seconds),
                 None => head.header("WWW-Authenticate", fault.challenge.as_bytes()),
             },
-            Refusal::Overloaded(_) | Refusal::Draining => {
+            Refusal::Overloaded(_) | Refusal::Draining | Refusal::Unrecorded => {
                 head.number("Retry-After", crate::limits::RETRY_AFTER_S)
             }
             Refusal::Limited(reached) => match reached.retry_after_s {

@@ -109,7 +109,7 @@ pub async fn run(
         Ok(event) => event,
         Err(fault) => {
             let refusal = Refusal::Upstream { name: reply.upstream_name(), fault };
-            return refuse(core, incoming, &refusal, sink, record).await.into();
+            return refuse(core, adopted, incoming, &refusal, sink, record).await.into();
         }
     };
     record.answered(core, &reply);
@@ -128,7 +128,7 @@ pub async fn run(
         Ok(event) => event,
         Err(fault) => {
             let refusal = Refusal::Upstream { name: reply.upstream_name(), fault };
-            return refuse(core, incoming, &refusal, sink, record).await.into();
+            return refuse(core, adopted, incoming, &refusal, sink, record).await.into();
         }
     };
     let mut answer = Answer { core, adopted, incoming, sink, record, close };
@@ -320,7 +320,7 @@ impl Answer<'_, '_, '_> {
         if reply.is_error(event) {
             self.record.errored();
         }
-        let out = {
+        let (out, head_bytes) = {
             let mut scratch = self.core.scratch.borrow_mut();
             let rendered =
                 reply.plan(event, &client(self.incoming, self.record, reply.method()), &mut scratch.splices);
@@ -331,12 +331,24 @@ impl Answer<'_, '_, '_> {
                 .header_if(header::SESSION_ID, reply.session_id());
             let head = cors::shown(head, self.incoming, self.record);
             let head = if self.close { head.connection_close() } else { head };
-            if head.finish().is_err() || scratch.splices.write(event.bytes(), out.vec()).is_err() {
+            if head.finish().is_err() {
                 return Next::Close;
             }
-            out
+            let head_bytes = out.len();
+            if scratch.splices.write(event.bytes(), out.vec()).is_err() {
+                return Next::Close;
+            }
+            (out, head_bytes)
         };
-        self.finish(out).await
+        self.record.sent(out.len());
+        if self.core.audit.is_on() && !self.tell(out.get(head_bytes..)) {
+            let settled = Box::pin(self.settle(out.get(head_bytes..))).await;
+            if let Err(refusal) = settled {
+                return self.unrecorded(&refusal).await;
+            }
+        }
+        let sent = self.hand(out).await;
+        Next::after(sent, self.close)
     }
 
     /// Messages as server-sent events, each leaving as soon as it is there.
@@ -366,7 +378,7 @@ impl Answer<'_, '_, '_> {
                     self.record.errored();
                 }
                 self.close = close;
-                return self.finish(out).await;
+                return self.finish_event(out, in_pieces).await;
             }
             if self.send(out).await.is_err() {
                 return self.leave(reply);
@@ -495,13 +507,60 @@ impl Answer<'_, '_, '_> {
         Next::Close
     }
 
+    /// The last bytes of an answer whose message went before, or in pieces.
     async fn finish(&mut self, out: Buf) -> Next {
-        let sent = self.send(out).await;
+        self.record.sent(out.len());
+        if self.core.audit.is_on() && !self.tell(None) && Box::pin(self.settle(None)).await.is_err() {
+            return Next::Close;
+        }
+        let sent = self.hand(out).await;
+        Next::after(sent, self.close)
+    }
+
+    /// The last event, which was rendered just now; `in_pieces`: only the last piece of it.
+    async fn finish_event(&mut self, out: Buf, in_pieces: bool) -> Next {
+        if !self.core.audit.is_on() || in_pieces {
+            return self.finish(out).await;
+        }
+        self.record.sent(out.len());
+        let message = std::mem::take(&mut self.core.scratch.borrow_mut().text);
+        let told = self.tell(Some(&message))
+            || Box::pin(self.settle(Some(&message)))
+                .await
+                .inspect_err(|refusal| self.record.refused(self.core, refusal))
+                .is_ok();
+        self.core.scratch.borrow_mut().text = message;
+        if !told {
+            return Next::Close;
+        }
+        let sent = self.hand(out).await;
+        Next::after(sent, self.close)
+    }
+
+    /// Hands the record to the audit log; `false`: it has to wait, with [`Answer::settle`].
+    fn tell(&mut self, sent: Option<&[u8]>) -> bool {
+        self.record.tell(self.core, self.adopted, self.incoming, sent)
+    }
+
+    async fn settle(&mut self, sent: Option<&[u8]>) -> Result<(), Refusal> {
+        self.record.settle(self.core, self.adopted, self.incoming, sent).await
+    }
+
+    /// Instead of an answer that must not leave before its record is on the disk, which takes none.
+    async fn unrecorded(&mut self, refusal: &Refusal) -> Next {
+        self.record.refused(self.core, refusal);
+        self.record.status(refusal.status(self.record.modern));
+        let out = rendered(refusal, Some((self.incoming, self.record)), self.close);
+        let sent = self.hand(out).await;
         Next::after(sent, self.close)
     }
 
     async fn send(&mut self, out: Buf) -> Result<(), Gone> {
         self.record.sent(out.len());
+        self.hand(out).await
+    }
+
+    async fn hand(&mut self, out: Buf) -> Result<(), Gone> {
         self.sink.send(self.core, out).await.inspect_err(|Gone| self.record.left())
     }
 }
@@ -544,6 +603,7 @@ async fn nothing(core: &Rc<Core>, incoming: &Incoming<'_>, sink: &mut Sink<'_>, 
 /// Says no, and remembers it.
 pub async fn refuse(
     core: &Rc<Core>,
+    adopted: &Adopted,
     incoming: &Incoming<'_>,
     refusal: &Refusal,
     sink: &mut Sink<'_>,
@@ -557,6 +617,10 @@ pub async fn refuse(
     let close = !incoming.head.keep_alive || core.draining.get() || refusal.ends_connection();
     let out = rendered(refusal, Some((incoming, record)), close);
     record.sent(out.len());
+    if core.audit.is_on() && !record.tell(core, adopted, incoming, None) {
+        // It is refused already, recorded or not.
+        let _ = Box::pin(record.settle(core, adopted, incoming, None)).await;
+    }
     Next::after(sink.send(core, out).await, close)
 }
 
@@ -568,8 +632,9 @@ pub async fn refuse_plain(
     sink: &mut Sink<'_>,
 ) -> Next {
     let mut record = Record::begin(incoming.arrived_ns);
-    let next = refuse(core, incoming, refusal, sink, &mut record).await;
-    record.write(core, &core.adopted(), incoming);
+    let adopted = core.adopted();
+    let next = refuse(core, &adopted, incoming, refusal, sink, &mut record).await;
+    record.write(core, &adopted, incoming);
     next
 }
 

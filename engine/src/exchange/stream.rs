@@ -120,6 +120,7 @@ pub async fn run(
         append_priming(&mut first, opening.reader.stream(), opening.after, STREAM_RETRY_MS);
     }
     let answers = opening.answers;
+    record.stands();
     let stand =
         |framing| Standing::of(opening.reader, Framing { answers, ..framing }, opening.tenant, opening.place);
     begin(core, incoming, &first, true, stand, sink, record).await

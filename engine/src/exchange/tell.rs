@@ -123,7 +123,7 @@ impl Said {
             Err(refusal) => Err(refusal),
         };
         run(&core, adopted, &incoming, self.to.outlet(), reply, None, &mut record).await;
-        record.write(&core, adopted, &incoming);
+        record.settle_and_write(&core, adopted, &incoming).await;
     }
 }
 
@@ -202,6 +202,9 @@ async fn tell(
             record.errored();
         }
         drop(event);
+        if last && core.audit.is_on() && !record.tell(core, adopted, incoming, Some(&gathered)) {
+            Box::pin(record.settle(core, adopted, incoming, Some(&gathered))).await?;
+        }
         if !say(outlet, std::mem::take(&mut gathered), record).await {
             reply.cancel(core, "the client closed its stream");
             record.left();

@@ -124,6 +124,28 @@ pub fn civil(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
+/// How a line of JSON begins that says when: `{"ts":"2026-11-21T06:15:19.123Z"`, without allocating.
+pub fn stamp(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"ts\":\"");
+    let since = moment::since_1970();
+    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let mut padded = |value: u64, width: u32, end: u8| {
+        for place in (0..width).rev() {
+            out.push(b'0' + (value / 10u64.pow(place) % 10) as u8);
+        }
+        out.push(end);
+    };
+    padded(year, 4, b'-');
+    padded(month, 2, b'-');
+    padded(day, 2, b'T');
+    padded(seconds / 3_600, 2, b':');
+    padded(seconds / 60 % 60, 2, b':');
+    padded(seconds % 60, 2, b'.');
+    padded(u64::from(since.subsec_millis()), 3, b'Z');
+    out.push(b'"');
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,6 +56,10 @@ pub async fn run(mut parts: Parts, listeners: Vec<(u16, Bound)>, commands: mpsc:
         runtime::spawn_guarded("mailbox", receive(core.clone(), inbox));
     }
     runtime::spawn_guarded("tick", tick(core.clone()));
+    if core.audit.is_on() {
+        let core = core.clone();
+        runtime::spawn_guarded("news of the audit log", async move { core.audit.listen().await });
+    }
     runtime::spawn_guarded("changes of lists", changes::keep(core.clone()));
     keep_lists(&core);
     obey(&core, listeners, commands).await;

@@ -67,6 +67,7 @@ impl Gateway {
                 ..Deadlines::default()
             },
             sessions: None,
+            audit: None,
             sockets: Arc::default(),
         };
         let (handle, mut events) = strait_engine::start(options, edition.clone()).expect("the engine starts");
