@@ -19,15 +19,21 @@ const LONG: u64 = 20_000;
 
 #[test]
 fn a_request_allocates_nothing_in_steady_state() {
-    for (what, kind, events) in
-        [("closed", Loop::Closed, 0), ("closed, events", Loop::Closed, 2), ("open", open(20_000.0), 0)]
-    {
+    let log = std::env::temp_dir().join(format!("strait-allocations-{}.hlog", std::process::id()));
+    for (what, kind, events, hlog) in [
+        ("closed", Loop::Closed, 0, None),
+        ("closed, events", Loop::Closed, 2, None),
+        ("open", open(20_000.0), 0, None),
+        ("open, every second written down", open(20_000.0), 0, Some(log.clone())),
+    ] {
         let mut served = Options::new("127.0.0.1:0".parse().unwrap());
         served.events = events;
         let server = Running::start(served).unwrap();
         let allocations = |requests: u64| {
             let before = ALLOCATOR.stats();
-            let report = run(&options(&server.url(), kind, Length::Requests(requests)));
+            let mut asked = options(&server.url(), kind.clone(), Length::Requests(requests));
+            asked.files.hlog = hlog.clone();
+            let report = run(&asked);
             assert_eq!(report.record.succeeded(), requests);
             let after = ALLOCATOR.stats();
             (after.allocations - before.allocations) + (after.reallocations - before.reallocations)
@@ -44,4 +50,5 @@ fn a_request_allocates_nothing_in_steady_state() {
             LONG - SHORT
         );
     }
+    let _ = std::fs::remove_file(log);
 }

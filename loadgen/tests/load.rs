@@ -6,7 +6,8 @@ mod common;
 
 use common::{Act, MS, Scripted, open, options, run};
 use strait_loadgen::echo::{self, Latency, Running};
-use strait_loadgen::load::plan::{Length, Loop};
+use strait_loadgen::load::plan::{Arrivals, Length, Loop};
+use strait_loadgen::load::rates::Rates;
 use strait_loadgen::load::record::Percentile;
 use strait_loadgen::load::report::Verdict;
 use strait_loadgen::load::threshold::Threshold;
@@ -188,4 +189,22 @@ fn strangers_are_not_loaded_unasked() {
     options.kind = Loop::Closed;
     let refused = strait_loadgen::load::run(&options, &stop, &mut |_| {});
     assert!(matches!(refused, Err(strait_loadgen::load::Fault::Usage { .. })));
+}
+
+/// Rates that change are kept to, and a trace is sent as it was written down.
+#[test]
+fn a_ramp_and_a_trace_are_sent_as_they_were_planned() {
+    let server = echo(|_| {});
+    let second = Length::Time { ns: 1_000 * MS };
+    let ramp = Rates::Ramp { from: 100.0, to: 900.0, over_ns: 1_000 * MS };
+    let report =
+        run(&options(&server.url(), Loop::Open { rates: ramp, arrivals: Arrivals::Constant }, second));
+    assert!(report.measured().abs_diff(500) <= 2, "{}", report.text());
+    assert_eq!(report.to_json()["schedule"]["kind"], "ramp");
+    assert!(report.text().contains("100.0/s to 900.0/s over 1.00 s asked"), "{}", report.text());
+    let trace = Rates::Trace([0, 0, 0, 40 * MS, 300 * MS].into());
+    let kind = Loop::Open { rates: trace, arrivals: Arrivals::Constant };
+    let report = run(&options(&server.url(), kind, Length::Requests(5)));
+    assert_eq!((report.measured(), report.not_sent), (5, 0), "{}", report.text());
+    assert!(report.duration_ns >= 300 * MS, "{}", report.duration_ns);
 }

@@ -2,14 +2,17 @@
 //! code. Secrets come from the environment or a flag and are printed nowhere.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use strait_config_compiler::walk::suggest;
 use strait_control::{Code, Failure};
+use strait_loadgen::load::formats;
+use strait_loadgen::load::interval::IntervalFiles;
 use strait_loadgen::load::mix::Mix;
 use strait_loadgen::load::plan::{Arrivals, Length, Loop};
+use strait_loadgen::load::rates::{self, Rates, STEPS_MAX};
 use strait_loadgen::load::record::HIGHEST_NS;
 use strait_loadgen::load::report::{Report, Verdict};
 use strait_loadgen::load::threshold::Threshold;
@@ -29,6 +32,17 @@ pub struct Load {
     /// Requests per second of an open loop.
     #[arg(long, value_name = "N", value_parser = words::rate, conflicts_with = "closed")]
     rate: Option<f64>,
+    /// Requests per second from one rate to another, in a straight line over the measured part.
+    #[arg(long, value_name = "FROM..TO", value_parser = rates::ramp, conflicts_with_all = ["closed", "rate", "requests"])]
+    ramp: Option<(f64, f64)>,
+    /// Rates one after the other, each for the same part of the measured time.
+    #[arg(long, value_name = "N,…", value_parser = words::rate, value_delimiter = ',',
+          conflicts_with_all = ["closed", "rate", "ramp", "requests"])]
+    steps: Vec<f64>,
+    /// A file of times at which requests are due: one a line, in seconds.
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["closed", "rate", "ramp", "steps", "requests", "duration", "arrivals"])]
+    trace: Option<PathBuf>,
     /// How requests arrive in an open loop.
     #[arg(long, value_enum, value_name = "ARRIVALS", default_value = "constant", conflicts_with = "closed")]
     arrivals: ArrivalsChoice,
@@ -90,6 +104,21 @@ pub struct Load {
     /// A demand on the result, such as p99<500us, errors==0, rate>=1900; may be repeated.
     #[arg(long = "assert", value_name = "FIGURE<LIMIT", value_parser = Threshold::parse)]
     thresholds: Vec<Threshold>,
+    /// Write an HdrHistogram interval log (V2, one second a line) to a file.
+    #[arg(long, value_name = "FILE")]
+    hlog: Option<PathBuf>,
+    /// Write the percentile distribution of latencies, in milliseconds, as HdrHistogram's tools do.
+    #[arg(long, value_name = "FILE")]
+    hgrm: Option<PathBuf>,
+    /// Write a line for every second.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write the demands as JUnit test cases.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write the figures as Prometheus text.
+    #[arg(long, value_name = "FILE")]
+    prom: Option<PathBuf>,
     /// What the generator does until the next request is due.
     #[arg(long, value_enum, value_name = "IDLE", default_value = "hybrid")]
     idle: IdleWord,
@@ -133,8 +162,18 @@ const DURATION_NS: u64 = 10_000_000_000;
 
 impl Load {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
-        let first_run =
-            self.rate.is_none() && !self.closed && self.requests.is_none() && self.duration.is_none();
+        let first_run = self.rate.is_none()
+            && self.ramp.is_none()
+            && self.steps.is_empty()
+            && self.trace.is_none()
+            && !self.closed
+            && self.requests.is_none()
+            && self.duration.is_none();
+        let forms = [
+            (self.hgrm.clone(), (|report| formats::hgrm(&report.record.latency)) as fn(&Report) -> String),
+            (self.junit.clone(), formats::junit),
+            (self.prom.clone(), formats::prometheus),
+        ];
         load::pin(&self.cores).map_err(|error| {
             Failure::new(Code::Unfit, format!("cannot run on cores {:?}: {error}", self.cores))
         })?;
@@ -151,6 +190,11 @@ impl Load {
         });
         progress.clear();
         let report = outcome.map_err(|fault| failure(&options.target, fault))?;
+        for (path, form) in forms.iter().filter_map(|(path, form)| Some((path.as_ref()?, form))) {
+            std::fs::write(path, form(&report)).map_err(|error| {
+                Failure::new(Code::Unfit, format!("cannot write `{}`: {error}", path.display()))
+            })?;
+        }
         match output.json {
             true => print(&format!("{:#}\n", report.to_json())),
             false => {
@@ -186,6 +230,30 @@ impl Load {
             ArrivalsChoice::Constant => Arrivals::Constant,
             ArrivalsChoice::Poisson => Arrivals::Poisson,
         };
+        if self.steps.len() > STEPS_MAX {
+            let why = format!("{} steps: a run has {STEPS_MAX} at most", self.steps.len());
+            return Err(Failure::new(Code::Usage, why));
+        }
+        let over_ns = self.duration.unwrap_or(DURATION_NS);
+        let trace = self.trace.as_deref().map(read_trace).transpose()?;
+        let length = match (&trace, self.requests) {
+            (Some(times), _) => Length::Requests(times.len() as u64),
+            (None, Some(requests)) => Length::Requests(requests),
+            (None, None) => Length::Time { ns: over_ns },
+        };
+        let rates = match (trace, self.ramp) {
+            (Some(times), _) => Rates::Trace(times),
+            (None, Some((from, to))) => Rates::Ramp { from, to, over_ns },
+            (None, None) if !self.steps.is_empty() => {
+                let each_ns = over_ns / self.steps.len() as u64;
+                Rates::Steps { rates: self.steps.into(), each_ns }
+            }
+            (None, None) => Rates::Constant(self.rate.unwrap_or(RATE)),
+        };
+        let kind = match self.closed {
+            true => Loop::Closed,
+            false => Loop::Open { rates, arrivals },
+        };
         Ok(Options {
             target,
             era: match self.era {
@@ -193,15 +261,9 @@ impl Load {
                 EraWord::Modern => EraChoice::Modern,
                 EraWord::Legacy => EraChoice::Legacy,
             },
-            kind: match self.closed {
-                true => Loop::Closed,
-                false => Loop::Open { rate: self.rate.unwrap_or(RATE), arrivals },
-            },
+            kind,
             warmup: self.warmup,
-            length: match self.requests {
-                Some(requests) => Length::Requests(requests),
-                None => Length::Time { ns: self.duration.unwrap_or(DURATION_NS) },
-            },
+            length,
             connections: self.connections as usize,
             timeout_ns: self.timeout,
             idle: match self.idle {
@@ -216,9 +278,19 @@ impl Load {
             size: self.size,
             progress: self.progress,
             thresholds: self.thresholds,
+            files: IntervalFiles { hlog: self.hlog, csv: self.csv },
             i_own_this: self.i_own_this,
         })
     }
+}
+
+fn read_trace(path: &Path) -> Result<Arc<[u64]>, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(Code::Usage, format!("cannot read `{}`: {error}", path.display())))?;
+    rates::trace(&text).map_err(|why| {
+        Failure::new(Code::Usage, format!("`{}` is no trace: {why}", path.display()))
+            .help("one time a line, in seconds, in order: `0`, `0.25`, `0.25`, `1.5`")
+    })
 }
 
 /// The report has said it all: the exit code alone is added.

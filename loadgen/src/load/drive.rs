@@ -13,6 +13,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::connection::{Carried, Connection, Outcome};
+use super::interval::{IntervalFiles, Intervals};
 use super::mix::Chooser;
 use super::plan::{Due, Length, Loop, Plan};
 use super::record::Record;
@@ -52,6 +53,7 @@ pub(super) struct Settings {
     pub timeout_ns: u64,
     pub idle: Idle,
     pub seed: u64,
+    pub files: IntervalFiles,
 }
 
 /// What a run leaves behind.
@@ -102,6 +104,8 @@ pub(super) struct Drive<'a> {
     driven: Driven,
     last_answer: u64,
     input: Vec<u8>,
+    /// Where somebody wants to see every second.
+    intervals: Option<Intervals>,
 }
 
 impl<'a> Drive<'a> {
@@ -118,7 +122,9 @@ impl<'a> Drive<'a> {
         let poll = Poll::new()?;
         let sessions = templates.len().max(1);
         let connections = (0..settings.connections).map(|index| Connection::new(index % sessions)).collect();
-        let plan = Plan::new(settings.kind, settings.warmup, settings.length, settings.seed, 0);
+        let plan = Plan::new(settings.kind.clone(), settings.warmup, settings.length, settings.seed, 0);
+        let is_told = settings.files.is_wanted();
+        let intervals = is_told.then(|| Intervals::start(&settings.files)).transpose()?;
         let mut drive = Drive {
             target,
             clock,
@@ -146,6 +152,7 @@ impl<'a> Drive<'a> {
             },
             last_answer: 0,
             input: vec![0; READ_BYTES],
+            intervals,
             settings,
         };
         drive.connect_all(stop)?;
@@ -200,7 +207,7 @@ impl<'a> Drive<'a> {
     pub fn run(mut self, stop: &AtomicBool, glance: &mut dyn FnMut(Glance)) -> io::Result<Driven> {
         let start = self.clock.now();
         let settings = &self.settings;
-        self.plan = Plan::new(settings.kind, settings.warmup, settings.length, settings.seed, start);
+        self.plan = Plan::new(settings.kind.clone(), settings.warmup, settings.length, settings.seed, start);
         self.shadow = self.plan.clone();
         self.next = self.plan.next(start);
         self.shadow_next = self.shadow.next(start);
@@ -214,6 +221,9 @@ impl<'a> Drive<'a> {
             }
             if now >= sweep {
                 sweep = now + SWEEP_NS;
+                if let Some(intervals) = &mut self.intervals {
+                    intervals.look(self.plan.began(), now);
+                }
                 if stop.load(Ordering::Relaxed) {
                     self.driven.interrupted = true;
                     break;
@@ -239,7 +249,7 @@ impl<'a> Drive<'a> {
                 }
             }
         }
-        Ok(self.finish())
+        self.finish()
     }
 
     /// Until when nothing needs to be done but to answer events.
@@ -348,9 +358,15 @@ impl<'a> Drive<'a> {
             Ok(()) => {
                 record.latency.record(latency);
                 record.service.record(service);
+                if let Some(intervals) = &mut self.intervals {
+                    intervals.answered(latency, service);
+                }
             }
             Err(cause) => {
                 record.failure(cause);
+                if let Some(intervals) = &mut self.intervals {
+                    intervals.failed();
+                }
                 record.failed_latency.record(latency);
                 record.failed_service.record(service);
             }
@@ -393,7 +409,7 @@ impl<'a> Drive<'a> {
         }
     }
 
-    fn finish(mut self) -> Driven {
+    fn finish(mut self) -> io::Result<Driven> {
         // What is under way now has had its time; an interrupted run just leaves it out.
         if !self.driven.interrupted {
             for index in 0..self.connections.len() {
@@ -416,7 +432,10 @@ impl<'a> Drive<'a> {
                 self.driven.duration_ns = now - began;
             }
         }
-        self.driven
+        if let Some(intervals) = self.intervals.take() {
+            intervals.finish(self.plan.began(), now)?;
+        }
+        Ok(self.driven)
     }
 }
 
@@ -440,6 +459,7 @@ mod tests {
             timeout_ns: 1_000_000_000,
             idle: Idle::Hybrid,
             seed: 1,
+            files: IntervalFiles::default(),
         };
         let stop = AtomicBool::new(true);
         let drive = Drive::prepare(&target, settings, vec![vec![template]], &[1.0], &stop).unwrap();

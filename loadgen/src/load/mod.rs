@@ -8,8 +8,11 @@
 pub(crate) mod arguments;
 mod connection;
 mod drive;
+pub mod formats;
+pub mod interval;
 pub mod mix;
 pub mod plan;
+pub mod rates;
 pub mod record;
 pub mod report;
 mod saturation;
@@ -23,6 +26,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use strait_protocol::mcp::Method;
 
 pub use drive::{Glance, Idle};
+use interval::IntervalFiles;
 use mix::Mix;
 use plan::{Length, Loop};
 use report::{Report, Share};
@@ -67,6 +71,8 @@ pub struct Options {
     /// Ask for progress events.
     pub progress: bool,
     pub thresholds: Vec<Threshold>,
+    /// What is written second by second.
+    pub files: IntervalFiles,
     pub i_own_this: bool,
 }
 
@@ -101,19 +107,20 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
     let templates = templates.collect::<Result<Vec<Vec<Template>>, Fault>>()?;
     let weights: Vec<f64> = calls.iter().map(|call| call.weight).collect();
     let settings = drive::Settings {
-        kind: options.kind,
+        kind: options.kind.clone(),
         warmup: options.warmup,
         length: options.length,
         connections: options.connections,
         timeout_ns: options.timeout_ns,
         idle: options.idle,
         seed: options.seed,
+        files: options.files.clone(),
     };
     let drive = drive::Drive::prepare(&options.target, settings, templates, &weights, stop)
         .map_err(Fault::Machine)?;
     let driven = drive.run(stop, &mut |glance| tell(Told::Glance(glance))).map_err(Fault::Machine)?;
     leave_all(&options.target, &eras, if driven.interrupted { LEAVING } else { patience.timeout });
-    let saturation = saturation::reasons(options.kind, options.connections, options.idle, &driven);
+    let saturation = saturation::reasons(&options.kind, options.connections, options.idle, &driven);
     let shares = calls.into_iter().zip(&driven.by_template).map(|(call, sent)| Share {
         method: call.method.as_str(),
         name: call.name,
@@ -131,7 +138,7 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
         url: options.target.url.clone(),
         server: peer.server,
         revision: peer.era.revision().as_str(),
-        kind: options.kind,
+        kind: options.kind.clone(),
         warmup: options.warmup,
         connections: options.connections,
         reconnects: driven.reconnects,
@@ -152,8 +159,8 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
 }
 
 fn check_ownership(options: &Options) -> Result<(), Fault> {
-    let fast = match options.kind {
-        Loop::Open { rate, .. } => rate > STRANGER_RATE_MAX,
+    let fast = match &options.kind {
+        Loop::Open { rates, .. } => rates.highest() > STRANGER_RATE_MAX,
         Loop::Closed => true,
     };
     match fast && !options.target.is_loopback() && !options.i_own_this {

@@ -2,6 +2,7 @@
 //! looks at how the target is doing. That is what an open loop is: a target that stalls meets the
 //! requests that were due meanwhile, as it would meet its users.
 
+use super::rates::Rates;
 use crate::random::Random;
 
 /// How requests arrive in an open loop.
@@ -26,10 +27,10 @@ impl Arrivals {
 const COUNTED_MAX: u64 = 1_000_000;
 
 /// What a run waits for before each request.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Loop {
     /// The next point of a schedule.
-    Open { rate: f64, arrivals: Arrivals },
+    Open { rates: Rates, arrivals: Arrivals },
     /// A connection that has its answer.
     Closed,
 }
@@ -63,6 +64,9 @@ pub struct Plan {
     number: u64,
     /// When the next request of an open loop is due.
     next: u64,
+    /// What that is counted from, and how many requests, or random gaps worth as many, have been due since.
+    base: u64,
+    passed: f64,
     /// Number and time of the first measured request, once the warm-up is over.
     began: Option<(u64, u64)>,
 }
@@ -70,7 +74,19 @@ pub struct Plan {
 impl Plan {
     /// `start` is the time of the first request.
     pub fn new(kind: Loop, warmup: Length, length: Length, seed: u64, start: u64) -> Plan {
-        Plan { kind, warmup, length, random: Random::new(seed), start, number: 0, next: start, began: None }
+        let random = Random::new(seed);
+        Plan {
+            kind,
+            warmup,
+            length,
+            random,
+            start,
+            number: 0,
+            next: start,
+            base: start,
+            passed: 0.0,
+            began: None,
+        }
     }
 
     /// When the measured part began.
@@ -93,7 +109,8 @@ impl Plan {
 
     /// The same, without counting.
     fn reckoned(&self) -> u64 {
-        let Loop::Open { rate, .. } = self.kind else { return 0 };
+        let Loop::Open { rates, .. } = &self.kind else { return 0 };
+        let rate = rates.first();
         let (number, began) = self.began.unwrap_or_else(|| match self.warmup {
             Length::Requests(requests) => {
                 let wait = requests.saturating_sub(self.number) as f64 * 1e9 / rate;
@@ -107,8 +124,8 @@ impl Plan {
         match self.length {
             Length::Requests(all) => number.saturating_add(all).saturating_sub(self.number.max(number)),
             Length::Time { ns } => {
-                let left_ns = began.saturating_add(ns).saturating_sub(self.next.max(began));
-                (left_ns as f64 * rate / 1e9).ceil() as u64
+                let passed = rates.expected(self.next.max(began) - began);
+                (rates.expected(ns) - passed).max(0.0).ceil() as u64
             }
         }
     }
@@ -121,20 +138,26 @@ impl Plan {
         };
         if self.began.is_none() && self.warmup.is_over(self.number, at - self.start) {
             self.began = Some((self.number, at));
+            // A course begins when measuring does. A rate that stays goes on as it is, so that not even a nanosecond is lost.
+            if matches!(&self.kind, Loop::Open { rates, .. } if rates.constant().is_none()) {
+                (self.base, self.passed) = (at, 0.0);
+            }
         }
         if self.began.is_some_and(|(number, began)| self.length.is_over(self.number - number, at - began)) {
             return None;
         }
         let due = Due { number: self.number, at, measured: self.began.is_some() };
         self.number += 1;
-        if let Loop::Open { rate, arrivals } = self.kind {
-            self.next = match arrivals {
-                // Counted from the first one's time, so that rounding never adds up.
-                Arrivals::Constant => self.start.saturating_add((self.number as f64 * 1e9 / rate) as u64),
-                Arrivals::Poisson => {
-                    self.next.saturating_add((self.random.exponential() * 1e9 / rate) as u64)
-                }
+        if let Loop::Open { rates, arrivals } = &self.kind {
+            self.passed += match arrivals {
+                Arrivals::Constant => 1.0,
+                Arrivals::Poisson => self.random.exponential(),
             };
+            let wait = match self.began {
+                Some(_) => rates.due_ns(self.passed),
+                None => (self.passed * 1e9 / rates.first()) as u64,
+            };
+            self.next = self.base.saturating_add(wait);
         }
         Some(due)
     }
@@ -153,8 +176,12 @@ impl Length {
 mod tests {
     use super::*;
 
-    fn all(kind: Loop, warmup: Length, length: Length) -> Vec<Due> {
-        let mut plan = Plan::new(kind, warmup, length, 7, 1_000);
+    fn open(rate: f64, arrivals: Arrivals) -> Loop {
+        Loop::Open { rates: Rates::Constant(rate), arrivals }
+    }
+
+    fn all(kind: &Loop, warmup: Length, length: Length) -> Vec<Due> {
+        let mut plan = Plan::new(kind.clone(), warmup, length, 7, 1_000);
         std::iter::from_fn(|| plan.next(0)).collect()
     }
 
@@ -162,15 +189,15 @@ mod tests {
 
     #[test]
     fn a_constant_plan_keeps_its_rate_without_drift() {
-        let kind = Loop::Open { rate: 3_000.0, arrivals: Arrivals::Constant };
-        let due = all(kind, Length::Requests(10), Length::Requests(30_000));
+        let kind = open(3_000.0, Arrivals::Constant);
+        let due = all(&kind, Length::Requests(10), Length::Requests(30_000));
         assert_eq!(due.len(), 30_010);
         assert_eq!(due.iter().filter(|due| due.measured).count(), 30_000);
         assert!(!due[9].measured && due[10].measured);
         assert_eq!(due[0].at, 1_000);
         assert_eq!(due[30_000].at, 1_000 + 10_000_000_000);
         assert!(due.iter().enumerate().all(|(index, due)| due.number == index as u64));
-        let due = all(kind, SECOND, SECOND);
+        let due = all(&kind, SECOND, SECOND);
         assert_eq!((due.len(), due.iter().filter(|due| due.measured).count()), (6_000, 3_000));
     }
 
@@ -178,7 +205,7 @@ mod tests {
     #[test]
     fn the_slowest_rate_is_never_due_again() {
         for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
-            let kind = Loop::Open { rate: f64::MIN_POSITIVE, arrivals };
+            let kind = open(f64::MIN_POSITIVE, arrivals);
             let mut plan = Plan::new(kind, Length::Requests(0), Length::Requests(9), 7, 1_000);
             let due = [plan.next(0), plan.next(0), plan.next(0)].map(|due| due.unwrap().at);
             assert_eq!(due, [1_000, u64::MAX, u64::MAX], "{arrivals:?}");
@@ -187,13 +214,13 @@ mod tests {
 
     #[test]
     fn a_poisson_plan_has_its_mean_its_spread_and_its_seed() {
-        let kind = Loop::Open { rate: 1_000.0, arrivals: Arrivals::Poisson };
-        let due = all(kind, Length::Requests(0), Length::Requests(100_000));
+        let kind = open(1_000.0, Arrivals::Poisson);
+        let due = all(&kind, Length::Requests(0), Length::Requests(100_000));
         let gaps: Vec<f64> = due.windows(2).map(|pair| (pair[1].at - pair[0].at) as f64).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let spread = (gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
         assert!((mean / 1e6 - 1.0).abs() < 0.02 && (spread / 1e6 - 1.0).abs() < 0.03, "{mean} {spread}");
-        assert_eq!(due, all(kind, Length::Requests(0), Length::Requests(100_000)));
+        assert_eq!(due, all(&kind, Length::Requests(0), Length::Requests(100_000)));
     }
 
     /// The longest plan there is would take minutes to count.
@@ -209,7 +236,7 @@ mod tests {
         ];
         for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
             for (rate, warmup, length, expected) in cases {
-                let mut plan = Plan::new(Loop::Open { rate, arrivals }, warmup, length, 7, 1_000);
+                let mut plan = Plan::new(open(rate, arrivals), warmup, length, 7, 1_000);
                 let off = plan.left() as f64 / expected as f64 - 1.0;
                 let allowed = if arrivals == Arrivals::Constant { 1e-6 } else { 0.05 };
                 assert!(off.abs() <= allowed, "{arrivals:?}, {rate}/s, {warmup:?}, {length:?}: {off}");
@@ -220,7 +247,7 @@ mod tests {
             [(SECOND, SECOND), (Length::Requests(7), Length::Requests(999)), (SECOND, Length::Requests(5))]
         {
             for sent in [0, 3, 500, 3_100] {
-                let kind = Loop::Open { rate: 3_000.0, arrivals: Arrivals::Constant };
+                let kind = open(3_000.0, Arrivals::Constant);
                 let mut plan = Plan::new(kind, warmup, length, 7, 1_000);
                 for _ in 0..sent {
                     let _ = plan.next(0);
@@ -232,6 +259,37 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_course_of_rates_begins_when_measuring_does() {
+        let steps = Rates::Steps { rates: [100.0, 1_000.0, 10.0].into(), each_ns: 1_000_000_000 };
+        let ramp = Rates::Ramp { from: 100.0, to: 300.0, over_ns: 3_000_000_000 };
+        let trace = Rates::Trace([0, 5, 5, 70].into());
+        let three = Length::Time { ns: 3_000_000_000 };
+        for (rates, length, counts) in [
+            (steps, three, vec![100, 1_000, 10]),
+            (ramp.clone(), three, vec![133, 200, 267]),
+            (trace, Length::Requests(4), vec![4]),
+        ] {
+            let kind = Loop::Open { rates, arrivals: Arrivals::Constant };
+            let due = all(&kind, Length::Requests(7), length);
+            let began = due[7].at;
+            assert!(due[..7].iter().all(|due| !due.measured) && due[7].measured);
+            let mut found = vec![0; counts.len()];
+            due[7..].iter().for_each(|due| found[((due.at - began) / 1_000_000_000) as usize] += 1);
+            for (found, expected) in found.iter().zip(&counts) {
+                assert!(i32::abs(found - expected) <= 1, "{kind:?}: {found:?} {counts:?}");
+            }
+            let plan = Plan::new(kind, Length::Requests(7), length, 7, 1_000);
+            assert!(plan.reckoned().abs_diff(counts.iter().sum::<i32>() as u64) <= 2, "{}", plan.reckoned());
+        }
+        // At random as well: as many, and not evenly.
+        let kind = Loop::Open { rates: ramp, arrivals: Arrivals::Poisson };
+        let due = all(&kind, Length::Requests(0), three);
+        assert!((due.len() as f64 / 600.0 - 1.0).abs() < 0.15, "{}", due.len());
+        let late = due.iter().filter(|due| due.at > 1_000 + 1_500_000_000).count();
+        assert!(late as f64 > 0.52 * due.len() as f64, "{late} of {}", due.len());
     }
 
     #[test]

@@ -62,6 +62,16 @@ impl Times {
         self.max = self.max.max(ns);
     }
 
+    /// As it was, and as large.
+    pub fn clear(&mut self) {
+        self.histogram.clear();
+        (self.sum, self.max) = (0, 0);
+    }
+
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+
     pub fn count(&self) -> u64 {
         self.histogram.len()
     }

@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::plan::{Length, Loop};
+use super::rates::Rates;
 use super::record::{PERCENTILES, Percentile, Record, Times};
 use super::threshold::{Judged, Threshold};
 use crate::target::Cause;
@@ -119,9 +120,9 @@ impl Report {
         let asserts = self.judged.iter().map(|judged| {
             json!({ "assert": judged.text, "value": judged.value, "passed": judged.passed, "found": judged.words })
         });
-        let (kind, requested, arrivals) = match self.kind {
-            Loop::Open { rate, arrivals } => ("open", json!(rate), json!(arrivals.word())),
-            Loop::Closed => ("closed", Value::Null, Value::Null),
+        let (kind, rates, arrivals) = match &self.kind {
+            Loop::Open { rates, arrivals } => ("open", Some(rates), json!(arrivals.word())),
+            Loop::Closed => ("closed", None, Value::Null),
         };
         let warmup = match self.warmup {
             Length::Requests(requests) => json!({ "requests": requests }),
@@ -135,7 +136,8 @@ impl Report {
             "loop": kind,
             "note": (self.kind == Loop::Closed).then_some(CLOSED_NOTE),
             "arrivals": arrivals,
-            "requested_rate": requested,
+            "requested_rate": rates.and_then(Rates::constant),
+            "schedule": rates.map(Rates::to_json),
             "achieved_rate": self.achieved_rate(),
             "measured": self.measured(),
             "succeeded": record.succeeded(),
@@ -178,11 +180,11 @@ impl Report {
             out.push('\n');
         };
         line(format!("{}  ({}, {})", self.url, self.server, self.revision));
-        match self.kind {
-            Loop::Open { rate, arrivals } => line(format!(
-                "open loop, {} arrivals: {:.1}/s asked, {:.1}/s achieved over {:.2} s, {} connections",
+        match &self.kind {
+            Loop::Open { rates, arrivals } => line(format!(
+                "open loop, {} arrivals: {} asked, {:.1}/s achieved over {:.2} s, {} connections",
                 arrivals.word(),
-                rate,
+                rates.shown(),
                 self.achieved_rate(),
                 self.duration_ns as f64 / 1e9,
                 self.connections

@@ -29,8 +29,8 @@ const OWN_SHARES_MAX: [(&str, f64, f64); 2] = [("p99", 0.99, 0.5), ("p50", 0.5, 
 const OWN_NS_MIN: u64 = 20_000;
 
 /// Why a run is self-saturated, and what to try; empty when it is not.
-pub(super) fn reasons(kind: Loop, connections: usize, idle: Idle, driven: &Driven) -> Vec<String> {
-    if kind == Loop::Closed || driven.interrupted {
+pub(super) fn reasons(kind: &Loop, connections: usize, idle: Idle, driven: &Driven) -> Vec<String> {
+    if *kind == Loop::Closed || driven.interrupted {
         return Vec::new();
     }
     let mut reasons = Vec::new();
@@ -85,9 +85,10 @@ fn own_lag(idle: Idle, record: &Record) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::super::plan::Arrivals;
+    use super::super::rates::Rates;
     use super::*;
 
-    const OPEN: Loop = Loop::Open { rate: 1_000.0, arrivals: Arrivals::Constant };
+    const OPEN: Loop = Loop::Open { rates: Rates::Constant(1_000.0), arrivals: Arrivals::Constant };
 
     fn driven(latency: u64, own: u64) -> Driven {
         let mut record = Record::new();
@@ -110,7 +111,7 @@ mod tests {
 
     #[test]
     fn each_cause_comes_with_what_to_try() {
-        let told = |idle, driven: &Driven| reasons(OPEN, 16, idle, driven).concat();
+        let told = |idle, driven: &Driven| reasons(&OPEN, 16, idle, driven).concat();
         let (late, unsent) = (driven(1_000_000, 900_000), Driven { not_sent: 9, ..driven(1_000_000, 0) });
         let backlog = Driven { behind: 900, ..driven(1_000_000, 0) };
         for (idle, driven, words, not) in [
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_hole_in_the_plan_a_backlog_and_own_lag_are_told_and_a_stall_is_not() {
-        let is = |kind, driven: &Driven| !reasons(kind, 16, Idle::Hybrid, driven).is_empty();
+        let is = |kind, driven: &Driven| !reasons(&kind, 16, Idle::Hybrid, driven).is_empty();
         assert!(!is(OPEN, &driven(1_000_000, 50_000)));
         assert!(is(OPEN, &driven(1_000_000, 110_000)));
         assert!(!is(OPEN, &driven(100_000, 19_000)), "a wake-up");

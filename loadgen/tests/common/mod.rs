@@ -7,8 +7,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
+use strait_loadgen::load::interval::IntervalFiles;
 use strait_loadgen::load::mix::Mix;
 use strait_loadgen::load::plan::{Arrivals, Length, Loop};
+use strait_loadgen::load::rates::Rates;
 use strait_loadgen::load::report::Report;
 use strait_loadgen::load::{self, Idle, Options};
 use strait_loadgen::target::{EraChoice, Target};
@@ -16,7 +18,7 @@ use strait_loadgen::target::{EraChoice, Target};
 pub const MS: u64 = 1_000_000;
 
 pub fn open(rate: f64) -> Loop {
-    Loop::Open { rate, arrivals: Arrivals::Constant }
+    Loop::Open { rates: Rates::Constant(rate), arrivals: Arrivals::Constant }
 }
 
 pub fn options(url: &str, kind: Loop, length: Length) -> Options {
@@ -36,6 +38,7 @@ pub fn options(url: &str, kind: Loop, length: Length) -> Options {
         size: 0,
         progress: false,
         thresholds: Vec::new(),
+        files: IntervalFiles::default(),
         i_own_this: false,
     }
 }
