@@ -4,12 +4,15 @@
 
 mod common;
 
+use std::sync::atomic::AtomicBool;
+
 use common::{Act, MS, Scripted, open, options, run};
 use strait_loadgen::echo::{self, Latency, Running};
 use strait_loadgen::load::plan::{Arrivals, Length, Loop};
 use strait_loadgen::load::rates::Rates;
 use strait_loadgen::load::record::Percentile;
 use strait_loadgen::load::report::Verdict;
+use strait_loadgen::load::search::{Between, search};
 use strait_loadgen::load::threshold::Threshold;
 use strait_loadgen::target::{Cause, EraChoice};
 
@@ -207,4 +210,26 @@ fn a_ramp_and_a_trace_are_sent_as_they_were_planned() {
     let report = run(&options(&server.url(), kind, Length::Requests(5)));
     assert_eq!((report.measured(), report.not_sent), (5, 0), "{}", report.text());
     assert!(report.duration_ns >= 300 * MS, "{}", report.duration_ns);
+}
+
+/// Two at a time, 20 ms each: a hundred a second is what it takes.
+#[test]
+fn a_search_finds_what_a_server_takes() {
+    let server = echo(|options| {
+        options.latency = Latency::Fixed { ns: 20 * MS };
+        options.workers = Some(2);
+    });
+    let mut options = options(&server.url(), open(400.0), Length::Time { ns: 600 * MS });
+    options.thresholds = vec![Threshold::parse("p50<150ms").unwrap()];
+    let between = Between { from: 20.0, to: 400.0, precision: 0.25 };
+    let found = search(&options, between, Arrivals::Constant, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    let highest = found.highest.unwrap_or_else(|| panic!("{}", found.text()));
+    assert!(highest < 170.0, "{}", found.text());
+    assert!(found.not_met.is_some_and(|rate| rate > highest), "{}", found.text());
+    assert_eq!(found.to_json()["trials"].as_array().unwrap().len(), found.trials.len());
+    // What no rate can meet is not found.
+    options.thresholds = vec![Threshold::parse("p50<1ms").unwrap()];
+    let found = search(&options, between, Arrivals::Constant, &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert_eq!((found.highest, found.trials.len()), (None, 1), "{}", found.text());
+    assert_eq!(found.verdict(), Verdict::Failed);
 }

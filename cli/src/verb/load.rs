@@ -15,6 +15,7 @@ use strait_loadgen::load::plan::{Arrivals, Length, Loop};
 use strait_loadgen::load::rates::{self, Rates, STEPS_MAX};
 use strait_loadgen::load::record::HIGHEST_NS;
 use strait_loadgen::load::report::{Report, Verdict};
+use strait_loadgen::load::search::{Between, Step, Trial, search};
 use strait_loadgen::load::threshold::Threshold;
 use strait_loadgen::load::{self, Fault, Glance, Options, Told};
 use strait_loadgen::target::{
@@ -25,7 +26,37 @@ use strait_loadgen::words;
 use crate::output::{Output, print};
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Load {
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    once: Option<Once>,
+}
+
+#[derive(clap::Subcommand)]
+enum Other {
+    /// Find the highest rate that meets the demands, by one run after the other.
+    Search(Search),
+}
+
+#[derive(clap::Args)]
+struct Search {
+    /// The lowest rate that is tried, and the first.
+    #[arg(long, value_name = "N", value_parser = words::rate, default_value = "100")]
+    from: f64,
+    /// The highest rate that is tried.
+    #[arg(long, value_name = "N", value_parser = words::rate, default_value = "100000")]
+    to: f64,
+    /// How close to look, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    precision: u32,
+    #[command(flatten)]
+    once: Once,
+}
+
+#[derive(clap::Args)]
+struct Once {
     /// The MCP endpoint, as http://host:port/path or https://….
     #[arg(value_name = "URL")]
     url: String,
@@ -159,9 +190,87 @@ enum IdleWord {
 
 const RATE: f64 = 100.0;
 const DURATION_NS: u64 = 10_000_000_000;
+/// Of each run of a search.
+const SEARCH_NS: u64 = 5_000_000_000;
 
 impl Load {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
+        match (self.other, self.once) {
+            (Some(Other::Search(search)), _) => search.run(output),
+            (None, Some(once)) => once.run(output),
+            (None, None) => Err(Failure::new(Code::Usage, "no URL: what is to be loaded?")),
+        }
+    }
+}
+
+impl Search {
+    fn run(self, output: &Output) -> Result<(), Failure> {
+        let Search { from, to, precision, mut once } = self;
+        if let Some(flag) = once.of_one_run() {
+            let why = format!("`{flag}` is of one run, and a search is made of many");
+            return Err(Failure::new(Code::Usage, why));
+        }
+        if once.thresholds.is_empty() {
+            return Err(Failure::new(Code::Usage, "a search has nothing to hold a rate against")
+                .help("say what has to be met: `--assert 'p99<5ms'`"));
+        }
+        if to < from {
+            return Err(Failure::new(Code::Usage, format!("`--to {to}` is below `--from {from}`")));
+        }
+        once.duration = once.duration.or(Some(SEARCH_NS));
+        // Whether it is one's own is asked for the highest rate that may come.
+        once.rate = Some(to);
+        once.pin()?;
+        let options = once.options()?;
+        let Loop::Open { arrivals, .. } = options.kind else {
+            return Err(Failure::bug("a search is an open loop"));
+        };
+        load::check_ownership(&options).map_err(|fault| failure(&options.target, fault))?;
+        let stop = stopped_by_signals()?;
+        let mut progress = Progress::new(output);
+        let between = Between { from, to, precision: f64::from(precision) / 100.0 };
+        let found = search(&options, between, arrivals, &stop, &mut |step| match step {
+            Step::Told(Told::Glance(glance)) => progress.show(glance),
+            // Said once by whoever names it.
+            Step::Told(Told::Unlisted { .. }) => {}
+            Step::Over(trial) => progress.over(trial),
+        });
+        progress.clear();
+        let found = found.map_err(|fault| failure(&options.target, fault))?;
+        match output.json {
+            true => print(&format!("{:#}\n", found.to_json())),
+            false => print(&found.text()),
+        }
+        ended(found.verdict())
+    }
+}
+
+impl Once {
+    fn pin(&self) -> Result<(), Failure> {
+        load::pin(&self.cores).map_err(|error| {
+            Failure::new(Code::Unfit, format!("cannot run on cores {:?}: {error}", self.cores))
+        })
+    }
+
+    /// What was said that makes sense for a single run only.
+    fn of_one_run(&self) -> Option<&'static str> {
+        let said = [
+            ("--closed", self.closed),
+            ("--rate", self.rate.is_some()),
+            ("--ramp", self.ramp.is_some()),
+            ("--steps", !self.steps.is_empty()),
+            ("--trace", self.trace.is_some()),
+            ("--requests", self.requests.is_some()),
+            ("--hlog", self.hlog.is_some()),
+            ("--hgrm", self.hgrm.is_some()),
+            ("--csv", self.csv.is_some()),
+            ("--junit", self.junit.is_some()),
+            ("--prom", self.prom.is_some()),
+        ];
+        said.into_iter().find_map(|(flag, is_said)| is_said.then_some(flag))
+    }
+
+    fn run(self, output: &Output) -> Result<(), Failure> {
         let first_run = self.rate.is_none()
             && self.ramp.is_none()
             && self.steps.is_empty()
@@ -174,15 +283,9 @@ impl Load {
             (self.junit.clone(), formats::junit),
             (self.prom.clone(), formats::prometheus),
         ];
-        load::pin(&self.cores).map_err(|error| {
-            Failure::new(Code::Unfit, format!("cannot run on cores {:?}: {error}", self.cores))
-        })?;
+        self.pin()?;
         let options = self.options()?;
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::flag::register(signal, stop.clone())
-                .map_err(|error| Failure::bug(format!("cannot watch for signals: {error}")))?;
-        }
+        let stop = stopped_by_signals()?;
         let mut progress = Progress::new(output);
         let outcome = load::run(&options, &stop, &mut |told| match told {
             Told::Glance(glance) => progress.show(glance),
@@ -204,7 +307,7 @@ impl Load {
                 }
             }
         }
-        ended(&report)
+        ended(report.verdict())
     }
 
     fn options(self) -> Result<Options, Failure> {
@@ -284,6 +387,15 @@ impl Load {
     }
 }
 
+fn stopped_by_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone())
+            .map_err(|error| Failure::bug(format!("cannot watch for signals: {error}")))?;
+    }
+    Ok(stop)
+}
+
 fn read_trace(path: &Path) -> Result<Arc<[u64]>, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::new(Code::Usage, format!("cannot read `{}`: {error}", path.display())))?;
@@ -294,8 +406,8 @@ fn read_trace(path: &Path) -> Result<Arc<[u64]>, Failure> {
 }
 
 /// The report has said it all: the exit code alone is added.
-fn ended(report: &Report) -> Result<(), Failure> {
-    match report.verdict() {
+fn ended(verdict: Verdict) -> Result<(), Failure> {
+    match verdict {
         Verdict::Passed => Ok(()),
         Verdict::Failed => Err(Failure::silent(Code::Failed)),
         Verdict::Inconclusive => Err(Failure::silent(Code::Unfit)),
@@ -392,6 +504,17 @@ impl Progress {
         // Blanks and no escape sequence: it also suits a terminal without colours.
         let _ = write!(std::io::stderr().lock(), "\r{line:<width$}");
         self.width = line.chars().count();
+    }
+
+    /// A run of a search, on a line of its own that stays.
+    fn over(&mut self, trial: &Trial) {
+        if !self.shown {
+            return;
+        }
+        self.clear();
+        let p99 = trial.report.record.latency.percentile(0.99).known();
+        let p99 = p99.map_or_else(String::new, |ns| format!(", p99 {}", words::shown_ns(ns as f64)));
+        let _ = writeln!(std::io::stderr().lock(), "{:.1}/s: {}{p99}", trial.rate, trial.outcome.word());
     }
 
     fn clear(&mut self) {

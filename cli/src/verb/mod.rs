@@ -101,7 +101,7 @@ pub enum Verb {
     /// Tell what this machine offers a gateway, and what to do about what it does not.
     Doctor(doctor::Doctor),
     /// Send requests by a plan and tell how fast they were answered.
-    Load(load::Load),
+    Load(Box<load::Load>),
     /// Run an MCP server made to be measured against.
     Echo(echo::EchoArguments),
     /// Tell what a gateway adds to direct calls: PASS, FAIL or INCONCLUSIVE.

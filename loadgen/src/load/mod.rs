@@ -16,6 +16,7 @@ pub mod rates;
 pub mod record;
 pub mod report;
 mod saturation;
+pub mod search;
 pub mod threshold;
 
 use std::io;
@@ -120,7 +121,9 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
         .map_err(Fault::Machine)?;
     let driven = drive.run(stop, &mut |glance| tell(Told::Glance(glance))).map_err(Fault::Machine)?;
     leave_all(&options.target, &eras, if driven.interrupted { LEAVING } else { patience.timeout });
-    let saturation = saturation::reasons(&options.kind, options.connections, options.idle, &driven);
+    let own_fault = saturation::own_lag(&options.kind, options.idle, &driven);
+    let mut saturation = saturation::unsent(&options.kind, options.connections, &driven);
+    saturation.extend(own_fault.clone());
     let shares = calls.into_iter().zip(&driven.by_template).map(|(call, sent)| Share {
         method: call.method.as_str(),
         name: call.name,
@@ -150,6 +153,7 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
         interrupted: driven.interrupted,
         shares: shares.collect(),
         saturation,
+        own_fault,
         record: driven.record,
         notes,
         judged: Vec::new(),
@@ -158,7 +162,8 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
     Ok(report)
 }
 
-fn check_ownership(options: &Options) -> Result<(), Fault> {
+/// A target that is somebody else's is not loaded unasked.
+pub fn check_ownership(options: &Options) -> Result<(), Fault> {
     let fast = match &options.kind {
         Loop::Open { rates, .. } => rates.highest() > STRANGER_RATE_MAX,
         Loop::Closed => true,

@@ -41,6 +41,12 @@ pub enum Percentile {
 }
 
 impl Percentile {
+    /// Samples without which it is not told.
+    pub fn needs(quantile: f64) -> u64 {
+        // Rounded, since 1 - 0.99 is not a hundredth in binary.
+        (BEYOND_MIN / (1.0 - quantile)).round() as u64
+    }
+
     pub fn known(self) -> Option<u64> {
         match self {
             Percentile::Known(ns) => Some(ns),
@@ -86,8 +92,7 @@ impl Times {
     }
 
     pub fn percentile(&self, quantile: f64) -> Percentile {
-        // Rounded, since 1 - 0.99 is not a hundredth in binary.
-        let needs = (BEYOND_MIN / (1.0 - quantile)).round() as u64;
+        let needs = Percentile::needs(quantile);
         match self.count() >= needs {
             true => Percentile::Known(self.histogram.value_at_quantile(quantile).min(self.max)),
             false => Percentile::Refused { needs },

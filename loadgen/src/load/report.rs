@@ -44,6 +44,8 @@ pub struct Report {
     pub shares: Vec<Share>,
     /// Why the generator did not keep up; empty when it did.
     pub saturation: Vec<String>,
+    /// That of them which is the generator's own lateness.
+    pub own_fault: Option<String>,
     pub notes: Vec<String>,
     pub judged: Vec<Judged>,
 }

@@ -16,7 +16,7 @@
 
 use super::drive::{Driven, Idle};
 use super::plan::Loop;
-use super::record::{Percentile, Record};
+use super::record::Percentile;
 use crate::words::shown_ns;
 
 /// Requests left behind, as a share of the plan.
@@ -28,8 +28,8 @@ const OWN_SHARES_MAX: [(&str, f64, f64); 2] = [("p99", 0.99, 0.5), ("p50", 0.5, 
 /// Lateness below this is a wake-up and a cache miss, whatever the share.
 const OWN_NS_MIN: u64 = 20_000;
 
-/// Why a run is self-saturated, and what to try; empty when it is not.
-pub(super) fn reasons(kind: &Loop, connections: usize, idle: Idle, driven: &Driven) -> Vec<String> {
+/// What a run could not send in time, and what to try; empty when there is nothing. The target is the first suspect.
+pub(super) fn unsent(kind: &Loop, connections: usize, driven: &Driven) -> Vec<String> {
     if *kind == Loop::Closed || driven.interrupted {
         return Vec::new();
     }
@@ -46,7 +46,6 @@ pub(super) fn reasons(kind: &Loop, connections: usize, idle: Idle, driven: &Driv
             driven.behind
         ));
     }
-    reasons.extend(own_lag(idle, &driven.record));
     reasons
 }
 
@@ -66,7 +65,12 @@ const fn steadier(idle: Idle) -> &'static str {
     }
 }
 
-fn own_lag(idle: Idle, record: &Record) -> Option<String> {
+/// How late the generator was by itself, where that is too much of what is told.
+pub(super) fn own_lag(kind: &Loop, idle: Idle, driven: &Driven) -> Option<String> {
+    if *kind == Loop::Closed || driven.interrupted {
+        return None;
+    }
+    let record = &driven.record;
     OWN_SHARES_MAX.into_iter().find_map(|(name, quantile, share)| {
         let Percentile::Known(latency) = record.latency.percentile(quantile) else { return None };
         let own = record.own_lag.quantile(quantile);
@@ -91,7 +95,7 @@ mod tests {
     const OPEN: Loop = Loop::Open { rates: Rates::Constant(1_000.0), arrivals: Arrivals::Constant };
 
     fn driven(latency: u64, own: u64) -> Driven {
-        let mut record = Record::new();
+        let mut record = super::super::record::Record::new();
         for _ in 0..10_000 {
             record.latency.record(latency);
             record.own_lag.record(own);
@@ -107,6 +111,12 @@ mod tests {
             interrupted: false,
             by_template: Vec::new(),
         }
+    }
+
+    fn reasons(kind: &Loop, connections: usize, idle: Idle, driven: &Driven) -> Vec<String> {
+        let mut reasons = unsent(kind, connections, driven);
+        reasons.extend(own_lag(kind, idle, driven));
+        reasons
     }
 
     #[test]

@@ -89,6 +89,20 @@ impl Threshold {
         Ok(Threshold { text: text.to_owned(), figure, relation, limit })
     }
 
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Samples that it takes to decide it, where it speaks of a percentile.
+    pub fn samples_needed(&self) -> Option<u64> {
+        match self.figure {
+            Figure::Latency(Part::Percentile(index))
+            | Figure::Service(Part::Percentile(index))
+            | Figure::SendLag(Part::Percentile(index)) => Some(Percentile::needs(PERCENTILES[index].1)),
+            _ => None,
+        }
+    }
+
     /// Whether it speaks of errors: then nothing is demanded of them beside it.
     pub fn is_about_errors(&self) -> bool {
         matches!(self.figure, Figure::Errors | Figure::ErrorRate)
