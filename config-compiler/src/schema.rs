@@ -63,7 +63,10 @@ fn shape(of: &'static Shape, definitions: &mut Map<String, Value>) -> Value {
         Shape::Number => json!({ "type": "number" }),
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::Value => json!({}),
-        Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+        Shape::Share => json!({ "anyOf": [
+            { "type": "number", "minimum": 0, "maximum": 1 },
+            { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?%$" },
+        ] }),
         Shape::Duration => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" }),
         Shape::Size => json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$" }),
         Shape::Words(words) => json!({ "enum": words }),

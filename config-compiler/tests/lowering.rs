@@ -8,6 +8,7 @@ use strait_table::audit::{Durability, Payload, WhenFull};
 use strait_table::condition::{Op, Operand};
 use strait_table::limit::{Facet, Measure, Unit};
 use strait_table::rules::*;
+use strait_table::telemetry::{ServerTiming, Traces};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
@@ -299,6 +300,31 @@ fn an_audit_log_is_as_its_block_says_and_a_rule_may_say_otherwise() {
     ));
     assert_eq!(rules.policy.rules[0].audit.payload, Some(Payload::Full));
     assert_eq!(rules.policy.rules[0].audit.durability, None);
+}
+
+#[test]
+fn telemetry_is_read_with_its_defaults() {
+    let silent = compile("access_log: off").telemetry;
+    assert!(silent.otlp.is_none() && silent.traces.is_none());
+    assert_eq!(silent.server_timing, ServerTiming::Never);
+    let least =
+        compile("telemetry: { otlp: { endpoint: \"http://127.0.0.1:4318/\" }, traces: {} }").telemetry;
+    let otlp = least.otlp.unwrap();
+    assert_eq!(
+        (otlp.endpoint.as_str(), otlp.every_ms, otlp.metrics),
+        ("http://127.0.0.1:4318", 10_000, true)
+    );
+    assert_eq!(least.traces, Some(Traces { sample_ppm: 10_000, slower_than_ms: None, errors: true }));
+    let most = compile(
+        "telemetry:\n  otlp: { endpoint: \"https://o.example/a\", every: 1m, metrics: false, headers: { X-Key: \"${secret:o}\" } }\n  \
+         traces: { sample: 2.5%, slower_than: 250ms, errors: false }\n  server_timing: asked",
+    );
+    let otlp = most.telemetry.otlp.unwrap();
+    assert_eq!((otlp.endpoint.as_str(), otlp.every_ms, otlp.metrics), ("https://o.example/a", 60_000, false));
+    assert!(matches!(&otlp.headers[0].value.parts[..], [TextPart::Secret(name)] if name == "o"));
+    let traces = Traces { sample_ppm: 25_000, slower_than_ms: Some(250), errors: false };
+    assert_eq!((most.telemetry.traces, most.telemetry.server_timing), (Some(traces), ServerTiming::Asked));
+    assert_eq!(compile("access_log: { sample: 1% }").access_log.sample_ppm, 10_000);
 }
 
 #[test]

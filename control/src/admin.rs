@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -28,7 +28,7 @@ use tokio::task::AbortHandle;
 
 use crate::board::Board;
 use crate::host;
-use crate::metrics::CONTENT_TYPE;
+use crate::metrics::Dialect;
 use crate::rollout::Order;
 use bounded::Bounded;
 pub use caller::Tokens;
@@ -133,8 +133,9 @@ async fn ready(State(desk): State<Desk>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", board.ready())).into_response()
 }
 
-async fn metrics(State(desk): State<Desk>) -> Response {
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], desk.board.metrics()).into_response()
+async fn metrics(State(desk): State<Desk>, asked: HeaderMap) -> Response {
+    let dialect = Dialect::wanted(asked.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
+    ([(header::CONTENT_TYPE, dialect.content_type())], desk.board.metrics(dialect)).into_response()
 }
 
 #[cfg(test)]

@@ -18,10 +18,12 @@ use crate::credentials;
 use crate::generations::Generations;
 use crate::ledger::{Ledger, Standing};
 use crate::limits::{LEFT_OUT_SHOWN_MAX, STALLED_AFTER};
-use crate::metrics::{self, Reloads, Revocations, Seen};
+use crate::metrics::exposition::Format;
+use crate::metrics::{self, Dialect, Reloads, Revocations, Seen, Text};
 use crate::quarantine::Quarantine;
 use crate::roll_call::RollCall;
 use crate::secrets::stores::Stores;
+use crate::telemetry::Told;
 use crate::trial::Counts;
 use crate::watchdog::Watchdog;
 
@@ -59,6 +61,7 @@ struct Shown {
     revocations: Revocations,
     secrets: Option<Stores>,
     audit: Option<Audit>,
+    telemetry: Option<Told>,
 }
 
 /// Where the process is in its life.
@@ -187,6 +190,11 @@ impl Board {
         self.shown().secrets = Some(stores.clone());
     }
 
+    /// What became of what a collector was to be told.
+    pub fn telemetry(&self, told: Told) {
+        self.shown().telemetry = Some(told);
+    }
+
     /// What is on trial, how trials have ended, and where the candidate's exchanges are counted.
     pub fn trial(&self, trial: Value, counts: Counts, tally: Option<&Arc<Tally>>) {
         let mut shown = self.shown();
@@ -275,7 +283,14 @@ impl Board {
     }
 
     /// What `/metrics` says.
-    pub fn metrics(&self) -> String {
+    pub fn metrics(&self, dialect: Dialect) -> String {
+        let mut text = Text::new(dialect);
+        self.tell(&mut text);
+        text.into_text()
+    }
+
+    /// The same, to whoever wants it otherwise.
+    pub fn tell(&self, to: &mut dyn Format) {
         let shown = self.shown();
         let worker = |(figures, stalled, stalls): (&Arc<WorkerFigures>, bool, u64)| metrics::Worker {
             figures: figures.clone(),
@@ -292,7 +307,7 @@ impl Board {
             let is_ready = is_ready(&name);
             metrics::Upstream { name, place, is_ready }
         });
-        metrics::render(&Seen {
+        let seen = Seen {
             workers: shown.watchdog.workers().map(worker).collect(),
             upstreams: upstreams.collect(),
             limits: shown.books.limits.read(),
@@ -310,7 +325,10 @@ impl Board {
             revocations: shown.revocations,
             secrets: shown.secrets.as_ref().map(Stores::figures).unwrap_or_default(),
             audit: shown.audit.as_ref(),
-        })
+            telemetry: shown.telemetry.as_ref().map(|told| &*told.counts),
+            exemplars: shown.telemetry.as_ref().and_then(Told::exemplars),
+        };
+        metrics::tell(&seen, to);
     }
 
     /// What `/admin/traffic` says.

@@ -56,6 +56,7 @@ mod state;
 pub mod status;
 pub mod stdio_front;
 mod suspicions;
+pub mod telemetry;
 #[cfg(test)]
 mod test_support;
 pub mod time;

@@ -311,3 +311,26 @@ pub const LENT_KEPT: usize = 16_384;
 pub const LENT_MARGIN_MAX: Duration = Duration::from_secs(5);
 /// A caller for whom there is none is not asked for again within this.
 pub const LENT_REFUSED_KEPT: Duration = Duration::from_secs(2);
+
+/// Exchanges that a worker has told of and nobody has taken up: half a KiB each. At [`TRACES_TAKEN_EVERY`] a worker may tell of ten
+/// thousand a second before any is dropped.
+pub const TRACES_WAITING_MAX: usize = 1_024;
+/// How often what workers tell is taken up.
+pub const TRACES_TAKEN_EVERY: Duration = Duration::from_millis(100);
+/// A trace waits no longer for others to go with it: whoever looks for it now should find it.
+pub const TRACES_LINGER_MAX: Duration = Duration::from_secs(5);
+/// Exchanges of one push; each is about 2 KiB on the wire, and collectors take 4 MiB at least.
+pub const TRACES_PER_PUSH_MAX: usize = 256;
+/// Traces that wait for a collector that is away: some four thousand exchanges. Then the oldest give way.
+pub const SPANS_WAITING_BYTES_MAX: usize = 8 << 20;
+/// A push that a collector has not answered by then has failed; OpenTelemetry's own exporters wait as long.
+pub const COLLECTOR_WITHIN: Duration = Duration::from_secs(10);
+/// The answer is a few bytes, or a page of a proxy's.
+pub const COLLECTOR_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// First pause before a push is tried again; doubled up to the next.
+pub const COLLECTOR_AGAIN_MIN: Duration = Duration::from_secs(1);
+pub const COLLECTOR_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// A collector that wants more patience is asked anyway.
+pub const COLLECTOR_ASKED_AGAIN_MAX: Duration = Duration::from_secs(300);
+/// What is left at the end of the process is told within this.
+pub const TELEMETRY_LAST_WITHIN: Duration = Duration::from_secs(2);

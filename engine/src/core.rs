@@ -50,6 +50,7 @@ use crate::limits::{Deadlines, REPLIES_KEPT_MAX, STANDING_EIGHTHS, VIEWS_PER_COR
 use crate::pooled::Pool;
 use crate::session::streams::Over;
 use crate::session::{Past, Seal, Sessions};
+use crate::trace::{Port, Tracer, Watching};
 use crate::trial::{OnTrial, Side, Trial};
 use crate::trust::{Names, Trust};
 use crate::upstream::credential::lending::Purse;
@@ -116,6 +117,7 @@ pub struct Core {
     pub spawner: Spawner,
     pub log: LogLines,
     pub audit: Desk,
+    pub tracer: Tracer,
     adopted: RefCell<Rc<Adopted>>,
     /// Whoever is told something for longer than an answer takes.
     pub audience: Audience,
@@ -168,6 +170,8 @@ pub struct Adopted {
     pub side: Side,
     /// Where its exchanges are counted.
     pub tally: Arc<Tally>,
+    /// What is told of them beside.
+    pub watching: Watching,
     /// Windows of time that hold; when one turns, the edition is adopted again.
     pub windows: Windows,
     known: RefCell<Vec<Option<Known>>>,
@@ -198,6 +202,7 @@ impl Adopted {
         let (servers, fresh_until) = (edition.servers.clone(), edition.fresh_until.clone());
         let announced = edition.announced.clone();
         let windows = snapshot.windows_at(now_unix_s);
+        let watching = Watching::of(snapshot.rules());
         Rc::new(Adopted {
             windows,
             snapshot,
@@ -213,6 +218,7 @@ impl Adopted {
             serial,
             side,
             tally: edition.tally.clone(),
+            watching,
             known,
             strangers: Strangers::default(),
             statements: Statements::default(),
@@ -403,6 +409,7 @@ pub struct Parts {
     pub spawner: Spawner,
     pub log: LogLines,
     pub audit: Desk,
+    pub traces: Arc<Port>,
 }
 
 impl Core {
@@ -461,6 +468,7 @@ impl Core {
             spawner: parts.spawner,
             log: parts.log,
             audit: parts.audit,
+            tracer: Tracer::new(parts.traces),
             adopted: RefCell::new(adopted),
             edition: RefCell::new(parts.edition),
             trial: RefCell::default(),

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::io::tls::{ClientTls, ServerTls};
 use crate::limits::Deadlines;
 use crate::roll::Roll;
 use crate::session::Kept;
+use crate::trace::{Port, Traced};
 use crate::trial::Trial;
 use crate::trust::Trust;
 use crate::upstream::credential::Lines;
@@ -300,6 +302,8 @@ pub struct Handle {
     pub(crate) spawner: crate::io::spawn::Spawner,
     pub(crate) log: crate::audit::access::AccessLog,
     pub(crate) audit: Option<crate::audit::keeper::AuditLog>,
+    /// By worker.
+    pub(crate) traces: Vec<Arc<Port>>,
 }
 
 impl Handle {
@@ -395,6 +399,16 @@ impl Handle {
 
     pub fn figures(&self) -> &[Arc<WorkerFigures>] {
         &self.figures
+    }
+
+    /// From now on every worker tells of exchanges that are traced, of `waiting_max` at most before they are taken; whoever asks for
+    /// this a second time gets nothing.
+    pub fn traces(&self, waiting_max: usize) -> Vec<Receiver<Traced>> {
+        let of = |port: &Arc<Port>| {
+            let (sender, traced) = sync_channel(waiting_max);
+            port.set(sender).is_ok().then_some(traced)
+        };
+        self.traces.iter().filter_map(of).collect()
     }
 
     /// Whose figures are in which place of [`WorkerFigures`].

@@ -37,6 +37,7 @@ mod pooled;
 pub mod roll;
 mod session;
 mod start;
+pub mod trace;
 pub mod trial;
 pub mod trust;
 mod upstream;

@@ -95,6 +95,8 @@ pub const SHAPED_RESULT_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const SHAPED_LISTS_MAX: usize = 8;
 /// Requests of a server's own that are being answered at once in one session with it; further ones get no answer.
 pub const ANSWERS_MAX: u32 = 16;
+/// Places of exchanges in traces that a core keeps for those to come, when nobody uses them: 0.7 KiB each.
+pub const TRACES_KEPT_MAX: usize = 256;
 /// Boxes kept for answers of upstreams and their events: 0.5 KiB and less each.
 pub const REPLIES_KEPT_MAX: usize = 1_024;
 /// Of those boxes, how many are made at once when there is none: 16 exchanges at a time want no more of the allocator.

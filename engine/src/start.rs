@@ -21,6 +21,7 @@ use crate::io::tcp::Bound;
 use crate::io::{mailbox, runtime, tcp, vigil};
 use crate::limits::{BUSY_POLL_MAX, EVENTS_MAX};
 use crate::session::{Past, Seal};
+use crate::trace::Port;
 use crate::worker;
 
 /// Why the engine did not start.
@@ -124,6 +125,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
         spawner: spawner.clone(),
         log,
         audit,
+        traces: Vec::new(),
     };
     let posts = mailbox::grid(workers);
     let ends = posts.into_iter().zip(lines).zip(desks);
@@ -132,6 +134,8 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
         let figures = Arc::new(WorkerFigures::default());
         handle.commands.push(commands);
         handle.figures.push(figures.clone());
+        let traces = Arc::new(Port::new());
+        handle.traces.push(traces.clone());
         let (edition, seal, past) = (edition.clone(), seal.clone(), Past::new(kept.clone()));
         let (spawner, chosen, reports) = (spawner.clone(), chosen.clone(), events.clone());
         let (force_wrong_worker, deadlines) = (options.force_wrong_worker, options.deadlines);
@@ -155,6 +159,7 @@ pub fn start(options: Options, edition: Arc<Edition>) -> Result<(Handle, mpsc::R
                 spawner,
                 log: lines,
                 audit: desk,
+                traces,
             };
             vigil::begin(busy_poll);
             worker::run(parts, listeners, orders)

@@ -32,5 +32,6 @@ pub mod limits;
 pub mod mcp;
 mod span;
 pub mod sse;
+pub mod trace;
 
 pub use span::Span;

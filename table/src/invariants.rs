@@ -12,6 +12,7 @@ use crate::rules::{
     ArchivedTransport, ArchivedUpstream,
 };
 use crate::shape::{ARGUMENTS_MAX, ArchivedArgument, ArchivedShape, ArchivedStep, DROPS_MAX, PATH_KEYS_MAX};
+use crate::telemetry::ArchivedTelemetry;
 
 /// Servers, upstreams, identities and traits are numbered with 16 bits.
 pub const NUMBERED_MAX: usize = u16::MAX as usize;
@@ -98,7 +99,19 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
     )?;
     let mut tls = rules.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     ensure(tls.all(|tls| !tls.certificates.is_empty()), "a listener speaks TLS without a certificate")?;
+    telemetry(&rules.telemetry)?;
     ensure(!rules.listeners.is_empty(), "there is no listener")
+}
+
+fn telemetry(telemetry: &ArchivedTelemetry) -> Result<(), OpenError> {
+    let share = telemetry.traces.as_ref().map_or(0, |traces| traces.sample_ppm.to_native());
+    ensure(share <= 1_000_000, "more than all traces are sampled")?;
+    let Some(otlp) = telemetry.otlp.as_ref() else {
+        return ensure(telemetry.traces.is_none(), "traces go nowhere");
+    };
+    let is_url = ["http://", "https://"].iter().any(|scheme| otlp.endpoint.starts_with(scheme));
+    ensure(is_url, "a collector has no URL")?;
+    ensure(otlp.every_ms.to_native() > 0, "a collector is told of figures without a pause")
 }
 
 fn credential(rules: &ArchivedRules, upstream: &ArchivedUpstream) -> Result<(), OpenError> {

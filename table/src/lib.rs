@@ -31,6 +31,7 @@ pub mod secret;
 pub mod shape;
 pub mod signature;
 pub mod snapshot;
+pub mod telemetry;
 pub mod uris;
 pub mod view;
 pub mod window;

@@ -18,6 +18,7 @@ use crate::mtls::Mtls;
 use crate::names::Names;
 use crate::secret::Secret;
 use crate::shape::Shape;
+use crate::telemetry::Telemetry;
 use crate::window::Window;
 
 /// The whole of a configuration, resolved.
@@ -46,6 +47,7 @@ pub struct Rules {
     pub access_log: AccessLog,
     /// `None`: nothing is written down where nobody can change it.
     pub audit: Option<Audit>,
+    pub telemetry: Telemetry,
     /// Request bodies over this are refused with 413.
     pub body_bytes_max: u32,
     pub caps: Caps,

@@ -101,7 +101,8 @@ def main() -> int:
                 "servers": {"default": {"path": "/mcp", "tools": ["*"]}},
                 "policy": {"default": "deny", "rules": [{"id": "all", "allow": ["*"]}, {"id": "no", "deny": ["hello.delete_*"]}]},
                 "limits": [{"per": ["principal"], "rate": "1000/s"}],
-                # Nobody is there: its figures are shown all the same.
+                # Nobody is there: their figures are shown all the same.
+                "telemetry": {"otlp": {"endpoint": "http://127.0.0.1:1", "every": "1s"}},
                 "secrets": {"crm": {"vault": {"address": "http://127.0.0.1:1", "path": "kv/data/crm", "field": "token", "token": "${env:HOME}"}}},
             }))
             wait_for("strait echo", 30, lambda: listens(echo_port))

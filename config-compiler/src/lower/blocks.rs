@@ -33,6 +33,7 @@ pub struct Blocks<'n> {
     pub prices: Vec<Declared<'n>>,
     pub access_log: Option<&'n Node>,
     pub audit: Option<&'n Node>,
+    pub telemetry: Option<&'n Node>,
     pub body_max: Option<&'n Node>,
     pub caps: Option<&'n Node>,
     pub catalog: Option<&'n Node>,
@@ -81,6 +82,7 @@ impl<'n> Blocks<'n> {
         once(walk, &mut self.admin, fields.get("admin"), "admin");
         once(walk, &mut self.access_log, fields.get("access_log"), "access_log");
         once(walk, &mut self.audit, fields.get("audit"), "audit");
+        once(walk, &mut self.telemetry, fields.get("telemetry"), "telemetry");
         once(walk, &mut self.body_max, fields.get("body_max"), "body_max");
         once(walk, &mut self.caps, fields.get("caps"), "caps");
         once(walk, &mut self.catalog, fields.get("catalog"), "catalog");

@@ -67,6 +67,7 @@ pub fn lower(walk: &mut Walk<'_>, root: &Node) -> Rules {
         prices: Vec::new(),
         access_log: AccessLog::default(),
         audit: None,
+        telemetry: Default::default(),
         body_bytes_max: BODY_BYTES_MAX,
         caps: Caps::default(),
         pins: Vec::new(),

@@ -22,6 +22,7 @@ mod scopes;
 pub mod secret;
 pub mod server;
 pub mod shape;
+mod telemetry;
 pub mod tls;
 pub mod token;
 pub mod upstream;
@@ -89,6 +90,7 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
     let roles_at = role_names.declared.iter().zip(&role_names.used);
     walk.places.roles = roles_at.map(|(declared, used)| used.then_some(declared.name_span)).collect();
     check::unused::run(walk, &[&upstream_names, &identity_names, &role_names]);
+    let telemetry = blocks.telemetry.map(|node| telemetry::lower(walk, node)).unwrap_or_default();
     let secrets = secret_names.lower(walk, |walk, declared| secret::lower(walk, declared, &blocks.secrets));
     check::unused::secrets(walk, &secret_names);
     let audit = blocks.audit.and_then(|node| {
@@ -118,6 +120,7 @@ fn native(walk: &mut Walk<'_>, blocks: &Blocks<'_>) -> Rules {
         secrets,
         access_log: blocks.access_log.map(|node| access_log(walk, node)).unwrap_or_default(),
         audit,
+        telemetry,
         body_bytes_max: blocks.body_max.and_then(|node| body_max(walk, node)).unwrap_or(BODY_BYTES_MAX),
         caps: blocks.caps.map(|node| caps(walk, node)).unwrap_or_default(),
         pins: Vec::new(),

@@ -9,12 +9,14 @@ mod audit;
 mod case;
 mod secret;
 mod shape;
+mod telemetry;
 mod token;
 
 pub use audit::{AUDIT, AUDIT_OF_RULE};
 pub use case::{CASE, CASE_FILE, CASE_PRINCIPAL};
 pub use secret::{APPROLE, AWS, CREDENTIAL, EXCHANGE, GRANT, HEADER, SECRET, VAULT};
 pub use shape::{ARGUMENT, OUTPUT, SHAPE};
+pub use telemetry::{OTLP, TELEMETRY, TRACES};
 pub use token::{ALGORITHMS, CLAIMS, INTROSPECTION, JWT};
 
 /// A mapping with fixed keys.
@@ -124,6 +126,11 @@ pub static ROOT: Block = Block {
             Shape::Block(&AUDIT),
             "What is written down where nobody can change it unseen. Default: nothing.",
         ),
+        key(
+            "telemetry",
+            Shape::Block(&TELEMETRY),
+            "Figures and traces for a collector, and times for clients.",
+        ),
         key("body_max", Shape::Size, "Largest request body. Default: 4MiB."),
         key("caps", Shape::Block(&CAPS), "What one core takes on at once; more is answered with 503."),
         key(
@@ -137,7 +144,7 @@ pub static ROOT: Block = Block {
             "What `strait test` expects of the policy, case by case.",
         ),
     ],
-    later: &["screen", "approvals", "cache", "telemetry", "cluster", "activation"],
+    later: &["screen", "approvals", "cache", "cluster", "activation"],
     foreign: false,
 };
 

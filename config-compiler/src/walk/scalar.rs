@@ -46,21 +46,26 @@ impl Walk<'_> {
         None
     }
 
-    /// A share between 0 and 1, in millionths.
+    /// A share between 0 and 1, in millionths; `1%` is one in a hundred.
     pub fn share_ppm(&mut self, node: &Node) -> Option<u32> {
-        let scalar = self.scalar(node, "a number from 0 to 1")?;
-        if scalar.kind() != Kind::Number {
-            let finding = self.wrong_type(node, "a number from 0 to 1");
+        const WORD: &str = "a number from 0 to 1, or a share like `1%`";
+        let scalar = self.scalar(node, WORD)?;
+        let percent =
+            scalar.text.strip_suffix('%').filter(|text| text.starts_with(|c: char| c.is_ascii_digit()));
+        let percent = percent.and_then(|text| text.parse::<f64>().ok());
+        if scalar.kind() != Kind::Number && percent.is_none() {
+            let finding = self.wrong_type(node, WORD);
             self.report(finding);
             return None;
         }
-        let share: f64 = scalar.text.parse().unwrap_or(f64::NAN);
+        let written = || scalar.text.parse().unwrap_or(f64::NAN);
+        let share: f64 = percent.map_or_else(written, |percent| percent / 100.0);
         if (0.0..=1.0).contains(&share) {
             return Some((share * 1e6).round() as u32);
         }
         let message = format!("`{}` is not between 0 and 1", scalar.text);
         let finding = Finding::new(&codes::OUT_OF_RANGE, node.span, message)
-            .help("1 keeps every line, 0.01 one in a hundred");
+            .help("1 keeps every one, 0.01 or `1%` one in a hundred");
         self.report(finding);
         None
     }

@@ -6,7 +6,7 @@ use strait_engine::audit::keeper::Standing;
 use strait_engine::figures::histogram::Distribution;
 
 use super::FINE;
-use super::text::{Exposition, Kind};
+use super::exposition::{Exposition, Kind};
 
 pub fn write(out: &mut Exposition, audit: Option<&Standing>) {
     let Some(audit) = audit else { return };

@@ -1,7 +1,7 @@
 //! Figures by generation, and of candidates on trial.
 
 use super::Seen;
-use super::text::{Exposition, Kind};
+use super::exposition::{Exposition, Kind};
 use super::{COARSE, Worker};
 use strait_engine::figures::histogram::Distribution;
 use strait_engine::figures::labels::Difference;

@@ -5,10 +5,13 @@
 
 mod audit;
 mod by_name;
+pub mod exemplars;
+pub mod exposition;
 mod generations;
 mod process;
 mod reloads;
 mod secrets;
+mod telemetry;
 mod text;
 mod tls;
 mod tokens;
@@ -20,7 +23,8 @@ use crate::credentials::Standing;
 use crate::generations::Generations;
 use crate::quarantine::Quarantine;
 use crate::secrets::stores;
-use crate::trial::Counts;
+use crate::telemetry::Counts;
+use crate::trial;
 use strait_engine::WorkerFigures;
 use strait_engine::figures::cell::{Counter, Gauge};
 use strait_engine::figures::histogram::Distribution;
@@ -30,9 +34,10 @@ use strait_engine::figures::places::Place;
 use strait_engine::figures::upstreams::UpstreamFigures;
 
 pub use by_name::by_name;
+use exemplars::Exemplars;
+use exposition::{Exposition, Format, Kind};
 pub use reloads::Reloads;
-pub use text::CONTENT_TYPE;
-use text::{Exposition, Kind};
+pub use text::{Dialect, Text};
 
 /// What is shown, as of one moment.
 pub struct Seen<'b> {
@@ -49,7 +54,7 @@ pub struct Seen<'b> {
     pub snapshots: usize,
     pub quarantine: &'b Quarantine,
     pub generations: &'b Generations,
-    pub trials: Counts,
+    pub trials: trial::Counts,
     /// When certificates that are shown end.
     pub certificates: &'b [Expiry],
     /// Tokens of this gateway's own, that upstreams are shown.
@@ -58,6 +63,9 @@ pub struct Seen<'b> {
     pub secrets: Vec<stores::Figures>,
     pub revocations: Revocations,
     pub audit: Option<&'b strait_engine::audit::keeper::Standing>,
+    /// What became of what a collector was to be told.
+    pub telemetry: Option<&'b Counts>,
+    pub exemplars: Option<Exemplars>,
 }
 
 /// Who is not believed any more.
@@ -86,9 +94,9 @@ const FINE: usize = 1;
 /// Bucket bounds of what every upstream or worker has: every second power of two.
 const COARSE: usize = 2;
 
-pub fn render(seen: &Seen<'_>) -> String {
-    let mut out = Exposition::default();
-    traffic(&mut out, &seen.workers);
+pub fn tell(seen: &Seen<'_>, to: &mut dyn Format) {
+    let mut out = Exposition(to);
+    traffic(&mut out, &seen.workers, seen.exemplars.as_ref());
     upstreams(&mut out, seen);
     limits(&mut out, seen);
     tls::write(&mut out, &seen.workers, seen.certificates);
@@ -97,12 +105,12 @@ pub fn render(seen: &Seen<'_>) -> String {
     audit::write(&mut out, seen.audit);
     generations::write(&mut out, seen);
     workers(&mut out, &seen.workers);
+    telemetry::write(&mut out, &seen.workers, seen.telemetry);
     gateway(&mut out, seen);
     process::write(&mut out);
-    out.into_text()
 }
 
-fn traffic(out: &mut Exposition, workers: &[Worker]) {
+fn traffic(out: &mut Exposition, workers: &[Worker], traces: Option<&Exemplars>) {
     let all = || workers.iter().map(|worker| &*worker.figures);
     let mut requests = out.family(
         Kind::Counter,
@@ -132,7 +140,8 @@ fn traffic(out: &mut Exposition, workers: &[Worker]) {
     let mut duration = out.family(Kind::Histogram, "strait_request_duration_seconds", help);
     for method in MethodClass::ALL {
         let read = Distribution::of(all().map(|worker| &worker.duration[*method as usize]));
-        duration.distribution(&[("method", method.label())], &read, FINE);
+        let traces = traces.and_then(|traces| traces.of(*method));
+        duration.traced(&[("method", method.label())], &read, traces);
     }
     let help = "Of answered calls to upstreams: their duration less what was spent waiting for the upstream.";
     let read = Distribution::of(all().map(|worker| &worker.added));

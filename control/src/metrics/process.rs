@@ -4,7 +4,7 @@
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::text::{Exposition, Kind};
+use super::exposition::{Exposition, Kind};
 
 pub fn write(out: &mut Exposition) {
     let cpu = clock_gettime(ClockId::ProcessCPUTime);

@@ -1,6 +1,6 @@
 //! What became of attempts to serve another configuration.
 
-use super::text::{Exposition, Kind};
+use super::exposition::{Exposition, Kind};
 
 /// Attempts of this process, by how they ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Secrets that are fetched from stores of others.
 
-use super::text::{Exposition, Kind};
+use super::exposition::{Exposition, Kind};
 use crate::secrets::stores::Figures;
 
 pub fn write(out: &mut Exposition, secrets: &[Figures]) {

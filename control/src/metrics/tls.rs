@@ -3,7 +3,7 @@
 use strait_engine::figures::histogram::Distribution;
 use strait_engine::io::tls::Cause;
 
-use super::text::{Exposition, Kind};
+use super::exposition::{Exposition, Kind};
 use super::{COARSE, Worker};
 use crate::certificates::Expiry;
 

@@ -1,6 +1,6 @@
 //! Tokens of this gateway's own, that upstreams are shown: how long they last, and whether new ones can be had.
 
-use super::text::{Exposition, Kind};
+use super::exposition::{Exposition, Kind};
 use crate::credentials::Standing;
 
 pub fn write(out: &mut Exposition, tokens: &[Standing]) {

@@ -61,7 +61,10 @@ impl Secrets {
             ArchivedAuthMethod::Introspection(method) => Some(&method.secret),
             _ => None,
         });
+        let of_collector =
+            rules.telemetry.otlp.iter().flat_map(|otlp| &*otlp.headers).map(|line| &line.value);
         let texts = rules.upstreams.iter().flat_map(credentials::texts).chain(of_identities);
+        let texts = texts.chain(of_collector);
         let of_stores = rules.secrets.iter().flat_map(|secret| match &secret.source {
             ArchivedSource::Vault(vault) => vault.login.texts(),
             _ => Vec::new(),

@@ -40,6 +40,7 @@ use crate::roll_call::RollCall;
 use crate::rollout::Order;
 use crate::sessions::Sessions;
 use crate::suspicions::Suspicions;
+use crate::telemetry::Telemetry;
 use crate::watch::Group;
 
 pub(super) struct Control {
@@ -82,6 +83,7 @@ pub(super) struct Control {
     /// What the last `bind` held back.
     quarantine: Quarantine,
     suspicions: Suspicions,
+    telemetry: Telemetry,
 }
 
 struct Signals {
@@ -178,6 +180,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
     let _ = slot.set(handle.clone());
 
     board.secrets(prepared.loader.secrets.stores());
+    let telemetry = Telemetry::new(board.clone());
     board.engine(handle.figures(), handle.books(), handle.driver().label());
     board.audit(handle.audit());
     let (upgrade, heard) = Upgrade::new(prepared.program, admin_socket, prepared.predecessor);
@@ -221,9 +224,13 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         told: BTreeSet::new(),
         quarantine: Quarantine::default(),
         suspicions: Suspicions::default(),
+        telemetry,
     };
     control.begin(hung_up);
-    control.keep(events, prepared.found, ears, (ordered, tried, heard), &mut signals, open_by).await
+    let ended =
+        control.keep(events, prepared.found, ears, (ordered, tried, heard), &mut signals, open_by).await;
+    control.telemetry.end().await;
+    ended
 }
 
 impl Control {
@@ -234,6 +241,7 @@ impl Control {
         // Only now it is known where listeners with any port are.
         self.believe();
         self.show_edition();
+        self.tell_collector();
         self.show_trial();
         self.show_revocations();
         self.tell_unreachable();
@@ -406,12 +414,19 @@ impl Control {
             self.want_only();
         }
         self.show_edition();
+        self.tell_collector();
     }
 
     /// Lets go of tokens that nothing in use wants.
     pub fn want_only(&self) {
         let in_use = [Some(&self.edition), self.trials.edition()].into_iter().flatten();
         self.loader.grants.want_only(in_use.map(|edition| &*edition.snapshot));
+    }
+
+    /// Whom the edition in use tells of itself.
+    pub fn tell_collector(&mut self) {
+        let (loader, snapshot) = (self.loader.clone(), self.edition.snapshot.clone());
+        self.telemetry.serves(&self.handle, &snapshot, &|text| loader.reference(&snapshot, text));
     }
 
     fn show_tokens(&self) {

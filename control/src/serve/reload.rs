@@ -289,6 +289,8 @@ impl Control {
         };
         match done {
             Ok(()) => {
+                // With another value of a secret that it is shown, too.
+                self.tell_collector();
                 // Whoever read everything has seen keys and secrets as well.
                 self.reload.refused.retain(|of| group != Group::Source && of.group != group);
                 self.reload.kept_from_before &= group != Group::Source;

@@ -96,6 +96,7 @@ pub async fn run(
         let (body, left) = (part.of(incoming.body), incoming.left.clone());
         let part = Incoming { body, left, ..*incoming };
         let mut record = Record::begin(incoming.arrived_ns);
+        record.is_watched(core, adopted, &part);
         let begun = begin(core, adopted, &part, &session, &whole, &mut record);
         let (said, is_asked) = match begun {
             Ok(begun) => begun,

@@ -2,6 +2,7 @@
 //! must agree with it, so that whoever routes or filters by header sees what the server will do.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use strait_protocol::Span;
 use strait_protocol::http1::Method as Verb;
@@ -62,6 +63,9 @@ pub fn run(
     record.method(message.method);
     record.arguments(message.arguments);
     let mut scratch = core.scratch.borrow_mut();
+    if let Some(trace) = record.trace.as_mut().and_then(Arc::get_mut) {
+        trace.read(incoming.body, message, &mut scratch.text);
+    }
     let modern = message.protocol_version.is_some() || claims_modern(incoming);
     record.modern = modern;
     let revision = if modern {

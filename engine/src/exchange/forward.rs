@@ -98,7 +98,7 @@ pub async fn run(
                 bare: None,
                 client: call.revision,
                 head: None,
-                whom: Whom::of(caller.digest, call.session.as_ref()),
+                whom: Whom { trace: record.trace.clone(), ..Whom::of(caller.digest, call.session.as_ref()) },
                 client_fd: incoming.client,
                 under_way: None,
             };
@@ -125,6 +125,7 @@ pub async fn run(
         drops: item.shape.filter(|shape| shape::drops(adopted, place.server, *shape)),
         principal: caller.digest,
         statement: stated(core, adopted, &upstream, item.upstream, caller)?,
+        trace: record.trace.clone(),
     };
     if let Target::Task(held) = target
         && call.revision.is_modern()
@@ -166,6 +167,7 @@ pub async fn run(
                 _ => None,
             },
             statement: subject.statement.clone(),
+            trace: subject.trace.clone(),
             lent,
             needs_task: tasks::must_begin(adopted, place, item, call, message),
             ..Whom::of(caller.digest, call.session.as_ref())

@@ -64,6 +64,7 @@ pub mod suspend;
 pub mod tasks;
 pub mod tell;
 mod ticket;
+mod timing;
 pub mod uris;
 
 use std::net::IpAddr;
@@ -159,6 +160,7 @@ impl From<Next> for Ending {
 pub async fn run(core: &Rc<Core>, incoming: &Incoming<'_>, mut sink: Sink<'_>) -> Ending {
     let mut adopted = core.adopted();
     let mut record = Record::begin(incoming.arrived_ns);
+    record.is_watched(core, &adopted, incoming);
     let outcome = story(core, &mut adopted, incoming, &mut record).await;
     let ending = match outcome {
         Ok(Outcome::Reply(reply)) => {

@@ -10,9 +10,12 @@
 
 pub mod audited;
 
+mod traced;
+
 use std::io::Write;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use strait_policy::Verdict;
 use strait_protocol::decimal;
@@ -22,9 +25,9 @@ use strait_protocol::mcp::Method;
 use strait_protocol::{Span, mcp};
 use strait_table::Kind;
 
-use super::Incoming;
 use super::refusal::Refusal;
 use super::shape::Edited;
+use super::{Incoming, timing};
 use crate::connection::audience::{Ear, Who};
 use crate::connection::standing::Tally;
 use crate::core::{Adopted, Core};
@@ -33,6 +36,7 @@ use crate::io::clock;
 use crate::pooled::Pooled;
 use crate::session::Session;
 use crate::session::calls::UnderWay;
+use crate::trace::{self, Trace};
 use crate::upstream::{Reply, Upstream, UpstreamFault};
 use audited::{Kind as RecordKind, Way};
 
@@ -81,6 +85,10 @@ pub struct Record {
     kind: RecordKind,
     /// Whether the audit log has it.
     way: Way,
+    /// Where it is in a trace, where anything is traced.
+    pub trace: Option<Arc<Trace>>,
+    /// Its answer says how long its parts took.
+    pub is_timed: bool,
     began_ns: u64,
     marked_ns: u64,
     phases: [u64; PHASES.len()],
@@ -158,6 +166,8 @@ impl Record {
             arguments: None,
             kind: RecordKind::default(),
             way: Way::default(),
+            trace: None,
+            is_timed: false,
             began_ns: now_ns,
             marked_ns: now_ns,
             phases: [0; PHASES.len()],
@@ -178,6 +188,24 @@ impl Record {
             bytes_out: 0,
             peer: None,
         }
+    }
+
+    /// Begins what is told of it beside its line, if anything is.
+    pub fn is_watched(&mut self, core: &Core, adopted: &Adopted, incoming: &Incoming<'_>) {
+        if adopted.watching.is_on {
+            self.trace = trace::begin(core, adopted, incoming);
+            self.is_timed = timing::is_wanted(adopted, incoming);
+        }
+    }
+
+    /// How long its parts took so far.
+    pub fn times(&self) -> [u64; PHASES.len()] {
+        self.phases
+    }
+
+    /// Of that, what was spent waiting for the upstream.
+    pub fn waited_ns(&self) -> u64 {
+        self.waited_ns
     }
 
     /// The time since the last mark belongs to `phase`.
@@ -335,6 +363,9 @@ impl Record {
         }
         let bytes_in = incoming.bytes.len() + incoming.body.len();
         self.finish(core, adopted, usize::from(incoming.listener), bytes_in);
+        if let Some(trace) = self.trace.take() {
+            core.tracer.give_back(trace);
+        }
     }
 
     /// The line of a request that could not be read.
@@ -346,6 +377,7 @@ impl Record {
 
     fn finish(&self, core: &Rc<Core>, adopted: &Adopted, listener: usize, bytes_in: usize) {
         self.count(core, adopted, bytes_in);
+        self.tell_trace(core, adopted, bytes_in);
         let sample_ppm = adopted.snapshot.rules().access_log.sample_ppm.to_native();
         if !core.log.is_on() || (self.refusal.is_none() && !sampled(self.began_ns, sample_ppm)) {
             return;

@@ -18,7 +18,7 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::reverse::{self, Direction};
 use super::shape::Edited;
-use super::{Incoming, answer, cors, rounds, screen, shape, tasks, uris};
+use super::{Incoming, answer, cors, rounds, screen, shape, tasks, timing, uris};
 use crate::connection::audience::unless_over;
 use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
@@ -290,7 +290,7 @@ pub fn event_stream(
         .header("Cache-Control", b"no-cache")
         .header("X-Accel-Buffering", b"no")
         .header_if(header::SESSION_ID, session_id);
-    let head = cors::shown(head, incoming, record);
+    let head = timing::shown(cors::shown(head, incoming, record), record);
     let head = if chunked { head.chunked() } else { head };
     let head = if close { head.connection_close() } else { head };
     head.finish().ok()?;
@@ -329,7 +329,7 @@ impl Answer<'_, '_, '_> {
                 .lines(JSON)
                 .content_length(rendered as u64)
                 .header_if(header::SESSION_ID, reply.session_id());
-            let head = cors::shown(head, self.incoming, self.record);
+            let head = timing::shown(cors::shown(head, self.incoming, self.record), self.record);
             let head = if self.close { head.connection_close() } else { head };
             if head.finish().is_err() {
                 return Next::Close;
@@ -409,6 +409,7 @@ impl Answer<'_, '_, '_> {
         self.record.status(200);
         let mut out = Buf::new();
         let head = cors::shown(write::reply(out.vec(), 200).lines(JSON), self.incoming, self.record);
+        let head = timing::shown(head, self.record);
         let chunked = !self.incoming.head.http10;
         let close = self.close || !chunked;
         let head = if chunked { head.chunked() } else { head };
@@ -654,7 +655,7 @@ fn rendered(refusal: &Refusal, of: Option<(&Incoming<'_>, &Record)>, close: bool
     let head = write::reply(out.vec(), refusal.status(modern)).lines(JSON).content_length(body.len() as u64);
     let head = refusal.headers(head);
     let head = match of {
-        Some((incoming, record)) => cors::shown(head, incoming, record),
+        Some((incoming, record)) => timing::shown(cors::shown(head, incoming, record), record),
         None => head,
     };
     let head = if close { head.connection_close() } else { head };

@@ -73,6 +73,8 @@ pub struct WorkerFigures {
     pub mailbox_trips: Counter,
     pub mailbox_full: Counter,
     pub log_lines_dropped: Counter,
+    /// Exchanges that control was too far behind to be told of.
+    pub traces_dropped: Counter,
     /// Answers that gave way to others before their clients came back for them.
     pub answers_dropped: Counter,
     pub panics: Counter,

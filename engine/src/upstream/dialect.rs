@@ -15,6 +15,7 @@ use super::{Affinity, Era, Order, UpstreamFault, content, errors};
 use crate::core::{Core, Scratch};
 use crate::io::buffer::Buf;
 use crate::session::Session;
+use crate::trace::Missing;
 
 /// What an answer needs to know of the client.
 pub struct Client<'a> {
@@ -80,8 +81,12 @@ pub fn request(
     if let Some(params) = order.message.params.filter(|_| order.whom.needs_task && era == Era::Legacy) {
         splices.insert(params.start + 1, b"\"task\":{},").map_err(unfit)?;
     }
+    let missing = match &order.whom.trace {
+        Some(trace) => trace.plan(splices, order, era).map_err(unfit)?,
+        None => Missing::default(),
+    };
     if era == Era::Modern && !order.client.is_modern() {
-        add_meta(splices, order, capabilities).map_err(unfit)?;
+        add_meta(splices, order, capabilities, &missing).map_err(unfit)?;
     }
     out.reserve(order.body.len().saturating_add_signed(splices.delta() as isize));
     splices.write(order.body, out.vec()).map_err(unfit)
@@ -128,7 +133,12 @@ fn named(order: &Order<'_>) -> Option<Span> {
 
 /// A legacy client's call, for a modern server: what the client said once, in its handshake, every call says. What a
 /// server asks of it in return is carried out as requests of the older revisions.
-fn add_meta(splices: &mut Splices, order: &Order<'_>, capabilities: &mut Vec<u8>) -> Result<(), SpliceFault> {
+fn add_meta(
+    splices: &mut Splices,
+    order: &Order<'_>,
+    capabilities: &mut Vec<u8>,
+    missing: &Missing,
+) -> Result<(), SpliceFault> {
     capabilities.clear();
     let affinity = Affinity::of(&order.whom, order.whom.declared);
     affinity.declares().append(Revision::V2026_07_28, capabilities);
@@ -137,6 +147,8 @@ fn add_meta(splices: &mut Splices, order: &Order<'_>, capabilities: &mut Vec<u8>
         client_capabilities: capabilities,
         client_info: introduction.filter(|said| !said.is_empty()).or(Some(OUR_INFO.as_bytes())),
         log_level: order.whom.log_level.map(|level| level.as_str().as_bytes()),
+        traceparent: missing.parent.as_ref().map(<[u8; _]>::as_slice),
+        tracestate: order.whom.trace.as_ref().and_then(|trace| trace.state()).filter(|_| missing.state),
         ..our_meta()
     };
     let message = order.message;
@@ -175,6 +187,7 @@ pub fn our_meta() -> Meta<'static> {
         log_level: None,
         progress_token: None,
         traceparent: None,
+        tracestate: None,
     }
 }
 

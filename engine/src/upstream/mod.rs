@@ -52,6 +52,7 @@ use crate::handle::Reach;
 use crate::io::signal::Signal;
 use crate::session::calls::UnderWay;
 use crate::session::{Introduction, Session};
+use crate::trace::Trace;
 use crate::trial::Side;
 use crate::worker::Parcel;
 use credential::lending::Lent;
@@ -108,6 +109,8 @@ pub struct Whom {
     pub statement: Option<Arc<Statement>>,
     /// What an upstream is shown on the caller's behalf, where it is shown something for each.
     pub lent: Option<Arc<Lent>>,
+    /// Where the call is in a trace, which its upstream is told.
+    pub trace: Option<Arc<Trace>>,
     /// The call is to begin a task of 2025-11-25, though its client did not say so.
     pub needs_task: bool,
 }
@@ -125,6 +128,7 @@ impl Whom {
                 replica: None,
                 statement: None,
                 lent: None,
+                trace: None,
                 needs_task: false,
             },
         }

@@ -20,6 +20,7 @@ use crate::exchange::suspend::Parked;
 use crate::exchange::tasks;
 use crate::io::buffer::Buf;
 use crate::pooled::Pooled;
+use crate::trace::Trace;
 
 /// One event of a reply.
 pub enum Event {
@@ -108,6 +109,8 @@ pub struct Subject {
     /// Digest of the caller.
     /// What its upstream is told of the caller.
     pub statement: Option<Arc<Statement>>,
+    /// Where the call is in a trace.
+    pub trace: Option<Arc<Trace>>,
     pub principal: u64,
 }
 
@@ -279,6 +282,7 @@ impl Answering {
     /// With what was declared on the client's behalf since.
     pub fn declared_for(&self, mut whom: Whom) -> Whom {
         whom.statement = self.subject.as_ref().and_then(|subject| subject.statement.clone());
+        whom.trace = self.subject.as_ref().and_then(|subject| subject.trace.clone());
         if self.tasks.as_ref().is_some_and(|tasks| tasks.is_declared) {
             whom.declared = whom.declared.and(Declared::TASKS);
         }

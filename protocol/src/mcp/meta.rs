@@ -14,13 +14,14 @@ pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 pub const PROGRESS_TOKEN: &str = "progressToken";
 pub const TRACEPARENT: &str = "traceparent";
+pub const TRACESTATE: &str = "tracestate";
 
 /// Extension ids, as they appear under `capabilities.extensions`.
 pub const EXTENSION_TASKS: &str = "io.modelcontextprotocol/tasks";
 pub const EXTENSION_UI: &str = "io.modelcontextprotocol/ui";
 
 /// What a synthesised `_meta` says. The values are raw JSON, copied from where the peer said them; `log_level` and
-/// `traceparent` are plain text.
+/// the two of a trace are plain text.
 #[derive(Clone, Copy, Default)]
 pub struct Meta<'a> {
     pub protocol_version: &'a str,
@@ -30,6 +31,7 @@ pub struct Meta<'a> {
     pub log_level: Option<&'a [u8]>,
     pub progress_token: Option<&'a [u8]>,
     pub traceparent: Option<&'a [u8]>,
+    pub tracestate: Option<&'a [u8]>,
 }
 
 impl Meta<'_> {
@@ -56,7 +58,8 @@ impl Meta<'_> {
                 out.extend_from_slice(raw);
             }
         }
-        for (name, text) in [(LOG_LEVEL, self.log_level), (TRACEPARENT, self.traceparent)] {
+        let of_trace = [(TRACEPARENT, self.traceparent), (TRACESTATE, self.tracestate)];
+        for (name, text) in [(LOG_LEVEL, self.log_level)].into_iter().chain(of_trace) {
             if let Some(text) = text {
                 key(out, name, false);
                 append_string(out, text);

@@ -15,6 +15,7 @@ use strait_table::names::Names;
 use strait_table::rules::*;
 use strait_table::secret::{self, Secret};
 use strait_table::shape::{Argument, Narrowed, Said, Shape, Step};
+use strait_table::telemetry::{HeaderLine, Otlp, ServerTiming, Telemetry, Traces};
 use strait_table::window::{Hours, Offset, Window};
 use strait_table::{Kind, OpenError, Snapshot};
 
@@ -471,6 +472,19 @@ fn rules() -> Rules {
             rotate_bytes: 1 << 30,
             keep_s: Some(90 * 86_400),
         }),
+        telemetry: Telemetry {
+            otlp: Some(Otlp {
+                endpoint: "https://otlp.example".into(),
+                headers: vec![HeaderLine {
+                    name: "X-Key".into(),
+                    value: text(TextPart::Secret("otlp".into())),
+                }],
+                every_ms: 10_000,
+                metrics: true,
+            }),
+            traces: Some(Traces { sample_ppm: 10_000, slower_than_ms: Some(250), errors: true }),
+            server_timing: ServerTiming::Asked,
+        },
         body_bytes_max: 4 << 20,
         caps: Caps { connections: 100, calls: 10, bytes: 1 << 24 },
         pins: (0..10).map(pins).collect(),

@@ -92,6 +92,7 @@ fn blocks(snapshot: &Snapshot) -> Result<Blocks, OpenError> {
     if let Some(audit) = &rules.audit {
         add("audit", "", format!("{audit:?}"));
     }
+    add("telemetry", "", format!("{:?}", rules.telemetry));
     add("body_max", "", rules.body_bytes_max.to_string());
     add("caps", "", format!("{:?}", rules.caps));
     for (upstream, pins) in rules.upstreams.iter().zip(&rules.pins) {

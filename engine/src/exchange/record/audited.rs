@@ -92,7 +92,11 @@ impl Record {
             core.audit.give_back(facts);
             let waited = match put {
                 Put::There(n) => {
-                    return core.audit.committed(n, terms.when_full).await.or_else(|AtFault| terms.gives_up());
+                    return core
+                        .audit
+                        .committed(n, terms.when_full)
+                        .await
+                        .or_else(|AtFault| terms.gives_up());
                 }
                 Put::Lost => return Ok(()),
                 Put::NoRoom => core.audit.room(bytes + room_for(said, None), terms.when_full).await,

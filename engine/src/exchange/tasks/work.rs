@@ -247,6 +247,7 @@ async fn declare(core: &Rc<Core>, reply: &mut Reply, client: &Client<'_>) -> Res
     let message = decoded.map_err(|fault| UpstreamFault::NotMcp(fault.message()))?;
     let mut whom = Whom::of(session.id.principal, Some(session));
     whom.statement = reply.subject().and_then(|subject| subject.statement.clone());
+    whom.trace = reply.subject().and_then(|subject| subject.trace.clone());
     whom.declared = whom.declared.and(Declared::TASKS);
     let order = Order {
         body: client.body,

@@ -354,6 +354,9 @@ impl<'a> Request<'a> {
         {
             head = head.named(stated.header.as_bytes(), statement.value(stated, &core.clock).as_bytes());
         }
+        if let Some(trace) = self.order.and_then(|order| order.whom.trace.as_ref()) {
+            head = head.header("traceparent", &trace.asks().written()).header_if("tracestate", trace.state());
+        }
         head.finish().map_err(|_| {
             UpstreamFault::Http("a header of ours is not printable; see its credential".to_owned())
         })
