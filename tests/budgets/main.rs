@@ -47,6 +47,16 @@ fn nor_does_one_under_limits() {
     allocates_nothing(LIMITS);
 }
 
+/// Every exchange is in a trace and is told of; nobody takes it up here, which changes nothing before that.
+const TRACED: &str = r#"
+telemetry: { otlp: { endpoint: "http://127.0.0.1:1" }, traces: { sample: 100% }, server_timing: always }
+"#;
+
+#[test]
+fn nor_does_one_that_is_traced_and_timed() {
+    allocates_nothing(TRACED);
+}
+
 fn allocates_nothing(limits: &str) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let bench = Bench::start(limits);
