@@ -11,7 +11,9 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod erase;
 mod error;
+pub mod export;
 pub mod folder;
 pub mod frame;
 pub mod hash;
@@ -21,12 +23,16 @@ pub mod log;
 pub mod moment;
 pub mod note;
 mod payload;
+pub mod proof;
+pub mod reader;
 pub mod record;
 pub mod segment;
 #[cfg(test)]
 mod testing;
 pub mod tile;
 pub mod tree;
+pub mod verify;
+pub mod view;
 
 pub use error::{Damage, LogError};
 pub use folder::{AddError, Batch, Folder, Kept, Options, Payload, Step};

@@ -133,6 +133,11 @@ impl Segment {
         }
     }
 
+    /// The record that was read last.
+    pub fn last(&self) -> &[u8] {
+        &self.frames.bytes
+    }
+
     fn step(&mut self) -> io::Result<Result<Option<u64>, FrameFault>> {
         let head = match self.frames.head::<HEAD_BYTES>()? {
             Ok(bytes) => Head::read(bytes),

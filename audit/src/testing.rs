@@ -36,6 +36,38 @@ impl Drop for Folder {
     }
 }
 
+/// Everything in a folder, again.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+    // The key lies beside.
+    let key = from.with_extension("key");
+    if key.is_file() {
+        std::fs::copy(key, to.with_extension("key")).unwrap();
+    }
+}
+
+/// Every file below a folder, seen from there.
+pub fn files(dir: &Path) -> Vec<String> {
+    let (mut folders, mut files) = (vec![dir.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => files.push(entry.path().strip_prefix(dir).unwrap().to_str().unwrap().to_owned()),
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
 /// 2026-11-22T12:00:00Z.
 pub const NOON_MS: u64 = 1_795_348_800_000;
 
@@ -110,6 +142,13 @@ impl Written {
         for step in self.opened.folder.removals() {
             self.opened.disk.apply(&step).unwrap();
         }
+    }
+
+    /// The gateway says that it stops, and everything is signed.
+    pub fn close(&mut self) {
+        self.folder().add_own("stop", "{}").unwrap();
+        self.commit();
+        self.checkpoint();
     }
 
     /// So many records, a batch every seven, a checkpoint every forty.

@@ -50,6 +50,11 @@ impl Edge {
         self.size += 1;
     }
 
+    /// The hashes of a level that are in no whole tile.
+    pub fn level(&self, level: u8) -> &[Hash] {
+        self.levels.get(usize::from(level)).map_or(&[], Vec::as_slice)
+    }
+
     /// The tiles at the edge that are begun.
     pub fn partials(&self) -> impl Iterator<Item = (Tile, &[Hash])> {
         let tiles = (0..).zip(&self.levels);

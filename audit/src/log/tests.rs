@@ -5,25 +5,8 @@ use std::path::Path;
 use super::*;
 use crate::folder::{AddError, Step};
 use crate::record::Known;
-use crate::testing::{Folder as Temporary, NOON_MS, Written, options};
+use crate::testing::{Folder as Temporary, NOON_MS, Written, copy, options};
 use crate::tree::tests::mth;
-
-/// Everything in a folder, again.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-    // The key lies beside.
-    let key = from.with_extension("key");
-    if key.is_file() {
-        std::fs::copy(key, to.with_extension("key")).unwrap();
-    }
-}
 
 /// Every record of a log as text.
 fn records(dir: &Path) -> Vec<String> {

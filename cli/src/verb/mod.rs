@@ -1,6 +1,7 @@
 //! The verbs, one file each: what it is asked with, and what it does.
 
 mod apply;
+mod audit;
 mod check;
 mod compile;
 mod completions;
@@ -98,6 +99,8 @@ pub enum Verb {
     Status(status::Status),
     /// Watch a running gateway: rates, latency, errors, denials, by tool, upstream, principal and core.
     Top(top::Top),
+    /// Show, check and prove what an audit log has.
+    Audit(Box<audit::Audit>),
     /// Tell what this machine offers a gateway, and what to do about what it does not.
     Doctor(doctor::Doctor),
     /// Send requests by a plan and tell how fast they were answered.
@@ -146,6 +149,7 @@ impl Verb {
             Verb::History(history) => history.run(output),
             Verb::Status(status) => status.run(output),
             Verb::Top(top) => top.run(output),
+            Verb::Audit(audit) => audit.run(output),
             Verb::Doctor(doctor) => doctor.run(output),
             Verb::Load(load) => load.run(output),
             Verb::Echo(echo) => echo.run(output),
