@@ -176,3 +176,22 @@ fn whatever_a_client_writes_a_record_is_one_line_of_json() {
         assert!(!record.to_string().contains('\n') && record["kind"].is_string(), "{record}");
     }
 }
+
+#[test]
+fn what_is_too_long_to_keep_is_kept_as_its_digest() {
+    let (folder, upstream) = (Folder::new(), echo());
+    let process = serve(&folder, &audited(&upstream.url(), ", payload: full"));
+    let params = json!({ "name": "echo", "arguments": { "text": "x".repeat(2 << 20) } });
+    let answer = process.client().roundtrip(modern("", 1, "tools/call", params));
+    assert_eq!(process.stop(), Some(0));
+    let records = records(&folder);
+    let index = records.iter().position(|record| record["tool"] == "up.echo").expect("a record");
+    let (arguments, result) = (&records[index]["arguments"], &records[index]["result"]);
+    assert_eq!((&arguments["mode"], arguments["bytes"].as_u64()), (&json!("hash"), Some((2 << 20) + 11)));
+    assert_eq!((&result["mode"], result["bytes"].as_u64()), (&json!("hash"), Some(answer.body.len() as u64)));
+    let kept = payloads(&folder)
+        .into_iter()
+        .find(|(of, which, _)| *of == index as u64 && which == "result")
+        .unwrap();
+    assert_eq!(kept.2, strait_audit::hash::plain(&answer.body), "of the message as the client has it");
+}

@@ -38,7 +38,7 @@ use crate::session::Session;
 use crate::session::calls::UnderWay;
 use crate::trace::{self, Trace};
 use crate::upstream::{Reply, Upstream, UpstreamFault};
-use audited::{Kind as RecordKind, Way};
+use audited::{Kind as RecordKind, Pieces, Way};
 
 /// Parts of an exchange's time, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct Record {
     pub trace: Option<Arc<Trace>>,
     /// Its answer says how long its parts took.
     pub is_timed: bool,
+    /// The digest of an answer that is too large to hold, so far.
+    pieces: Option<Box<Pieces>>,
     began_ns: u64,
     marked_ns: u64,
     phases: [u64; PHASES.len()],
@@ -168,6 +170,7 @@ impl Record {
             way: Way::default(),
             trace: None,
             is_timed: false,
+            pieces: None,
             began_ns: now_ns,
             marked_ns: now_ns,
             phases: [0; PHASES.len()],
@@ -469,6 +472,24 @@ impl Record {
         }
     }
 
+    fn append_item(&self, out: &mut Vec<u8>, adopted: &Adopted, form: Form, text_max: usize) {
+        let (Some((kind, index, upstream)), Some(server)) = (self.item, self.server) else { return };
+        let rules = adopted.snapshot.rules();
+        let cut = |text| cut(text, text_max);
+        let upstream = rules.upstreams.get(usize::from(upstream)).map(|upstream| cut(upstream.name.as_str()));
+        append_text(out, "upstream", upstream);
+        let item = adopted.shelf(server, kind).and_then(|shelf| shelf.items.get(index));
+        let bare = item.map(|item| cut(item.bare.as_str()));
+        match (form, upstream, bare) {
+            (Form::Line, _, bare) => append_text(out, word_of(kind), bare),
+            // Nobody has to look at two members to know what was called.
+            (_, Some(upstream), Some(bare)) => append_qualified(out, word_of(kind), upstream, bare),
+            _ => {}
+        }
+        let variant = item.filter(|item| item.shape.is_some()).map(|item| cut(item.exposed.as_str()));
+        append_text(out, "variant", variant);
+    }
+
     /// `text_max`: longer texts are cut.
     fn append(
         &self,
@@ -482,24 +503,7 @@ impl Record {
         let rules = adopted.snapshot.rules();
         stamp(out, adopted, form.kind());
         self.append_who(out, adopted, listener, text_max);
-        let mut text =
-            |name: &str, value: Option<&str>| append_text(out, name, value.map(|text| cut(text, text_max)));
-        if let (Some((kind, index, upstream)), Some(server)) = (self.item, self.server) {
-            let upstream = rules.upstreams.get(usize::from(upstream)).map(|u| u.name.as_str());
-            text("upstream", upstream);
-            let name = word_of(kind);
-            let item = adopted.shelf(server, kind).and_then(|shelf| shelf.items.get(index));
-            let bare = item.map(|item| item.bare.as_str());
-            match form {
-                Form::Line => text(name, bare),
-                // Nobody has to look at two members to know what was called.
-                _ => text_of_two(out, name, (upstream, bare), text_max),
-            }
-            let mut text = |name: &str, value: Option<&str>| {
-                append_text(out, name, value.map(|text| cut(text, text_max)))
-            };
-            text("variant", item.filter(|item| item.shape.is_some()).map(|item| item.exposed.as_str()));
-        }
+        self.append_item(out, adopted, form, text_max);
         let mut text = |name: &str, value: Option<&str>| append_text(out, name, value);
         text("verdict", self.verdict.map(Verdict::label));
         let rule = self.verdict.and_then(Verdict::rule);
@@ -616,19 +620,13 @@ fn cut(text: &str, bytes: usize) -> &str {
 }
 
 /// `upstream.name`.
-fn text_of_two(
-    out: &mut Vec<u8>,
-    name: &str,
-    (upstream, bare): (Option<&str>, Option<&str>),
-    text_max: usize,
-) {
-    let (Some(upstream), Some(bare)) = (upstream, bare) else { return };
-    append_text(out, name, Some(cut(upstream, text_max)));
-    // What was appended ends with a quote.
+fn append_qualified(out: &mut Vec<u8>, name: &str, upstream: &str, bare: &str) {
+    append_text(out, name, Some(upstream));
+    // What was appended ends with a quote, and what follows begins with one.
     out.pop();
     out.push(b'.');
     let from = out.len();
-    append_string(out, cut(bare, text_max).as_bytes());
+    append_string(out, bare.as_bytes());
     out.remove(from);
 }
 

@@ -365,6 +365,9 @@ impl Answer<'_, '_, '_> {
         loop {
             let last = event.is_last();
             if let Event::Fragment { bytes, .. } = &event {
+                if self.core.audit.is_on() {
+                    self.record.piece(self.adopted, bytes);
+                }
                 self.append_piece(bytes, !in_pieces, last, chunked, out.vec());
                 in_pieces = true;
             } else if self.append_event(&reply, &event, chunked, out.vec()).is_err() {
@@ -419,6 +422,9 @@ impl Answer<'_, '_, '_> {
         }
         let mut event = first;
         loop {
+            if self.core.audit.is_on() {
+                self.record.piece(self.adopted, event.bytes());
+            }
             if chunked {
                 write::chunk(out.vec(), event.bytes());
             } else {

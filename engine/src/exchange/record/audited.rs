@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use strait_protocol::Span;
 use strait_table::audit::{ArchivedAudit, Durability, Payload, WhenFull};
 
@@ -38,6 +38,12 @@ pub(super) enum Way {
     Gone,
 }
 
+/// An answer that is sent piece by piece.
+pub(super) struct Pieces {
+    sha256: Context,
+    bytes: u64,
+}
+
 /// How an exchange is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Terms {
@@ -58,6 +64,17 @@ impl Record {
     /// Where in the body the call's arguments are.
     pub fn arguments(&mut self, arguments: Option<Span>) {
         self.arguments = arguments;
+    }
+
+    /// A piece of an answer that is too large to hold: the log keeps the digest of the whole message.
+    pub fn piece(&mut self, adopted: &Adopted, piece: &[u8]) {
+        if self.terms(adopted).payload == Payload::None {
+            return;
+        }
+        let pieces =
+            self.pieces.get_or_insert_with(|| Box::new(Pieces { sha256: Context::new(&SHA256), bytes: 0 }));
+        pieces.sha256.update(piece);
+        pieces.bytes += piece.len() as u64;
     }
 
     /// Whether the call has to wait for the log before it is made, or is not to be made.
@@ -122,7 +139,15 @@ impl Record {
                 false => (None, None),
             };
             let (mut one, mut other) = (NO_DIGEST, NO_DIGEST);
-            let parts = (part(terms.payload, arguments, &mut one), part(terms.payload, sent, &mut other));
+            let arguments = part(terms.payload, arguments, &mut one);
+            let result = match &self.pieces {
+                Some(pieces) if kept && sent.is_none() => {
+                    other.copy_from_slice(pieces.sha256.clone().finish().as_ref());
+                    Some(Part::Digest(pieces.bytes, &other))
+                }
+                _ => part(terms.payload, sent, &mut other),
+            };
+            let parts = (arguments, result);
             core.audit.put(&facts, terms.payload, parts, terms.when_full)
         };
         core.audit.give_back(facts);
