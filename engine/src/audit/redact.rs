@@ -5,6 +5,8 @@
 
 /// Digits that a number may have to be kept.
 const DIGITS_MAX: usize = 6;
+/// Levels that may be open at once. Nothing of what nests more deeply is kept: requests may not, and results that do are rare.
+const LEVELS_MAX: u32 = u128::BITS;
 /// A longer key is more likely somebody's data than a word of a schema.
 const KEY_BYTES_MAX: usize = 64;
 
@@ -41,7 +43,7 @@ fn length(bytes: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b">\"");
 }
 
-/// Goes through a document once. No recursion: a result may nest as deeply as its server likes.
+/// Goes through a document once, without recursion and without memory of its own.
 struct Walk<'j, 'o> {
     json: &'j [u8],
     at: usize,
@@ -51,23 +53,30 @@ struct Walk<'j, 'o> {
 impl Walk<'_, '_> {
     fn values(&mut self) -> Option<()> {
         let mut is_key = false;
-        // For each level that is open, whether it is an object.
-        let mut objects: Vec<bool> = Vec::new();
+        // For each level that is open, the innermost last, whether it is an object.
+        let (mut objects, mut levels) = (0u128, 0);
         while let Some(byte) = self.json.get(self.at).copied() {
             self.at += 1;
             match byte {
                 b' ' | b'\t' | b'\n' | b'\r' => {}
                 b'{' | b'[' => {
-                    objects.push(byte == b'{');
+                    levels += 1;
+                    if levels > LEVELS_MAX {
+                        return None;
+                    }
+                    objects = objects << 1 | u128::from(byte == b'{');
                     is_key = byte == b'{';
                     self.out.push(byte);
                 }
                 b'}' | b']' => {
-                    objects.pop().filter(|object| *object == (byte == b'}'))?;
+                    if levels == 0 || (objects & 1 == 1) != (byte == b'}') {
+                        return None;
+                    }
+                    (objects, levels) = (objects >> 1, levels - 1);
                     self.out.push(byte);
                 }
                 b',' => {
-                    is_key = *objects.last()?;
+                    is_key = levels > 0 && objects & 1 == 1;
                     self.out.push(byte);
                 }
                 b':' => {
@@ -96,7 +105,7 @@ impl Walk<'_, '_> {
                 }
             }
         }
-        objects.is_empty().then_some(())
+        (levels == 0).then_some(())
     }
 
     /// A number, or one of three words.
@@ -224,6 +233,8 @@ mod tests {
     fn nothing_of_a_text_is_left_however_deeply_it_lies() {
         let deep = format!("{}\"canary\"{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(!redacted(&deep).contains("canary"));
+        let deepest = format!("{}{{\"k\":\"canary\"}}{}", "[".repeat(127), "]".repeat(127));
+        assert!(redacted(&deepest).contains("{\"k\":\"<6>\"}"));
     }
 
     #[test]
