@@ -66,17 +66,21 @@ fn every_answered_call_is_in_the_log_after_a_kill() {
 #[test]
 fn an_intent_is_on_the_disk_before_the_call_is_made() {
     let (folder, gate) = (Folder::new(), Gate::default());
-    let held = gate.clone();
+    let (held, at, found) = (gate.clone(), folder.at("audit"), Arc::new(AtomicU64::new(0)));
+    let seen = found.clone();
     let upstream = Scripted::start(modern(tools(), move |request| {
+        // The server looks into the log when the call arrives.
+        seen.store(of_kind(&records_at(&at), "intent").len() as u64, Ordering::SeqCst);
         let mut steps = vec![Step::Await(held.clone())];
         steps.extend(json_reply(&echoed(request)));
         steps
     }));
     let rules = "    - { id: all, allow: [\"*\"], audit: { durability: intent, payload: full } }\n";
-    let mut process = serve(&folder, &with_rules(&upstream.url(), "", rules));
+    let mut process = serve(&folder, &with_rules(&upstream.url(), ", every: 50ms", rules));
     let mut client = process.client();
     client.send(call("about to"));
     strait_tests::gateway::wait_for("the call to arrive", || !upstream.arrived("tools/call").is_empty());
+    strait_tests::gateway::wait_for("the server to look", || found.load(Ordering::SeqCst) > 0);
     // The upstream has the call, and nobody has an answer: what is about to happen is known all the same.
     process.kill();
     gate.open();

@@ -41,10 +41,13 @@ pub fn again(folder: &Folder) -> Process {
 
 /// Every record of the log, in order.
 pub fn records(folder: &Folder) -> Vec<Value> {
-    let at = folder.at("audit");
+    records_at(&folder.at("audit"))
+}
+
+pub fn records_at(at: &Path) -> Vec<Value> {
     let mut all = Vec::new();
-    for first in segment::firsts(&at, "entries").expect("list the segments") {
-        let mut segment = Segment::open(&at, first).expect("open a segment");
+    for first in segment::firsts(at, "entries").expect("list the segments") {
+        let mut segment = Segment::open(at, first).expect("open a segment");
         while let Next::Frame(record) = segment.read().expect("read a segment") {
             all.push(serde_json::from_slice(record).unwrap_or_else(|error| {
                 panic!("{error}: {}", String::from_utf8_lossy(record));
