@@ -467,7 +467,12 @@ impl Control {
         });
         let last = std::mem::replace(&mut self.told, texts.collect());
         self.told.difference(&last).for_each(log::warn);
+        let before = self.quarantine.brief();
         self.quarantine.renew(snapshot, self.ledger.catalog());
+        let after = self.quarantine.brief();
+        if (&after["count"], &after["shown"]) != (&before["count"], &before["shown"]) {
+            audit::tell(&self.handle, json!({ "act": "quarantine", "before": before, "after": after }));
+        }
         self.suspicions.renew(snapshot, &self.ledger);
         snapshot.with_bound(&bound).map_err(|error| error.to_string())
     }

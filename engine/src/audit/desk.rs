@@ -25,6 +25,8 @@ pub struct Line {
     pub waits: AtomicBool,
     /// Records that had no room.
     pub lost: AtomicU64,
+    /// Behind the number of the last of those.
+    pub lost_to: AtomicU64,
 }
 
 /// What the writer and all others share.
@@ -214,6 +216,7 @@ impl Open {
     fn lose(&self) {
         self.next.set(self.next.get() + 1);
         self.line.lost.fetch_add(1, Ordering::Relaxed);
+        self.line.lost_to.store(self.next.get(), Ordering::Relaxed);
     }
 
     async fn until(&self, when_full: WhenFull, is_so: impl Fn() -> bool) -> Result<(), AtFault> {

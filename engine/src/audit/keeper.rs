@@ -464,8 +464,15 @@ impl Writer {
 
     /// The last words of this start.
     fn end(mut self) {
+        // What is lost and was followed by nothing.
+        for (at, core) in self.cores.iter().enumerate() {
+            let lost_to = core.line.lost_to.load(Ordering::Relaxed);
+            if lost_to > core.added {
+                let _ = self.folder.lost(at as u16, lost_to);
+            }
+        }
         self.own("stop", "{}");
-        // What is lost and was followed by nothing is told here.
+        // One batch may be left from before.
         self.commit();
         self.commit();
         self.sign(true);
