@@ -268,21 +268,23 @@ mod tests {
     fn threads_that_meet_a_new_key_share_one_allowance() {
         const ROUNDS: u64 = 3_000;
         let (cells, measure, together) = (Cells::with_groups(1), day(3), Barrier::new(4));
-        let taken: Vec<AtomicU64> = (0..ROUNDS).map(|_| AtomicU64::new(0)).collect();
+        let counts = || (0..ROUNDS).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
+        let (taken, in_the_way) = (counts(), counts());
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    for (round, taken) in (0..ROUNDS).zip(&taken) {
+                    for (round, (taken, in_the_way)) in (0..ROUNDS).zip(taken.iter().zip(&in_the_way)) {
                         // Every round's key is new, and those of the days before are idle.
                         let now = Moment { unix_ms: NOW.unix_ms + round * 86_400_000, ..NOW };
                         let key = key(round + 1, &measure);
                         together.wait();
                         for _ in 0..4 {
+                            // Nothing is asserted here: the others would wait for a thread that panicked.
                             match cells.take(key, &measure, &now, 1, 4) {
                                 Ok(grant) => drop(taken.fetch_add(grant.units, Ordering::Relaxed)),
-                                Err(denial) => {
-                                    assert!(matches!(denial, Denial::Reached { .. }), "{denial:?}")
-                                }
+                                Err(Denial::Reached { .. }) => {}
+                                // Whoever places the key has lost its core meanwhile: that is not waited for.
+                                Err(Denial::Full) => drop(in_the_way.fetch_add(1, Ordering::Relaxed)),
                             }
                         }
                         // A thread that is late must not see the next day.
@@ -291,9 +293,13 @@ mod tests {
                 });
             }
         });
-        for (round, taken) in taken.iter().enumerate() {
-            assert_eq!(taken.load(Ordering::Relaxed), 3, "round {round}");
+        let mut whole = 0;
+        for (round, (taken, in_the_way)) in taken.iter().zip(&in_the_way).enumerate() {
+            let (taken, in_the_way) = (taken.load(Ordering::Relaxed), in_the_way.load(Ordering::Relaxed));
+            assert!(taken == 3 || taken < 3 && in_the_way > 0, "round {round}: {taken}, {in_the_way}");
+            whole += u64::from(in_the_way == 0);
         }
+        assert!(whole > ROUNDS / 2, "only {whole} rounds of {ROUNDS} without anybody in the way");
     }
 
     #[test]
