@@ -42,6 +42,8 @@ pub const IDENTITIES_MAX: usize = 256;
 pub const LISTENERS_MAX: usize = 64;
 pub const LIMITS_MAX: usize = 4_096;
 pub const PRICES_MAX: usize = 4_096;
+/// A member of `_meta` that says what a call cost: MCP gives prefixes and names no length, this is longer than any in use.
+pub const META_MEMBER_BYTES_MAX: usize = 256;
 /// Calls that a limit may allow in one of its units, or at once.
 pub const LIMIT_CALLS_MAX: u64 = 1_000_000_000;
 /// Micro-USD that a price may be, or a limit may allow: a million dollars less one millionth.

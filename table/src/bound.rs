@@ -157,8 +157,8 @@ pub struct Item {
     pub rules: Vec<u32>,
     /// The same of limits.
     pub limits: Vec<u16>,
-    /// What one call of it costs.
-    pub price_micro_usd: u64,
+    /// Which price it has.
+    pub price: Option<u16>,
     /// Its number in every catalog: what limits per tool are kept under.
     pub print: u64,
     /// For a template, the glob that the URIs it makes satisfy; else empty.

@@ -100,6 +100,13 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
     let mut tls = rules.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     ensure(tls.all(|tls| !tls.certificates.is_empty()), "a listener speaks TLS without a certificate")?;
     telemetry(&rules.telemetry)?;
+    for price in rules.prices.iter() {
+        ensure(
+            price.up_to_micro_usd.is_some() == (price.kib_micro_usd > 0 || price.told.is_some())
+                && price.most() >= price.micro_usd.to_native(),
+            "a price that is known only after the call has no bound, or one below what each call costs",
+        )?;
+    }
     ensure(!rules.listeners.is_empty(), "there is no listener")
 }
 
@@ -257,6 +264,10 @@ fn shelf(rules: &ArchivedRules, bound: &ArchivedBound, shelf: &ArchivedShelf) ->
         ensure(
             item.limits.iter().all(|limit| (limit.to_native() as usize) < rules.limits.len()),
             "an item is spoken of by a limit that is not there",
+        )?;
+        ensure(
+            item.price.as_ref().is_none_or(|price| usize::from(price.to_native()) < rules.prices.len()),
+            "an item has a price that is not there",
         )?;
     }
     Ok(())

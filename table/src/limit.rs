@@ -73,11 +73,42 @@ pub enum Unit {
     Day,
 }
 
-/// What one call costs. Where several speak of a thing, the highest counts.
+/// What calls cost. Where several speak of a thing, the one counts under which a call may cost the most.
 #[derive(Archive, Deserialize, Serialize, Debug)]
 pub struct Price {
     pub on: Pattern,
+    /// Of each call.
     pub micro_usd: u64,
+    /// Of each KiB that its answer begins.
+    pub kib_micro_usd: u64,
+    /// Which member of the `_meta` of its result says what it cost besides, in US dollars.
+    pub told: Option<String>,
+    /// The most that it may cost; there where some of it is known only afterwards.
+    pub up_to_micro_usd: Option<u64>,
+}
+
+impl ArchivedPrice {
+    /// The most that a call may cost.
+    pub fn most(&self) -> u64 {
+        self.up_to_micro_usd.as_ref().map_or(self.micro_usd.to_native(), |most| most.to_native())
+    }
+
+    /// As it was written, for people.
+    pub fn describe(&self) -> String {
+        let mut parts = Vec::new();
+        if self.micro_usd > 0 || self.up_to_micro_usd.is_none() {
+            parts.push(usd(self.micro_usd.to_native()));
+        }
+        if self.kib_micro_usd > 0 {
+            parts.push(format!("{} per KiB", usd(self.kib_micro_usd.to_native())));
+        }
+        parts.extend(self.told.as_ref().map(|member| format!("what `_meta` says in `{}`", member.as_str())));
+        let parts = parts.join(" and ");
+        match self.up_to_micro_usd.as_ref() {
+            Some(most) => format!("{parts}, up to {}", usd(most.to_native())),
+            None => parts,
+        }
+    }
 }
 
 impl Facet {
@@ -232,10 +263,16 @@ impl ArchivedLimit {
     }
 }
 
-/// What one call of a thing costs, in micro-USD.
-pub fn price(prices: &[ArchivedPrice], kind: Kind, full: &str, bare: &str) -> u64 {
-    let speaking = prices.iter().filter(|price| speaks(&price.on, kind, full, bare));
-    speaking.map(|price| price.micro_usd.to_native()).max().unwrap_or(0)
+/// Which price a thing has.
+pub fn price(prices: &[ArchivedPrice], kind: Kind, full: &str, bare: &str) -> Option<u16> {
+    highest(prices, |price| speaks(&price.on, kind, full, bare))
+}
+
+/// Of the prices that speak; of several that may cost as much, by their patterns, since the order of a file says nothing.
+fn highest(prices: &[ArchivedPrice], speaks: impl Fn(&ArchivedPrice) -> bool) -> Option<u16> {
+    let speaking = prices.iter().enumerate().filter(|(_, price)| speaks(price));
+    let highest = speaking.max_by_key(|(_, price)| (price.most(), price.on.glob.as_str()));
+    highest.map(|(index, _)| index as u16)
 }
 
 /// The limits that speak of a thing, by index.
@@ -252,7 +289,8 @@ pub fn print_of(kind: Kind, full: &str) -> u64 {
 /// What limits want to know of something whose name is open-ended.
 pub struct OpenEnded {
     pub limits: Vec<u16>,
-    pub price_micro_usd: u64,
+    /// Which price of the table it has.
+    pub price: Option<u16>,
     pub print: u64,
 }
 
@@ -274,7 +312,7 @@ impl Snapshot {
         let full = format!("{}.{uri}", rules.upstreams.get(upstream)?.name.as_str());
         Some(OpenEnded {
             limits: speaking(&rules.limits, Kind::Resource, &full, uri),
-            price_micro_usd: price(&rules.prices, Kind::Resource, &full, uri),
+            price: price(&rules.prices, Kind::Resource, &full, uri),
             print: print_of(Kind::Resource, &full),
         })
     }
@@ -290,10 +328,9 @@ impl Snapshot {
         };
         let limits = rules.limits.iter().enumerate();
         let limits = limits.filter(|(_, limit)| limit.on.is_empty() || limit.on.iter().any(may_speak));
-        let prices = rules.prices.iter().filter(|price| glob::matches(&price.on.glob, &full));
         Some(OpenEnded {
             limits: limits.map(|(index, _)| index as u16).collect(),
-            price_micro_usd: prices.map(|price| price.micro_usd.to_native()).max().unwrap_or(0),
+            price: highest(&rules.prices, |price| glob::matches(&price.on.glob, &full)),
             print: xxh3_64(format!("Method {full}").as_bytes()),
         })
     }

@@ -9,6 +9,7 @@ mod catalog;
 mod changes;
 mod common;
 mod conversion;
+mod costs;
 mod drain;
 mod edge;
 mod http_sse;

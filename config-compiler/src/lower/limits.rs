@@ -12,8 +12,8 @@ use strait_table::rules::{Pattern, PatternKind, To};
 use super::{blocks::Blocks, pattern, policy::audience, scope::Scope};
 use crate::{
     diagnostic::{Finding, codes},
-    limits::{LIMIT_CALLS_MAX, LIMITS_MAX, PRICES_MAX},
-    source::{Node, Scalar, Span, Value},
+    limits::{LIMIT_CALLS_MAX, LIMITS_MAX, META_MEMBER_BYTES_MAX, PRICES_MAX},
+    source::{Entry as Written, Node, Scalar, Span, Value},
     walk::{Walk, keys, limit::Per},
 };
 
@@ -37,9 +37,13 @@ pub fn prices(walk: &mut Walk<'_>, blocks: &Blocks<'_>, upstreams: &Scope<'_>) -
         if let Some(on) = &on {
             pattern::upstreams(walk, on, upstreams, "`prices`");
         }
-        let micro_usd = walk.money(declared.node);
-        if let (Some(on), Some(micro_usd)) = (on, micro_usd) {
-            prices.push(Price { on: on.pattern, micro_usd });
+        let amounts = match declared.node.value {
+            Value::Map(_) => amounts(walk, declared.node, declared.name_span),
+            _ => walk.money(declared.node).map(|micro_usd| Amounts { micro_usd, ..Amounts::default() }),
+        };
+        if let (Some(on), Some(amounts)) = (on, amounts) {
+            let Amounts { micro_usd, kib_micro_usd, told, up_to_micro_usd } = amounts;
+            prices.push(Price { on: on.pattern, micro_usd, kib_micro_usd, told, up_to_micro_usd });
         }
     }
     if let Some(beyond) = blocks.prices.get(PRICES_MAX) {
@@ -47,6 +51,62 @@ pub fn prices(walk: &mut Walk<'_>, blocks: &Blocks<'_>, upstreams: &Scope<'_>) -
         walk.report(Finding::new(&codes::OUT_OF_RANGE, beyond.name_span, message));
     }
     prices
+}
+
+/// A price without what it is of.
+#[derive(Default)]
+struct Amounts {
+    micro_usd: u64,
+    kib_micro_usd: u64,
+    told: Option<String>,
+    up_to_micro_usd: Option<u64>,
+}
+
+fn amounts(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<Amounts> {
+    let mut fields = walk.fields(node, &keys::PRICE)?;
+    let [call, kib, meta, up_to] = ["call", "per_kib", "meta", "up_to"].map(|key| fields.entry(key));
+    fields.finish();
+    // What is wrong with each is told, before any of it counts.
+    let [micro_usd, kib_micro_usd, most] = [call, kib, up_to].map(|entry: Option<&Written>| match entry {
+        Some(entry) => walk.money(&entry.value).map(Some),
+        None => Some(None),
+    });
+    let told = match meta {
+        Some(entry) => member(walk, &entry.value).map(Some),
+        None => Some(None),
+    };
+    let (micro_usd, kib_micro_usd, most, told) = (micro_usd?, kib_micro_usd?, most?, told?);
+    let settles = kib_micro_usd.is_some() || told.is_some();
+    let finding = match (most, settles) {
+        (None, true) => Finding::new(&codes::ONE_OF, at, "what these calls may cost is without bound").help(
+            "write the most that one may cost: `up_to: 1 usd`; so much is set aside until it is answered",
+        ),
+        (Some(_), false) => Finding::new(&codes::ONE_OF, at, "`up_to` without `per_kib` or `meta`")
+            .help("what is known before the call needs no bound: leave `up_to` out"),
+        (None, false) if micro_usd.is_none() => Finding::new(&codes::ONE_OF, at, "this price says nothing")
+            .help("write at least one of `call`, `per_kib` and `meta`"),
+        (Some(most), true) if most < micro_usd.unwrap_or(0) => {
+            Finding::new(&codes::OUT_OF_RANGE, at, "`up_to` is less than `call`")
+                .help("it is the most that a call may cost, all parts together")
+        }
+        _ => {
+            let (micro_usd, kib_micro_usd) = (micro_usd.unwrap_or(0), kib_micro_usd.unwrap_or(0));
+            return Some(Amounts { micro_usd, kib_micro_usd, told, up_to_micro_usd: most });
+        }
+    };
+    walk.report(finding);
+    None
+}
+
+/// A member of `_meta`.
+fn member(walk: &mut Walk<'_>, node: &Node) -> Option<String> {
+    let name = walk.text(node)?;
+    if (1..=META_MEMBER_BYTES_MAX).contains(&name.len()) {
+        return Some(name);
+    }
+    let message = format!("a member of `_meta` has a name of 1 to {META_MEMBER_BYTES_MAX} bytes");
+    walk.report(Finding::new(&codes::OUT_OF_RANGE, node.span, message));
+    None
 }
 
 pub fn lower(

@@ -115,7 +115,11 @@ pub static ROOT: Block = Block {
             Shape::List(&Shape::Block(&LIMIT)),
             "How much of it: rates, counts, money, calls at once.",
         ),
-        key("prices", Shape::Names(&Shape::Text), "What one call costs, by pattern: `0.002 usd`."),
+        key(
+            "prices",
+            Shape::Names(&Shape::Either(&[Shape::Text, Shape::Block(&PRICE)])),
+            "What one call costs, by pattern: `0.002 usd`.",
+        ),
         key(
             "access_log",
             Shape::Either(&[Shape::Words(&["stdout", "off"]), Shape::Block(&ACCESS_LOG)]),
@@ -503,6 +507,24 @@ pub static LIMIT: Block = Block {
         ),
     ],
     later: &[],
+    foreign: false,
+};
+
+pub static PRICE: Block = Block {
+    name: "a price",
+    expected: "an amount like `0.002 usd`, or `{ call: 0.001 usd, per_kib: 0.0001 usd, up_to: 1 usd }`",
+    about: "What a call costs. What is known only afterwards is set aside before, up to `up_to`.",
+    keys: &[
+        key("call", Shape::Text, "Of each call: `0.002 usd`. Default: nothing."),
+        key("per_kib", Shape::Text, "Of each KiB that its answer begins: `0.0001 usd`."),
+        key(
+            "meta",
+            Shape::Text,
+            "The member of a result's `_meta` in which its server says what the call cost, as a number of US dollars.",
+        ),
+        key("up_to", Shape::Text, "The most that a call may cost, with `per_kib` or `meta`."),
+    ],
+    later: &["per_token", "currency"],
     foreign: false,
 };
 

@@ -64,7 +64,7 @@ pub fn facts(snapshot: &Snapshot) -> Value {
     });
     let prices = rules.prices.iter().map(|price| {
         let on = patterns(std::slice::from_ref(&price.on));
-        json!({ "on": on, "price": strait_table::limit::usd(price.micro_usd.to_native()) })
+        json!({ "on": on, "price": price.describe() })
     });
     let audit = rules.audit.as_ref().map(|audit| {
         json!({

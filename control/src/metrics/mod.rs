@@ -5,6 +5,7 @@
 
 mod audit;
 mod by_name;
+mod costs;
 pub mod exemplars;
 pub mod exposition;
 mod generations;
@@ -100,6 +101,7 @@ pub fn tell(seen: &Seen<'_>, to: &mut dyn Format) {
     upstreams(&mut out, seen);
     limits(&mut out, seen);
     tls::write(&mut out, &seen.workers, seen.certificates);
+    costs::write(&mut out, &seen.workers);
     tokens::write(&mut out, seen.tokens);
     secrets::write(&mut out, &seen.secrets);
     audit::write(&mut out, seen.audit);

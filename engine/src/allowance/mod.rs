@@ -249,7 +249,34 @@ impl Allowances {
         let grant = cells.take(key, measure, &moment(clock), 1, 1)?;
         if let Some(node) = holds.nodes.get_mut(at as usize) {
             let next_free = node.next;
-            *node = Hold { key, slot: grant.slot, next: held.0 };
+            // How many are allowed is no matter when one is given back.
+            let (measure, slot) = (Measure::Concurrency(0), grant.slot);
+            *node = Hold { key, measure, slot, taken_as: 0, units: 1, next: held.0 };
+            holds.free = next_free;
+            held.0 = at;
+        }
+        Ok(())
+    }
+
+    /// Takes `units` of a key that may turn out to be too many, in front of what `held` has: [`Allowances::settle`] puts back the rest.
+    pub fn set_aside(
+        &self,
+        clock: &Clock,
+        key: Key,
+        measure: &Measure,
+        units: u64,
+        held: &mut Held,
+    ) -> Result<(), Denial> {
+        let at = self.holds.borrow_mut().make_room().ok_or(Denial::Full)?;
+        self.take(clock, key, measure, units)?;
+        let (slot, taken_as) = match lease_of(&mut self.leases.borrow_mut(), key) {
+            Some(lease) => (lease.slot, lease.taken_as),
+            None => return Err(Denial::Full),
+        };
+        let mut holds = self.holds.borrow_mut();
+        if let Some(node) = holds.nodes.get_mut(at as usize) {
+            let next_free = node.next;
+            *node = Hold { key, measure: *measure, slot, taken_as, units, next: held.0 };
             holds.free = next_free;
             held.0 = at;
         }
@@ -258,14 +285,21 @@ impl Allowances {
 
     /// Gives every place back.
     pub fn release(&self, clock: &Clock, held: &mut Held) {
+        self.settle(clock, held, 0);
+    }
+
+    /// Gives back what is beyond `spent`, of everything that `held` has.
+    pub fn settle(&self, clock: &Clock, held: &mut Held, spent: u64) {
         if held.0 == NONE {
             return;
         }
         let Some(cells) = self.cells.get() else { return };
         let (mut holds, now) = (self.holds.borrow_mut(), moment(clock));
         while let Some(node) = holds.nodes.get(held.0 as usize).copied() {
-            // How many are allowed is no matter when one is given back.
-            cells.give_back(node.slot, node.key, &Measure::Concurrency(0), 0, 1, &now);
+            let units = node.units.saturating_sub(spent);
+            if units > 0 {
+                cells.give_back(node.slot, node.key, &node.measure, node.taken_as, units, &now);
+            }
             let free = holds.free;
             if let Some(freed) = holds.nodes.get_mut(held.0 as usize) {
                 freed.next = free;
@@ -285,8 +319,8 @@ fn moment(clock: &Clock) -> Moment {
     Moment { steady_ns: clock.now_ns(), unix_ms: clock.coarse_unix_ms() }
 }
 
-/// Places among calls under way, of one exchange: a chain in the worker's [`Holds`]. They are given back by
-/// [`Allowances::release`], which the exchange's own place does when it is dropped.
+/// Places among calls under way, or what was set aside of budgets, of one exchange: a chain in the worker's [`Holds`]. They are given
+/// back by [`Allowances::release`] and [`Allowances::settle`], when the exchange's own place, or its cost, is dropped.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Held(u32);
 
@@ -301,7 +335,10 @@ impl Default for Held {
 #[derive(Clone, Copy)]
 struct Hold {
     key: Key,
+    measure: Measure,
     slot: u32,
+    taken_as: u64,
+    units: u64,
     /// The next of the same exchange, or the next that is free.
     next: u32,
 }
@@ -320,7 +357,8 @@ impl Holds {
                 return None;
             }
             let key = Key::new(0, strait_policy::limit::Class::Concurrency);
-            self.nodes.push(Hold { key, slot: 0, next: NONE });
+            let measure = Measure::Concurrency(0);
+            self.nodes.push(Hold { key, measure, slot: 0, taken_as: 0, units: 0, next: NONE });
             self.free = (self.nodes.len() - 1) as u32;
         }
         Some(self.free)
@@ -418,6 +456,35 @@ mod tests {
             assert_eq!(first, Held::default());
         }
         assert_eq!(all[0].holds.borrow().nodes.len(), 4, "one that was not granted, among them");
+    }
+
+    #[test]
+    fn what_was_set_aside_comes_to_what_was_spent() {
+        let (clock, metering) = (Clock::new(), metering());
+        let all = workers(2, &metering);
+        let budget = Measure::Cost(Window { period: Period::Day, max: 1_000 });
+        let key = key(1, &budget);
+        // So often that nothing would be left if any of it were lost, and with several under way at once.
+        for round in 0..50 {
+            let (mut one, mut two) = (Held::default(), Held::default());
+            all[round % 2].set_aside(&clock, key, &budget, 100, &mut one).unwrap();
+            all[0].set_aside(&clock, key, &budget, 100, &mut two).unwrap();
+            all[0].settle(&clock, &mut two, 0);
+            all[round % 2].settle(&clock, &mut one, 10);
+            assert_eq!((one, two), (Held::default(), Held::default()));
+        }
+        all.iter().for_each(|worker| (0..2).for_each(|_| worker.tick(&clock)));
+        // 500 are spent: so much is left, to the last.
+        let mut rest = Held::default();
+        for _ in 0..5 {
+            all[1].set_aside(&clock, key, &budget, 100, &mut rest).unwrap();
+        }
+        assert!(all[1].take(&clock, key, &budget, 1).is_err());
+        // What cost more than was set aside overdraws nothing.
+        all[1].settle(&clock, &mut rest, u64::MAX);
+        assert!(all[0].take(&clock, key, &budget, 1).is_err());
+        assert!(matches!(all[0].set_aside(&clock, key, &budget, 1, &mut rest), Err(Denial::Reached { .. })));
+        assert_eq!(rest, Held::default());
     }
 
     #[test]

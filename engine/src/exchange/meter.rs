@@ -15,6 +15,7 @@ use strait_table::bound::ArchivedItem;
 use super::Incoming;
 use super::arrive::Place;
 use super::authorize::Permit;
+use super::cost::{Cost, Tariff};
 use super::decode::{Asked, Call};
 use super::identify::Caller;
 use super::reached::Reached;
@@ -50,12 +51,18 @@ pub fn run(
     record: &mut Record,
 ) -> Result<Admission, Refusal> {
     let mut admitted = core.admit().map_err(Refusal::Overloaded)?;
-    if let Some((asking, subject)) = concerning(core, adopted, incoming, place, caller, call, target)?
-        && let Err((index, denial)) = asking.take(&subject, &mut admitted)
-    {
-        record.limit(index);
-        return Err(asking.refusal(index, denial, subject.cost, as_result(call)));
+    let concerning = concerning(core, adopted, incoming, place, caller, call, target)?;
+    let Some((metering, subject)) = concerning else { return Ok(Admission { place: admitted }) };
+    let mut cost = subject.price.map(|(index, tariff)| Cost::new(core, index, tariff));
+    if let Some(metering) = metering {
+        let asking = Asking { core, adopted, metering, caller };
+        if let Err((index, denial)) = asking.take(&subject, &mut admitted, cost.as_mut()) {
+            record.limit(index);
+            cost.into_iter().for_each(Cost::nothing);
+            return Err(asking.refusal(index, denial, subject.most(), as_result(call)));
+        }
     }
+    record.cost = cost;
     Ok(Admission { place: admitted })
 }
 
@@ -72,12 +79,14 @@ pub fn foresee(
     target: &Target,
     record: &mut Record,
 ) -> Result<(), Refusal> {
-    let Some((asking, subject)) = concerning(core, adopted, incoming, place, caller, call, target)? else {
+    let Some((Some(metering), subject)) = concerning(core, adopted, incoming, place, caller, call, target)?
+    else {
         return Ok(());
     };
+    let asking = Asking { core, adopted, metering, caller };
     let Err((index, denial)) = asking.foresee(&subject) else { return Ok(()) };
     record.limit(index);
-    Err(asking.refusal(index, denial, subject.cost, as_result(call)))
+    Err(asking.refusal(index, denial, subject.most(), as_result(call)))
 }
 
 /// Whether the answer to a limit is a tool's result.
@@ -87,7 +96,7 @@ fn as_result(call: &Call) -> bool {
     message.method == Method::ToolsCall && !begins_task
 }
 
-/// What is asked for, where the table has limits and there may be some that speak of it.
+/// What is asked for, where the table has limits or prices and there may be some that speak of it.
 fn concerning<'a>(
     core: &'a Rc<Core>,
     adopted: &'a Adopted,
@@ -96,9 +105,16 @@ fn concerning<'a>(
     caller: &'a Caller,
     call: &Call,
     target: &Target,
-) -> Result<Option<(Asking<'a>, Subject<'a>)>, Refusal> {
-    if let (Some(metering), Asked::Message(message)) = (&adopted.metering, &call.asked) {
-        let asking = Asking { core, adopted, metering, caller };
+) -> Result<Option<(Option<&'a Metering>, Subject<'a>)>, Refusal> {
+    let rules = adopted.snapshot.rules();
+    if let Asked::Message(message) = &call.asked
+        && !(rules.limits.is_empty() && rules.prices.is_empty())
+    {
+        let whose = |print, upstream| whose(adopted, caller, print, upstream, place.server);
+        let priced = |price: Option<u16>| {
+            let index = usize::from(price?);
+            rules.prices.get(index).map(|price| (index, Tariff::of(price)))
+        };
         let uri = message.uri.or(message.reference_uri);
         let gives = matches!(message.method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead);
         let subject = match target {
@@ -109,32 +125,32 @@ fn concerning<'a>(
                 let uri = uri.and_then(|uri| std::str::from_utf8(uri).ok());
                 let found = uri.and_then(|uri| adopted.snapshot.limits_of_uri(item.upstream, uri));
                 let found = found.ok_or(Refusal::Internal("a resource without a URI was allowed"))?;
-                let whose = asking.whose(found.print, item.upstream, place.server);
-                Subject { whose, cost: found.price_micro_usd, gives, limits: Concerned::Found(found.limits) }
+                let whose = whose(found.print, item.upstream);
+                let price = priced(found.price).filter(|_| gives);
+                Subject { whose, price, limits: Concerned::Found(found.limits) }
             }
             Target::Upstream(item) => {
                 let shelf = adopted.shelf(place.server, item.kind);
                 let bound = shelf.and_then(|shelf| shelf.items.get(item.index));
                 let bound = bound.ok_or(Refusal::Internal("an item that was found is gone"))?;
-                if bound.limits.is_empty() {
+                let price = priced(bound.price.as_ref().map(|price| price.to_native())).filter(|_| gives);
+                if bound.limits.is_empty() && price.is_none() {
                     return Ok(None);
                 }
-                let whose = asking.whose(bound.print.to_native(), item.upstream, place.server);
-                let cost = bound.price_micro_usd.to_native();
-                Subject { whose, cost, gives, limits: Concerned::Bound(bound) }
+                let whose = whose(bound.print.to_native(), item.upstream);
+                Subject { whose, price, limits: Concerned::Bound(bound) }
             }
             Target::Foreign(foreign) => {
                 let found = adopted.snapshot.limits_of_method(foreign.upstream, &foreign.method);
                 let found = found.ok_or(Refusal::Internal("an upstream that was found is gone"))?;
-                let whose = asking.whose(found.print, foreign.upstream, place.server);
-                let limits = Concerned::Found(found.limits);
-                Subject { whose, cost: found.price_micro_usd, gives: true, limits }
+                let whose = whose(found.print, foreign.upstream);
+                Subject { whose, price: priced(found.price), limits: Concerned::Found(found.limits) }
             }
             Target::Local { .. } | Target::Session(_) | Target::Task(_) | Target::Listen(_) => {
                 return Ok(None);
             }
         };
-        return Ok(Some((asking, subject)));
+        return Ok(Some((adopted.metering.as_deref(), subject)));
     }
     Ok(None)
 }
@@ -149,10 +165,30 @@ struct Asking<'a> {
 /// What is asked for, as limits see it.
 struct Subject<'a> {
     whose: Whose,
-    /// Of what gives content, in micro-USD.
-    cost: u64,
-    gives: bool,
+    /// Of what gives content: which price of the table.
+    price: Option<(usize, Tariff)>,
     limits: Concerned<'a>,
+}
+
+impl Subject<'_> {
+    /// The most that it may cost, in micro-USD.
+    fn most(&self) -> u64 {
+        self.price.map_or(0, |(_, tariff)| tariff.most())
+    }
+}
+
+fn whose(adopted: &Adopted, caller: &Caller, tool: u64, upstream: usize, server: usize) -> Whose {
+    let known = adopted.known(caller.principal);
+    let upstreams = adopted.metering.as_ref().map(|metering| &metering.upstreams);
+    Whose {
+        principal: known.digest,
+        agent: known.agent,
+        user: known.user,
+        tenant: known.tenant,
+        tool,
+        upstream: upstreams.and_then(|all| all.get(upstream)).copied().unwrap_or(0),
+        server: adopted.server_digest(server).unwrap_or(0),
+    }
 }
 
 /// The limits that speak of it, by index.
@@ -176,50 +212,47 @@ impl Concerned<'_> {
 }
 
 impl Asking<'_> {
-    fn whose(&self, tool: u64, upstream: usize, server: usize) -> Whose {
-        let known = self.adopted.known(self.caller.principal);
-        Whose {
-            principal: known.digest,
-            agent: known.agent,
-            user: known.user,
-            tenant: known.tenant,
-            tool,
-            upstream: self.metering.upstreams.get(upstream).copied().unwrap_or(0),
-            server: self.adopted.server_digest(server).unwrap_or(0),
-        }
-    }
-
     /// The limit of this number if it is for this caller, and how much of it the call needs.
     fn concerning(&self, index: usize, subject: &Subject<'_>) -> Option<(&Limit, u64)> {
         let traits = self.adopted.traits(self.caller.traits)?;
         let limit = self.metering.limits.get(index).filter(|limit| limit.is_for(&traits))?;
         let units = match limit.measure {
-            Measure::Cost(_) if subject.gives => subject.cost,
-            Measure::Cost(_) => 0,
+            Measure::Cost(_) => subject.most(),
             Measure::Rate(_) | Measure::Calls(_) | Measure::Concurrency(_) => 1,
         };
         (units > 0).then_some((limit, units))
     }
 
     /// All that the call needs, or nothing, and which limit stands against it.
-    fn take(&self, subject: &Subject<'_>, admitted: &mut InFlight) -> Result<(), (usize, Denial)> {
+    fn take(
+        &self,
+        subject: &Subject<'_>,
+        admitted: &mut InFlight,
+        mut cost: Option<&mut Cost>,
+    ) -> Result<(), (usize, Denial)> {
         let core = self.core;
+        let settles = subject.price.is_some_and(|(_, tariff)| tariff.settles());
         for (at, index) in subject.limits.until(usize::MAX).enumerate() {
             let Some((limit, units)) = self.concerning(index, subject) else { continue };
             let key = limit.key(&subject.whose);
             let taken = match &limit.measure {
                 // Given back with the exchange's place, also when another limit stands against it.
                 Measure::Concurrency(_) => admitted.hold(key, &limit.measure),
+                // The same, with what it is set aside for.
+                measure @ Measure::Cost(_) if settles => match &mut cost {
+                    Some(cost) => core.allowances.set_aside(&core.clock, key, measure, units, cost.aside()),
+                    None => Ok(()),
+                },
                 measure => core.allowances.take(&core.clock, key, measure, units),
             };
             let Err(denial) = taken else { continue };
             core.figures.limit(limit.place).refused.add(1);
             for index in subject.limits.until(at) {
-                match self.concerning(index, subject) {
-                    Some((limit, units)) if !matches!(limit.measure, Measure::Concurrency(_)) => {
-                        core.allowances.put_back(&core.clock, limit.key(&subject.whose), units);
-                    }
-                    _ => {}
+                let Some((limit, units)) = self.concerning(index, subject) else { continue };
+                match limit.measure {
+                    Measure::Concurrency(_) => {}
+                    Measure::Cost(_) if settles => {}
+                    _ => core.allowances.put_back(&core.clock, limit.key(&subject.whose), units),
                 }
             }
             return Err((index, denial));

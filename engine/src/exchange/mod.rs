@@ -15,7 +15,7 @@
 //! | [`resolve`] | a [`resolve::Target`]: upstream item, local answer or session act |
 //! | [`shape`] | a [`shape::Shaped`] call: of a tool that has a shape, what the upstream is to get |
 //! | [`authorize`] | a [`authorize::Permit`] |
-//! | [`meter`] | an [`meter::Admission`] |
+//! | [`meter`] | an [`meter::Admission`]; [`cost`] is what comes of its price |
 //! | [`screen`] | a [`screen::Screened`] call |
 //! | [`approve`] | a [`approve::Clearance`] |
 //! | [`forward`] | a [`crate::upstream::Reply`]: a stream of events |
@@ -34,6 +34,7 @@ pub mod authorize;
 pub mod batch;
 mod choose;
 mod cors;
+mod cost;
 pub mod cursor;
 pub mod decode;
 pub mod denied;

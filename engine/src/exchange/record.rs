@@ -25,6 +25,7 @@ use strait_protocol::mcp::Method;
 use strait_protocol::{Span, mcp};
 use strait_table::Kind;
 
+use super::cost::Cost;
 use super::refusal::Refusal;
 use super::shape::Edited;
 use super::{Incoming, timing};
@@ -91,6 +92,8 @@ pub struct Record {
     pub is_timed: bool,
     /// The digest of an answer that is too large to hold, so far.
     pieces: Option<Box<Pieces>>,
+    /// What a call costs that has a price and was let through.
+    pub cost: Option<Cost>,
     began_ns: u64,
     marked_ns: u64,
     phases: [u64; PHASES.len()],
@@ -171,6 +174,7 @@ impl Record {
             trace: None,
             is_timed: false,
             pieces: None,
+            cost: None,
             began_ns: now_ns,
             marked_ns: now_ns,
             phases: [0; PHASES.len()],
@@ -361,6 +365,9 @@ impl Record {
     pub fn write(mut self, core: &Rc<Core>, adopted: &Adopted, incoming: &Incoming<'_>) {
         self.mark(core, Phase::Respond);
         self.peer = Some(incoming.peer);
+        if let Some(cost) = self.cost.as_ref().filter(|_| self.outcome == Outcome::ClientGone) {
+            cost.left();
+        }
         if core.audit.is_on() {
             self.tell_late(core, adopted, incoming);
         }
@@ -437,6 +444,9 @@ impl Record {
             });
             place.into_iter().for_each(|place| tools.count(place, self.outcome, total_ns));
         }
+        if let Some(cost) = &self.cost {
+            cost.put_down(adopted, self.principal, self.item.zip(self.server));
+        }
         if let Some(principal) = self.principal {
             let principals = &core.figures.principals;
             let place = adopted.place(PRINCIPAL | u64::from(principal), || {
@@ -510,6 +520,9 @@ impl Record {
         text("rule", rule.and_then(|r| rules.policy.rules.get(r as usize)).map(|r| r.id.as_str()));
         text("refused", self.refusal);
         text("limit", self.limit.and_then(|limit| rules.limits.get(limit)).map(|limit| limit.id.as_str()));
+        if let Some(cost) = &self.cost {
+            append_number(out, "cost_micro_usd", cost.micro_usd());
+        }
         if let Some(peer) = self.peer {
             // Writing into a vector cannot fail, and allocates nothing once it has grown.
             let _ = write!(out, ",\"peer\":\"{peer}\"");

@@ -198,6 +198,9 @@ pub async fn wanted(
         // Pinned where it is made: it is kilobytes, and would be copied wherever it is handed.
         Some(ear) => unless_over(ear, pin!(unless_cancelled(core, incoming, reply, record))).await,
     };
+    if let (Some(cost), Some(Ok(event))) = (&record.cost, &event) {
+        cost.hear(adopted, event);
+    }
     match event {
         Some(event) if !record.is_revoked(core, adopted) => event,
         _ => {

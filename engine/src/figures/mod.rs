@@ -10,6 +10,7 @@
 
 pub mod callers;
 pub mod cell;
+pub mod costs;
 pub mod generations;
 pub mod handshakes;
 pub mod histogram;
@@ -25,6 +26,7 @@ use crate::edition::Edition;
 use crate::exchange::record::PHASES;
 use callers::Named;
 use cell::{Counter, Gauge};
+use costs::Costs;
 use handshakes::Handshakes;
 use histogram::Histogram;
 use labels::{Difference, MethodClass, Outcome};
@@ -95,6 +97,8 @@ pub struct WorkerFigures {
     pub tools: Named,
     /// By id.
     pub principals: Named,
+    /// Of calls that have a price.
+    pub costs: Costs,
 }
 
 impl WorkerFigures {

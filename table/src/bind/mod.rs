@@ -95,7 +95,7 @@ struct Judged {
     name: Result<Span, &'static str>,
     rules: Vec<u32>,
     limits: Vec<u16>,
-    price_micro_usd: u64,
+    price: Option<u16>,
     /// Of a tool.
     mirrored: Vec<Mirrored>,
 }
@@ -283,7 +283,7 @@ impl Binder<'_> {
                         mirrored: judged.mirrored.clone(),
                         rules: judged.rules.clone(),
                         limits: judged.limits.clone(),
-                        price_micro_usd: judged.price_micro_usd,
+                        price: judged.price,
                         print: limit::print_of(kind, &full),
                         glob: if is_template { uris::template_glob(&exposed) } else { String::new() },
                         exposed,
@@ -385,8 +385,8 @@ impl Binder<'_> {
         };
         let rules = self.patterns.speaking(kind, full, &definition.name);
         let limits = limit::speaking(&self.rules.limits, kind, full, &definition.name);
-        let price_micro_usd = limit::price(&self.rules.prices, kind, full, &definition.name);
-        let judged = Rc::new(Judged { name, rules, limits, price_micro_usd, mirrored });
+        let price = limit::price(&self.rules.prices, kind, full, &definition.name);
+        let judged = Rc::new(Judged { name, rules, limits, price, mirrored });
         self.judged.insert((upstream, kind, place), judged.clone());
         judged
     }

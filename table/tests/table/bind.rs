@@ -140,7 +140,13 @@ fn limits_and_prices_are_joined_to_what_they_speak_of() {
         to,
         measure: Measure::Concurrency { max: 1 },
     };
-    let price = |kind, glob: &str, micro_usd| Price { on: Pattern { kind, glob: glob.into() }, micro_usd };
+    let price = |kind, glob: &str, micro_usd| Price {
+        on: Pattern { kind, glob: glob.into() },
+        micro_usd,
+        kib_micro_usd: 0,
+        told: None,
+        up_to_micro_usd: None,
+    };
     let rules = Rules {
         limits: vec![
             limit(Vec::new(), To::Everyone),
@@ -154,20 +160,23 @@ fn limits_and_prices_are_joined_to_what_they_speak_of() {
             price(PatternKind::Any, "*.push", 7),
             price(PatternKind::Any, "git.push", 6),
             price(PatternKind::Resource, "file:///x/dear", 9),
+            // What a call may cost at most is what counts.
+            Price { kib_micro_usd: 1, up_to_micro_usd: Some(8), ..price(PatternKind::Any, "git.push", 1) },
+            price(PatternKind::Any, "git.pus*", 8),
         ],
         traits: vec![a_trait(0)],
         roles: vec![role(0)],
         ..rules()
     };
     let (bound, _) = bound(&rules, &catalog());
-    let found: Vec<(&str, &[u16], u64)> = bound.servers[0]
+    let found: Vec<(&str, &[u16], Option<u16>)> = bound.servers[0]
         .tools
         .items
         .iter()
-        .map(|item| (item.exposed.as_str(), item.limits.as_slice(), item.price_micro_usd))
+        .map(|item| (item.exposed.as_str(), item.limits.as_slice(), item.price))
         .collect();
-    let expected: [(&str, &[u16], u64); 3] =
-        [("git__log", &[0, 1], 5), ("git__push", &[0, 1], 7), ("crm__get", &[0, 3], 0)];
+    let expected: [(&str, &[u16], Option<u16>); 3] =
+        [("git__log", &[0, 1], Some(0)), ("git__push", &[0, 1], Some(4)), ("crm__get", &[0, 3], None)];
     assert_eq!(found, expected);
     let mut prints: Vec<u64> = bound.servers[0].tools.items.iter().map(|item| item.print).collect();
     prints.dedup();
@@ -180,13 +189,13 @@ fn limits_and_prices_are_joined_to_what_they_speak_of() {
     assert_eq!(snapshot.limits_met(get, &roles).count(), 2);
     let of = |uri: &str| {
         let found = snapshot.limits_of_uri(0, uri).unwrap();
-        (found.limits, found.price_micro_usd)
+        (found.limits, found.price)
     };
-    assert_eq!(of("file:///x/dear"), (vec![0, 4], 9));
-    assert_eq!(of("file:///y"), (vec![0], 5));
+    assert_eq!(of("file:///x/dear"), (vec![0, 4], Some(3)));
+    assert_eq!(of("file:///y"), (vec![0], Some(0)));
     // Whatever could be reached by a method that only the upstream knows.
     let found = snapshot.limits_of_method(0, "vendor/thing").unwrap();
-    assert_eq!((found.limits, found.price_micro_usd), (vec![0, 1, 2, 3, 4], 5));
+    assert_eq!((found.limits, found.price), (vec![0, 1, 2, 3, 4], Some(0)));
     assert_eq!(snapshot.limits_of_method(1, "vendor/thing").unwrap().limits, [0, 3, 4]);
     assert!(snapshot.limits_of_method(2, "vendor/thing").is_none());
 }

@@ -451,6 +451,9 @@ fn rules() -> Rules {
         prices: vec![Price {
             on: Pattern { kind: PatternKind::Any, glob: "crm.*".into() },
             micro_usd: 2_000,
+            kib_micro_usd: 30,
+            told: Some("usageTotalUsd".into()),
+            up_to_micro_usd: Some(500_000),
         }],
         policy: Policy {
             default: Effect::Deny,
@@ -554,7 +557,7 @@ fn bound() -> Bound {
         rules: rules.to_vec(),
         glob: glob.into(),
         limits: vec![0, 3],
-        price_micro_usd: 2_000,
+        price: Some(0),
         print: 0x1234_5678_9abc_def0,
         shape: (bare == "get").then_some(0),
         mirrored: [("Region", Scalar::Text), ("Count", Scalar::Integer), ("Dry", Scalar::Boolean)]

@@ -490,7 +490,7 @@ fn forged_catalogs_are_caught_by_their_meaning() {
         rules: vec![0, 2],
         glob: String::new(),
         limits: Vec::new(),
-        price_micro_usd: 0,
+        price: None,
         print: 0,
         mirrored: Vec::new(),
         shape: None,
@@ -540,6 +540,9 @@ fn forged_catalogs_are_caught_by_their_meaning() {
     });
     check("an item is spoken of by a rule that is not there", &|bound| {
         bound.servers[0].tools.items[0].rules = vec![3];
+    });
+    check("an item has a price that is not there", &|bound| {
+        bound.servers[0].tools.items[0].price = Some(1);
     });
     check("an item is spoken of by a limit that is not there", &|bound| {
         bound.servers[0].tools.items[0].limits = vec![0];

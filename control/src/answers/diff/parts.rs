@@ -85,8 +85,8 @@ fn blocks(snapshot: &Snapshot) -> Result<Blocks, OpenError> {
         let said = (&limit.per, patterns(&limit.on), to(&limit.to, &rules), limit.measure);
         add("limits", &limit.id, format!("{said:?}"));
     }
-    for price in &rules.prices {
-        add("prices", &written(&price.on), price.micro_usd.to_string());
+    for (price, archived_price) in rules.prices.iter().zip(archived.prices.iter()) {
+        add("prices", &written(&price.on), archived_price.describe());
     }
     add("access_log", "", format!("{:?}", rules.access_log));
     if let Some(audit) = &rules.audit {
