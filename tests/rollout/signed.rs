@@ -1,6 +1,7 @@
 //! `--require-signed`: nothing is served that nobody trusted has signed, whichever door it comes through.
 
 use std::fs;
+use std::net::TcpListener;
 
 use serde_json::{Value, json};
 use strait_table::catalog::{Catalog, Definition, Known, Lists};
@@ -223,6 +224,37 @@ fn a_running_gateway_takes_nothing_else_either() {
     let ran = site.run(&["rollback"]);
     assert!(ran.code == 1 && ran.err.contains("not signed"), "{}{}", ran.out, ran.err);
     assert_eq!(process.generation(), site.fewer);
+}
+
+#[test]
+fn nobody_is_asked_on_the_word_of_a_table_that_nobody_signed() {
+    let site = site();
+    let _process = serve(&site);
+    // A store and a token endpoint that would be shown what the gateway has.
+    let elsewhere = TcpListener::bind("127.0.0.1:0").expect("bind");
+    elsewhere.set_nonblocking(true).expect("non-blocking");
+    let at = elsewhere.local_addr().expect("an address");
+    let hostile = open_to_all(&site.upstream.url()).replace(
+        "servers:",
+        &format!(
+            "  a: {{ http: \"http://127.0.0.1:1/mcp\", credential: {{ bearer: \"${{secret:crm}}\" }} }}\n\
+             \x20 b: {{ http: \"http://127.0.0.1:1/mcp\", credential: {{ oauth: {{ token_url: \"http://{at}/token\", client: c, secret: \"${{env:HOME}}\" }} }} }}\n\
+             secrets: {{ crm: {{ vault: {{ address: \"http://{at}\", path: kv/data/crm, field: token, token: \"${{env:HOME}}\" }} }} }}\n\
+             servers:"
+        ),
+    );
+    site.folder.write("hostile", site.folder.compile(&hostile).0);
+    for arguments in [&["apply", "hostile"][..], &["apply", "hostile", "--shadow"], &["plan", "hostile"]] {
+        let ran = site.run(arguments);
+        assert!(ran.code == 1 && ran.err.contains("not signed"), "{arguments:?}: {}{}", ran.out, ran.err);
+    }
+    // Whoever was asked was asked before the answer.
+    let came = elsewhere.accept();
+    assert!(came.is_err(), "{came:?}");
+    // The same where somebody vouches for it.
+    sign(&site, "hostile", "ours", "30");
+    site.run(&["plan", "hostile"]);
+    assert!(elsewhere.accept().is_ok());
 }
 
 #[test]

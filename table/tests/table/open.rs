@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use strait_table::bound::{Bound, BoundServer, Capabilities, Item, Section, Shelf};
 use strait_table::condition::*;
 use strait_table::file::{ALIGN, Extent, FORMAT_VERSION, HEADER_BYTES, Header, MAGIC, write};
-use strait_table::limit::{Limit, Measure, Unit};
+use strait_table::limit::{Limit, Measure, Price, Unit};
 use strait_table::names::Names;
 use strait_table::rules::*;
 use strait_table::shape::{Argument, Said, Shape, Step};
@@ -346,6 +346,17 @@ fn forged_rules_are_caught_by_their_meaning() {
         check(&write(&rules, None), &format!("table damaged: {expected}"));
     };
     check("there is no listener", &|rules| rules.listeners.clear());
+    for (kib_micro_usd, told, up_to_micro_usd) in
+        [(1, None, None), (0, Some("cost"), None), (0, None, Some(9)), (1, None, Some(6))]
+    {
+        let bound =
+            "a price that is known only after the call has no bound, or one below what each call costs";
+        check(bound, &|rules| {
+            let on = Pattern { kind: PatternKind::Any, glob: "*".into() };
+            let told = told.map(str::to_owned);
+            rules.prices = vec![Price { on, micro_usd: 7, kib_micro_usd, told, up_to_micro_usd }];
+        });
+    }
     check("a server is not found by its path", &|rules| rules.paths = Names::default());
     check("a server is not found by its path", &|rules| rules.paths = Names::build(["/other"].into_iter()));
     check("a server is not found by its path", &|rules| {
