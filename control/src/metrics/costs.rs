@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use strait_engine::figures::costs::By;
 
 use super::Worker;
-use super::text::{Exposition, Kind};
+use super::exposition::{Exposition, Kind};
 
 pub fn write(out: &mut Exposition, workers: &[Worker]) {
     let help = "What calls with a price have cost, in millionths of a US dollar: each by agent, user, tenant and tool.";
