@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use strait_audit::segment::{self, Next, Payloads, Segment};
+use strait_audit::verify::{Against, verify};
 use strait_tests::Scripted;
 use strait_tests::scripted::{echoed, json_reply, modern, tools};
 
@@ -39,12 +40,13 @@ pub fn again(folder: &Folder) -> Process {
     Process::start(folder, &["serve", "strait.yaml", "--driver", &driver])
 }
 
-/// Every record of the log, in order.
+/// Every record of the log, in order. What a gateway has written must be what a verifier takes, whenever one looks.
 pub fn records(folder: &Folder) -> Vec<Value> {
     records_at(&folder.at("audit"))
 }
 
 pub fn records_at(at: &Path) -> Vec<Value> {
+    verify(at, &Against::default()).unwrap_or_else(|error| panic!("{error}"));
     let mut all = Vec::new();
     for first in segment::firsts(at, "entries").expect("list the segments") {
         let mut segment = Segment::open(at, first).expect("open a segment");

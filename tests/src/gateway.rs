@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use strait_audit::SigningKey;
 use strait_audit::segment::{Next, Segment};
+use strait_audit::verify::{Against, verify};
 use strait_engine::audit::keeper::Keeping;
 use strait_engine::exchange::shadow::Differences;
 use strait_engine::figures::generations::Tally;
@@ -298,6 +299,10 @@ impl Gateway {
         match Arc::try_unwrap(handle) {
             Ok(handle) => handle.join(),
             Err(_) => panic!("somebody still holds the handle"),
+        }
+        if is_audited {
+            let log = self.folder.join("audit");
+            verify(&log, &Against::default()).unwrap_or_else(|error| panic!("{error}"));
         }
         if is_audited && audit_from_environment() {
             assert_eq!(
