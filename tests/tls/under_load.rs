@@ -44,9 +44,11 @@ fn renewed_certificates_cost_no_call() {
     }
     let out = load.wait_with_output().expect("its end");
     let told: Value = serde_json::from_slice(&out.stdout).expect("JSON");
-    assert_eq!(out.status.code(), Some(0), "{told:#}");
+    // 3: the generator was late on a busy machine, which says nothing about certificates. Every call was made and answered.
+    assert!(matches!(out.status.code(), Some(0 | 3)), "{told:#}");
     let expected = u64::from(RATE * SECONDS);
     assert_eq!((told["succeeded"].as_u64(), told["failed"].as_u64()), (Some(expected), Some(0)), "{told:#}");
+    assert_eq!(told["reconnects"].as_u64(), Some(0), "no connection was closed for it: {told:#}");
     assert_eq!(gateway.stop(), Some(0));
 }
 
