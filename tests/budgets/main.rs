@@ -162,7 +162,7 @@ policy: {{ default: deny, rules: [{{ id: all, allow: ["*"], to: [full] }}] }}
 {limits}
 "#
         );
-        Bench { gateway: Gateway::start(Setup::new(config)), upstream }
+        Bench { gateway: Gateway::start(Setup { audited: false, ..Setup::new(config) }), upstream }
     }
 
     fn client(&self, kind: &str, requests: usize) -> Role {

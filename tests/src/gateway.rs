@@ -39,6 +39,8 @@ pub struct Setup {
     pub sessions: Option<Kept>,
     /// Keys as `(key, principal, groups)`, for every identity of the config.
     pub keys: Vec<Key>,
+    /// It keeps an audit log, also where its config has none; `STRAIT_AUDIT=on` has a whole test binary do so.
+    pub audited: bool,
 }
 
 impl Setup {
@@ -52,6 +54,7 @@ impl Setup {
             deadlines: Deadlines::default(),
             sessions: None,
             keys: vec![("key-full", "ann", &["full"]), ("key-small", "sam", &["small"])],
+            audited: std::env::var("STRAIT_AUDIT").is_ok_and(|choice| choice == "on"),
         }
     }
 }
@@ -66,11 +69,6 @@ fn driver_from_environment() -> DriverChoice {
     }
 }
 
-/// `STRAIT_AUDIT=on` has every gateway of a test binary keep an audit log, which is held against its figures when it ends.
-fn audit_from_environment() -> bool {
-    std::env::var("STRAIT_AUDIT").is_ok_and(|choice| choice == "on")
-}
-
 /// A running gateway; ends when dropped.
 pub struct Gateway {
     handle: Option<Arc<Handle>>,
@@ -80,6 +78,7 @@ pub struct Gateway {
     pub log: PathBuf,
     folder: PathBuf,
     keys: Vec<Key>,
+    audited: bool,
 }
 
 #[derive(Default)]
@@ -109,7 +108,7 @@ impl Gateway {
         if let Some(lock) = &setup.lock {
             std::fs::write(folder.join("strait.lock"), lock).expect("write the lock file");
         }
-        let snapshot = Arc::new(compiled(&folder, &log, &setup.config));
+        let snapshot = Arc::new(compiled((&folder, &log), &setup.config, setup.audited));
         let edition =
             Arc::new(Edition::first(snapshot.clone(), facts(&snapshot, &setup.keys), setup.workers));
         let options = Options {
@@ -134,9 +133,17 @@ impl Gateway {
             move || bind_lists(&handle, edition, events, &state)
         });
         let address = handle.addresses()[0];
-        let (upstreams, keys) = (snapshot.rules().upstreams.len(), setup.keys);
-        let gateway =
-            Gateway { handle: Some(handle), binder: Some(binder), state, address, log, folder, keys };
+        let (upstreams, keys, audited) = (snapshot.rules().upstreams.len(), setup.keys, setup.audited);
+        let gateway = Gateway {
+            handle: Some(handle),
+            binder: Some(binder),
+            state,
+            address,
+            log,
+            folder,
+            keys,
+            audited,
+        };
         wait_for("every upstream to answer or fail", || {
             gateway.state.lock().unwrap().learned.len() == upstreams
         });
@@ -183,7 +190,7 @@ impl Gateway {
 
     /// From now on it serves this config, whose upstreams are those of before and offer what they told.
     pub fn reconfigure(&self, config: &str) {
-        let snapshot = Arc::new(compiled(&self.folder, &self.log, config));
+        let snapshot = Arc::new(compiled((&self.folder, &self.log), config, self.audited));
         let catalog = self.state.lock().unwrap().catalog.clone();
         let (bound, _) = bind(snapshot.rules(), &catalog);
         let bound = Arc::new(snapshot.with_bound(&bound).expect("bind"));
@@ -194,7 +201,7 @@ impl Gateway {
     /// From now on there is a candidate of this config beside what is served; its upstreams offer what those of their names told.
     /// Gives its generation.
     pub fn attempt(&self, config: &str, mode: Mode) -> String {
-        let snapshot = Arc::new(compiled(&self.folder, &self.log, config));
+        let snapshot = Arc::new(compiled((&self.folder, &self.log), config, self.audited));
         let mut state = self.state.lock().unwrap();
         let live = state.edition.clone().expect("an edition that was adopted");
         let names = |snapshot: &Snapshot| -> Vec<String> {
@@ -304,7 +311,7 @@ impl Gateway {
             let log = self.folder.join("audit");
             verify(&log, &Against::default()).unwrap_or_else(|error| panic!("{error}"));
         }
-        if is_audited && audit_from_environment() {
+        if is_audited && self.audited {
             assert_eq!(
                 recorded(&self.folder.join("audit")),
                 told,
@@ -337,8 +344,8 @@ fn recorded(folder: &Path) -> u64 {
     count
 }
 
-fn compiled(folder: &Path, log: &Path, config: &str) -> Snapshot {
-    let audit = match audit_from_environment() && !config.contains("\naudit:") {
+fn compiled((folder, log): (&Path, &Path), config: &str, audited: bool) -> Snapshot {
+    let audit = match audited && !config.contains("\naudit:") {
         true => "audit: { path: ./audit }\n",
         false => "",
     };
