@@ -61,7 +61,8 @@ fn plainly(writes: &[Write<'_>]) -> io::Result<()> {
 
 fn linked(ring: &mut IoUring, writes: &[Write<'_>]) -> io::Result<()> {
     let wanted = 2 * writes.len();
-    for write in writes {
+    let mut entries = [(); 2 * FILES_MAX].map(|()| opcode::Nop::new().build());
+    for (pair, write) in entries.chunks_exact_mut(2).zip(writes) {
         let length =
             u32::try_from(write.bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         let fd = types::Fd(write.file.as_raw_fd());
@@ -71,11 +72,15 @@ fn linked(ring: &mut IoUring, writes: &[Write<'_>]) -> io::Result<()> {
             .user_data(u64::from(length))
             .flags(squeue::Flags::IO_LINK);
         let sync = opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build().user_data(0);
-        // SAFETY: the file and the bytes are borrowed until this function returns, and it does not return before the kernel is
-        // done with every entry it took (`submit_and_wait` below).
-        let pushed = unsafe { ring.submission().push_multiple(&[put, sync]) };
-        pushed.map_err(|_| io::Error::other("the ring of the audit log has no room"))?;
+        pair.clone_from_slice(&[put, sync]);
     }
+    let Some(entries) = entries.get(..wanted) else {
+        return Err(io::Error::other("more files at once than the audit log has"));
+    };
+    // SAFETY: files and bytes are borrowed until this function returns, and it does not return before the kernel is done with every
+    // entry that was put in (`submit_and_wait` below). Either all of them are put in or none, so nothing stays behind in the ring.
+    let pushed = unsafe { ring.submission().push_multiple(entries) };
+    pushed.map_err(|_| io::Error::other("the ring of the audit log has no room"))?;
     let mut done = 0;
     let mut outcome = Ok(());
     while done < wanted {
@@ -135,7 +140,7 @@ mod tests {
         let Ok(full) = File::options().write(true).open("/dev/full") else { return };
         for plain in [false, true] {
             let mut disk = Disk::new(plain);
-            let (path, other) = file("other");
+            let (path, other) = file("beside-a-full-one");
             let write = |file| Write { file, offset: 0, bytes: b"x" };
             let error = disk.commit(&[write(&full), write(&other)]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::StorageFull, "plain: {plain}: {error}");
