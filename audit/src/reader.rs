@@ -159,6 +159,58 @@ pub fn payloads(dir: &Path, first: u64, index: u64) -> Result<Vec<KeptPayload>, 
     }
 }
 
+/// What is kept of the payloads of records that are read in order, each file once.
+pub struct Beside {
+    dir: PathBuf,
+    payloads: Option<(u64, Payloads)>,
+    /// Read already, of a later record.
+    ahead: Option<(u64, KeptPayload)>,
+}
+
+impl Beside {
+    pub fn new(dir: &Path) -> Beside {
+        Beside { dir: dir.to_owned(), payloads: None, ahead: None }
+    }
+
+    /// Those of a record; its frames must be whole.
+    pub fn of(&mut self, first: u64, index: u64) -> Result<Vec<KeptPayload>, LogError> {
+        let mut payloads = match self.payloads.take().filter(|(of, _)| *of == first) {
+            Some((_, payloads)) => payloads,
+            None => {
+                self.ahead = None;
+                Payloads::open(&self.dir, first)?
+            }
+        };
+        let mut found = Vec::new();
+        loop {
+            if let Some((of, _)) = &self.ahead {
+                match of.cmp(&index) {
+                    std::cmp::Ordering::Less => self.ahead = None,
+                    std::cmp::Ordering::Equal => found.extend(self.ahead.take().map(|(_, kept)| kept)),
+                    std::cmp::Ordering::Greater => break,
+                }
+                continue;
+            }
+            let at = payloads.at();
+            match payloads.read().map_err(unreadable(&self.dir, &payload_path(first)))? {
+                Next::Frame(kept) => {
+                    let (which, mode) = (kept.head.which, kept.head.mode);
+                    let payload = KeptPayload { which, mode, at: kept.at, bytes: kept.bytes.to_vec() };
+                    self.ahead = Some((kept.head.index, payload));
+                }
+                Next::End => break,
+                Next::Bad(FrameFault::Short { .. }) if Lock::is_held(&self.dir) => break,
+                Next::Bad(fault) => {
+                    let damage = Damage::of(payload_path(first), fault.to_string()).at(at).record(index);
+                    return Err(damaged(&self.dir, damage));
+                }
+            }
+        }
+        self.payloads = Some((first, payloads));
+        Ok(found)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,5 +253,26 @@ mod tests {
         let kept = payloads(&dir, find(&dir, Name::Index(7)).unwrap().first, 7).unwrap();
         assert_eq!(kept.len(), 2);
         assert_eq!(kept[0].bytes, br#"{"q":"number 3"}"#);
+    }
+
+    #[test]
+    fn payloads_are_read_beside_their_records() {
+        let folder = Folder::new("beside");
+        let dir = folder.path().join("audit");
+        let mut log = Written::open(&dir);
+        (0..5).for_each(|_| log.fill(30));
+        for (from, step) in [(0, 1), (31, 3)] {
+            let (mut reader, mut beside) = (Reader::open(&dir, from).unwrap(), Beside::new(&dir));
+            while let Some(entry) = reader.read().unwrap() {
+                let (first, index) = (entry.first, entry.index);
+                if index % step == 0 {
+                    assert_eq!(
+                        beside.of(first, index).unwrap(),
+                        payloads(&dir, first, index).unwrap(),
+                        "{index}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -219,6 +219,8 @@ pub const PLAN_HEAD_BYTES_MAX: u64 = 64 << 20;
 pub const REACH_ENTRIES_MAX: usize = 512 * 1024;
 /// Steps that all searches of one `strait diff` may take together, at some 3 us each; what is left then is told as not found.
 pub const DIFF_STEPS_MAX: usize = 2_000_000;
+/// Kinds of changes that `strait audit replay` tells apart, at about 1 KiB each: URIs of resources are chosen by callers.
+pub const REPLAY_GROUPS_MAX: usize = 16 * 1024;
 
 /// Files of keys that sign tables: a public one has 113 bytes, and a file may hold several.
 pub const SIGNING_KEY_BYTES_MAX: u64 = 16 * 1024;

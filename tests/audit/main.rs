@@ -9,4 +9,5 @@ mod folder;
 #[allow(dead_code)] // the other tests use the rest
 mod process;
 mod reloads;
+mod replay;
 mod trouble;

@@ -3,6 +3,7 @@
 mod erase;
 mod export;
 mod proofs;
+mod replay;
 mod show;
 mod verify;
 
@@ -38,6 +39,8 @@ enum What {
     Erase(erase::Erase),
     /// Print records in the form of another system.
     Export(export::Export),
+    /// Put recorded calls to another policy: what would be decided otherwise.
+    Replay(replay::Replay),
 }
 
 impl Audit {
@@ -50,6 +53,7 @@ impl Audit {
             What::Consistency(consistency) => consistency.run(output),
             What::Erase(erase) => erase.run(output),
             What::Export(export) => export.run(),
+            What::Replay(replay) => replay.run(output),
         }
     }
 }
