@@ -1,16 +1,19 @@
 //! What a log does on a disk, with `std`: for starts, for checkpoints, for tests. A gateway writes batches with its own ring.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::folder::{Batch, Step};
+use crate::folder::{Batch, Piece, Step};
 use crate::segment::{ENTRIES, PAYLOAD};
 
 /// Through which a whole file comes to be. At most one is left by a crash; a start removes it.
 pub const NEW: &str = ".new";
 const MODE: u32 = 0o600;
+/// Files that are open at once until they are synced.
+const TOGETHER: usize = 64;
 
 /// A folder of a log.
 #[derive(Clone, Debug)]
@@ -43,12 +46,8 @@ impl Disk {
 
     /// Writes a batch to both of its files, and has the disk confirm it.
     pub fn write(&self, batch: &Batch) -> io::Result<()> {
-        let files = [
-            (batch.entries_path(), batch.entries_offset, &batch.entries),
-            (batch.payload_path(), batch.payload_offset, &batch.payload),
-        ];
-        for (path, offset, bytes) in files {
-            self.append(&path, offset, bytes)?;
+        for file in self.put(&batch.rest())? {
+            file.sync_data()?;
         }
         if batch.is_new {
             sync_folder(&self.join(ENTRIES))?;
@@ -57,10 +56,21 @@ impl Disk {
         Ok(())
     }
 
+    /// Writes what is ahead of a batch, unconfirmed.
+    pub fn write_ahead(&self, piece: &Piece<'_>) -> io::Result<()> {
+        self.put(piece).map(|_| ())
+    }
+
+    fn put(&self, piece: &Piece<'_>) -> io::Result<[File; 2]> {
+        let payload = self.place(&piece.payload_path(), piece.payload_offset, piece.payload)?;
+        Ok([self.place(&piece.entries_path(), piece.entries_offset, piece.entries)?, payload])
+    }
+
     /// Does one step; it is on the disk when this is back.
     pub fn apply(&self, step: &Step) -> io::Result<()> {
         match step {
             Step::Write { path, bytes } => self.replace(path, bytes),
+            Step::WriteAll { files } => self.replace_all(files),
             Step::Append { path, offset, bytes } => self.append(path, *offset, bytes),
             Step::Remove { path } => self.remove(path),
         }
@@ -68,16 +78,40 @@ impl Disk {
 
     /// Puts a whole file in its place.
     pub fn replace(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let (target, new) = (self.join(path), self.join(NEW));
+        let target = self.join(path);
         let folder = target.parent().unwrap_or(&self.path);
+        let file = self.write_new(folder, bytes)?;
+        file.sync_data()?;
+        fs::rename(self.join(NEW), &target)?;
+        sync_folder(folder)
+    }
+
+    /// Puts whole files in their places. After a crash of the machine amid it, any of them may be torn.
+    fn replace_all(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        for files in files.chunks(TOGETHER) {
+            let (mut written, mut folders) = (Vec::with_capacity(files.len()), BTreeSet::new());
+            for (path, bytes) in files {
+                let target = self.join(path);
+                let folder = target.parent().unwrap_or(&self.path);
+                written.push(self.write_new(folder, bytes)?);
+                fs::rename(self.join(NEW), &target)?;
+                folders.insert(folder.to_owned());
+            }
+            written.iter().try_for_each(File::sync_data)?;
+            folders.iter().try_for_each(|folder| sync_folder(folder))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is to be renamed into that folder.
+    fn write_new(&self, folder: &Path, bytes: &[u8]) -> io::Result<File> {
         if !folder.is_dir() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&new)?;
+        let new = self.join(NEW);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(new)?;
         file.write_all_at(bytes, 0)?;
-        file.sync_data()?;
-        fs::rename(&new, &target)?;
-        sync_folder(folder)
+        Ok(file)
     }
 
     /// A file as far as it was written, and nothing behind.
@@ -101,10 +135,14 @@ impl Disk {
     }
 
     fn append(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.place(path, offset, bytes)?.sync_data()
+    }
+
+    fn place(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<File> {
         let file =
             OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(self.join(path))?;
         file.write_all_at(bytes, offset)?;
-        file.sync_data()
+        Ok(file)
     }
 
     /// What is gone already is no failure. A folder that is empty now goes, too.

@@ -2,15 +2,15 @@
 //!
 //! The decision: no I/O here. Whoever writes has a ring of its own and threads to answer to; this says which bytes belong where,
 //! is told when they are on the disk, and never touches a file. One batch is on its way at a time: what a crash can tear is one
-//! batch, and a checkpoint covers what was committed and nothing else.
+//! batch, and a checkpoint covers what was committed and nothing else. What nobody waits for may be written ahead of its batch, piece
+//! by piece and without a sync: a kill does not take it any more, and a crash of the machine tears no more than the batch.
 //!
 //! ```text
-//! add, add, add … -> batch() -> (write both files, sync both) -> committed(batch) -> … -> checkpoint() -> (steps, in order)
+//! add, add … -> ahead() -> (write) -> written_ahead() -> add … -> batch() -> (write the rest, sync both) -> committed(batch) -> …
+//!                                                                                    … -> checkpoint() -> (steps, in order)
 //! ```
 
 use std::collections::VecDeque;
-
-use aws_lc_rs::rand;
 
 use crate::error::LogError;
 use crate::frame::{self, Mode, PAYLOAD_HEAD_BYTES, PayloadHead, RECORD_BYTES_MAX, SALT_BYTES, Which};
@@ -18,6 +18,7 @@ use crate::hash::{self, Hash};
 use crate::key::Signer;
 use crate::note::Checkpoint;
 use crate::record::{self, Commitment, Link, Place, WRITER};
+use crate::salt::Salts;
 use crate::segment::{entries_path, payload_path};
 use crate::tile::Tile;
 use crate::tree::{Edge, FullTile};
@@ -85,24 +86,37 @@ impl std::fmt::Display for AddError {
     }
 }
 
-/// Bytes that belong behind what two files have: both are written and synced, in any order, before [`Folder::committed`]. To
-/// write them again does no harm.
+/// What is to be on the disk as one: both files are written ([`Batch::rest`]) and synced, in any order, before
+/// [`Folder::committed`].
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// The first record of the segment: it names both files ([`entries_path`], [`payload_path`]).
-    pub first: u64,
+    /// The first record of the segment.
+    first: u64,
     /// The files are to be made, and their folders synced.
     pub is_new: bool,
-    pub entries_offset: u64,
-    pub payload_offset: u64,
-    pub entries: Vec<u8>,
-    pub payload: Vec<u8>,
-    /// How many records the log has once this is written.
-    pub size: u64,
+    entries_offset: u64,
+    payload_offset: u64,
+    entries: Vec<u8>,
+    payload: Vec<u8>,
     leaves: Vec<Hash>,
+    /// Which segment it belongs to is decided.
+    is_placed: bool,
+    /// How much of each was written ahead.
+    ahead: (usize, usize),
 }
 
-impl Batch {
+/// Bytes for the two files of a segment. To write them again does no harm.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'b> {
+    /// The first record of the segment: it names both files.
+    pub first: u64,
+    pub entries_offset: u64,
+    pub payload_offset: u64,
+    pub entries: &'b [u8],
+    pub payload: &'b [u8],
+}
+
+impl Piece<'_> {
     pub fn entries_path(&self) -> String {
         entries_path(self.first)
     }
@@ -110,11 +124,40 @@ impl Batch {
     pub fn payload_path(&self) -> String {
         payload_path(self.first)
     }
+}
+
+impl Batch {
+    /// What was not written ahead.
+    pub fn rest(&self) -> Piece<'_> {
+        let (entries, payload) = self.ahead;
+        Piece {
+            first: self.first,
+            entries_offset: self.entries_offset + entries as u64,
+            payload_offset: self.payload_offset + payload as u64,
+            entries: self.entries.get(entries..).unwrap_or_default(),
+            payload: self.payload.get(payload..).unwrap_or_default(),
+        }
+    }
+
+    /// A sync has failed: nobody knows what of it the disk has, and all of it is written again.
+    pub fn again(&mut self) {
+        self.ahead = (0, 0);
+    }
+
+    /// Whether any of its records has a payload.
+    pub fn has_payload(&self) -> bool {
+        !self.payload.is_empty()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.entries.len() + self.payload.len()
+    }
 
     fn clear(&mut self) {
         self.entries.clear();
         self.payload.clear();
         self.leaves.clear();
+        (self.is_placed, self.ahead) = (false, (0, 0));
     }
 }
 
@@ -125,6 +168,10 @@ pub enum Step {
     Write {
         path: String,
         bytes: Vec<u8>,
+    },
+    /// Files that nobody reads before a later step; they are on the disk together. As [`Step::Write`], each would cost two syncs.
+    WriteAll {
+        files: Vec<(String, Vec<u8>)>,
     },
     Append {
         path: String,
@@ -199,6 +246,8 @@ pub struct Folder {
     checkpoints_bytes: u64,
     /// Files that go once what says so is committed, and from which size on.
     retiring: Option<(u64, Vec<String>)>,
+    salts: Salts,
+    /// A record as its leaf is hashed.
     scratch: Vec<u8>,
 }
 
@@ -230,7 +279,8 @@ impl Folder {
             signed: found.signed,
             checkpoints_bytes: found.checkpoints_bytes,
             retiring: None,
-            scratch: Vec::with_capacity(RECORD_BYTES_MAX),
+            salts: Salts::default(),
+            scratch: Vec::with_capacity(1 + RECORD_BYTES_MAX),
         };
         let refused =
             |error: AddError| LogError::Refused(format!("the record `start` cannot be written: {error}"));
@@ -267,12 +317,18 @@ impl Folder {
 
     /// Whether nothing should be added before a batch was taken.
     pub fn is_full(&self) -> bool {
-        self.filling.entries.len() + self.filling.payload.len() >= limits::BATCH_BYTES_MAX
+        self.filling.bytes() >= limits::BATCH_BYTES_MAX
     }
 
-    /// Whether so much was committed since the last checkpoint that the next is due whatever the time.
+    /// Whether a batch should be taken though nobody waits for it: it is full, or its segment is.
+    pub fn is_batch_due(&self) -> bool {
+        let segment = self.entries_bytes + self.payload_bytes + self.filling.bytes() as u64;
+        self.is_full() || self.filling.is_placed && segment >= self.rotate_bytes
+    }
+
+    /// Whether so much was added since the last checkpoint that the next is due whatever the time.
     pub fn is_checkpoint_due(&self) -> bool {
-        self.edge.size() - self.signed >= limits::UNSIGNED_RECORDS_MAX
+        self.next - self.signed >= limits::UNSIGNED_RECORDS_MAX
     }
 
     /// Adds what core `core` counts as its record `n`, from 0; gives its index. Where the core has counted further than it has
@@ -330,20 +386,23 @@ impl Folder {
         let payload_from = self.filling.payload.len();
         let appended = self.append_payloads(index, payloads).and_then(|commitments| {
             self.scratch.clear();
+            self.scratch.push(hash::LEAF);
             let place = Place { start: self.start, core, n: chain.n, prev: chain.link };
             if !record::complete(&mut self.scratch, facts, &place, commitments.into_iter().flatten()) {
                 return Err(AddError::NoObject);
             }
-            if self.scratch.len() > RECORD_BYTES_MAX { Err(AddError::TooLong) } else { Ok(()) }
+            if self.scratch.len() > 1 + RECORD_BYTES_MAX { Err(AddError::TooLong) } else { Ok(()) }
         });
         if let Err(error) = appended {
             self.filling.payload.truncate(payload_from);
             return Err(error);
         }
-        frame::append(&mut self.filling.entries, &self.scratch);
-        self.filling.leaves.push(hash::leaf(&self.scratch));
+        frame::append(&mut self.filling.entries, self.scratch.get(1..).unwrap_or_default());
+        // As `hash::leaf`, in one go.
+        let leaf = hash::plain(&self.scratch);
+        self.filling.leaves.push(leaf);
         self.next += 1;
-        Ok((index, record::link(&self.scratch)))
+        Ok((index, record::link(&leaf)))
     }
 
     /// Frames of payloads, arguments before results.
@@ -359,16 +418,31 @@ impl Folder {
             if kept.len() > limits::PAYLOAD_BYTES_MAX {
                 return Err(AddError::PayloadTooLong);
             }
-            let mut salt = [0; SALT_BYTES];
-            rand::fill(&mut salt).map_err(|_| AddError::Random)?;
+            let salt = self.salts.next().ok_or(AddError::Random)?;
             self.filling.payload.reserve(PAYLOAD_HEAD_BYTES + kept.len());
             PayloadHead::new(index, which, mode, salt, kept).append(&mut self.filling.payload);
+            let salt_at = self.filling.payload.len() - SALT_BYTES;
             self.filling.payload.extend_from_slice(kept);
-            let hash = hash::commitment(&salt, kept);
+            // As `hash::commitment`, in one go: the salt is the end of the head.
+            let hash = hash::plain(self.filling.payload.get(salt_at..).unwrap_or_default());
             let (bytes, kept) = (payload.bytes, kept.len() as u64);
             *commitment = Some(Commitment { which, mode, bytes, kept, hash });
         }
         Ok(commitments)
+    }
+
+    /// What may be written ahead of the batch that it will be part of; nothing while another is on its way.
+    pub fn ahead(&mut self) -> Option<Piece<'_>> {
+        if self.is_under_way || self.filling.leaves.is_empty() {
+            return None;
+        }
+        self.place();
+        Some(self.filling.rest()).filter(|piece| !piece.entries.is_empty())
+    }
+
+    /// What [`Folder::ahead`] gave was written, and nothing was added since.
+    pub fn written_ahead(&mut self) {
+        self.filling.ahead = (self.filling.entries.len(), self.filling.payload.len());
     }
 
     /// What is to be written next; nothing while a batch is on its way, or when nothing was added.
@@ -376,23 +450,29 @@ impl Folder {
         if self.is_under_way || self.filling.leaves.is_empty() {
             return None;
         }
-        let first_index = self.next - self.filling.leaves.len() as u64;
-        let is_new = self.segments.is_empty() || self.entries_bytes + self.payload_bytes >= self.rotate_bytes;
-        if is_new {
-            self.segments.push_back(SegmentFacts { first: first_index, began_ms: self.now_ms });
-            (self.entries_bytes, self.payload_bytes) = (0, 0);
-        }
-        let mut batch = std::mem::replace(&mut self.filling, self.spare.take().unwrap_or_default());
-        batch.first = self.segments.back().map_or(first_index, |segment| segment.first);
-        // A segment that was begun and got nothing yet has no files that one could count on.
-        batch.is_new = self.entries_bytes == 0;
-        batch.entries_offset = self.entries_bytes;
-        batch.payload_offset = self.payload_bytes;
-        batch.size = self.next;
+        self.place();
+        let batch = std::mem::replace(&mut self.filling, self.spare.take().unwrap_or_default());
         self.entries_bytes += batch.entries.len() as u64;
         self.payload_bytes += batch.payload.len() as u64;
         self.is_under_way = true;
         Some(batch)
+    }
+
+    /// Decides which segment the batch that is being filled belongs to.
+    fn place(&mut self) {
+        if std::mem::replace(&mut self.filling.is_placed, true) {
+            return;
+        }
+        let first_index = self.next - self.filling.leaves.len() as u64;
+        if self.segments.is_empty() || self.entries_bytes + self.payload_bytes >= self.rotate_bytes {
+            self.segments.push_back(SegmentFacts { first: first_index, began_ms: self.now_ms });
+            (self.entries_bytes, self.payload_bytes) = (0, 0);
+        }
+        self.filling.first = self.segments.back().map_or(first_index, |segment| segment.first);
+        // A segment that was begun and got nothing yet has no files that one could count on.
+        self.filling.is_new = self.entries_bytes == 0;
+        self.filling.entries_offset = self.entries_bytes;
+        self.filling.payload_offset = self.payload_bytes;
     }
 
     /// The batch is on the disk. Gives how many records are now.
@@ -413,12 +493,10 @@ impl Folder {
             return None;
         }
         let mut steps = Vec::new();
-        for full in self.full.drain(..) {
-            steps.push(Step::Write { path: full.tile.path(), bytes: full.bytes });
-        }
-        for (tile, hashes) in self.edge.partials() {
-            steps.push(Step::Write { path: tile.path(), bytes: hashes.as_flattened().to_vec() });
-        }
+        let full = self.full.drain(..).map(|full| (full.tile.path(), full.bytes));
+        let partials = self.edge.partials();
+        let partials = partials.map(|(tile, hashes)| (tile.path(), hashes.as_flattened().to_vec()));
+        steps.push(Step::WriteAll { files: full.chain(partials).collect() });
         let origin = self.signer.public().name().to_owned();
         let note = Checkpoint { origin, size, root: self.edge.root() }.sign(&self.signer).into_bytes();
         let offset = self.checkpoints_bytes;

@@ -12,9 +12,12 @@ pub const EMPTY: Hash = [
     0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
 ];
 
+/// What stands before a record when it is hashed.
+pub const LEAF: u8 = 0;
+
 /// Of a record.
 pub fn leaf(record: &[u8]) -> Hash {
-    of(&[&[0], record])
+    of(&[&[LEAF], record])
 }
 
 /// Of what lies under two hashes.

@@ -28,6 +28,7 @@ mod payload;
 pub mod proof;
 pub mod reader;
 pub mod record;
+mod salt;
 pub mod segment;
 #[cfg(test)]
 mod testing;
@@ -37,7 +38,7 @@ pub mod verify;
 pub mod view;
 
 pub use error::{Damage, LogError};
-pub use folder::{AddError, Batch, Folder, Kept, Options, Payload, Step};
+pub use folder::{AddError, Batch, Folder, Kept, Options, Payload, Piece, Step};
 pub use frame::{Mode, Which};
 pub use key::{PublicKey, SigningKey};
 pub use log::{Cut, Lock, Log, Opened};

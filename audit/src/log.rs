@@ -319,7 +319,7 @@ impl End {
                 Next::Bad(fault) => break Some((entries_path(first), good.0, fault.to_string())),
             };
             let leaf = hash::leaf(record);
-            let link = record::link(record);
+            let link = record::link(&leaf);
             let known = match Known::read(record) {
                 Ok(known) => known,
                 Err(what) => break Some((entries_path(first), good.0, what)),

@@ -2,7 +2,7 @@
 //!
 //! A worker writes the facts: a JSON object. The writer completes it with where it stands: `start` (the index of the record with
 //! which this start of the gateway began), `core`, `n` (counted by the core: a hole is seen), `prev` (the first 16 bytes, in hex, of
-//! the BLAKE3 hash of what that core wrote before), and for each payload what commits to it.
+//! the leaf hash of what that core wrote before), and for each payload what commits to it.
 //!
 //! The decision: chains begin at the record `start` of each start of the gateway, and that one is bound to the last record before
 //! it. So a start reads the end of the log and nothing else, and all chains of a log hang together.
@@ -25,9 +25,10 @@ pub type Link = [u8; 16];
 /// Of the first record of a log.
 pub const FIRST: Link = [0; 16];
 
-pub fn link(record: &[u8]) -> Link {
+/// The record is hashed once: chain and tree speak of the same hash.
+pub fn link(leaf: &Hash) -> Link {
     let mut link = [0; 16];
-    link.copy_from_slice(&blake3::hash(record).as_bytes()[..16]);
+    link.copy_from_slice(&leaf[..16]);
     link
 }
 

@@ -135,6 +135,14 @@ impl Written {
         }
     }
 
+    /// What was added is written, and not confirmed.
+    pub fn write_ahead(&mut self) {
+        if let Some(piece) = self.opened.folder.ahead() {
+            self.opened.disk.write_ahead(&piece).unwrap();
+            self.opened.folder.written_ahead();
+        }
+    }
+
     pub fn checkpoint(&mut self) {
         for step in self.opened.folder.checkpoint().unwrap_or_default() {
             self.opened.disk.apply(&step).unwrap();

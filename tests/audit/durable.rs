@@ -109,3 +109,33 @@ fn an_intent_is_followed_by_what_came_of_it() {
         .collect();
     assert_eq!(kinds, ["intent", "exchange"]);
 }
+
+#[test]
+fn what_nobody_waits_for_is_safe_from_a_kill_and_costs_no_sync() {
+    let (folder, upstream) = (Folder::new(), echo());
+    let mut process = serve(&folder, &audited(&upstream.url(), ", payload: full, checkpoint: 1h"));
+    let mut client = process.client();
+    let synced = || metric(&process, "strait_audit_commit_duration_seconds_count");
+    // The start itself has something to say, and that is waited for.
+    strait_tests::gateway::wait_for("the start", || synced() == 1);
+    for round in 0..200 {
+        assert!(client.roundtrip(call(&format!("call {round}"))).json()["result"].is_object());
+        // As people call: most find the writer with nothing to do.
+        if round % 20 == 0 {
+            strait_tests::gateway::wait_for("its record", || in_segments(&folder) > round);
+        }
+    }
+    strait_tests::gateway::wait_for("the records", || in_segments(&folder) >= 200);
+    assert_eq!(synced(), 1, "nobody waited, and no checkpoint was due");
+    process.kill();
+    let second = again(&folder);
+    assert_eq!(second.stop(), Some(0));
+    let kept = payloads(&folder).into_iter().filter(|(_, which, _)| which == "arguments").count();
+    assert_eq!(kept, 200);
+    assert!(of_kind(&records(&folder), "truncated").is_empty(), "nothing was torn");
+}
+
+/// How many exchanges are in the segments, whole.
+fn in_segments(folder: &Folder) -> usize {
+    of_kind(&records(folder), "exchange").len()
+}

@@ -48,23 +48,43 @@ fn a_log_goes_on_where_it_was_left() {
         known.iter().filter(|known| known.is_own("start")).map(|known| known.start).collect();
     assert_eq!(starts, [0, 301, 602]);
     assert!(
-        known[301].follows(&record::link(records[300].as_bytes())),
+        known[301].follows(&record::link(&hash::leaf(records[300].as_bytes()))),
         "a start hangs on the record before it"
     );
-    assert!(known[302].follows(&record::link(records[301].as_bytes())), "and a core's first on the start");
+    assert!(
+        known[302].follows(&record::link(&hash::leaf(records[301].as_bytes()))),
+        "and a core's first on the start"
+    );
 }
 
 #[test]
 fn a_torn_tail_is_cut_off_wherever_it_is_torn() {
+    torn(|log| {
+        for core in [0, 1, 0, 1] {
+            log.add(core);
+        }
+        log.commit();
+    });
+}
+
+#[test]
+fn what_was_written_ahead_is_torn_no_worse() {
+    torn(|log| {
+        for core in [0, 1, 0, 1] {
+            log.add(core);
+            log.write_ahead();
+        }
+    });
+}
+
+/// Tears what `write` has written behind what is signed.
+fn torn(write: fn(&mut Written)) {
     let folder = Temporary::new("torn");
     let dir = folder.path().join("audit");
     let mut log = Written::open(&dir);
     log.fill(40);
     let signed = log.folder().signed_size();
-    for core in [0, 1, 0, 1] {
-        log.add(core);
-    }
-    log.commit();
+    write(&mut log);
     drop(log);
     let whole = records(&dir);
     let last = *segment::firsts(&dir, ENTRIES).unwrap().last().unwrap();
@@ -98,6 +118,44 @@ fn a_torn_tail_is_cut_off_wherever_it_is_torn() {
 }
 
 #[test]
+fn a_batch_is_what_was_written_ahead_and_the_rest() {
+    let folder = Temporary::new("ahead");
+    let dir = folder.path().join("audit");
+    let mut log = Written::open(&dir);
+    for round in 0..60u64 {
+        log.add(0);
+        log.write_ahead();
+        assert!(log.folder().ahead().is_none(), "nothing is written ahead twice");
+        log.add(1);
+        if round % 3 == 0 {
+            log.write_ahead();
+        }
+        if log.folder().is_batch_due() || round % 20 == 0 {
+            let mut batch = log.folder().batch().unwrap();
+            log.add(0);
+            assert!(log.folder().ahead().is_none(), "one is on its way");
+            if round % 40 == 0 {
+                // A sync has failed, and the disk has lost what was written ahead.
+                let lost =
+                    std::fs::OpenOptions::new().write(true).open(dir.join(batch.rest().entries_path()));
+                let rest = batch.rest().entries_offset;
+                batch.again();
+                let all = batch.rest();
+                assert!(all.entries_offset < rest && all.payload_offset <= batch.rest().payload_offset);
+                lost.unwrap().set_len(all.entries_offset).unwrap();
+            }
+            log.opened.disk.write(&batch).unwrap();
+            log.folder().committed(batch);
+        }
+    }
+    log.close();
+    drop(log);
+    assert!(segment::firsts(&dir, ENTRIES).unwrap().len() > 3, "segments end where they should");
+    let report = crate::verify::verify(&dir, &crate::verify::Against::default()).unwrap();
+    assert_eq!(report.records as usize, records(&dir).len());
+}
+
+#[test]
 fn a_kill_at_any_step_of_a_checkpoint_costs_nothing() {
     let folder = Temporary::new("steps");
     let dir = folder.path().join("audit");
@@ -128,6 +186,15 @@ fn a_kill_at_any_step_of_a_checkpoint_costs_nothing() {
             }
             Some(Step::Write { bytes, .. }) => {
                 std::fs::write(killed.join(NEW), &bytes[..bytes.len() / 2]).unwrap()
+            }
+            Some(Step::WriteAll { files }) => {
+                let (half, rest) = files.split_at(files.len() / 2);
+                copied.apply(&Step::WriteAll { files: half.to_vec() }).unwrap();
+                // Unlike a kill, a crash of the machine may tear one.
+                let (path, bytes) = &rest[0];
+                copied
+                    .apply(&Step::Write { path: path.clone(), bytes: bytes[..bytes.len() / 2].to_vec() })
+                    .unwrap();
             }
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::hash::Hash;
 use crate::record::{self, FIRST, Gap, Known, Link, Retired, WRITER};
 
 /// Where a record lies.
@@ -46,9 +47,9 @@ pub struct Chains {
 }
 
 impl Chains {
-    /// Takes the next record.
-    pub fn take(&mut self, at: At, known: &Known<'_>, bytes: &[u8]) -> Result<(), Fault> {
-        let link = record::link(bytes);
+    /// Takes the next record, whose hash in the tree is `leaf`.
+    pub fn take(&mut self, at: At, known: &Known<'_>, bytes: &[u8], leaf: &Hash) -> Result<(), Fault> {
+        let link = record::link(leaf);
         if known.is_own("start") {
             self.begin(at, known, link)?;
         } else {

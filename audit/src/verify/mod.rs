@@ -187,8 +187,9 @@ impl Check<'_> {
             };
             let damage = |what| Damage::of(&entries_file, what).at(at.offset).record(index);
             let known = Known::read(record).map_err(|what| damaged(self.dir, damage(what)))?;
-            if let Err(fault) = self.chains.take(at, &known, record) {
-                return Err(damaged(self.dir, tree.blame(fault, at, &hash::leaf(record))));
+            let leaf = hash::leaf(record);
+            if let Err(fault) = self.chains.take(at, &known, record, &leaf) {
+                return Err(damaged(self.dir, tree.blame(fault, at, &leaf)));
             }
             match payload::check(&mut payloads, index, &known, &mut self.tally).map_err(&payload_io)? {
                 Ok(()) => {}
@@ -196,7 +197,7 @@ impl Check<'_> {
                     break Some(Damage::of(&payload_file, mismatch.what).at(mismatch.at).record(index));
                 }
             }
-            tree.push(hash::leaf(record), at)?;
+            tree.push(leaf, at)?;
             index += 1;
         };
         let behind = match rest {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread::Thread;
 
-use strait_table::audit::{Payload, WhenFull};
+use strait_table::audit::{Durability, Payload, WhenFull};
 use tokio::sync::mpsc;
 
 use super::keeper::Figures;
@@ -19,7 +19,7 @@ use crate::limits::{AUDIT_LATE_MAX, AUDIT_RESERVE_BYTES};
 /// What the writer and one worker share.
 #[derive(Default)]
 pub struct Line {
-    /// Records under this number are on the disk, unless they were lost on the way.
+    /// Records under this number are on the disk, unless they were lost on the way; those that nobody waits for get there later.
     pub committed: AtomicU64,
     /// Somebody here waits for the disk, or for room.
     pub waits: AtomicBool,
@@ -83,6 +83,21 @@ struct Open {
     text: Cell<Vec<u8>>,
     waiting: RefCell<Vec<Waker>>,
     news: Cell<Option<mpsc::UnboundedReceiver<()>>>,
+}
+
+/// How a record is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    pub payload: Payload,
+    pub durability: Durability,
+    pub when_full: WhenFull,
+}
+
+impl Terms {
+    /// Whether somebody waits until the disk has it.
+    pub fn waits(self) -> bool {
+        self.durability != Durability::Async
+    }
 }
 
 /// What became of a record.
@@ -153,18 +168,18 @@ impl Desk {
     pub fn put(
         &self,
         facts: &[u8],
-        payload: Payload,
+        terms: Terms,
         (arguments, result): (Option<Part<'_>>, Option<Part<'_>>),
-        when_full: WhenFull,
     ) -> Put {
         let Some(open) = &self.open else { return Put::Lost };
-        let entry = Entry { n: open.next.get(), facts, payload, arguments, result };
+        let (payload, waits) = (terms.payload, terms.waits());
+        let entry = Entry { n: open.next.get(), facts, payload, waits, arguments, result };
         if open.pen.borrow_mut().put(&entry, 0) {
             open.next.set(entry.n + 1);
             open.common.wake();
             return Put::There(entry.n);
         }
-        if when_full != WhenFull::Drop {
+        if terms.when_full != WhenFull::Drop {
             return Put::NoRoom;
         }
         open.lose();

@@ -1,7 +1,7 @@
 //! How what the log is to hold gets onto the disk: each file written and synced.
 //!
 //! One submission to a ring of this thread's own: per file WRITE, linked with FSYNC (data only), so that the kernel goes on by
-//! itself, with both files at once, and the thread is woken when all is done. Where the kernel refuses rings, or the gateway was told
+//! itself, with both files at once, and the thread is woken when all is done. What nobody waits for is written without either. Where the kernel refuses rings, or the gateway was told
 //! to do without, plain system calls. A write that fell short breaks its link, and the whole is written again, over itself.
 
 use std::fs::File;
@@ -39,6 +39,11 @@ impl Disk {
         }
     }
 
+    /// Returns when a kill of this process takes none of them: the system has them, and its disk at some time.
+    pub fn write(writes: &[Write<'_>]) -> io::Result<()> {
+        writes.iter().try_for_each(|write| write.file.write_all_at(write.bytes, write.offset))
+    }
+
     /// Returns when the disk has all of them.
     pub fn commit(&mut self, writes: &[Write<'_>]) -> io::Result<()> {
         match self {
@@ -53,10 +58,8 @@ impl Disk {
 }
 
 fn plainly(writes: &[Write<'_>]) -> io::Result<()> {
-    writes.iter().try_for_each(|write| {
-        write.file.write_all_at(write.bytes, write.offset)?;
-        write.file.sync_data()
-    })
+    Disk::write(writes)?;
+    writes.iter().try_for_each(|write| write.file.sync_data())
 }
 
 fn linked(ring: &mut IoUring, writes: &[Write<'_>]) -> io::Result<()> {

@@ -1,7 +1,8 @@
 //! The writer: one thread that takes records out of all rings, gives them to the log, and has the disk take them in one go.
 //!
-//! It looks every `audit.every` while records come; when none came for a while it signs what there is and sleeps until a worker
-//! wakes it. When the disk takes nothing it says so, keeps what it has, and tries again: the rings fill, and what becomes of
+//! It looks every `audit.every` while records come, and writes what it finds, so that a kill takes none of it any more. The disk has
+//! to confirm it (a sync, the dear part) when somebody waits for that, before a checkpoint, and before more lies unconfirmed than
+//! one batch. When nothing came for a while it signs what there is and sleeps until a worker wakes it. When the disk takes nothing it says so, keeps what it has, and tries again: the rings fill, and what becomes of
 //! exchanges then is `audit.when_full`. It never takes more out of the rings than one commit holds.
 
 use std::fs::{File, OpenOptions};
@@ -14,12 +15,14 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use strait_audit::{Batch, Folder, Kept, Lock, Log, LogError, Payload as Stored, SigningKey, Step, Which};
+use strait_audit::{
+    Batch, Folder, Kept, Lock, Log, LogError, Payload as Stored, Piece, SigningKey, Step, Which,
+};
 use strait_table::audit::{ArchivedAudit, Payload};
 use tokio::sync::mpsc;
 
 use super::desk::{Common, Desk, Line};
-use super::disk::{Disk, Write};
+use super::disk::{Disk, FILES_MAX, Write};
 use super::redact;
 use super::ring::{Part, Spool, ring};
 use crate::figures::histogram::Histogram;
@@ -150,6 +153,7 @@ impl AuditLog {
             disk: Disk::new(plain),
             files: None,
             batch: None,
+            is_awaited: false,
             taken: Vec::new(),
             redacted: (Vec::new(), Vec::new()),
             every: Duration::from_millis(audit.every_ms.to_native().into()),
@@ -236,6 +240,43 @@ struct Files {
     payload: File,
 }
 
+impl Files {
+    fn writes<'a>(&'a self, piece: &Piece<'a>, has_payload: bool) -> Writes<'a> {
+        let entries = Write { file: &self.entries, offset: piece.entries_offset, bytes: piece.entries };
+        let payload = Write { file: &self.payload, offset: piece.payload_offset, bytes: piece.payload };
+        // A record is never there before its payload, as far as that is ours to say.
+        Writes { both: [payload, entries], has_payload }
+    }
+}
+
+struct Writes<'a> {
+    both: [Write<'a>; FILES_MAX],
+    has_payload: bool,
+}
+
+impl<'a> Writes<'a> {
+    fn as_slice(&self) -> &[Write<'a>] {
+        if self.has_payload { &self.both } else { &self.both[1..] }
+    }
+}
+
+/// The files that a piece goes to.
+fn open<'f>(files: &'f mut Option<Files>, folder: &Path, piece: &Piece<'_>) -> io::Result<&'f Files> {
+    let open = |path: String| {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).open(folder.join(path))
+    };
+    let made = match files.take() {
+        Some(files) if files.first == piece.first => files,
+        _ => Files {
+            first: piece.first,
+            entries: open(piece.entries_path())?,
+            payload: open(piece.payload_path())?,
+        },
+    };
+    Ok(files.insert(made))
+}
+
 struct Writer {
     path: PathBuf,
     folder: Folder,
@@ -252,6 +293,8 @@ struct Writer {
     files: Option<Files>,
     /// On its way; after a failure, to be written again.
     batch: Option<Batch>,
+    /// Somebody waits until the disk has what was gathered.
+    is_awaited: bool,
     taken: Vec<u8>,
     redacted: (Vec<u8>, Vec<u8>),
     every: Duration,
@@ -274,9 +317,15 @@ impl Writer {
             let began = Instant::now();
             self.folder.set_now(moment::since_1970().as_millis() as u64);
             let found = self.gather();
-            self.commit();
-            if self.batch.is_none() {
-                self.sign(false);
+            let signs = self.is_to_sign();
+            let commits =
+                self.batch.is_some() || self.is_awaited || signs || stopping || self.folder.is_batch_due();
+            match commits {
+                true => self.commit(),
+                false => self.write_ahead(),
+            }
+            if signs && self.batch.is_none() {
+                self.sign();
             }
             if stopping {
                 let by = *stops_by.get_or_insert_with(|| began + Duration::from_millis(AUDIT_END_MS_MAX));
@@ -296,7 +345,7 @@ impl Writer {
         while !self.folder.is_full()
             && let Ok(act) = self.acts.try_recv()
         {
-            found = true;
+            (found, self.is_awaited) = (true, true);
             self.own(act.kind, &act.facts);
         }
         let workers = self.cores.len();
@@ -304,6 +353,7 @@ impl Writer {
             while !self.folder.is_full() {
                 let Some(header) = self.cores[at].spool.take(&mut self.taken) else { break };
                 found = true;
+                self.is_awaited |= header.waits;
                 let (facts, arguments, result) = header.parts(&self.taken);
                 let (one, other) = (&mut self.redacted.0, &mut self.redacted.1);
                 let arguments = arguments.map(|part| stored(Which::Arguments, header.payload, part, one));
@@ -336,21 +386,39 @@ impl Writer {
         }
     }
 
-    /// Has the disk take what was gathered, and tells whoever waits for it.
-    fn commit(&mut self) {
-        if self.batch.is_none() {
-            self.batch = self.folder.batch();
-            self.cores.iter_mut().for_each(|core| core.under_way = core.added);
+    /// Writes what nobody waits for.
+    fn write_ahead(&mut self) {
+        let Some(piece) = self.folder.ahead() else { return };
+        let has_payload = !piece.payload.is_empty();
+        let written = open(&mut self.files, &self.path, &piece)
+            .and_then(|files| Disk::write(files.writes(&piece, has_payload).as_slice()));
+        match written {
+            Ok(()) => self.folder.written_ahead(),
+            Err(error) => {
+                self.batch = self.take();
+                self.ill("write", &error);
+            }
         }
-        let Some(batch) = self.batch.take() else { return };
+        self.cores.iter().for_each(Core::tell);
+    }
+
+    /// What was gathered, as one batch.
+    fn take(&mut self) -> Option<Batch> {
+        let batch = self.folder.batch()?;
+        self.is_awaited = false;
+        self.cores.iter_mut().for_each(|core| core.under_way = core.added);
+        Some(batch)
+    }
+
+    /// Has the disk confirm what was gathered, and tells whoever waits for it.
+    fn commit(&mut self) {
+        let Some(mut batch) = self.batch.take().or_else(|| self.take()) else { return };
         let began = Instant::now();
-        match self.write(&batch) {
+        match self.sync(&batch) {
             Ok(()) => {
                 let figures = &self.common.figures;
                 figures.commits.record(began.elapsed().as_nanos() as u64);
-                figures
-                    .bytes
-                    .fetch_add((batch.entries.len() + batch.payload.len()) as u64, Ordering::Relaxed);
+                figures.bytes.fetch_add(batch.bytes() as u64, Ordering::Relaxed);
                 self.folder.committed(batch);
                 for core in &self.cores {
                     core.line.committed.store(core.under_way, Ordering::SeqCst);
@@ -358,6 +426,7 @@ impl Writer {
                 self.well();
             }
             Err(error) => {
+                batch.again();
                 self.batch = Some(batch);
                 self.ill("write", &error);
             }
@@ -365,26 +434,10 @@ impl Writer {
         self.cores.iter().for_each(Core::tell);
     }
 
-    fn write(&mut self, batch: &Batch) -> io::Result<()> {
-        if self.files.as_ref().is_none_or(|files| files.first != batch.first) {
-            let open = |path: String| {
-                OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(false)
-                    .mode(0o600)
-                    .open(self.path.join(path))
-            };
-            let (entries, payload) = (open(batch.entries_path())?, open(batch.payload_path())?);
-            self.files = Some(Files { first: batch.first, entries, payload });
-        }
-        let Some(files) = &self.files else { return Ok(()) };
-        let entries = Write { file: &files.entries, offset: batch.entries_offset, bytes: &batch.entries };
-        let payload = Write { file: &files.payload, offset: batch.payload_offset, bytes: &batch.payload };
-        match batch.payload.is_empty() {
-            true => self.disk.commit(&[entries])?,
-            false => self.disk.commit(&[payload, entries])?,
-        }
+    fn sync(&mut self, batch: &Batch) -> io::Result<()> {
+        let rest = batch.rest();
+        let files = open(&mut self.files, &self.path, &rest)?;
+        self.disk.commit(files.writes(&rest, batch.has_payload()).as_slice())?;
         if batch.is_new {
             for folder in ["entries", "payload"] {
                 File::open(self.path.join(folder))?.sync_all()?;
@@ -393,15 +446,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Signs what is on the disk, when it is time; removes what is too old.
-    fn sign(&mut self, at_once: bool) {
+    /// Whether it is time for a checkpoint, or one was begun.
+    fn is_to_sign(&self) -> bool {
+        !self.steps.is_empty()
+            || self.signed_at.elapsed() >= self.checkpoint_every
+            || self.folder.is_checkpoint_due()
+    }
+
+    /// Signs what is on the disk; removes what is too old.
+    fn sign(&mut self) {
         if self.steps.is_empty() {
-            let is_due = at_once
-                || self.signed_at.elapsed() >= self.checkpoint_every
-                || self.folder.is_checkpoint_due();
-            if !is_due {
-                return;
-            }
             self.retire();
             self.steps = self.folder.checkpoint().unwrap_or_default();
             self.steps.reverse();
@@ -448,8 +502,7 @@ impl Writer {
         fence(Ordering::SeqCst);
         // Either a worker sees that we sleep, or we see what it has put in.
         if self.backlog() == 0 && !self.common.stop.load(Ordering::SeqCst) {
-            let is_signed =
-                self.folder.signed_size() == self.folder.committed_size() && self.steps.is_empty();
+            let is_signed = self.folder.signed_size() == self.folder.size() && self.steps.is_empty();
             std::thread::park_timeout(match is_signed {
                 true => Duration::from_millis(AUDIT_RETIRE_MS),
                 false => self.checkpoint_every.saturating_sub(self.signed_at.elapsed()),
@@ -475,7 +528,7 @@ impl Writer {
         // One batch may be left from before.
         self.commit();
         self.commit();
-        self.sign(true);
+        self.sign();
         if let Some(why) = self.common.why() {
             eprintln!("strait: the audit log ends without its last records: {why}");
         }

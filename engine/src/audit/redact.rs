@@ -131,10 +131,10 @@ fn is_of_word(byte: u8) -> bool {
 fn end_of_text(json: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
+        at += memchr::memchr2(b'"', b'\\', json.get(at..)?)?;
         match json.get(at)? {
             b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
+            _ => at += 2,
         }
     }
 }

@@ -12,6 +12,8 @@ pub struct Header {
     /// The record's number, counted by its worker.
     pub n: u64,
     pub payload: Payload,
+    /// Somebody waits until the disk has it.
+    pub waits: bool,
     pub facts: usize,
     pub arguments: Option<Length>,
     pub result: Option<Length>,
@@ -67,6 +69,7 @@ impl Header {
             place.copy_from_slice(&word.to_le_bytes());
         }
         out[28] = self.payload as u8;
+        out[29] = u8::from(self.waits);
         out
     }
 
@@ -87,6 +90,7 @@ impl Header {
             arguments: length(12),
             result: length(20),
             payload: PAYLOADS[usize::from(bytes[28]) % PAYLOADS.len()],
+            waits: bytes[29] != 0,
         }
     }
 }
@@ -148,6 +152,7 @@ pub struct Entry<'a> {
     pub n: u64,
     pub facts: &'a [u8],
     pub payload: Payload,
+    pub waits: bool,
     pub arguments: Option<Part<'a>>,
     pub result: Option<Part<'a>>,
 }
@@ -157,6 +162,7 @@ impl Entry<'_> {
         Header {
             n: self.n,
             payload: self.payload,
+            waits: self.waits,
             facts: self.facts.len(),
             arguments: self.arguments.map(Part::length),
             result: self.result.map(Part::length),
@@ -183,9 +189,8 @@ impl Spool {
         let all = self.ring.read_chunk(header.bytes()).ok()?;
         let (one, other) = all.as_slices();
         into.clear();
-        into.extend_from_slice(one);
-        into.extend_from_slice(other);
-        into.drain(..HEADER_BYTES);
+        into.extend_from_slice(one.get(HEADER_BYTES..).unwrap_or_default());
+        into.extend_from_slice(other.get(HEADER_BYTES.saturating_sub(one.len())..).unwrap_or_default());
         all.commit_all();
         Some(header)
     }
@@ -210,7 +215,14 @@ mod tests {
     use super::*;
 
     fn entry(n: u64, facts: &[u8]) -> Entry<'_> {
-        Entry { n, facts, payload: Payload::Full, arguments: Some(Part::Whole(b"{}")), result: None }
+        Entry {
+            n,
+            facts,
+            payload: Payload::Full,
+            waits: n % 2 == 1,
+            arguments: Some(Part::Whole(b"{}")),
+            result: None,
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use strait_protocol::Span;
 use strait_table::audit::{ArchivedAudit, Durability, Payload, WhenFull};
 
 use super::{Form, Incoming, Record, stamp};
-use crate::audit::desk::{AtFault, Put};
+use crate::audit::desk::{AtFault, Put, Terms};
 use crate::audit::ring::Part;
 use crate::core::{Adopted, Core};
 use crate::exchange::refusal::Refusal;
@@ -42,14 +42,6 @@ pub(super) enum Way {
 pub(super) struct Pieces {
     sha256: Context,
     bytes: u64,
-}
-
-/// How an exchange is written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Terms {
-    payload: Payload,
-    durability: Durability,
-    when_full: WhenFull,
 }
 
 /// What the client is sent, or was: an exchange with nothing to keep has none.
@@ -104,7 +96,7 @@ impl Record {
             let facts = self.facts(core, adopted, incoming, Form::Intent);
             let mut digest = NO_DIGEST;
             let said_part = part(terms.payload, said, &mut digest);
-            let put = core.audit.put(&facts, terms.payload, (said_part, None), terms.when_full);
+            let put = core.audit.put(&facts, terms, (said_part, None));
             let bytes = facts.len();
             core.audit.give_back(facts);
             let waited = match put {
@@ -147,12 +139,11 @@ impl Record {
                 }
                 _ => part(terms.payload, sent, &mut other),
             };
-            let parts = (arguments, result);
-            core.audit.put(&facts, terms.payload, parts, terms.when_full)
+            core.audit.put(&facts, terms, (arguments, result))
         };
         core.audit.give_back(facts);
         self.way = match put {
-            Put::There(n) if terms.durability != Durability::Async => Way::Waits(n),
+            Put::There(n) if terms.waits() => Way::Waits(n),
             Put::There(_) | Put::Lost => Way::Gone,
             Put::NoRoom => Way::Here,
         };
@@ -253,14 +244,14 @@ impl Record {
     /// Of a request that could not be read.
     pub async fn settle_unread(&mut self, core: &Rc<Core>, adopted: &Adopted, listener: u16, status: u16) {
         self.status = status;
-        let terms = self.terms(adopted);
+        let terms = Terms { payload: Payload::None, ..self.terms(adopted) };
         while self.way == Way::Here {
             let facts = self.facts_of(core, adopted, usize::from(listener), 0, Form::Exchange);
-            let put = core.audit.put(&facts, Payload::None, (None, None), terms.when_full);
+            let put = core.audit.put(&facts, terms, (None, None));
             let bytes = facts.len();
             core.audit.give_back(facts);
             let waited = match put {
-                Put::There(n) if terms.durability != Durability::Async => {
+                Put::There(n) if terms.waits() => {
                     self.way = Way::Gone;
                     core.audit.committed(n, terms.when_full).await
                 }
@@ -321,14 +312,15 @@ pub(super) fn stream_ended(core: &Rc<Core>, adopted: &Adopted, append: impl FnOn
 
 /// Puts facts on their way, from a task of their own if there is no room yet.
 fn late(core: &Rc<Core>, facts: Vec<u8>, when_full: WhenFull) {
-    let put = core.audit.put(&facts, Payload::None, (None, None), when_full);
+    let terms = Terms { payload: Payload::None, durability: Durability::Async, when_full };
+    let put = core.audit.put(&facts, terms, (None, None));
     if put != Put::NoRoom || !core.audit.may_be_late() {
         return core.audit.give_back(facts);
     }
     let core = core.clone();
     runtime::spawn_guarded("record of what is over", async move {
         // It waits for as long as the log is at fault: it is one of few.
-        while core.audit.put(&facts, Payload::None, (None, None), when_full) == Put::NoRoom {
+        while core.audit.put(&facts, terms, (None, None)) == Put::NoRoom {
             let _ = core.audit.room(facts.len(), WhenFull::Block).await;
         }
         core.audit.was_late();
