@@ -133,7 +133,7 @@ fn a_rate_above_capacity_exits_3() {
 #[test]
 fn nonsense_is_a_usage_error_that_names_what_is_known() {
     let url = "http://127.0.0.1:1/mcp";
-    let cases: [(&[&str], &str); 27] = [
+    let cases: &[(&[&str], &str)] = &[
         (&["load"], "URL"),
         (&["load", "127.0.0.1:1"], "http://"),
         (&["load", "ftp://127.0.0.1/"], "http://"),
@@ -149,6 +149,15 @@ fn nonsense_is_a_usage_error_that_names_what_is_known() {
         (&["load", url, "--assert", "p98<1ms"], "p99.9"),
         (&["load", url, "--mix", "tools/cal=1"], "tools/call"),
         (&["load", url, "--mix", "nonsense"], "tools/call"),
+        (&["load", url, "--think", "1s"], "--closed"),
+        (&["load", url, "--closed", "--think", "1"], "unit"),
+        (&["load", url, "--closed", "--think", "normal:1s"], "exp:MEAN"),
+        (&["load", url, "--cancel", "5%"], "SHARE:TIME"),
+        (&["load", url, "--cancel", "0:1s"], "above 0"),
+        (&["load", url, "--cancel", "200%:1s"], "up to 1"),
+        (&["load", url, "--warmup", "steady:0"], "no time at all"),
+        (&["load", url, "--warmup", "stead"], "unit"),
+        (&["echo", "--latency", "drift:1ms,2ms"], "drift:FROM,TO,OVER"),
         (&["load", url, "--duration", "10"], "unit"),
         (&["load", url, "--duration", "0"], "no time at all"),
         (&["load", url, "--requests", "0"], "1.."),
@@ -187,6 +196,17 @@ fn a_target_that_cannot_be_talked_to_is_named_with_its_layer() {
     let ran = load(&[&locked, "--key", "sk-very-hidden", "--json"]);
     assert_eq!(ran.code, 5, "{}", ran.stderr);
     assert!(ran.stderr.contains("not_authorised") && !ran.stderr.contains("hidden"), "{}", ran.stderr);
+}
+
+/// A run of an hour is over at the first answer that is too slow.
+#[test]
+fn a_run_that_is_lost_ends_with_1() {
+    let echo = Echo::start(&["--latency", "fixed:20ms"]);
+    let ran = load(&[&echo.url, "--duration", "60m", "--assert", "max<10ms", "--abort-on-fail", "--json"]);
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    let report = json(&ran);
+    assert!(report["aborted"].as_str().unwrap().contains("are above 10.0 ms"), "{}", report["aborted"]);
+    assert_eq!((&report["interrupted"], &report["verdict"]), (&Value::from(false), &Value::from("failed")));
 }
 
 #[test]

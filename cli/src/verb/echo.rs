@@ -15,7 +15,7 @@ pub struct EchoArguments {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
     bind: String,
-    /// How long a call takes: fixed:5ms, lognormal:MEDIAN,SIGMA, uniform:FROM,TO, stall:EVERY,FOR.
+    /// How long a call takes: fixed:5ms, lognormal:MEDIAN,SIGMA, uniform:FROM,TO, stall:EVERY,FOR, drift:FROM,TO,OVER.
     #[arg(long, value_name = "LATENCY", value_parser = Latency::parse)]
     latency: Option<Latency>,
     /// Bytes of text in each result, instead of the text that was sent.

@@ -16,8 +16,9 @@ use strait_loadgen::load::rates::{self, Rates, STEPS_MAX};
 use strait_loadgen::load::record::HIGHEST_NS;
 use strait_loadgen::load::report::{Report, Verdict};
 use strait_loadgen::load::search::{Between, Step, Trial, search};
+use strait_loadgen::load::think::Think;
 use strait_loadgen::load::threshold::Threshold;
-use strait_loadgen::load::{self, Fault, Glance, Options, Told};
+use strait_loadgen::load::{self, Cancel, Fault, Glance, Options, Told};
 use strait_loadgen::target::{
     ARGUMENT_BYTES_MAX, EraChoice, Secret, Target, TargetFault, TlsFiles, Tool, Unreached,
 };
@@ -90,9 +91,15 @@ struct Once {
     /// Length of the measured part, such as 10s.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<u64>,
-    /// Requests, or a time, before measuring begins.
-    #[arg(long, value_name = "N|TIME", default_value = "0", value_parser = warmup)]
+    /// Requests, or a time, before measuring begins; `steady` waits for latencies that change no more, for 30s or for `steady:TIME`.
+    #[arg(long, value_name = "N|TIME|steady", default_value = "0", value_parser = warmup)]
     warmup: Length,
+    /// What a user does between an answer and the next call of a closed loop: TIME, exp:MEAN or uniform:FROM,TO.
+    #[arg(long, value_name = "TIME", value_parser = Think::parse, requires = "closed")]
+    think: Option<Think>,
+    /// Give up a share of the calls after a time, such as 5%:20ms.
+    #[arg(long, value_name = "SHARE:TIME", value_parser = Cancel::parse)]
+    cancel: Option<Cancel>,
     /// A call without an answer for so long has failed; up to 60s.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     timeout: u64,
@@ -135,6 +142,9 @@ struct Once {
     /// A demand on the result, such as p99<500us, errors==0, rate>=1900; may be repeated.
     #[arg(long = "assert", value_name = "FIGURE<LIMIT", value_parser = Threshold::parse)]
     thresholds: Vec<Threshold>,
+    /// End the run with the first demand that can no longer be met, with exit code 1.
+    #[arg(long)]
+    abort_on_fail: bool,
     /// Write an HdrHistogram interval log (V2, one second a line) to a file.
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
@@ -381,6 +391,9 @@ impl Once {
             size: self.size,
             progress: self.progress,
             thresholds: self.thresholds,
+            abort: self.abort_on_fail,
+            think: self.think,
+            cancel: self.cancel,
             files: IntervalFiles { hlog: self.hlog, csv: self.csv },
             i_own_this: self.i_own_this,
         })
@@ -549,7 +562,16 @@ pub fn padding(text: &str) -> Result<usize, String> {
     }
 }
 
+/// How long a warm-up waits for a steady target.
+const STEADY_NS: u64 = 30_000_000_000;
+
 fn warmup(text: &str) -> Result<Length, String> {
+    if text == "steady" {
+        return Ok(Length::Steady { within_ns: STEADY_NS });
+    }
+    if let Some(within) = text.strip_prefix("steady:") {
+        return Ok(Length::Steady { within_ns: duration(within)? });
+    }
     match text.parse::<u64>() {
         Ok(requests) => Ok(Length::Requests(requests)),
         Err(_) => Ok(Length::Time { ns: words::duration_ns(text)? }),

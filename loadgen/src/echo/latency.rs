@@ -24,6 +24,12 @@ pub enum Latency {
         from_ns: u64,
         to_ns: u64,
     },
+    /// In a straight line from one to the other over so long after the server's start, and the last from then on.
+    Drift {
+        from_ns: u64,
+        to_ns: u64,
+        over_ns: u64,
+    },
     /// At once, but every `every_ns` the server stands still for `for_ns`.
     Stall {
         every_ns: u64,
@@ -32,9 +38,10 @@ pub enum Latency {
 }
 
 impl Latency {
-    /// `fixed:5ms`, `lognormal:2ms,0.5`, `uniform:1ms,9ms`, `stall:10s,500ms`.
+    /// `fixed:5ms`, `lognormal:2ms,0.5`, `uniform:1ms,9ms`, `stall:10s,500ms`, `drift:5ms,20ms,10s`.
     pub fn parse(text: &str) -> Result<Latency, String> {
-        const FORMS: &str = "expected fixed:TIME, lognormal:MEDIAN,SIGMA, uniform:FROM,TO or stall:EVERY,FOR";
+        const FORMS: &str = "expected fixed:TIME, lognormal:MEDIAN,SIGMA, uniform:FROM,TO, \
+                             stall:EVERY,FOR or drift:FROM,TO,OVER";
         let wrong = || format!("`{text}` is no latency: {FORMS}");
         let (kind, values) = text.split_once(':').ok_or_else(wrong)?;
         let time = |text: &str| {
@@ -73,15 +80,27 @@ impl Latency {
                 }
                 Latency::Stall { every_ns, for_ns }
             }
+            "drift" => {
+                let (from, rest) = two()?;
+                let (to, over) = rest.split_once(',').ok_or_else(wrong)?;
+                match duration_ns(over)? {
+                    0 => return Err(format!("`{text}` drifts over no time: expected drift:FROM,TO,OVER")),
+                    over_ns => Latency::Drift { from_ns: time(from)?, to_ns: time(to)?, over_ns },
+                }
+            }
             _ => return Err(wrong()),
         })
     }
 
-    /// The time of one call.
-    pub fn draw(&self, random: &mut Random) -> u64 {
+    /// The time of one call that arrives so long after the server's start.
+    pub fn draw(&self, random: &mut Random, now: u64) -> u64 {
         match *self {
             Latency::None | Latency::Stall { .. } => 0,
             Latency::Fixed { ns } => ns,
+            Latency::Drift { from_ns, to_ns, over_ns } => {
+                let share = now.min(over_ns) as f64 / over_ns as f64;
+                (from_ns as f64 + (to_ns as f64 - from_ns as f64) * share) as u64
+            }
             Latency::Lognormal { median_ns, sigma } => {
                 ((median_ns as f64 * (sigma * random.normal()).exp()) as u64).min(LATENCY_NS_MAX)
             }
@@ -113,7 +132,13 @@ mod tests {
         assert_eq!(Latency::parse("uniform:1us,2ms"), Ok(uniform));
         let stall = Latency::Stall { every_ns: 5_000_000_000, for_ns: 500_000_000 };
         assert_eq!(Latency::parse("stall:5s,500ms"), Ok(stall));
+        let drift = Latency::Drift { from_ns: 5_000_000, to_ns: 1_000_000, over_ns: 2_000_000_000 };
+        assert_eq!(Latency::parse("drift:5ms,1ms,2s"), Ok(drift));
+        let drawn = [0, 1, 2, 9].map(|at| drift.draw(&mut Random::new(1), at * 1_000_000_000));
+        assert_eq!(drawn, [5_000_000, 3_000_000, 1_000_000, 1_000_000]);
         for text in [
+            "drift:1ms,2ms",
+            "drift:1ms,2ms,0",
             "",
             "5ms",
             "fixed:",
@@ -144,12 +169,12 @@ mod tests {
     fn a_distribution_has_its_median_and_tail() {
         let mut random = Random::new(1);
         let lognormal = Latency::Lognormal { median_ns: 2_000_000, sigma: 0.5 };
-        let mut drawn: Vec<u64> = (0..100_001).map(|_| lognormal.draw(&mut random)).collect();
+        let mut drawn: Vec<u64> = (0..100_001).map(|_| lognormal.draw(&mut random, 0)).collect();
         drawn.sort_unstable();
         let (median, p99) = (drawn[50_000] as f64, drawn[99_000] as f64);
         assert!((median / 2e6 - 1.0).abs() < 0.02, "{median}");
         assert!((p99 / (2e6 * (0.5f64 * 2.3263).exp()) - 1.0).abs() < 0.04, "{p99}");
         let uniform = Latency::Uniform { from_ns: 3, to_ns: 5 };
-        assert!((0..1000).all(|_| (3..=5).contains(&uniform.draw(&mut random))));
+        assert!((0..1000).all(|_| (3..=5).contains(&uniform.draw(&mut random, 0))));
     }
 }

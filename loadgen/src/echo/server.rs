@@ -334,7 +334,7 @@ impl Server {
     fn begin(&mut self, index: usize) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         self.in_service += 1;
-        let latency = self.options.latency.draw(&mut self.random);
+        let latency = self.options.latency.draw(&mut self.random, self.clock.now());
         connection.stage = Stage::Serving { pieces: 0, base: self.clock.now(), latency };
         self.advance(index);
     }

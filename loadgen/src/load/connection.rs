@@ -20,6 +20,11 @@ pub(super) struct Carried {
     pub sent_at: u64,
     /// Its answer was recorded; only the rest of its body is awaited.
     pub recorded: bool,
+    /// Its server was told that nobody waits for it.
+    pub cancelled: bool,
+    /// Events of its stream so far, and when the last of them came.
+    pub events: u32,
+    pub last_event: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +104,13 @@ impl Connection {
         poll.add(&socket, self.token(index), Interest::Both).map_err(|_| Cause::Connect)?;
         self.socket = Some(socket);
         self.link = Link::Connecting;
+        Ok(())
+    }
+
+    /// Sends what is accepted and not answered.
+    pub fn notify(&mut self, index: usize, bytes: &[u8], poll: &Poll) -> Result<(), Cause> {
+        self.send(index, 0, bytes, poll)?;
+        self.reader.expect_accepted();
         Ok(())
     }
 

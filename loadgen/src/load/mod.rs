@@ -9,6 +9,7 @@ pub(crate) mod arguments;
 mod connection;
 mod drive;
 pub mod formats;
+mod hope;
 pub mod interval;
 pub mod mix;
 pub mod plan;
@@ -17,6 +18,8 @@ pub mod record;
 pub mod report;
 mod saturation;
 pub mod search;
+pub mod steady;
+pub mod think;
 pub mod threshold;
 
 use std::io;
@@ -26,11 +29,13 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use strait_protocol::mcp::Method;
 
-pub use drive::{Glance, Idle};
+pub use drive::{Cancel, Glance, Idle};
 use interval::IntervalFiles;
 use mix::Mix;
 use plan::{Length, Loop};
 use report::{Report, Share};
+use steady::Steadiness;
+use think::Think;
 use threshold::Threshold;
 
 use crate::target::{
@@ -72,6 +77,11 @@ pub struct Options {
     /// Ask for progress events.
     pub progress: bool,
     pub thresholds: Vec<Threshold>,
+    /// Ends a run with the first demand that can no longer be met.
+    pub abort: bool,
+    /// What a user of a closed loop does before each call.
+    pub think: Option<Think>,
+    pub cancel: Option<Cancel>,
     /// What is written second by second.
     pub files: IntervalFiles,
     pub i_own_this: bool,
@@ -107,6 +117,7 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
     let templates = eras.iter().map(|era| calls.iter().map(|call| call.template(options, era)).collect());
     let templates = templates.collect::<Result<Vec<Vec<Template>>, Fault>>()?;
     let weights: Vec<f64> = calls.iter().map(|call| call.weight).collect();
+    let canceller = options.cancel.map(|cancel| canceller(options, cancel, &eras)).transpose()?;
     let settings = drive::Settings {
         kind: options.kind.clone(),
         warmup: options.warmup,
@@ -116,8 +127,10 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
         idle: options.idle,
         seed: options.seed,
         files: options.files.clone(),
+        think: options.think,
+        hopes: options.abort.then(|| hope::Hopes::new(&options.thresholds, &options.kind, options.length)),
     };
-    let drive = drive::Drive::prepare(&options.target, settings, templates, &weights, stop)
+    let drive = drive::Drive::prepare(&options.target, settings, templates, &weights, canceller, stop)
         .map_err(Fault::Machine)?;
     let driven = drive.run(stop, &mut |glance| tell(Told::Glance(glance))).map_err(Fault::Machine)?;
     leave_all(&options.target, &eras, if driven.interrupted { LEAVING } else { patience.timeout });
@@ -137,7 +150,21 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
             shown_ns(record::HIGHEST_NS as f64)
         ));
     }
+    let windows = driven.windows.medians();
+    let steadiness = match &options.kind {
+        Loop::Open { rates, .. } if rates.constant().is_none() => {
+            Steadiness::Unknown("the rate changes, and latencies with it".to_owned())
+        }
+        _ => Steadiness::of(&windows),
+    };
     let mut report = Report {
+        think: options.think,
+        cancel: options.cancel,
+        lost: driven.lost,
+        warmed_ns: driven.warmed_ns,
+        settled: driven.settled,
+        steadiness,
+        windows: driven.windows,
         url: options.target.url.clone(),
         server: peer.server,
         revision: peer.era.revision().as_str(),
@@ -160,6 +187,18 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
     };
     report.judge(&options.thresholds);
     Ok(report)
+}
+
+/// How calls are given up: by closing their stream, or by a notification of each session.
+fn canceller(options: &Options, cancel: Cancel, eras: &[Era]) -> Result<drive::Canceller, Fault> {
+    let older = eras.iter().filter(|era| !era.is_modern());
+    let notifications = older.map(|era| Template::cancellation(&options.target, era));
+    let notifications =
+        notifications.collect::<Result<Vec<Template>, _>>().map_err(|fault| Fault::Usage {
+            message: fault.to_string(),
+            help: "`--cancel` sends `notifications/cancelled` with the same headers".to_owned(),
+        })?;
+    Ok(drive::Canceller::new(cancel, options.seed, options.connections, notifications))
 }
 
 /// A target that is somebody else's is not loaded unasked.

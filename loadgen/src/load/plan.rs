@@ -39,7 +39,13 @@ pub enum Loop {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Length {
     Requests(u64),
-    Time { ns: u64 },
+    Time {
+        ns: u64,
+    },
+    /// Of a warm-up: until the target is steady, or that long.
+    Steady {
+        within_ns: u64,
+    },
 }
 
 /// One request to be sent.
@@ -69,6 +75,8 @@ pub struct Plan {
     passed: f64,
     /// Number and time of the first measured request, once the warm-up is over.
     began: Option<(u64, u64)>,
+    /// From when on a warm-up until the target is steady is over.
+    settled: u64,
 }
 
 impl Plan {
@@ -86,12 +94,27 @@ impl Plan {
             base: start,
             passed: 0.0,
             began: None,
+            settled: u64::MAX,
         }
     }
 
     /// When the measured part began.
     pub fn began(&self) -> Option<u64> {
         self.began.map(|(_, at)| at)
+    }
+
+    /// The target is steady: requests due from then on are measured.
+    pub fn settle(&mut self, at: u64) {
+        self.settled = self.settled.min(at);
+    }
+
+    /// Whether the time of the measured part is over.
+    pub fn is_over_at(&self, at: u64) -> bool {
+        let is_over = |began: u64| match self.length {
+            Length::Time { ns } => at.saturating_sub(began) >= ns,
+            Length::Requests(_) | Length::Steady { .. } => false,
+        };
+        self.began().is_some_and(is_over)
     }
 
     /// Measured requests of an open loop that are still to come. Past [`COUNTED_MAX`] of them they are
@@ -116,14 +139,14 @@ impl Plan {
                 let wait = requests.saturating_sub(self.number) as f64 * 1e9 / rate;
                 (requests.max(self.number), self.next.saturating_add(wait as u64))
             }
-            Length::Time { ns } => {
+            Length::Time { ns } | Length::Steady { within_ns: ns } => {
                 let began = self.next.max(self.start.saturating_add(ns));
                 (self.number + ((began - self.next) as f64 * rate / 1e9) as u64, began)
             }
         });
         match self.length {
             Length::Requests(all) => number.saturating_add(all).saturating_sub(self.number.max(number)),
-            Length::Time { ns } => {
+            Length::Time { ns } | Length::Steady { within_ns: ns } => {
                 let passed = rates.expected(self.next.max(began) - began);
                 (rates.expected(ns) - passed).max(0.0).ceil() as u64
             }
@@ -136,7 +159,7 @@ impl Plan {
             Loop::Open { .. } => self.next,
             Loop::Closed => now,
         };
-        if self.began.is_none() && self.warmup.is_over(self.number, at - self.start) {
+        if self.began.is_none() && (at >= self.settled || self.warmup.is_over(self.number, at - self.start)) {
             self.began = Some((self.number, at));
             // A course begins when measuring does. A rate that stays goes on as it is, so that not even a nanosecond is lost.
             if matches!(&self.kind, Loop::Open { rates, .. } if rates.constant().is_none()) {
@@ -167,7 +190,7 @@ impl Length {
     fn is_over(self, requests: u64, elapsed_ns: u64) -> bool {
         match self {
             Length::Requests(all) => requests >= all,
-            Length::Time { ns } => elapsed_ns >= ns,
+            Length::Time { ns } | Length::Steady { within_ns: ns } => elapsed_ns >= ns,
         }
     }
 }

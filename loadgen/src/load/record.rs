@@ -145,7 +145,13 @@ pub struct Record {
     /// As latency and service, of calls that failed.
     pub failed_latency: Times,
     pub failed_service: Times,
+    /// Of streams: from due to the first event, and between one and the next, the answer included.
+    pub first_event: Times,
+    pub event_gap: Times,
     pub causes: [u64; Cause::WORDS.len()],
+    /// Calls that were given up on purpose, and those whose answer crossed that.
+    pub cancelled: u64,
+    pub crossed: u64,
     pub statuses: Codes,
     pub codes: Codes,
     pub body_bytes: u64,
@@ -167,6 +173,10 @@ impl Record {
             own_lag: Times::new(),
             failed_latency: Times::new(),
             failed_service: Times::new(),
+            first_event: Times::new(),
+            event_gap: Times::new(),
+            cancelled: 0,
+            crossed: 0,
             causes: [0; Cause::WORDS.len()],
             statuses: Codes::new(),
             codes: Codes::new(),

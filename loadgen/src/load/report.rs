@@ -4,9 +4,13 @@
 
 use serde_json::{Map, Value, json};
 
+use super::drive::Cancel;
+use super::hope::Lost;
 use super::plan::{Length, Loop};
 use super::rates::Rates;
 use super::record::{PERCENTILES, Percentile, Record, Times};
+use super::steady::{Steadiness, Windows};
+use super::think::Think;
 use super::threshold::{Judged, Threshold};
 use crate::target::Cause;
 use crate::words::{printable, shown_ns};
@@ -40,6 +44,16 @@ pub struct Report {
     pub behind: u64,
     pub duration_ns: u64,
     pub interrupted: bool,
+    /// The demand that ended the run before its time.
+    pub lost: Option<Lost>,
+    /// How long the warm-up was; none when the run never came to measuring.
+    pub warmed_ns: Option<u64>,
+    /// Whether the target was steady when a warm-up that waits for it ended.
+    pub settled: bool,
+    pub steadiness: Steadiness,
+    pub windows: Windows,
+    pub think: Option<Think>,
+    pub cancel: Option<Cancel>,
     pub record: Record,
     pub shares: Vec<Share>,
     /// Why the generator did not keep up; empty when it did.
@@ -63,7 +77,7 @@ pub enum Verdict {
 
 impl Report {
     pub fn measured(&self) -> u64 {
-        self.record.succeeded() + self.record.failed()
+        self.record.succeeded() + self.record.failed() + self.record.cancelled
     }
 
     pub fn achieved_rate(&self) -> f64 {
@@ -84,13 +98,30 @@ impl Report {
                 words: format!("{failed}; no `--assert` speaks of errors"),
             });
         }
+        // What was lost is lost, although the run ended before there were samples enough to show it.
+        if let Some(lost) = &self.lost
+            && let Some(judged) = lost.demand.and_then(|place| judged.get_mut(place))
+        {
+            (judged.passed, judged.words) = (Some(false), format!("can no longer be met: {}", lost.words));
+        }
         self.judged = judged;
+    }
+
+    /// A warm-up was to last until the target is steady, and it was not: then, or while it was measured.
+    fn is_unsettled(&self) -> bool {
+        let was_asked = matches!(self.warmup, Length::Steady { .. });
+        was_asked && (!self.settled || matches!(self.steadiness, Steadiness::NotSteady(_)))
     }
 
     pub fn verdict(&self) -> Verdict {
         if self.interrupted {
             Verdict::Interrupted
-        } else if !self.saturation.is_empty() || self.judged.iter().any(|judged| judged.passed.is_none()) {
+        } else if self.lost.is_some() {
+            Verdict::Failed
+        } else if self.is_unsettled()
+            || !self.saturation.is_empty()
+            || self.judged.iter().any(|judged| judged.passed.is_none())
+        {
             Verdict::Inconclusive
         } else if self.judged.iter().any(|judged| judged.passed == Some(false)) {
             Verdict::Failed
@@ -129,8 +160,11 @@ impl Report {
         let warmup = match self.warmup {
             Length::Requests(requests) => json!({ "requests": requests }),
             Length::Time { ns } => json!({ "duration_s": ns as f64 / 1e9 }),
+            Length::Steady { within_ns } => {
+                json!({ "steady_within_s": within_ns as f64 / 1e9, "settled": self.settled })
+            }
         };
-        json!({
+        let mut all = json!({
             "schema": SCHEMA,
             "url": self.url,
             "server": self.server,
@@ -144,12 +178,20 @@ impl Report {
             "measured": self.measured(),
             "succeeded": record.succeeded(),
             "failed": record.failed(),
+            "cancelled": record.cancelled,
+            "cancel_crossed": record.crossed,
             "not_sent": self.not_sent,
             "behind_at_end": self.behind,
             "duration_s": self.duration_ns as f64 / 1e9,
             "warmup": warmup,
+            "warmed_s": self.warmed_ns.map(|ns| ns as f64 / 1e9),
+            "steadiness": self.steadiness.to_json(),
+            "think": self.think.map(Think::shown),
+            "cancel": self.cancel.map(|cancel| json!({ "share": cancel.share, "after_s": cancel.after_ns as f64 / 1e9 })),
             "connections": self.connections,
             "reconnects": self.reconnects,
+        });
+        let found = json!({
             "errors": errors,
             "http_statuses": codes(&record.statuses),
             "jsonrpc_codes": codes(&record.codes),
@@ -159,18 +201,25 @@ impl Report {
             "own_lag_ns": times_json(&record.own_lag),
             "failed_latency_ns": times_json(&record.failed_latency),
             "failed_service_ns": times_json(&record.failed_service),
+            "first_event_ns": times_json(&record.first_event),
+            "event_gap_ns": times_json(&record.event_gap),
             "body_bytes": record.body_bytes,
             "events": record.events,
             "self_saturated": !self.saturation.is_empty(),
             "saturation": self.saturation,
             "interrupted": self.interrupted,
+            "aborted": self.lost.as_ref().map(|lost| &lost.words),
             "mix": shares.collect::<Vec<_>>(),
             "seed": self.seed,
             "spin_ns": self.spin_ns,
             "notes": self.notes,
             "asserts": asserts.collect::<Vec<_>>(),
             "verdict": self.verdict().word(),
-        })
+        });
+        if let (Value::Object(all), Value::Object(found)) = (&mut all, found) {
+            all.extend(found);
+        }
+        all
     }
 
     pub fn text(&self) -> String {
@@ -211,12 +260,31 @@ impl Report {
             record.succeeded(),
             record.failed()
         ));
+        if let Some(think) = self.think {
+            line(format!("users think for {}; a call is due when its user has done so", think.shown()));
+        }
+        if let Some(cancel) = self.cancel {
+            line(format!(
+                "{} cancelled ({}), {} answered all the same",
+                record.cancelled,
+                cancel.shown(),
+                record.crossed
+            ));
+        }
+        if let (Length::Steady { .. }, Some(ns)) = (self.warmup, self.warmed_ns) {
+            let found = if self.settled { "steady" } else { "NOT STEADY" };
+            line(format!("warm-up: {found} after {}", shown_ns(ns as f64)));
+        }
         line(String::new());
         let columns = ["n", "p50", "p90", "p99", "p99.9", "max", "mean"];
         line(format!("{:<14}{}", "", columns.map(|column| format!("{column:>10}")).concat()));
         line(times_line("latency", &record.latency));
         line(times_line("service", &record.service));
-        if self.kind != Loop::Closed {
+        if record.first_event.count() > 0 {
+            line(times_line("first event", &record.first_event));
+            line(times_line("event gap", &record.event_gap));
+        }
+        if self.kind != Loop::Closed || self.think.is_some() {
             line(times_line("send lag", &record.send_lag));
             line(times_line("  our own", &record.own_lag));
         }
@@ -247,6 +315,9 @@ impl Report {
         for note in &self.notes {
             line(format!("note: {note}"));
         }
+        if let Steadiness::NotSteady(why) = &self.steadiness {
+            line(format!("NOT STEADY: {why}"));
+        }
         for judged in &self.judged {
             let word = match judged.passed {
                 Some(true) => "pass",
@@ -262,6 +333,13 @@ impl Report {
         }
         for reason in &self.saturation {
             line(format!("SELF-SATURATED: {reason}"));
+        }
+        if let Some(lost) = &self.lost {
+            line(format!(
+                "aborted after {}: a demand can no longer be met ({})",
+                shown_ns(self.duration_ns as f64),
+                lost.words
+            ));
         }
         if self.interrupted {
             line("interrupted: this is what was measured until then".to_owned());

@@ -30,7 +30,7 @@ const OWN_NS_MIN: u64 = 20_000;
 
 /// What a run could not send in time, and what to try; empty when there is nothing. The target is the first suspect.
 pub(super) fn unsent(kind: &Loop, connections: usize, driven: &Driven) -> Vec<String> {
-    if *kind == Loop::Closed || driven.interrupted {
+    if *kind == Loop::Closed || driven.interrupted || driven.lost.is_some() {
         return Vec::new();
     }
     let mut reasons = Vec::new();
@@ -67,7 +67,7 @@ const fn steadier(idle: Idle) -> &'static str {
 
 /// How late the generator was by itself, where that is too much of what is told.
 pub(super) fn own_lag(kind: &Loop, idle: Idle, driven: &Driven) -> Option<String> {
-    if *kind == Loop::Closed || driven.interrupted {
+    if *kind == Loop::Closed || driven.interrupted || driven.lost.is_some() {
         return None;
     }
     let record = &driven.record;
@@ -109,6 +109,10 @@ mod tests {
             spin_ns: 0,
             duration_ns: 1,
             interrupted: false,
+            lost: None,
+            windows: super::super::steady::Windows::new(None),
+            warmed_ns: Some(0),
+            settled: false,
             by_template: Vec::new(),
         }
     }

@@ -7,7 +7,7 @@ use crate::words::{duration_ns, rate, shown_ns};
 
 /// A figure that can be asked about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Figure {
+pub(super) enum Figure {
     Latency(Part),
     Service(Part),
     SendLag(Part),
@@ -17,14 +17,14 @@ enum Figure {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Part {
+pub(super) enum Part {
     Percentile(usize),
     Max,
     Mean,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Relation {
+pub(super) enum Relation {
     Less,
     LessOrEqual,
     Equal,
@@ -49,9 +49,9 @@ const KNOWN: &str =
 #[derive(Clone, PartialEq, Debug)]
 pub struct Threshold {
     text: String,
-    figure: Figure,
-    relation: Relation,
-    limit: f64,
+    pub(super) figure: Figure,
+    pub(super) relation: Relation,
+    pub(super) limit: f64,
 }
 
 /// What came of a demand.

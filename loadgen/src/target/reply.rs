@@ -55,6 +55,8 @@ pub struct ReplyReader {
     event: Vec<u8>,
     events: u32,
     verdict: Option<Result<(), Cause>>,
+    /// A notification: its status is all there is.
+    accepts: bool,
     told: bool,
     began: bool,
 }
@@ -82,6 +84,7 @@ impl ReplyReader {
             event: Vec::new(),
             events: 0,
             verdict: None,
+            accepts: false,
             told: false,
             began: false,
         }
@@ -97,8 +100,15 @@ impl ReplyReader {
         self.events = 0;
         self.fault = false;
         self.verdict = None;
+        self.accepts = false;
         self.told = false;
         self.began = false;
+    }
+
+    /// Prepares for what comes back for a notification: a status of success, and nothing to read.
+    pub fn expect_accepted(&mut self) {
+        self.expect(0);
+        self.accepts = true;
     }
 
     /// Bytes of the body so far.
@@ -265,6 +275,7 @@ impl ReplyReader {
     /// The body is complete.
     fn conclude(&mut self) -> Result<(), Cause> {
         let judged = match self.phase {
+            _ if self.accepts => Ok(()),
             _ if self.fault => Err(Cause::Malformed),
             Phase::Json => match self.scanner.finish() {
                 Ok(envelope) => judge(envelope, self.expected, &self.start),
@@ -406,6 +417,19 @@ mod tests {
         let mut interim = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
         interim.extend_from_slice(&json(good));
         check(&interim, Ok(()));
+    }
+
+    #[test]
+    fn a_notification_is_accepted_by_its_status() {
+        let mut reader = ReplyReader::new();
+        for (bytes, expected) in [
+            (&b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"[..], Ok(())),
+            (&http(200, "text/plain", "fine"), Ok(())),
+            (&http(400, "text/plain", "no"), Err(Cause::HttpStatus(400))),
+        ] {
+            reader.expect_accepted();
+            assert!(matches!(reader.feed(bytes), Progress::Done { result, .. } if result == expected));
+        }
     }
 
     #[test]

@@ -70,7 +70,20 @@ impl std::fmt::Display for TemplateFault {
 
 impl Template {
     pub fn build(target: &Target, era: &Era, call: &Call<'_>) -> Result<Template, TemplateFault> {
-        let body = body(era, call)?;
+        Template::around(target, era, call, &body(era, call)?)
+    }
+
+    /// `notifications/cancelled` for the request with the number it is stamped with, to a server of the older era.
+    pub fn cancellation(target: &Target, era: &Era) -> Result<Template, TemplateFault> {
+        let call = Call::plain(Method::NotifyCancelled);
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","method":"{}","params":{{"requestId":{MARK},"reason":"no longer wanted"}}}}"#,
+            call.method.as_str()
+        );
+        Template::around(target, era, &call, body.as_bytes())
+    }
+
+    fn around(target: &Target, era: &Era, call: &Call<'_>, body: &[u8]) -> Result<Template, TemplateFault> {
         let mut bytes = Vec::with_capacity(body.len() + 1024);
         let revision = era.revision().as_str();
         let mut head = write::request(&mut bytes, b"POST", target.path.as_bytes())
@@ -97,7 +110,7 @@ impl Template {
         }
         head.content_length(body.len() as u64).finish().map_err(|_| TemplateFault::Header)?;
         let head_bytes = bytes.len();
-        bytes.extend_from_slice(&body);
+        bytes.extend_from_slice(body);
         let marks = memmem::find_iter(bytes.get(head_bytes..).unwrap_or_default(), MARK.as_bytes());
         let places: Vec<usize> = marks.map(|at| at + head_bytes).collect();
         let mut template = Template { bytes, places };
@@ -242,6 +255,17 @@ mod tests {
         let (head, body) = parts(template.bytes());
         assert!(head.contains("Mcp-Session-Id: abc\r\n") && !head.contains("Mcp-Method"), "{head}");
         assert_eq!(body, json!({ "jsonrpc": "2.0", "id": ID_FIRST, "method": "ping", "params": {} }));
+    }
+
+    #[test]
+    fn a_cancellation_names_the_request_and_its_session() {
+        let era = Era::Legacy { revision: Revision::LATEST_LEGACY, session: Some(b"abc".to_vec()) };
+        let target = Target::parse("http://127.0.0.1:9/mcp").unwrap();
+        let mut template = Template::cancellation(&target, &era).unwrap();
+        let (head, body) = parts(template.stamp(ID_FIRST + 9));
+        assert!(head.contains("Mcp-Session-Id: abc\r\n"), "{head}");
+        assert_eq!((&body["method"], body.get("id")), (&json!("notifications/cancelled"), None));
+        assert_eq!(body["params"]["requestId"], json!(ID_FIRST + 9));
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub fn options(url: &str, kind: Loop, length: Length) -> Options {
         size: 0,
         progress: false,
         thresholds: Vec::new(),
+        abort: false,
+        think: None,
+        cancel: None,
         files: IntervalFiles::default(),
         i_own_this: false,
     }
@@ -156,21 +159,26 @@ fn serve(stream: &mut TcpStream, acts: &mut std::vec::IntoIter<Act>) -> bool {
     true
 }
 
-fn http(status: u16, kind: &str, body: &str) -> Vec<u8> {
+pub fn http(status: u16, kind: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
         .into_bytes()
 }
 
 /// Method and id of the next request.
 fn request(stream: &mut TcpStream) -> Option<(String, String)> {
+    let message = message(stream)?;
+    Some((message["method"].as_str()?.to_owned(), message["id"].to_string()))
+}
+
+/// The next message; none when the connection has ended.
+pub fn message(stream: &mut TcpStream) -> Option<serde_json::Value> {
     let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
             if body.len() >= length.expect("a length").parse::<usize>().expect("digits") {
-                let message: serde_json::Value = serde_json::from_str(body).expect("JSON");
-                return Some((message["method"].as_str()?.to_owned(), message["id"].to_string()));
+                return Some(serde_json::from_str(body).expect("JSON"));
             }
         }
         match stream.read(&mut piece) {

@@ -8,15 +8,23 @@
 //! Waiting is in two steps: asleep in epoll until shortly before the next request is due, then looking
 //! without sleeping. HOT: after the first requests of a run nothing allocates.
 
+mod cancel;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use cancel::Cancel;
+pub(super) use cancel::Canceller;
+
 use super::connection::{Carried, Connection, Outcome};
+use super::hope::{Hopes, Lost};
 use super::interval::{IntervalFiles, Intervals};
 use super::mix::Chooser;
 use super::plan::{Due, Length, Loop, Plan};
 use super::record::Record;
+use super::steady::{Settling, Windows};
+use super::think::{Think, Thinkers};
 use crate::clock::Clock;
 use crate::poll::{Poll, Ready};
 use crate::target::{Cause, ID_FIRST, Target, Template};
@@ -54,6 +62,9 @@ pub(super) struct Settings {
     pub idle: Idle,
     pub seed: u64,
     pub files: IntervalFiles,
+    pub think: Option<Think>,
+    /// Demands that end the run when they are lost.
+    pub hopes: Option<Hopes>,
 }
 
 /// What a run leaves behind.
@@ -69,6 +80,12 @@ pub(super) struct Driven {
     /// Of the measured part.
     pub duration_ns: u64,
     pub interrupted: bool,
+    /// The demand that ended the run.
+    pub lost: Option<Lost>,
+    pub windows: Windows,
+    /// How long the target was warmed up, once it was, and whether it was steady then.
+    pub warmed_ns: Option<u64>,
+    pub settled: bool,
     /// Measured requests per template.
     pub by_template: Vec<u64>,
 }
@@ -87,6 +104,8 @@ pub(super) struct Drive<'a> {
     target: &'a Target,
     settings: Settings,
     clock: Clock,
+    /// When the plan began.
+    start: u64,
     poll: Poll,
     plan: Plan,
     next: Option<Due>,
@@ -106,6 +125,11 @@ pub(super) struct Drive<'a> {
     input: Vec<u8>,
     /// Where somebody wants to see every second.
     intervals: Option<Intervals>,
+    /// While a warm-up lasts until the target is steady.
+    settling: Option<Settling>,
+    thinkers: Option<Thinkers>,
+    canceller: Option<Canceller>,
+    hopes: Option<Hopes>,
 }
 
 impl<'a> Drive<'a> {
@@ -115,19 +139,35 @@ impl<'a> Drive<'a> {
         settings: Settings,
         templates: Vec<Vec<Template>>,
         weights: &[f64],
+        canceller: Option<Canceller>,
         stop: &AtomicBool,
     ) -> io::Result<Drive<'a>> {
         crate::echo::raise_descriptors();
         let clock = Clock::new();
         let poll = Poll::new()?;
         let sessions = templates.len().max(1);
-        let connections = (0..settings.connections).map(|index| Connection::new(index % sessions)).collect();
+        // Notifications take a connection of their own, beside the one that waits for the answer.
+        let beside =
+            if canceller.as_ref().is_some_and(Canceller::notifies) { settings.connections } else { 0 };
+        let connections = (0..settings.connections + beside)
+            .map(|index| Connection::new(index % settings.connections.max(1) % sessions))
+            .collect();
         let plan = Plan::new(settings.kind.clone(), settings.warmup, settings.length, settings.seed, 0);
         let is_told = settings.files.is_wanted();
         let intervals = is_told.then(|| Intervals::start(&settings.files)).transpose()?;
+        let measured_ns = match settings.length {
+            Length::Time { ns } => Some(ns),
+            Length::Requests(_) | Length::Steady { .. } => None,
+        };
+        let think = settings.think.filter(|_| settings.kind == Loop::Closed);
         let mut drive = Drive {
+            settling: matches!(settings.warmup, Length::Steady { .. }).then(Settling::new),
+            thinkers: think.map(|think| Thinkers::new(think, settings.seed, settings.connections)),
+            hopes: settings.hopes.clone(),
+            canceller,
             target,
             clock,
+            start: 0,
             poll,
             shadow: plan.clone(),
             plan,
@@ -148,6 +188,10 @@ impl<'a> Drive<'a> {
                 spin_ns: 0,
                 duration_ns: 0,
                 interrupted: false,
+                lost: None,
+                windows: Windows::new(measured_ns),
+                warmed_ns: None,
+                settled: false,
                 by_template: vec![0; weights.len()],
             },
             last_answer: 0,
@@ -164,8 +208,9 @@ impl<'a> Drive<'a> {
         let until = self.clock.now() + self.settings.timeout_ns;
         let (mut begun, mut settled) = (0, 0);
         let is_wanted = |now| now < until && !stop.load(Ordering::Relaxed);
-        while settled < self.connections.len() && is_wanted(self.clock.now()) {
-            while begun < self.connections.len() && begun - settled < CONNECTING_MAX {
+        let wanted = self.settings.connections;
+        while settled < wanted && is_wanted(self.clock.now()) {
+            while begun < wanted && begun - settled < CONNECTING_MAX {
                 let made = self.connections[begun].connect(begun, self.target, &self.poll);
                 settled += usize::from(made.is_err());
                 begun += 1;
@@ -184,13 +229,14 @@ impl<'a> Drive<'a> {
                 settled += usize::from(outcome != Outcome::Pending);
             }
         }
-        self.free.extend((0..self.connections.len()).map(|index| (index, 0)));
+        self.free.extend((0..wanted).map(|index| (index, 0)));
         Ok(())
     }
 
     /// How much later than asked a short sleep ends on this machine: the spin must begin that early.
     fn oversleep(&mut self) -> io::Result<u64> {
-        if self.settings.idle == Idle::Spin || self.settings.kind == Loop::Closed {
+        if self.settings.idle == Idle::Spin || (self.settings.kind == Loop::Closed && self.thinkers.is_none())
+        {
             return Ok(0);
         }
         let mut late = [0; 32];
@@ -206,16 +252,21 @@ impl<'a> Drive<'a> {
     /// Runs the plan to its end, or until `stop`.
     pub fn run(mut self, stop: &AtomicBool, glance: &mut dyn FnMut(Glance)) -> io::Result<Driven> {
         let start = self.clock.now();
+        self.start = start;
         let settings = &self.settings;
         self.plan = Plan::new(settings.kind.clone(), settings.warmup, settings.length, settings.seed, start);
         self.shadow = self.plan.clone();
         self.next = self.plan.next(start);
         self.shadow_next = self.shadow.next(start);
         self.free.iter_mut().for_each(|(_, since)| *since = start);
+        if let Some(thinkers) = &mut self.thinkers {
+            self.free.drain(..).for_each(|(index, _)| thinkers.begin(start, index));
+        }
         let (mut sweep, mut shown) = (start + SWEEP_NS, start + PROGRESS_NS);
         let mut ended = None;
         loop {
             let now = self.send_due();
+            self.cancel_due(now);
             if self.next.is_none() && self.busy == 0 {
                 break;
             }
@@ -228,7 +279,14 @@ impl<'a> Drive<'a> {
                     self.driven.interrupted = true;
                     break;
                 }
+                if let Some(hopes) = self.hopes.as_ref().filter(|hopes| hopes.is_lost()) {
+                    self.driven.lost = hopes.lost();
+                    break;
+                }
                 self.expire(now);
+                if self.thinkers.is_some() && self.plan.is_over_at(now) {
+                    self.next = None;
+                }
                 if ended.is_none() && self.plan_has_ended(now) {
                     ended = Some(now);
                     self.driven.behind = self.shadow_measured.saturating_sub(self.driven.sent);
@@ -254,24 +312,39 @@ impl<'a> Drive<'a> {
 
     /// Until when nothing needs to be done but to answer events.
     fn until(&self, sweep: u64) -> u64 {
-        let Some(next) = self.next.filter(|_| !self.free.is_empty()) else { return sweep };
-        match self.settings.idle {
+        let due = match self.next {
+            None => None,
+            Some(_) if self.free.is_empty() => self.thinkers.as_ref().and_then(Thinkers::next),
+            Some(next) => Some(next.at),
+        };
+        let due = due.map(|at| match self.settings.idle {
             Idle::Spin => 0,
-            Idle::Hybrid => next.at.saturating_sub(self.driven.spin_ns),
-            Idle::Sleep => next.at,
-        }
-        .min(sweep)
+            Idle::Hybrid => at.saturating_sub(self.driven.spin_ns),
+            Idle::Sleep => at,
+        });
+        let cancelled = self.canceller.as_ref().and_then(Canceller::next);
+        due.into_iter().chain(cancelled).fold(sweep, u64::min)
     }
 
     /// Sends what is due and has a connection, up to a turn's worth; says what time it is.
     fn send_due(&mut self) -> u64 {
         let mut now = self.clock.now();
+        if let Some(thinkers) = &mut self.thinkers {
+            while let Some(done) = thinkers.done(now) {
+                self.free.push_back(done);
+            }
+        }
         for _ in 0..SENDS_PER_TURN_MAX {
             let is_due = |due: &Due| due.at <= now || self.settings.kind == Loop::Closed;
             let Some(due) = self.next.filter(is_due) else { break };
             let Some((index, since)) = self.free.pop_front() else { break };
-            // In a closed loop a request is due when somebody is free to send it.
-            let due = Due { at: if self.settings.kind == Loop::Closed { now } else { due.at }, ..due };
+            // In a closed loop a request is due when somebody is free to send it, or has done thinking.
+            let at = match self.settings.kind {
+                Loop::Open { .. } => due.at,
+                Loop::Closed if self.thinkers.is_some() => since,
+                Loop::Closed => now,
+            };
+            let due = Due { at, ..due };
             self.send(index, since, due);
             now = self.clock.now();
             self.next = self.plan.next(now);
@@ -286,12 +359,20 @@ impl<'a> Drive<'a> {
         let id = ID_FIRST + due.number;
         let bytes = template.stamp(id);
         let sent_at = self.clock.now();
-        connection.carried = Some(Carried { due, sent_at, recorded: false });
+        let carried = Carried { due, sent_at, recorded: false, cancelled: false, events: 0, last_event: 0 };
+        connection.carried = Some(carried);
         self.busy += 1;
+        if let Some(canceller) = &mut self.canceller {
+            canceller.sent(index, &carried);
+        }
         if due.measured {
             self.driven.sent += 1;
             self.driven.by_template[choice] += 1;
-            self.driven.record.send_lag.record(sent_at.saturating_sub(due.at));
+            let lag = sent_at.saturating_sub(due.at);
+            self.driven.record.send_lag.record(lag);
+            if let Some(hopes) = &mut self.hopes {
+                hopes.sent(lag);
+            }
             self.driven.record.own_lag.record(sent_at.saturating_sub(due.at.max(since)));
         }
         let mut begun = Ok(());
@@ -324,6 +405,10 @@ impl<'a> Drive<'a> {
     }
 
     fn came(&mut self, index: usize, outcome: Outcome) {
+        if index >= self.settings.connections {
+            return self.notified(index, outcome);
+        }
+        self.stream_went_on(index);
         match outcome {
             Outcome::Pending | Outcome::Connected | Outcome::Idled => {}
             Outcome::Answered(result) => self.answered(index, result),
@@ -336,8 +421,32 @@ impl<'a> Drive<'a> {
         self.answered(index, result);
         if self.connections[index].carried.take().is_some() {
             self.busy -= 1;
-            self.free.push_back((index, self.last_answer));
+            match &mut self.thinkers {
+                Some(thinkers) => thinkers.begin(self.last_answer, index),
+                None => self.free.push_back((index, self.last_answer)),
+            }
         }
+    }
+
+    /// Events that one read brought came at one time.
+    fn stream_went_on(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        let events = connection.events();
+        let Some(carried) = connection.carried.as_mut().filter(|carried| events > carried.events) else {
+            return;
+        };
+        let now = self.clock.now();
+        let (had, since) = (carried.events, carried.last_event);
+        (carried.events, carried.last_event) = (events, now);
+        if !carried.due.measured || carried.recorded {
+            return;
+        }
+        let record = &mut self.driven.record;
+        match had {
+            0 => record.first_event.record(now.saturating_sub(carried.due.at)),
+            _ => record.event_gap.record(now.saturating_sub(since)),
+        }
+        (had + 1..events).for_each(|_| record.event_gap.record(0));
     }
 
     fn answered(&mut self, index: usize, result: Result<(), Cause>) {
@@ -347,10 +456,18 @@ impl<'a> Drive<'a> {
         let (body_bytes, events) = (connection.body_bytes(), connection.events());
         let Some(carried) = connection.carried.as_mut().filter(|carried| !carried.recorded) else { return };
         carried.recorded = true;
+        let is_cancelled = carried.cancelled && Drive::ends_cancelled(result);
         if !carried.due.measured {
+            let latency = now.saturating_sub(carried.due.at);
+            self.warmed(now, latency, result);
             return;
         }
         let record = &mut self.driven.record;
+        if is_cancelled {
+            record.cancelled += 1;
+            return;
+        }
+        record.crossed += u64::from(carried.cancelled);
         let (latency, service) = (now.saturating_sub(carried.due.at), now.saturating_sub(carried.sent_at));
         record.body_bytes += body_bytes;
         record.events += u64::from(events);
@@ -358,12 +475,19 @@ impl<'a> Drive<'a> {
             Ok(()) => {
                 record.latency.record(latency);
                 record.service.record(service);
+                self.driven.windows.answered(now, latency);
+                if let Some(hopes) = &mut self.hopes {
+                    hopes.answered(latency, service);
+                }
                 if let Some(intervals) = &mut self.intervals {
                     intervals.answered(latency, service);
                 }
             }
             Err(cause) => {
                 record.failure(cause);
+                if let Some(hopes) = &mut self.hopes {
+                    hopes.failed();
+                }
                 if let Some(intervals) = &mut self.intervals {
                     intervals.failed();
                 }
@@ -373,15 +497,33 @@ impl<'a> Drive<'a> {
         }
     }
 
+    /// An answer of the warm-up: once the target is steady, measuring begins with the next request that neither plan has made yet.
+    fn warmed(&mut self, now: u64, latency: u64, result: Result<(), Cause>) {
+        let Some(settling) = self.settling.as_mut().filter(|_| result.is_ok()) else { return };
+        if !settling.answered(now, latency) {
+            return;
+        }
+        self.settling = None;
+        self.driven.settled = true;
+        let made = [self.next, self.shadow_next].into_iter().flatten().map(|due| due.at);
+        let from = made.fold(now, u64::max) + 1;
+        self.plan.settle(from);
+        self.shadow.settle(from);
+    }
+
     /// Requests without an answer for too long.
     fn expire(&mut self, now: u64) {
         for index in 0..self.connections.len() {
+            let is_beside = index >= self.settings.connections;
             let connection = &mut self.connections[index];
             let late =
                 connection.carried.is_some_and(|carried| now > carried.sent_at + self.settings.timeout_ns);
             if late {
                 connection.close();
-                self.over(index, Err(Cause::Timeout));
+                match is_beside {
+                    true => self.notified(index, Outcome::Over(Err(Cause::Timeout))),
+                    false => self.over(index, Err(Cause::Timeout)),
+                }
             }
         }
     }
@@ -411,8 +553,9 @@ impl<'a> Drive<'a> {
 
     fn finish(mut self) -> io::Result<Driven> {
         // What is under way now has had its time; an interrupted run just leaves it out.
-        if !self.driven.interrupted {
-            for index in 0..self.connections.len() {
+        let is_cut_short = self.driven.interrupted || self.driven.lost.is_some();
+        if !is_cut_short {
+            for index in 0..self.settings.connections {
                 if self.connections[index].carried.is_some() {
                     self.connections[index].close();
                     self.over(index, Err(Cause::Timeout));
@@ -423,12 +566,13 @@ impl<'a> Drive<'a> {
             }
         }
         let now = self.clock.now();
+        self.driven.warmed_ns = self.plan.began().map(|began| began.saturating_sub(self.start));
         if let Some(began) = self.plan.began() {
             self.driven.duration_ns = self.last_answer.max(began) - began;
-            if let (Length::Time { ns }, false) = (self.settings.length, self.driven.interrupted) {
+            if let (Length::Time { ns }, false) = (self.settings.length, is_cut_short) {
                 self.driven.duration_ns = self.driven.duration_ns.max(ns);
             }
-            if self.driven.interrupted {
+            if is_cut_short {
                 self.driven.duration_ns = now - began;
             }
         }
@@ -460,9 +604,11 @@ mod tests {
             idle: Idle::Hybrid,
             seed: 1,
             files: IntervalFiles::default(),
+            think: None,
+            hopes: None,
         };
         let stop = AtomicBool::new(true);
-        let drive = Drive::prepare(&target, settings, vec![vec![template]], &[1.0], &stop).unwrap();
+        let drive = Drive::prepare(&target, settings, vec![vec![template]], &[1.0], None, &stop).unwrap();
         let driven = drive.run(&stop, &mut |_| {}).unwrap();
         assert!(driven.interrupted, "{} requests until the end of the plan", driven.sent);
         assert_eq!(driven.record.failed(), driven.record.causes[Cause::Connect.index()]);
