@@ -156,7 +156,7 @@ fn nonsense_is_a_usage_error_that_names_what_is_known() {
         (&["load", url, "--cancel", "0:1s"], "above 0"),
         (&["load", url, "--cancel", "200%:1s"], "up to 1"),
         (&["load", url, "--warmup", "steady:0"], "no time at all"),
-        (&["load", url, "--warmup", "stead"], "unit"),
+        (&["load", url, "--warmup", "stead"], "or `steady`"),
         (&["echo", "--latency", "drift:1ms,2ms"], "drift:FROM,TO,OVER"),
         (&["load", url, "--duration", "10"], "unit"),
         (&["load", url, "--duration", "0"], "no time at all"),

@@ -574,6 +574,11 @@ fn warmup(text: &str) -> Result<Length, String> {
     }
     match text.parse::<u64>() {
         Ok(requests) => Ok(Length::Requests(requests)),
-        Err(_) => Ok(Length::Time { ns: words::duration_ns(text)? }),
+        Err(_) => match words::duration_ns(text) {
+            Ok(ns) => Ok(Length::Time { ns }),
+            Err(_) => {
+                Err(format!("`{text}` is no warm-up: expected requests, a time with its unit, or `steady`"))
+            }
+        },
     }
 }
