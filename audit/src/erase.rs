@@ -2,13 +2,15 @@
 //! the commitment could be tried with.
 //!
 //! The decision: the bytes are overwritten where they lie, by zeros, in one write that also says so; a process that is killed in
-//! between leaves a frame whose checksum is wrong, and erasing it once more finishes it. It may be done while a gateway writes:
+//! between leaves a frame whose checksum is wrong, and erasing it once more finishes it. That it is erased is written down before
+//! (`erasures.rs`), so that nothing is gone of which nothing is said. It may be done while a gateway writes:
 //! that one only appends. What a file system or a disk keeps of old blocks is theirs (`docs/AUDIT.md`).
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::erasures::{self, Erasure};
 use crate::error::LogError;
 use crate::frame::{Mode, PayloadHead, SALT_BYTES, Which};
 use crate::reader::{Name, find, payloads};
@@ -25,8 +27,17 @@ pub struct Erased {
     pub before: Vec<Which>,
 }
 
+/// On whose word something is erased, and when.
+#[derive(Clone, Debug, Default)]
+pub struct Word {
+    pub by: String,
+    /// RFC 3339.
+    pub at: String,
+    pub why: Option<String>,
+}
+
 /// Erases what is kept of a record's payloads, or of one of them.
-pub fn erase(dir: &Path, name: Name, only: Option<Which>) -> Result<Erased, LogError> {
+pub fn erase(dir: &Path, name: Name, only: Option<Which>, word: &Word) -> Result<Erased, LogError> {
     let key = verify::public_key(dir, None)?;
     let found = find(dir, name)?;
     let (newest, _) = verify::newest(dir, &key)?;
@@ -43,6 +54,15 @@ pub fn erase(dir: &Path, name: Name, only: Option<Which>) -> Result<Erased, LogE
     if wanted.is_empty() {
         let what = only.map_or("payload", Which::word);
         return Err(LogError::Refused(format!("nothing is kept of the {what} of record {}", found.index)));
+    }
+    let Word { by, at, why } = word.clone();
+    let erased: Vec<String> = wanted
+        .iter()
+        .filter(|payload| payload.mode != Mode::Erased)
+        .map(|payload| payload.which.word().to_owned())
+        .collect();
+    if !erased.is_empty() {
+        erasures::note(dir, &Erasure { record: found.index, erased, by, at, why })?;
     }
     let path = dir.join(payload_path(found.first));
     let io = |error| LogError::io("overwrite", &path, error);
@@ -83,24 +103,24 @@ mod tests {
             std::fs::read(&path).unwrap().windows(text.len()).filter(|part| *part == text.as_bytes()).count()
         };
         assert_eq!(found("number 3\""), 2);
-        let done = erase(&dir, name, Some(Which::Arguments)).unwrap();
+        let done = erase(&dir, name, Some(Which::Arguments), &Word::default()).unwrap();
         assert_eq!((done.erased, done.before), (vec![Which::Arguments], vec![]));
         assert_eq!(found("number 3\""), 1);
         let report = verify(&dir, &Against::default()).unwrap();
-        assert_eq!(report.erased, 1);
+        assert_eq!((report.erased, report.erasures_waiting, &report.unexplained[..]), (1, 1, &[][..]));
         let after = Proof::make(&dir, name).unwrap();
         assert_eq!(before.record, after.record);
         assert!(before.check(None).is_ok() && after.check(None).is_ok());
-        let done = erase(&dir, name, None).unwrap();
+        let done = erase(&dir, name, None, &Word::default()).unwrap();
         assert_eq!((done.erased, done.before), (vec![Which::Result], vec![Which::Arguments]));
-        assert!(matches!(erase(&dir, Name::Index(9), None), Err(LogError::Refused(_))));
+        assert!(matches!(erase(&dir, Name::Index(9), None, &Word::default()), Err(LogError::Refused(_))));
         // It goes on, and opens again.
         log.fill(60);
         drop(log);
         let mut log = Written::open(&dir);
         let index = log.add(0);
         log.commit();
-        assert!(erase(&dir, Name::Index(index), None).is_err(), "not signed yet");
+        assert!(erase(&dir, Name::Index(index), None, &Word::default()).is_err(), "not signed yet");
         assert_eq!(verify(&dir, &Against::default()).unwrap().erased, 2);
     }
 
@@ -116,7 +136,7 @@ mod tests {
         bytes[at + 14..at + 30].fill(0);
         std::fs::write(&path, &bytes).unwrap();
         assert!(matches!(verify(&dir, &Against::default()), Err(LogError::Damage { .. })));
-        erase(&dir, Name::Index(1), None).unwrap();
+        erase(&dir, Name::Index(1), None, &Word::default()).unwrap();
         assert_eq!(verify(&dir, &Against::default()).unwrap().erased, 2);
     }
 }

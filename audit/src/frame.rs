@@ -118,6 +118,10 @@ pub enum Which {
 }
 
 impl Which {
+    pub fn of_word(word: &str) -> Option<Which> {
+        [Which::Arguments, Which::Result].into_iter().find(|which| which.word() == word)
+    }
+
     /// The member of the record that commits to it.
     pub fn word(self) -> &'static str {
         match self {

@@ -19,6 +19,15 @@ pub const TORN_BYTES_MAX: u64 = (BATCH_BYTES_MAX + PAYLOAD_BYTES_MAX + RECORD_BY
 /// Records that no checkpoint covers yet, after which one is due whatever the time: their tiles wait in memory, 32 bytes each.
 pub const UNSIGNED_RECORDS_MAX: u64 = 65_536;
 
+/// What is said of one erasure: what a record of it may hold beside.
+pub const ERASURE_BYTES_MAX: usize = 4 << 10;
+
+/// Erasures that wait for a gateway, in all: some hundred thousand.
+pub const ERASURES_BYTES_MAX: u64 = 16 << 20;
+
+/// Records with something erased of which nobody said so, that a report of `verify` names.
+pub const UNEXPLAINED_TOLD_MAX: usize = 32;
+
 /// A checkpoint with its signatures: a name, a number, a hash, and as many signatures of witnesses as C2SP asks one to take.
 pub const NOTE_BYTES_MAX: usize = 64 << 10;
 
@@ -34,5 +43,6 @@ pub const LOCK_WAIT_MS: u64 = 200;
 /// What a reader of a segment reads at a time.
 pub const READ_BYTES: usize = 256 << 10;
 
+const _: () = assert!(2 * ERASURE_BYTES_MAX < RECORD_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX > 16 * RECORD_BYTES_MAX);
 const _: () = assert!(UNSIGNED_RECORDS_MAX.is_multiple_of(256));

@@ -1,15 +1,18 @@
 //! Whether what is kept of a payload is what its record commits to.
 
+use std::collections::BTreeSet;
+
 use crate::frame::{Mode, Which};
 use crate::hash;
 use crate::record::{Committed, Known};
 use crate::segment::{Kept, Next, Payloads};
 
 /// What the payloads of a record were found to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub kept: u64,
-    pub erased: u64,
+    /// Of which record, and which of its two.
+    pub erased: BTreeSet<(u64, Which)>,
 }
 
 /// Why they are not what it commits to, and where in the file.
@@ -33,7 +36,10 @@ pub fn check(
                 let is_erased = kept.head.mode == Mode::Erased;
                 match is_committed(&kept, index, which, committed) {
                     Ok(()) => {
-                        *if is_erased { &mut tally.erased } else { &mut tally.kept } += 1;
+                        match is_erased {
+                            true => drop(tally.erased.insert((index, which))),
+                            false => tally.kept += 1,
+                        }
                         continue;
                     }
                     Err(what) => what,

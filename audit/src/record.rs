@@ -170,6 +170,20 @@ pub struct Retired {
     pub until: u64,
 }
 
+/// What a record of the kind `admin` says where it tells of an erasure; of others, nothing.
+#[derive(Debug, Default, Deserialize)]
+pub struct ErasedAct<'r> {
+    #[serde(borrow, default)]
+    pub act: Cow<'r, str>,
+    #[serde(default)]
+    pub record: u64,
+    #[serde(default)]
+    pub erased: Vec<String>,
+}
+
+/// The act of such a record.
+pub const ERASED: &str = "erased";
+
 impl<'r> Known<'r> {
     pub fn read(record: &'r [u8]) -> Result<Known<'r>, String> {
         serde_json::from_slice(record).map_err(|error| format!("it is no record: {error}"))

@@ -1,14 +1,17 @@
 //! The audit log as control sees it: the key that signs it, what a reload cannot change of it, and what administrators did.
 
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
 use serde_json::{Value, json};
-use strait_audit::SigningKey;
+use strait_audit::{LogError, SigningKey, erasures, record};
 use strait_engine::Handle;
 use strait_engine::audit::keeper::Keeping;
 use strait_table::Snapshot;
 use strait_table::audit::ArchivedAudit;
 
 use crate::failure::{Code, Failure};
-use crate::limits::ACT_BYTES_MAX;
+use crate::limits::{ACT_BYTES_MAX, ERASURES_AT_ONCE_MAX, ERASURES_SETTLE};
 use crate::log;
 use crate::rollout::history::Entry;
 use crate::state::State;
@@ -77,6 +80,63 @@ pub fn tell(handle: &Handle, facts: Value) {
     }
     if !handle.act(text) {
         log::error("the audit log is too far behind to take an administrative act");
+    }
+}
+
+/// What `strait audit erase` has erased, taken into the log from where it waits.
+pub struct Erasures {
+    folder: PathBuf,
+    /// So many bytes of what waits were told, and when.
+    told: Option<(u64, Instant)>,
+    is_unreadable: bool,
+}
+
+impl Erasures {
+    /// `None`: there is no log.
+    pub fn of(snapshot: &Snapshot, base: &Path) -> Option<Erasures> {
+        let audit = snapshot.rules().audit.as_ref()?;
+        Some(Erasures { folder: base.join(audit.path.as_str()), told: None, is_unreadable: false })
+    }
+
+    /// Tells what waits; takes it away once the disk has had time to take it.
+    pub fn look(&mut self, handle: &Handle, now: Instant) {
+        match self.step(handle, now) {
+            Ok(()) => self.is_unreadable = false,
+            Err(error) if !self.is_unreadable => {
+                self.is_unreadable = true;
+                log::error(format!("erasures do not come into the audit log: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn step(&mut self, handle: &Handle, now: Instant) -> Result<(), LogError> {
+        if let Some((bytes, at)) = self.told {
+            let is_failing = handle.audit().is_none_or(|standing| standing.fault().is_some());
+            if now.saturating_duration_since(at) >= ERASURES_SETTLE && !is_failing {
+                erasures::told(&self.folder, bytes)?;
+                self.told = None;
+            }
+            return Ok(());
+        }
+        let (waiting, bytes) = erasures::waiting(&self.folder, ERASURES_AT_ONCE_MAX)?;
+        for erasure in &waiting {
+            let facts = match erasure {
+                Ok(of) => json!({
+                    "act": record::ERASED,
+                    "by": of.by,
+                    "at": of.at,
+                    "record": of.record,
+                    "erased": of.erased,
+                    "why": of.why,
+                }),
+                // Somebody else wrote there; that is told as well.
+                Err(line) => json!({ "act": "erasure_unread", "line": line }),
+            };
+            tell(handle, facts);
+        }
+        self.told = (bytes > 0).then_some((bytes, now));
+        Ok(())
     }
 }
 

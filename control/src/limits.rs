@@ -205,6 +205,10 @@ pub const HISTORY_SOURCES_MAX: usize = 64;
 pub const SUMMARY_PARTS_MAX: usize = 32;
 /// What the audit log tells of one administrative act; what is longer is told without its summary.
 pub const ACT_BYTES_MAX: usize = 32 << 10;
+/// Erasures that are taken into the audit log at once: a fraction of the acts that may wait for its writer.
+pub const ERASURES_AT_ONCE_MAX: usize = 32;
+/// After this the log has an erasure written, unless it says that it is failing: groups are a second apart at most.
+pub const ERASURES_SETTLE: Duration = Duration::from_secs(3);
 /// Acts that `/admin/history` tells at once.
 pub const HISTORY_SHOWN_MAX: usize = 1_000;
 /// Refusals are counted when there are more: nobody may push what was adopted out of the history.

@@ -3,6 +3,7 @@
 //! Runs with the package of the binary, which it starts, on either driver (`STRAIT_DRIVER`).
 
 mod durable;
+mod erasures;
 mod exits;
 mod folder;
 #[path = "../reload/process.rs"]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::disk::{Disk, NEW};
+use crate::erasures::ERASURES;
 use crate::error::{Damage, LogError};
 use crate::log::{CHECKPOINT, CHECKPOINTS, KEY, LOCK};
 use crate::segment::{ENTRIES, PAYLOAD, damaged, first_of};
@@ -74,7 +75,7 @@ enum Place {
 impl Log<'_> {
     fn place(&self, file: &str) -> Place {
         match file {
-            KEY | LOCK | CHECKPOINT | CHECKPOINTS => return Place::Known,
+            KEY | LOCK | CHECKPOINT | CHECKPOINTS | ERASURES => return Place::Known,
             NEW => return Place::Ahead,
             _ => {}
         }

@@ -13,17 +13,19 @@ mod inventory;
 mod tests;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::erasures::{self, ERASURES};
 use crate::error::{Damage, LogError};
-use crate::frame::FrameFault;
+use crate::frame::{FrameFault, Which};
 use crate::hash;
 use crate::key::PublicKey;
 use crate::limits;
 use crate::log::{CHECKPOINT, KEY, Lock};
 use crate::note::Checkpoint;
 use crate::payload::{self, Tally};
-use crate::record::Known;
+use crate::record::{self, ErasedAct, Known};
 use crate::segment::{
     self, ENTRIES, Next, PAYLOAD, Payloads, Segment, damaged, entries_path, payload_path, unreadable,
 };
@@ -57,6 +59,10 @@ pub struct Report {
     pub lost: u64,
     pub payloads: u64,
     pub erased: u64,
+    /// Erasures that no record of the log speaks of yet, and a line beside it does.
+    pub erasures_waiting: u64,
+    /// Records of which something was erased, and nobody said so; the first of them.
+    pub unexplained: Vec<u64>,
     /// Whether the log is being written.
     pub live: bool,
     /// What a crash left and the next start mends.
@@ -72,6 +78,7 @@ pub fn verify(dir: &Path, against: &Against) -> Result<Report, LogError> {
         dir,
         chains: Chains::default(),
         tally: Tally::default(),
+        told: BTreeSet::new(),
         bytes: 0,
         unfinished: Vec::new(),
         live,
@@ -96,6 +103,9 @@ pub fn verify(dir: &Path, against: &Against) -> Result<Report, LogError> {
     let signed = check.signed;
     let checkpoints = tree.finish(&mut check.unfinished, live)?;
     inventory::check(dir, &firsts, check.chains.retired, signed, live, &mut check.unfinished)?;
+    let waiting = check.waiting()?;
+    let unexplained = check.tally.erased.difference(&check.told).map(|(index, _)| *index);
+    let unexplained: BTreeSet<u64> = unexplained.collect();
     Ok(Report {
         origin: key.name().to_owned(),
         key: key.line(),
@@ -108,7 +118,9 @@ pub fn verify(dir: &Path, against: &Against) -> Result<Report, LogError> {
         starts: check.chains.starts,
         lost: check.chains.lost,
         payloads: check.tally.kept,
-        erased: check.tally.erased,
+        erased: check.tally.erased.len() as u64,
+        erasures_waiting: waiting,
+        unexplained: unexplained.into_iter().take(limits::UNEXPLAINED_TOLD_MAX).collect(),
         live,
         unfinished: check.unfinished,
     })
@@ -161,6 +173,8 @@ struct Check<'d> {
     dir: &'d Path,
     chains: Chains,
     tally: Tally,
+    /// What is erased as the log, or a line beside it, says.
+    told: BTreeSet<(u64, Which)>,
     bytes: u64,
     unfinished: Vec<String>,
     live: bool,
@@ -191,6 +205,9 @@ impl Check<'_> {
             if let Err(fault) = self.chains.take(at, &known, record, &leaf) {
                 return Err(damaged(self.dir, tree.blame(fault, at, &leaf)));
             }
+            if known.is_own("admin") {
+                self.act(record);
+            }
             match payload::check(&mut payloads, index, &known, &mut self.tally).map_err(&payload_io)? {
                 Ok(()) => {}
                 Err(mismatch) => {
@@ -219,6 +236,34 @@ impl Check<'_> {
             }
         }
         Ok(index)
+    }
+
+    /// What an administrative act says of erasures.
+    fn act(&mut self, record: &[u8]) {
+        let act: ErasedAct<'_> = serde_json::from_slice(record).unwrap_or_default();
+        if act.act == record::ERASED {
+            self.tell(act.record, &act.erased);
+        }
+    }
+
+    fn tell(&mut self, index: u64, erased: &[String]) {
+        self.told.extend(erased.iter().filter_map(|word| Some((index, Which::of_word(word)?))));
+    }
+
+    /// What was erased and waits for a record; gives how many.
+    fn waiting(&mut self) -> Result<u64, LogError> {
+        let (waiting, _) = erasures::waiting(self.dir, usize::MAX)?;
+        let count = waiting.len() as u64;
+        for erasure in waiting {
+            match erasure {
+                Ok(erasure) => self.tell(erasure.record, &erasure.erased),
+                Err(line) => {
+                    let what = format!("a line is no erasure: `{}`", line.escape_debug());
+                    return Err(damaged(self.dir, Damage::of(ERASURES, what)));
+                }
+            }
+        }
+        Ok(count)
     }
 
     /// Records are missing: the end of a segment, or a whole one.

@@ -84,6 +84,7 @@ pub(super) struct Control {
     quarantine: Quarantine,
     suspicions: Suspicions,
     telemetry: Telemetry,
+    erasures: Option<audit::Erasures>,
 }
 
 struct Signals {
@@ -195,6 +196,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         });
     }
     let (orders, tried) = Orders::new(rollout);
+    let erasures = audit::Erasures::of(&edition.snapshot, &prepared.loader.base);
     let mut control = Control {
         running: handle.figures().len(),
         handle,
@@ -225,6 +227,7 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         quarantine: Quarantine::default(),
         suspicions: Suspicions::default(),
         telemetry,
+        erasures,
     };
     control.begin(hung_up);
     let ended =
@@ -319,6 +322,7 @@ impl Control {
                     self.judge_trial(now);
                     self.answer_trial();
                     self.look_at_revocations();
+                    self.look_at_erasures(now);
                     self.free();
                     self.look_after_predecessor();
                     // A process in which a worker hangs is one to be ended.
@@ -519,6 +523,12 @@ impl Control {
     pub fn tell_ready(&mut self) {
         if self.phase == Phase::Open {
             self.manager.ready(&format!("open: generation {}", self.edition.snapshot.generation()));
+        }
+    }
+
+    fn look_at_erasures(&mut self, now: Instant) {
+        if let Some(erasures) = &mut self.erasures {
+            erasures.look(&self.handle, now.into_std());
         }
     }
 

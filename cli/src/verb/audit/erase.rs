@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use strait_audit::Which;
-use strait_audit::erase::erase;
+use strait_audit::erase::{Word, erase};
+use strait_audit::{Which, moment};
 use strait_control::Failure;
 
 use super::{failed, name};
@@ -20,6 +20,9 @@ pub struct Erase {
     /// Only this one.
     #[arg(long, value_name = "FIELD")]
     field: Option<Field>,
+    /// On whose word: the log will tell.
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -34,7 +37,8 @@ impl Erase {
             Field::Arguments => Which::Arguments,
             Field::Result => Which::Result,
         });
-        let done = erase(&self.dir, name(&self.record)?, only).map_err(failed)?;
+        let word = Word { by: by(), at: moment::text(now_ms()), why: self.why };
+        let done = erase(&self.dir, name(&self.record)?, only, &word).map_err(failed)?;
         let words = |which: &[Which]| which.iter().map(|which| which.word()).collect::<Vec<_>>();
         let (erased, before) = (words(&done.erased), words(&done.before));
         output.facts(&json!({ "record": done.index, "erased": erased, "erased_before": before }), || {
@@ -53,4 +57,13 @@ impl Erase {
         });
         Ok(())
     }
+}
+
+/// Who runs this, as the system knows it.
+fn by() -> String {
+    format!("uid {}", rustix::process::getuid().as_raw())
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(strait_control::time::unix_s()).unwrap_or(0) * 1_000
 }

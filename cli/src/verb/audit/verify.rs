@@ -73,6 +73,19 @@ fn told(report: &Report, outside: usize) -> String {
     }
     let (kept, erased) = (report.payloads, report.erased);
     text.push_str(&format!("kept     {}, {erased} erased\n", count(kept as usize, "payload")));
+    if report.erasures_waiting > 0 {
+        let waiting = count(report.erasures_waiting as usize, "erasure");
+        text.push_str(&format!(
+            "waiting  {waiting}: the gateway that writes the log, or the next, makes a record of each\n"
+        ));
+    }
+    if !report.unexplained.is_empty() {
+        let indexes: Vec<String> = report.unexplained.iter().map(u64::to_string).collect();
+        text.push_str(&format!(
+            "UNSAID   nobody said that something of these records was erased: {}\n",
+            indexes.join(", ")
+        ));
+    }
     if report.live {
         text.push_str("live     a gateway writes it: what came after the check began is not checked\n");
     }
