@@ -51,15 +51,14 @@ def direct(bench: Bench) -> Arm:
 
 def nginx(bench: Bench) -> Arm:
     folder, listen, fields = _prepare(bench, "nginx")
-    user = pwd.getpwuid(os.getuid()).pw_name
-    config = _fill("nginx.conf", folder, fields | {"FOLDER": folder, "USER": user})
+    config = fill("nginx.conf", folder, fields | {"FOLDER": folder, "USER": user()})
     command = [program("nginx"), "-p", str(folder), "-e", str(folder / "nginx.log"), "-c", str(config)]
     return _forwarding("nginx", command, bench, folder, listen)
 
 
 def haproxy(bench: Bench) -> Arm:
     folder, listen, fields = _prepare(bench, "haproxy")
-    command = [program("haproxy"), "-db", "-f", str(_fill("haproxy.cfg", folder, fields))]
+    command = [program("haproxy"), "-db", "-f", str(fill("haproxy.cfg", folder, fields))]
     return _forwarding("haproxy", command, bench, folder, listen)
 
 
@@ -77,7 +76,7 @@ def strait(name: str, driver: str, *options: str, under: tuple[str, ...] = ()):
         listen, admin = free_ports(2)
         (folder / "keys.yaml").write_bytes((bench.folder / "keys.yaml").read_bytes())
         fields |= {"LISTEN": f"127.0.0.1:{listen}", "ADMIN": f"127.0.0.1:{admin}"}
-        config = _fill("strait.yaml", folder, fields)
+        config = fill("strait.yaml", folder, fields)
         command = [*under, str(bench.strait), "serve", str(config), "--state", str(folder / "state")]
         process = Process(name, [*command, "--workers", "1", "--driver", driver, *options], bench.core, folder)
         urls = {route: f"http://127.0.0.1:{listen}/{route}/mcp" for route in (*ROUTES, GOVERNED)}
@@ -124,18 +123,22 @@ def program(name: str) -> str:
     return found
 
 
+def user() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
 def new_key(strait: pathlib.Path, folder: pathlib.Path) -> str:
     command = [strait, "keys", "new", folder / "keys.yaml", "--id", "bench", "--groups", "staff", "--quiet"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def versions(bench: Bench) -> dict[str, str]:
+def versions(strait: pathlib.Path) -> dict[str, str]:
     """What was measured, in its own words."""
     said = {}
     for name, flag in {"nginx": "-v", "haproxy": "-v"}.items():
         ran = subprocess.run([program(name), flag], capture_output=True, text=True)
         said[name] = (ran.stdout + ran.stderr).splitlines()[0]
-    said["strait"] = subprocess.run([bench.strait, "--version"], capture_output=True, text=True).stdout.strip()
+    said["strait"] = subprocess.run([strait, "--version"], capture_output=True, text=True).stdout.strip()
     return said
 
 
@@ -154,7 +157,7 @@ def _forwarding(name: str, command: list[str], bench: Bench, folder: pathlib.Pat
     return Arm(name, {route: f"http://127.0.0.1:{port}/mcp" for route, port in listen.items()}, process)
 
 
-def _fill(template: str, folder: pathlib.Path, fields: dict[str, object]) -> pathlib.Path:
+def fill(template: str, folder: pathlib.Path, fields: dict[str, object]) -> pathlib.Path:
     filled = folder / template
     text = (PEERS / template).read_text()
     filled.write_text(re.sub(r"@([A-Z_]+)@", lambda found: str(fields[found[1]]), text))

@@ -131,3 +131,23 @@ def targets(figures: Figures) -> list[Target]:
         ),
         Target("CPU per request, 16 KiB both ways, to nginx", 1.05, figures.ratio("c16-16k", "strait", "nginx", "cpu_us")),
     ]
+
+
+# Those that read MCP, not Strait itself.
+PEERS = ("envoy-mcp", "envoy-router", "mcp-proxy", "fastmcp", "litellm", "contextforge")
+
+
+def gateway_targets(figures: Figures) -> list[Target]:
+    """With everything on; the peers' fastest is whoever has the lowest median here."""
+    cost = lambda arm: figures.of("g16", arm, "cpu_us")
+    ratio = lambda to: figures.ratio("g16", "strait-everything", to, "cpu_us")
+    known = [arm for arm in PEERS if cost(arm)]
+    fastest = min(known, key=lambda arm: cost(arm).median, default=None)
+    rows = [
+        Target("everything on, CPU per request at 16 connections, to nginx", 0.60, ratio("nginx")),
+        Target("the same, to a relay that copies bytes", 1.10, ratio("floor")),
+        Target("added p50 at 1 connection, to nginx's", 0.75, figures.added_ratio("g1", "strait-everything", "nginx", "p50_us")),
+    ]
+    if fastest:
+        rows.append(Target(f"CPU per request, to the fastest that reads MCP (`{fastest}`)", 0.10, ratio(fastest)))
+    return rows

@@ -25,6 +25,8 @@ class Workload:
     route: str
     connections: int
     requests: int
+    era: str = "modern"
+    method: str = "tools/call"
 
     def warm_up(self) -> "Workload":
         return dataclasses.replace(self, requests=max(self.connections * 4, self.requests // 10))
@@ -38,11 +40,24 @@ WORKLOADS = (
     Workload("c16", "400 B `tools/call`, 16 connections", "small", 16, 20_000),
     Workload("c16-16k", "16 KiB both ways, 16 connections", "large", 16, 6_000),
 )
-BODY_BYTES = {"small": 400, "large": 16 * 1024}
+# Beside other gateways, which differ a hundredfold: a time, not a number.
+GATEWAY_SECONDS = 1
+GATEWAY_WORKLOADS = (
+    Workload("g1", "200 B `tools/call`, 1 connection", "tiny", 1, 0, "legacy"),
+    Workload("g16", "200 B `tools/call`, 16 connections", "tiny", 16, 0, "legacy"),
+    Workload("g64", "200 B `tools/call`, 64 connections", "tiny", 64, 0, "legacy"),
+    Workload("g16-16k", "16 KiB both ways, 16 connections", "large", 16, 0, "legacy"),
+    Workload("list100", "`tools/list` of 100 tools, 16 connections", "list100", 16, 0, "legacy", "tools/list"),
+    Workload("list1000", "`tools/list` of 1,000 tools, 16 connections", "list1000", 16, 0, "legacy", "tools/list"),
+)
+# Of each upstream: bytes of text in a result, and tools.
+GATEWAY_UPSTREAMS = {"tiny": (60, 1), "large": (16 * 1024, 1), "list100": (60, 100), "list1000": (60, 1000)}
+BODY_BYTES = {"small": 400, "large": 16 * 1024, "tiny": 200, "list100": 200, "list1000": 200}
 REPLY_BYTES = {"small": 300, "large": 16 * 1024}
 # Around the text of a reply of `strait echo`, and around the padding of a request of `strait load`.
 REPLY_ENVELOPE_BYTES = 150
 REQUEST_ENVELOPE_BYTES = 316
+LEGACY_ENVELOPE_BYTES = 110
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +146,28 @@ class StraitLoad:
         errors = workload.requests - told["succeeded"]
         handled = told["measured"] + self.HANDSHAKE
         return Sent(told["measured"], handled, errors, told["achieved_rate"], **micros)
+
+
+class GatewayLoad:
+    """`strait load` as a client of 2025-11-25, closed loop, for a time. Each connection has a session of its own."""
+
+    HANDSHAKE = 3  # initialize, initialized, a list to find the tool in
+
+    def __init__(self, strait: pathlib.Path, core: int):
+        self.strait, self.core = strait, core
+
+    def run(self, gateway, workload: Workload, seconds: float) -> Sent:
+        padding = BODY_BYTES[workload.route] - LEGACY_ENVELOPE_BYTES
+        command = ["taskset", "--cpu-list", str(self.core), str(self.strait), "load", gateway.url, "--closed", "--json", "--timeout", "60s"]
+        command += ["--connections", str(workload.connections), "--duration", f"{seconds}s", "--era", workload.era]
+        command += ["--mix", f"{workload.method}=1", "--tool", gateway.tool, "--size", str(padding)]
+        if gateway.key:
+            command += ["--key", gateway.key]
+        told = json.loads(_run(command, may_exit=(0, 1, 3)))
+        latency = told["latency_ns"]
+        micros = {f"{point}_us": latency[point] and latency[point] / 1_000 for point in ("p50", "p90", "p99")}
+        handled = told["measured"] + self.HANDSHAKE * workload.connections
+        return Sent(told["measured"], handled, told["measured"] - told["succeeded"], told["achieved_rate"], **micros)
 
 
 class Wrk:

@@ -12,10 +12,13 @@ import subprocess
 import sys
 
 from . import arms, loads
-from .figures import Figures, Sample, Spread, Target, targets
+from .figures import Figures, Sample, Spread, Target, gateway_targets, targets
 
-BEGIN = "<!-- figures: written by bench/side-by-side --write -->"
-END = "<!-- end of figures -->"
+# Where in docs/PERFORMANCE.md a run is told, beside proxies and beside gateways.
+BLOCKS = {
+    "proxies": ("<!-- figures: written by bench/side-by-side --write -->", "<!-- end of figures -->"),
+    "gateways": ("<!-- figures: written by bench/side-by-side --gateways --write -->", "<!-- end of gateways' figures -->"),
+}
 
 
 def progress(sample: Sample, rounds: int) -> None:
@@ -37,13 +40,14 @@ class Run:
     workloads: list[loads.Workload]
     arm_names: list[str]
     facts: dict[str, str]
+    beside: str = "proxies"
+    missing: dict[str, str] = dataclasses.field(default_factory=dict)
     samples: list[Sample] = dataclasses.field(default_factory=list)
 
     @classmethod
-    def begin(cls, root: pathlib.Path, options: argparse.Namespace, bench: arms.Bench, pinned: tuple[int, int]) -> "Run":
+    def begin(cls, root: pathlib.Path, options: argparse.Namespace, said: dict[str, str], pinned: tuple[int, int]) -> "Run":
         git = lambda *words: subprocess.run(["git", *words], cwd=root, capture_output=True, text=True).stdout.strip()
         changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-        said = arms.versions(bench)
         facts = {
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "commit": git("rev-parse", "--short=12", "HEAD") + changed,
@@ -51,7 +55,8 @@ class Run:
             "profile": options.profile,
             "rounds": str(options.rounds),
             "seed": str(options.seed),
-            "requests": ", ".join(f"{w.name}: {w.requests}" for w in options.workloads) + " per arm and round",
+            "requests": "; ".join(f"{w.name}: {w.requests or f'for {loads.GATEWAY_SECONDS} s'}" for w in options.workloads)
+            + " per arm and round",
             "load by": "wrk" if options.generator == "wrk" else "strait load --closed",
             "machine": _machine(),
             "kernel": f"Linux {platform.release()}",
@@ -60,7 +65,7 @@ class Run:
             **said,
             "load average at the start": _load_average(),
         }
-        return cls(root, options.workloads, options.arms, facts)
+        return cls(root, options.workloads, options.arms, facts, "gateways" if options.gateways else "proxies")
 
     def end(self, samples: list[Sample]) -> None:
         self.facts["load average at the end"] = _load_average()
@@ -74,19 +79,21 @@ class Run:
     def write(self) -> None:
         """Raw samples first, then the generated block of the document."""
         commit = self.facts["commit"].split()[0]
-        folder = self.root / "bench" / "baselines" / f"{self.facts['date'][:10]}-{commit}"
+        suffix = "" if self.beside == "proxies" else f"-{self.beside}"
+        folder = self.root / "bench" / "baselines" / f"{self.facts['date'][:10]}-{commit}{suffix}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.json").write_text(json.dumps(self.facts, indent=2) + "\n")
         lines = (json.dumps(dataclasses.asdict(sample)) for sample in self.samples)
         (folder / "samples.jsonl").write_text("".join(f"{line}\n" for line in lines))
         document = self.root / "docs" / "PERFORMANCE.md"
-        before, found, rest = document.read_text().partition(BEGIN)
+        begin, end = BLOCKS[self.beside]
+        before, found, rest = document.read_text().partition(begin)
         if not found:
-            raise ValueError(f"{document} has no line `{BEGIN}`")
+            raise ValueError(f"{document} has no line `{begin}`")
         facts = "\n".join(f"- {name}: {value}" for name, value in self.facts.items())
         raw = f"Raw samples: `{folder.relative_to(self.root)}/`."
-        block = f"{BEGIN}\n\n{facts}\n\n{raw}\n\n{self._tables()}\n{END}"
-        document.write_text(before + block + rest.partition(END)[2])
+        block = f"{begin}\n\n{facts}\n\n{raw}\n\n{self._tables()}\n{end}"
+        document.write_text(before + block + rest.partition(end)[2])
         print(f"wrote {folder.relative_to(self.root)} and docs/PERFORMANCE.md", file=sys.stderr)
 
     def _tables(self) -> str:
@@ -94,7 +101,9 @@ class Run:
         parts = []
         for workload in self.workloads:
             parts += [f"### {workload.title}\n", self._latency(figures, workload.name), self._cost(figures, workload.name)]
-        parts += ["### Against the targets\n", _verdicts(targets(figures)), _invalid(figures.invalid)]
+        wanted = targets(figures) if self.beside == "proxies" else gateway_targets(figures)
+        parts += ["### Against the targets\n", _verdicts(wanted), _invalid(figures.invalid)]
+        parts += [f"Not measured: `{name}`: {why}\n" for name, why in self.missing.items()]
         return "\n".join(part for part in parts if part)
 
     def _latency(self, figures: Figures, workload: str) -> str:

@@ -11,7 +11,7 @@ use strait_tests::scripted::{echoed, json_reply, legacy};
 use strait_tests::{Scripted, Step};
 
 use crate::gateway::*;
-use crate::issuer::{Pair, Said, now_s};
+use crate::issuer::{Issuer, Pair, Said, now_s};
 use crate::process::{Folder, Process, call, config};
 
 /// Who a token is about.
@@ -153,6 +153,46 @@ fn whoever_has_no_token_or_is_refused_one_is_told_so_and_costs_nobody_else() {
     assert!(site.call(&site.token("ada", 600))["result"].is_object());
     assert_eq!(upstream.arrived("tools/call").len(), 1);
     shows_only(&upstream, &[&eve], &["Bearer own", "Bearer for-ada"]);
+}
+
+#[test]
+fn a_token_of_another_issuer_is_not_shown_to_this_ones_endpoint() {
+    let (pair, theirs) = (Pair::es256("one"), Pair::es256("theirs"));
+    let (tokens, partner) =
+        (Tokens::with_keys(&[&pair], |form, _| honest(form, 3600)), Issuer::start(&[&theirs]));
+    let upstream = guarded(|_| true);
+    let folder = Folder::new();
+    let process = serve(
+        &folder,
+        &config(&format!(
+            "upstreams:\n  up: {{ http: \"{}\", credential: {{ {} }} }}\n\
+             identity:\n  staff: {{ jwt: {{ issuer: \"{}\", audience: gw }} }}\n  \
+             partner: {{ jwt: {{ issuer: \"{}\", audience: gw }} }}\n\
+             servers:\n  default: {{ path: /mcp, auth: [staff, partner], tools: [\"*\"], naming: prefix }}\n\
+             policy:\n  default: deny\n  rules:\n    - {{ id: all, allow: [\"*\"] }}\n",
+            upstream.url(),
+            oauth(&tokens.url()).replace("oauth: {", "exchange: { audience: crm, scope: [crm],"),
+            tokens.issuer.url(),
+            partner.url(),
+        )),
+    );
+    let ask = |pair: &Pair, issuer: &str| {
+        let now = now_s();
+        let token =
+            pair.sign(&json!({"iss": issuer, "aud": "gw", "sub": "ada", "iat": now, "exp": now + 600}));
+        call(&mut process.client(), &token, "up__echo", json!({"x": 1}))
+    };
+    let answer = ask(&pair, &tokens.issuer.url());
+    assert!(answer["result"].is_object(), "{answer}");
+    let answer = ask(&theirs, &partner.url());
+    assert_eq!(answer["error"]["data"]["reason"], "upstream_credential", "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("are not exchanged there"), "{answer}");
+    assert_eq!(
+        tokens.asked_for("token-exchange").len(),
+        1,
+        "the endpoint has seen no token of the partner's"
+    );
+    assert_eq!(upstream.arrived("tools/call").len(), 1);
 }
 
 #[test]
