@@ -8,6 +8,7 @@ use strait_table::audit::{Durability, Payload, WhenFull};
 use strait_table::condition::{Op, Operand};
 use strait_table::limit::{Facet, Measure, Unit};
 use strait_table::rules::*;
+use strait_table::ship::{Anchor, Collector, Keeper};
 use strait_table::telemetry::{ServerTiming, Traces};
 
 fn example(name: &str) -> PathBuf {
@@ -275,7 +276,7 @@ fn defaults_are_what_the_schema_says() {
 
 #[test]
 fn an_audit_log_is_as_its_block_says_and_a_rule_may_say_otherwise() {
-    assert_eq!(compile("").audit, None);
+    assert!(compile("").audit.is_none());
     let audit = |rest: &str| compile(&format!("audit: {{ path: ./log/../audit{rest} }}")).audit.unwrap();
     let usual = audit("");
     assert_eq!(
@@ -293,6 +294,7 @@ fn an_audit_log_is_as_its_block_says_and_a_rule_may_say_otherwise() {
     );
     assert_eq!((said.every_ms, said.checkpoint_ms, said.rotate_bytes), (10, 60_000, 1 << 30));
     assert_eq!(said.keep_s, Some(90 * 86_400));
+    assert!(usual.ship.is_empty() && usual.anchors.is_empty());
     let rules = rules(load_text(
         "test.yaml",
         "strait: 1\naudit: { path: a }\nupstreams: { up: { http: http://a } }\npolicy: { default: allow, rules: [ { id: r, deny: [\"up.*\"], audit: { payload: full } } ] }",
@@ -300,6 +302,46 @@ fn an_audit_log_is_as_its_block_says_and_a_rule_may_say_otherwise() {
     ));
     assert_eq!(rules.policy.rules[0].audit.payload, Some(Payload::Full));
     assert_eq!(rules.policy.rules[0].audit.durability, None);
+}
+
+#[test]
+fn collectors_and_anchors_are_read_with_their_defaults() {
+    let audit = compile(
+        "audit:\n  path: a\n  ship:\n    - { id: relay, syslog: \"tcp://localhost:5140\" }\n    \
+         - { id: siem, syslog: \"tls://[2001:db8::1]\", format: cef, from: now }\n    \
+         - { id: splunk, hec: \"https://splunk.example:8088/\", token: \"${secret:splunk}\", acknowledge: 2m }\n    \
+         - { id: otel, otlp: \"http://127.0.0.1:4318/\", headers: { X-Key: \"${secret:o}\" }, format: ecs }\n    \
+         - { id: hook, webhook: \"https://hook.example/in?a=b\", secret: \"${secret:hook}\" }\n  anchors:\n    \
+         - stdout\n    - { file: ./checkpoints, every: 1m }\n    - { webhook: \"https://hook.example\", secret: \"${secret:hook}\" }",
+    );
+    let audit = audit.audit.unwrap();
+    let said: Vec<String> =
+        audit.ship.iter().map(|ship| format!("{} {:?} {:?}", ship.id, ship.format, ship.begin)).collect();
+    assert_eq!(
+        said,
+        [
+            "relay Ndjson Oldest",
+            "siem Cef Now",
+            "splunk Ndjson Oldest",
+            "otel Ecs Oldest",
+            "hook Ndjson Oldest"
+        ]
+    );
+    let to = |at: usize| &audit.ship[at].to;
+    assert!(matches!(to(0), Collector::Syslog { tls: false, host, port: 5140 } if host == "localhost"));
+    assert!(matches!(to(1), Collector::Syslog { tls: true, host, port: 6514 } if host == "2001:db8::1"));
+    assert!(
+        matches!(to(2), Collector::Hec { url, ack_ms: 120_000, .. } if url == "https://splunk.example:8088")
+    );
+    assert!(
+        matches!(to(3), Collector::Otlp { endpoint, headers } if endpoint == "http://127.0.0.1:4318" && headers.len() == 1)
+    );
+    assert!(matches!(to(4), Collector::Webhook { url, .. } if url == "https://hook.example/in?a=b"));
+    assert!(matches!(&audit.anchors[0], Anchor { to: Keeper::Stdout, every_ms: 10_000 }));
+    assert!(
+        matches!(&audit.anchors[1], Anchor { to: Keeper::File(path), every_ms: 60_000 } if path == "checkpoints")
+    );
+    assert!(matches!(&audit.anchors[2].to, Keeper::Webhook { .. }));
 }
 
 #[test]

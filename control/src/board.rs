@@ -23,6 +23,7 @@ use crate::metrics::{self, Dialect, Reloads, Revocations, Seen, Text};
 use crate::quarantine::Quarantine;
 use crate::roll_call::RollCall;
 use crate::secrets::stores::Stores;
+use crate::shipping;
 use crate::telemetry::Told;
 use crate::trial::Counts;
 use crate::watchdog::Watchdog;
@@ -61,6 +62,7 @@ struct Shown {
     revocations: Revocations,
     secrets: Option<Stores>,
     audit: Option<Audit>,
+    shipping: shipping::Shown,
     telemetry: Option<Told>,
 }
 
@@ -90,6 +92,11 @@ impl Board {
     /// How the audit log stands, where there is one.
     pub fn audit(&self, audit: Option<Audit>) {
         self.shown().audit = audit;
+    }
+
+    /// Whom the audit log is sent to.
+    pub fn ships(&self, shipping: shipping::Shown) {
+        self.shown().shipping = shipping;
     }
 
     /// Of whom to ask what is open; again with every edition.
@@ -277,6 +284,7 @@ impl Board {
                 "state": if audit.fault().is_none() { "ok" } else { "failing" },
                 "why": audit.fault(),
                 "lost": audit.lost(),
+                "shipping": shown.shipping.to_json(),
             })),
             "workers": workers,
         })
@@ -325,6 +333,7 @@ impl Board {
             revocations: shown.revocations,
             secrets: shown.secrets.as_ref().map(Stores::figures).unwrap_or_default(),
             audit: shown.audit.as_ref(),
+            shipping: &shown.shipping,
             telemetry: shown.telemetry.as_ref().map(|told| &*told.counts),
             exemplars: shown.telemetry.as_ref().and_then(Told::exemplars),
         };

@@ -50,6 +50,7 @@ pub mod sample;
 pub mod secrets;
 pub mod serve;
 mod sessions;
+mod shipping;
 pub mod signing;
 pub mod source;
 mod state;

@@ -340,3 +340,23 @@ pub const COLLECTOR_AGAIN_MAX: Duration = Duration::from_secs(30);
 pub const COLLECTOR_ASKED_AGAIN_MAX: Duration = Duration::from_secs(300);
 /// What is left at the end of the process is told within this.
 pub const TELEMETRY_LAST_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often the shipper looks whether there is a newer checkpoint: a number in memory, and rarely a file.
+pub const SHIP_LOOKED_EVERY: Duration = Duration::from_millis(100);
+/// What a collector is sent together, and so what waits in memory for each: about twice that while it is on its way.
+pub const SHIP_BATCH_BYTES_MAX: usize = 2 << 20;
+/// At 600 bytes a record they are the same.
+pub const SHIP_BATCH_RECORDS_MAX: usize = 4_096;
+/// A batch that a collector has not taken by then is sent again, as half of it.
+pub const SHIP_WITHIN: Duration = Duration::from_secs(15);
+/// The answer is a few bytes, or a page of a proxy's.
+pub const SHIP_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// First pause before something is sent again; doubled up to the next.
+pub const SHIP_AGAIN_MIN: Duration = Duration::from_millis(500);
+pub const SHIP_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// How often an indexer is asked whether it has what it was sent: at first, and at last.
+pub const SHIP_ACK_ASKED_MIN: Duration = Duration::from_millis(200);
+pub const SHIP_ACK_ASKED_MAX: Duration = Duration::from_secs(5);
+/// A record of which a collector says that it is too large, and that has at least so many bytes, is passed over. Whoever does not
+/// take less than what RFC 5425 asks of every receiver takes nothing, and may be mended.
+pub const SHIP_TOO_LARGE_MIN: usize = 8 << 10;

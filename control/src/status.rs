@@ -46,6 +46,7 @@ pub fn text(status: &Value) -> String {
             out.push_str(&format!("  {error}\n"));
         }
     }
+    out.push_str(&shipping(&gateway["audit"]["shipping"]));
     let quarantine = &gateway["quarantine"];
     if quarantine["count"].as_u64().is_some_and(|count| count > 0) {
         out.push_str(&format!(
@@ -165,6 +166,39 @@ fn rollout(gateway: &Value, rollout: &Value) -> String {
         if let Some(text) = rollout["history"][member].as_str() {
             out.push_str(&format!("{text}\n"));
         }
+    }
+    out
+}
+
+/// Whom the audit log is sent to, and how far each is behind.
+fn shipping(shipping: &Value) -> String {
+    let mut out = String::new();
+    let all = |name: &str| shipping[name].as_array().map(Vec::as_slice).unwrap_or_default();
+    let why = |one: &Value| one["why"].as_str().map_or_else(String::new, |why| format!("  {why}\n"));
+    if !all("collectors").is_empty() {
+        out.push_str("\nCOLLECTOR             STATE        SHIPPED  BEHIND  SINCE S\n");
+    }
+    for one in all("collectors") {
+        out.push_str(&format!(
+            "{:<21} {:<8} {:>11} {:>7} {:>8}\n{}",
+            word(&one["id"]),
+            word(&one["state"]),
+            one["shipped"].to_string(),
+            one["lag"].to_string(),
+            one["lag_s"].as_f64().unwrap_or_default().round(),
+            why(one),
+        ));
+        let missed = one["missed"].as_u64().unwrap_or_default();
+        if missed > 0 {
+            out.push_str(&format!("  {missed} records were removed from the log before they were sent\n"));
+        }
+    }
+    if !all("anchors").is_empty() {
+        out.push_str("\nANCHOR                                   STATE     RECORDS\n");
+    }
+    for one in all("anchors") {
+        let (to, state) = (word(&one["to"]), word(&one["state"]));
+        out.push_str(&format!("{to:<40} {state:<8} {:>8}\n{}", one["size"].to_string(), why(one)));
     }
     out
 }

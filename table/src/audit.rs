@@ -5,8 +5,10 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::ship::{Anchor, Ship};
+
 /// The audit log, where there is one.
-#[derive(Archive, Deserialize, Serialize, Debug, Clone, PartialEq, Eq)]
+#[derive(Archive, Deserialize, Serialize, Debug)]
 #[rkyv(derive(Debug))]
 pub struct Audit {
     /// Its folder. Relative paths are resolved against the file that names them.
@@ -22,6 +24,10 @@ pub struct Audit {
     pub rotate_bytes: u64,
     /// Older segments are removed; `None`: none are.
     pub keep_s: Option<u64>,
+    /// Who gets every record.
+    pub ship: Vec<Ship>,
+    /// Who gets checkpoints, so that the log can be held against what somebody else has.
+    pub anchors: Vec<Anchor>,
 }
 
 /// What a rule says instead.

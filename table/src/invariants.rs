@@ -4,6 +4,7 @@
 
 use strait_policy::TRAITS_MAX;
 
+use crate::audit::ArchivedAudit;
 use crate::bound::{ArchivedBound, ArchivedItem, ArchivedShelf, Kind};
 use crate::condition::{ArchivedCondition, NONE, fault};
 use crate::file::OpenError;
@@ -100,6 +101,7 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
     let mut tls = rules.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     ensure(tls.all(|tls| !tls.certificates.is_empty()), "a listener speaks TLS without a certificate")?;
     telemetry(&rules.telemetry)?;
+    rules.audit.as_ref().map_or(Ok(()), audit)?;
     for price in rules.prices.iter() {
         ensure(
             price.up_to_micro_usd.is_some() == (price.kib_micro_usd > 0 || price.told.is_some())
@@ -108,6 +110,13 @@ pub(crate) fn rules(rules: &ArchivedRules) -> Result<(), OpenError> {
         )?;
     }
     ensure(!rules.listeners.is_empty(), "there is no listener")
+}
+
+fn audit(audit: &ArchivedAudit) -> Result<(), OpenError> {
+    let ids: Vec<&str> = audit.ship.iter().map(|ship| ship.id.as_str()).collect();
+    let is_told_apart = |(at, id): (usize, &&str)| !id.is_empty() && !ids[..at].contains(id);
+    ensure(ids.iter().enumerate().all(is_told_apart), "two collectors have one id, or one has none")?;
+    ensure(audit.anchors.iter().all(|anchor| anchor.every_ms > 0), "an anchor is sent to without a pause")
 }
 
 fn telemetry(telemetry: &ArchivedTelemetry) -> Result<(), OpenError> {

@@ -29,6 +29,7 @@ pub mod pins;
 pub mod rules;
 pub mod secret;
 pub mod shape;
+pub mod ship;
 pub mod signature;
 pub mod snapshot;
 pub mod telemetry;

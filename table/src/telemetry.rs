@@ -28,6 +28,7 @@ pub struct Otlp {
 }
 
 #[derive(Archive, Deserialize, Serialize, Debug)]
+#[rkyv(derive(Debug))]
 pub struct HeaderLine {
     pub name: String,
     pub value: Text,

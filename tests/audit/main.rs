@@ -2,6 +2,11 @@
 //!
 //! Runs with the package of the binary, which it starts, on either driver (`STRAIT_DRIVER`).
 
+mod anchors;
+#[path = "../tls/authority.rs"]
+#[allow(dead_code)] // the other tests use the rest
+mod authority;
+mod collectors;
 mod durable;
 mod erasures;
 mod exits;
@@ -11,4 +16,5 @@ mod folder;
 mod process;
 mod reloads;
 mod replay;
+mod shipping;
 mod trouble;

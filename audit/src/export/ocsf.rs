@@ -54,7 +54,7 @@ pub fn event(index: u64, record: &Value) -> Value {
             "version": VERSION,
             "profiles": ["security_control"],
             "product": { "name": "Strait", "vendor_name": "Strait" },
-            "uid": index.to_string(),
+            "uid": text(record, "id").map_or_else(|| index.to_string(), str::to_owned),
             "sequence": index,
             "log_name": "audit",
         },

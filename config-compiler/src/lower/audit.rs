@@ -2,7 +2,7 @@
 
 use strait_table::audit::{Audit, AuditOfRule, Durability, Payload, WhenFull};
 
-use super::path;
+use super::{path, ship};
 use crate::{
     diagnostic::{Finding, codes},
     source::{Entry, Node, Span},
@@ -33,6 +33,8 @@ pub fn lower(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<Audit> {
     let checkpoint = fields.get("checkpoint").and_then(|node| walk.duration(node, 100..=3_600_000));
     let rotate = fields.get("rotate").and_then(|node| walk.size(node, 1 << 20..=1 << 34));
     let keep = fields.get("keep").and_then(|node| walk.duration(node, 60_000..=100 * 366 * 86_400_000));
+    let ship = fields.get("ship").map(|node| ship::collectors(walk, node)).unwrap_or_default();
+    let anchors = fields.get("anchors").map(|node| ship::anchors(walk, node)).unwrap_or_default();
     fields.finish();
     Some(Audit {
         path: path?,
@@ -43,6 +45,8 @@ pub fn lower(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<Audit> {
         checkpoint_ms: checkpoint.map_or(Audit::CHECKPOINT_MS, |ms| ms as u32),
         rotate_bytes: rotate.unwrap_or(Audit::ROTATE_BYTES),
         keep_s: keep.map(|ms| ms / 1_000),
+        ship,
+        anchors,
     })
 }
 

@@ -22,6 +22,7 @@ mod scopes;
 pub mod secret;
 pub mod server;
 pub mod shape;
+mod ship;
 mod telemetry;
 pub mod tls;
 pub mod token;

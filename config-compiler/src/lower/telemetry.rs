@@ -60,21 +60,22 @@ fn otlp(walk: &mut Walk<'_>, entry: &Entry) -> Option<Otlp> {
 }
 
 /// The URL that the paths of OTLP are below.
-fn endpoint(walk: &mut Walk<'_>, node: &Node) -> Option<String> {
+pub fn endpoint(walk: &mut Walk<'_>, node: &Node) -> Option<String> {
     let url = token::url(walk, node)?;
     if url.contains('?') {
         walk.bad_url(node, &url, "paths are put behind it, and a query would be in their way");
         return None;
     }
     let end = url.trim_end_matches('/');
-    if let Some(signal) = ["/v1/traces", "/v1/metrics"].iter().find(|path| end.ends_with(**path)) {
+    if let Some(signal) = ["/v1/traces", "/v1/metrics", "/v1/logs"].iter().find(|path| end.ends_with(**path))
+    {
         walk.bad_url(node, &url, &format!("leave `{signal}` away: it is put behind it"));
         return None;
     }
     Some(end.to_owned())
 }
 
-fn headers(walk: &mut Walk<'_>, node: &Node) -> Vec<HeaderLine> {
+pub fn headers(walk: &mut Walk<'_>, node: &Node) -> Vec<HeaderLine> {
     let entries = walk.map(node, "a mapping of headers").unwrap_or_default();
     if let Some(beyond) = entries.get(HEADERS_MAX) {
         let message = format!("there are more than {HEADERS_MAX} headers");

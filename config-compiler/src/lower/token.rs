@@ -118,6 +118,12 @@ fn jwks(walk: &mut Walk<'_>, node: &Node) -> Option<Jwks> {
     }
 }
 
+/// Whether a host is this machine, by its name alone.
+pub fn is_here(host: &str) -> bool {
+    ["localhost", "[::1]", "::1"].contains(&host)
+        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// A URL that this gateway asks, or that a client is to ask: in clear text only on this machine, where nobody is between.
 pub fn url(walk: &mut Walk<'_>, node: &Node) -> Option<String> {
     let url = walk.text(node)?;
@@ -135,9 +141,7 @@ pub fn url(walk: &mut Walk<'_>, node: &Node) -> Option<String> {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],
         _ => host,
     };
-    let is_here = ["localhost", "[::1]"].contains(&host)
-        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
-    if url.starts_with("http://") && !is_here {
+    if url.starts_with("http://") && !is_here(host) {
         walk.bad_url(
             node,
             &url,

@@ -122,6 +122,42 @@ impl Fetcher {
     }
 }
 
+/// A connection, in clear text or not.
+pub trait Channel: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Channel for T {}
+
+impl Fetcher {
+    /// Connects to somebody whom the operator chose and who does not speak HTTP; in clear text on this machine alone.
+    pub async fn dial(&self, host: &str, port: u16, tls: bool) -> Result<Box<dyn Channel>, String> {
+        let found = tokio::net::lookup_host((host, port)).await;
+        let found: Vec<SocketAddr> = found.map_err(|error| format!("is not found: {error}"))?.collect();
+        let mut last = "has no address".to_owned();
+        for address in found {
+            if !tls && !address.ip().to_canonical().is_loopback() {
+                last = format!(
+                    "is to be told in clear text, and {} is another machine: use `tls://`",
+                    address.ip()
+                );
+                continue;
+            }
+            match TcpStream::connect(address).await {
+                Ok(stream) if !tls => return Ok(Box::new(stream)),
+                Ok(stream) => {
+                    let name = ServerName::try_from(host.to_owned())
+                        .map_err(|_| "has a name that no certificate can have".to_owned())?;
+                    let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await;
+                    return Ok(Box::new(
+                        stream.map_err(|error| format!("failed in the TLS handshake: {error}"))?,
+                    ));
+                }
+                Err(error) => last = format!("cannot be reached at {address}: {error}"),
+            }
+        }
+        Err(last)
+    }
+}
+
 impl Default for Fetcher {
     fn default() -> Fetcher {
         Fetcher::new()

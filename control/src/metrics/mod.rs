@@ -12,6 +12,7 @@ mod generations;
 mod process;
 mod reloads;
 mod secrets;
+mod shipping;
 mod telemetry;
 mod text;
 mod tls;
@@ -64,6 +65,7 @@ pub struct Seen<'b> {
     pub secrets: Vec<stores::Figures>,
     pub revocations: Revocations,
     pub audit: Option<&'b strait_engine::audit::keeper::Standing>,
+    pub shipping: &'b crate::shipping::Shown,
     /// What became of what a collector was to be told.
     pub telemetry: Option<&'b Counts>,
     pub exemplars: Option<Exemplars>,
@@ -105,6 +107,7 @@ pub fn tell(seen: &Seen<'_>, to: &mut dyn Format) {
     tokens::write(&mut out, seen.tokens);
     secrets::write(&mut out, &seen.secrets);
     audit::write(&mut out, seen.audit);
+    shipping::write(&mut out, seen.shipping);
     generations::write(&mut out, seen);
     workers(&mut out, &seen.workers);
     telemetry::write(&mut out, &seen.workers, seen.telemetry);

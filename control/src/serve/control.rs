@@ -39,6 +39,7 @@ use crate::reach::{self, Found, Plan};
 use crate::roll_call::RollCall;
 use crate::rollout::Order;
 use crate::sessions::Sessions;
+use crate::shipping::Shipping;
 use crate::suspicions::Suspicions;
 use crate::telemetry::Telemetry;
 use crate::watch::Group;
@@ -85,6 +86,7 @@ pub(super) struct Control {
     suspicions: Suspicions,
     telemetry: Telemetry,
     erasures: Option<audit::Erasures>,
+    shipping: Shipping,
 }
 
 struct Signals {
@@ -182,6 +184,9 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
 
     board.secrets(prepared.loader.secrets.stores());
     let telemetry = Telemetry::new(board.clone());
+    let (base, state) = (prepared.loader.base.clone(), prepared.loader.state.root().to_owned());
+    let folder = edition.snapshot.rules().audit.as_ref().map(|audit| base.join(audit.path.as_str()));
+    let shipping = Shipping::new(folder.zip(handle.audit()), &base, &state, board.clone());
     board.engine(handle.figures(), handle.books(), handle.driver().label());
     board.audit(handle.audit());
     let (upgrade, heard) = Upgrade::new(prepared.program, admin_socket, prepared.predecessor);
@@ -228,10 +233,12 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
         suspicions: Suspicions::default(),
         telemetry,
         erasures,
+        shipping,
     };
     control.begin(hung_up);
     let ended =
         control.keep(events, prepared.found, ears, (ordered, tried, heard), &mut signals, open_by).await;
+    control.shipping.end();
     control.telemetry.end().await;
     ended
 }
@@ -430,7 +437,9 @@ impl Control {
     /// Whom the edition in use tells of itself.
     pub fn tell_collector(&mut self) {
         let (loader, snapshot) = (self.loader.clone(), self.edition.snapshot.clone());
-        self.telemetry.serves(&self.handle, &snapshot, &|text| loader.reference(&snapshot, text));
+        let secret = |text: &ArchivedText| loader.reference(&snapshot, text);
+        self.telemetry.serves(&self.handle, &snapshot, &secret);
+        self.shipping.serves(&snapshot, &secret);
     }
 
     fn show_tokens(&self) {

@@ -70,7 +70,7 @@ fn judged(url: &Url, said: &Said) -> Outcome {
 }
 
 /// In seconds; a date is left to our own patience.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     let seconds = text.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(COLLECTOR_ASKED_AGAIN_MAX))

@@ -10,7 +10,7 @@ mod figures;
 mod outbox;
 mod pushing;
 mod spans;
-mod wire;
+pub mod wire;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,9 +26,11 @@ use crate::limits::{TELEMETRY_LAST_WITHIN, TRACES_WAITING_MAX};
 use crate::log;
 use crate::metrics::exemplars::Exemplars;
 use collector::Collector;
+pub use collector::retry_after;
 pub use counts::{Counts, Signal};
 use outbox::Outbox;
 use pushing::Gathering;
+pub use pushing::{jittered, resource, scope, unix_ns};
 
 /// What is told, to whom and how often.
 #[derive(Clone, PartialEq, Eq)]

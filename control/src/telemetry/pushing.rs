@@ -164,7 +164,7 @@ fn tell(shared: &Shared, signal: Signal, outcome: &Outcome) {
 }
 
 /// Up to a half more, so that many gateways do not come back at once.
-fn jittered(pause: Duration) -> Duration {
+pub fn jittered(pause: Duration) -> Duration {
     let mut byte = [0];
     let _ = random::fill(&mut byte);
     pause + pause.mul_f64(f64::from(byte[0]) / 512.0)
@@ -225,7 +225,7 @@ impl Gathering {
 }
 
 /// Who says it: this process, which is another one after each start.
-fn resource() -> Resource {
+pub fn resource() -> Resource {
     static INSTANCE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let instance = INSTANCE.get_or_init(|| {
         let mut id = [0; 8];
@@ -242,11 +242,11 @@ fn resource() -> Resource {
     }
 }
 
-fn scope() -> Scope {
+pub fn scope() -> Scope {
     Scope { name: "strait".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
-fn unix_ns() -> u64 {
+pub fn unix_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
 

@@ -256,7 +256,47 @@ pub struct Exemplar {
     pub trace_id: Vec<u8>,
 }
 
-/// What comes back, for both signals.
+#[derive(Clone, PartialEq, Message)]
+pub struct LogsRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub resource_logs: Vec<ResourceLogs>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ResourceLogs {
+    #[prost(message, optional, tag = "1")]
+    pub resource: Option<Resource>,
+    #[prost(message, repeated, tag = "2")]
+    pub scope_logs: Vec<ScopeLogs>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ScopeLogs {
+    #[prost(message, optional, tag = "1")]
+    pub scope: Option<Scope>,
+    #[prost(message, repeated, tag = "2")]
+    pub log_records: Vec<LogRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct LogRecord {
+    #[prost(fixed64, tag = "1")]
+    pub time_unix_nano: u64,
+    #[prost(int32, tag = "2")]
+    pub severity_number: i32,
+    #[prost(string, tag = "3")]
+    pub severity_text: String,
+    #[prost(message, optional, tag = "5")]
+    pub body: Option<Any>,
+    #[prost(message, repeated, tag = "6")]
+    pub attributes: Vec<Attribute>,
+    #[prost(fixed64, tag = "11")]
+    pub observed_time_unix_nano: u64,
+    #[prost(string, tag = "12")]
+    pub event_name: String,
+}
+
+/// What comes back, for all signals.
 #[derive(Clone, PartialEq, Message)]
 pub struct Answer {
     #[prost(message, optional, tag = "1")]
@@ -265,7 +305,7 @@ pub struct Answer {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct PartialSuccess {
-    /// Spans, or points of data.
+    /// Spans, points of data, or records.
     #[prost(int64, tag = "1")]
     pub rejected: i64,
     #[prost(string, tag = "2")]

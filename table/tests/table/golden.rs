@@ -15,6 +15,7 @@ use strait_table::names::Names;
 use strait_table::rules::*;
 use strait_table::secret::{self, Secret};
 use strait_table::shape::{Argument, Narrowed, Said, Shape, Step};
+use strait_table::ship::{Anchor, Begin, Collector, Form, Keeper, Ship};
 use strait_table::telemetry::{HeaderLine, Otlp, ServerTiming, Telemetry, Traces};
 use strait_table::window::{Hours, Offset, Window};
 use strait_table::{Kind, OpenError, Snapshot};
@@ -225,6 +226,32 @@ fn secrets() -> Vec<Secret> {
     ];
     let one = |(at, source): (usize, secret::Source)| Secret { name: format!("s{at}"), source };
     sources.into_iter().enumerate().map(one).collect()
+}
+
+/// One collector of each kind.
+fn ship() -> Vec<Ship> {
+    let header = || HeaderLine { name: "X-Key".into(), value: text(TextPart::Secret("otlp".into())) };
+    let collectors = [
+        Collector::Syslog { tls: true, host: "logs.example".into(), port: 6514 },
+        Collector::Hec {
+            url: "https://splunk.example:8088".into(),
+            token: text(TextPart::Secret("splunk".into())),
+            ack_ms: 300_000,
+        },
+        Collector::Otlp { endpoint: "https://otlp.example".into(), headers: vec![header()] },
+        Collector::Webhook {
+            url: "https://hook.example".into(),
+            secret: text(TextPart::Secret("hook".into())),
+        },
+    ];
+    let forms = [Form::Cef, Form::Ndjson, Form::Ecs, Form::Ocsf];
+    let one = |(at, (to, format)): (usize, (Collector, Form))| Ship {
+        id: format!("c{at}"),
+        to,
+        format,
+        begin: if at == 0 { Begin::Now } else { Begin::Oldest },
+    };
+    collectors.into_iter().zip(forms).enumerate().map(one).collect()
 }
 
 fn pattern(kind: PatternKind, glob: &str) -> Pattern {
@@ -474,6 +501,18 @@ fn rules() -> Rules {
             checkpoint_ms: 60_000,
             rotate_bytes: 1 << 30,
             keep_s: Some(90 * 86_400),
+            ship: ship(),
+            anchors: vec![
+                Anchor { to: Keeper::Stdout, every_ms: 10_000 },
+                Anchor { to: Keeper::File("/mnt/checkpoints".into()), every_ms: 60_000 },
+                Anchor {
+                    to: Keeper::Webhook {
+                        url: "https://hook.example".into(),
+                        secret: text(TextPart::Secret("hook".into())),
+                    },
+                    every_ms: 1_000,
+                },
+            ],
         }),
         telemetry: Telemetry {
             otlp: Some(Otlp {

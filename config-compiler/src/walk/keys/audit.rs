@@ -34,8 +34,14 @@ pub static AUDIT: Block = Block {
         key("checkpoint", Shape::Duration, "How often the log's tree is signed. Default: 1s."),
         key("rotate", Shape::Size, "A file of the log ends at this size. Default: 256MiB."),
         key("keep", Shape::Duration, "Files older than this are removed. Default: none are."),
+        key("ship", Shape::List(&Shape::Block(&SHIP)), "Collectors that get every record. Default: none."),
+        key(
+            "anchors",
+            Shape::List(&Shape::Either(&[Shape::Words(&["stdout"]), Shape::Block(&ANCHOR)])),
+            "Who gets signed checkpoints, to hold the log against. Default: nobody.",
+        ),
     ],
-    later: &["anchor", "compress", "encrypt"],
+    later: &["compress", "encrypt"],
     foreign: false,
 };
 
@@ -48,5 +54,65 @@ pub static AUDIT_OF_RULE: Block = Block {
         key("durability", DURABILITY, "Instead of what `audit` says for all."),
     ],
     later: &[],
+    foreign: false,
+};
+
+pub static SHIP: Block = Block {
+    name: "a collector",
+    expected: "a collector like `{ id: siem, syslog: \"tls://logs.example:6514\" }`",
+    about: "A collector that gets every record of the audit log, at least once; exactly one of `syslog`, `hec`, `otlp` and `webhook`.",
+    keys: &[
+        required(
+            "id",
+            Shape::Text,
+            "Its name in metrics, and in the state folder, where it says how far it has come.",
+        ),
+        key(
+            "syslog",
+            Shape::Text,
+            "`tls://host:6514`, or on this machine `tcp://host:601`: RFC 5424 with a count of octets before each message.",
+        ),
+        key("hec", Shape::Text, "The URL of a Splunk HTTP Event Collector; its paths are below it."),
+        key("otlp", Shape::Text, "The URL of a collector that takes OTLP over HTTP; `/v1/logs` is below it."),
+        key("webhook", Shape::Text, "A URL that gets a POST per batch, signed as Standard Webhooks are."),
+        key("token", Shape::Secret, "Of `hec`: its token."),
+        key(
+            "acknowledge",
+            Shape::Duration,
+            "Of `hec`: what the indexer has not acknowledged by then is sent again, from 1s to 1h. Default: 5m.",
+        ),
+        key(
+            "headers",
+            Shape::Names(&Shape::Secret),
+            "Of `otlp`: headers sent with everything, for example its key.",
+        ),
+        key("secret", Shape::Secret, "Of `webhook`: what batches are signed with, `whsec_…` or any text."),
+        key(
+            "format",
+            Shape::Words(&["ndjson", "ocsf", "ecs", "cef"]),
+            "The form of records, as of `strait audit export`. Default: ndjson.",
+        ),
+        key(
+            "from",
+            Shape::Words(&["oldest", "now"]),
+            "Where it begins that was never sent anything. Default: oldest, with all that is there.",
+        ),
+    ],
+    later: &["ca", "cert", "key", "filter", "compression"],
+    foreign: false,
+};
+
+pub static ANCHOR: Block = Block {
+    name: "an anchor",
+    expected: "`stdout`, or an anchor like `{ file: ./checkpoints }`",
+    about: "Who keeps signed checkpoints outside of the log's folder; exactly one of `to`, `file` and `webhook`.",
+    keys: &[
+        key("to", Shape::Words(&["stdout"]), "The standard output of the gateway: one JSON object a line."),
+        key("file", Shape::Text, "A file that they are appended to."),
+        key("webhook", Shape::Text, "A URL that gets a POST of each, signed as Standard Webhooks are."),
+        key("secret", Shape::Secret, "Of `webhook`: what they are signed with."),
+        key("every", Shape::Duration, "The newest goes out, no oftener than this: 1s to 1d. Default: 10s."),
+    ],
+    later: &["tlog", "witness"],
     foreign: false,
 };

@@ -1,0 +1,69 @@
+//! OTLP over HTTP, as protobuf: a log record each.
+
+use axum::body::Bytes;
+use prost::Message;
+use strait_engine::Secret;
+
+use crate::fetch::Fetcher;
+use crate::shipping::batch::Record;
+use crate::shipping::post::{Outcome, post};
+use crate::telemetry::wire::{
+    Answer, Any, Attribute, LogRecord, LogsRequest, ResourceLogs, ScopeLogs, Value,
+};
+use crate::telemetry::{resource, scope, unix_ns};
+
+/// The numbers that OTLP has for them.
+const INFO: i32 = 9;
+const WARN: i32 = 13;
+
+pub async fn push(
+    fetcher: &Fetcher,
+    endpoint: &str,
+    secrets: &[(String, Secret)],
+    records: &[&Record],
+) -> Outcome {
+    let request = LogsRequest {
+        resource_logs: vec![ResourceLogs {
+            resource: Some(resource()),
+            scope_logs: vec![ScopeLogs {
+                scope: Some(scope()),
+                log_records: records.iter().map(|record| log_record(record)).collect(),
+            }],
+        }],
+    };
+    let mut headers: Vec<(&str, &str)> = vec![("content-type", "application/x-protobuf")];
+    headers.extend(secrets.iter().map(|(name, value)| (name.as_str(), &**value)));
+    let body = Bytes::from(request.encode_to_vec());
+    match post(fetcher, &format!("{endpoint}/v1/logs"), &headers, body).await {
+        Ok(said) => {
+            // What it says beside may be anything; that it took it is said already.
+            let answer = Answer::decode(said.body).unwrap_or_default();
+            let rejected = answer.partial_success.map_or(0, |partial| partial.rejected);
+            Outcome::Taken { rejected: (rejected.max(0) as u64).min(records.len() as u64) }
+        }
+        Err(outcome) => outcome,
+    }
+}
+
+fn log_record(record: &Record) -> LogRecord {
+    let mut attributes = vec![
+        Attribute::text("log.record.uid", record.id.as_str()),
+        Attribute::number("strait.audit.index", record.index.min(i64::MAX as u64) as i64),
+    ];
+    let said = [
+        ("strait.audit.principal", &record.principal),
+        ("strait.audit.item", &record.item),
+        ("strait.audit.verdict", &record.verdict),
+    ];
+    let said = said.into_iter().filter_map(|(name, text)| Some(Attribute::text(name, text.as_deref()?)));
+    attributes.extend(said);
+    LogRecord {
+        time_unix_nano: record.ts_ms.saturating_mul(1_000_000),
+        severity_number: if record.is_bad { WARN } else { INFO },
+        severity_text: if record.is_bad { "WARN" } else { "INFO" }.to_owned(),
+        body: Some(Any { value: Some(Value::Text(record.line.clone())) }),
+        attributes,
+        observed_time_unix_nano: unix_ns(),
+        event_name: format!("strait.audit.{}", record.kind),
+    }
+}
