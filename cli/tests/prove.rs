@@ -13,6 +13,13 @@ use std::thread;
 use common::{Folder, Ran, command, strait};
 use serde_json::{Value, json};
 use strait_loadgen::echo::{Latency, Options, Running};
+use strait_loadgen::proof::environment::Environment;
+use strait_loadgen::proof::raw;
+use strait_loadgen::proof::result::{Context, Purpose};
+use strait_loadgen::proof::samples::{Samples, Slot};
+use strait_loadgen::proof::schedule::{Arm, Interleave, Schedule};
+use strait_loadgen::proof::verdict::Disturbance;
+use strait_loadgen::random::Random;
 
 fn echo(change: impl FnOnce(Options) -> Options) -> Running {
     Running::start(change(Options::new(([127, 0, 0, 1], 0).into()))).unwrap()
@@ -169,6 +176,7 @@ fn the_report_begins_with_the_verdict_and_says_what_would_settle_it() {
     assert_eq!(ran.code, 3, "{}", ran.stdout);
     assert!(ran.stdout.starts_with("INCONCLUSIVE  added by http"), "{}", ran.stdout);
     for words in [
+        "this host, just before, could prove: added p50 >= ",
         "PASS          p50=2s: at most ",
         "INCONCLUSIVE  p99=2s: 4 samples beyond p99, 100 are needed",
         "what would settle it: --slots 10100",
@@ -343,8 +351,8 @@ fn ctrl_c_tells_what_was_measured_and_exits_130() {
     ];
     let child =
         command(folder.path(), &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Past the warm-up: slots are being counted.
-    while server.calls.load(Ordering::Relaxed) < 3_000 {
+    // Past the floor, which comes first, and the warm-up: slots are being counted.
+    while server.calls.load(Ordering::Relaxed) < 30_000 {
         thread::yield_now();
     }
     assert!(
@@ -384,4 +392,175 @@ fn a_self_test_needs_no_gateway() {
         verdict != "PASS" || (low.as_i64() <= Some(200_000) && high.as_i64() >= Some(200_000)),
         "{facts:#}"
     );
+}
+
+/// What was once recorded on a shared machine with two cores: medians of 35, 35 and 57 us, and a p99 of 8 ms in
+/// all arms, since the scheduler gave a core away for that long. The recording is gone; this has its figures.
+fn noisy() -> (Context, Samples) {
+    const SLOTS: usize = 60_000;
+    let schedule = Schedule::new(SLOTS, 1, &Arm::ALWAYS, Interleave::Slot);
+    let mut random = Random::new(2026);
+    let mut time = |extra: f64| {
+        let body = 33_400.0 + 3_200.0 * random.unit() + 500.0 * random.exponential() + extra;
+        // Who waits for a slice to end waits until then, whatever else there was to do.
+        let slice = 7_960_000.0 + 80_000.0 * random.unit();
+        if random.unit() < 0.02 { slice as u64 } else { body as u64 }
+    };
+    let slots = schedule.orders().enumerate().map(|(index, order)| Slot {
+        block: (index * schedule.blocks() / SLOTS) as u16,
+        order,
+        outcome: Ok([time(0.0), time(0.0), time(22_000.0), 0, 0]),
+        wire: None,
+    });
+    let disturbance = Disturbance { pressure: Some(0.99), steal: Some(0.02), run_delay: Some(0.31) };
+    let context = Context {
+        purpose: Purpose::Prove,
+        direct: "http://127.0.0.1:1/mcp".to_owned(),
+        through: "http://127.0.0.1:2/mcp".to_owned(),
+        policy: None,
+        rival: None,
+        interleave: Interleave::Slot,
+        call: "tools/call echo (512 bytes, 2026-07-28)".to_owned(),
+        seed: 1,
+        slots: SLOTS,
+        blocks: schedule.blocks(),
+        limits: ["p50=30us", "p50=15us", "p99=10us"].map(|limit| limit.parse().unwrap()).to_vec(),
+        cpu: None,
+        busy_poll: false,
+        kernel_stamps: false,
+        environment: Environment { disturbance, ..Environment::default() },
+        started_unix_s: 1_795_000_000,
+        residence: None,
+        residence_limits: Vec::new(),
+        floor: Vec::new(),
+        subjects: Vec::new(),
+        made_by: "a test".to_owned(),
+        command: "strait prove".to_owned(),
+    };
+    (context, Samples { slots: slots.collect() })
+}
+
+/// A gate on the difference of p99s would have passed these data under 10 us, for a hop of 22 us.
+#[test]
+fn noisy_data_pass_at_the_median_fail_under_it_and_settle_nothing_in_the_tail() {
+    let folder = Folder::new();
+    let (context, samples) = noisy();
+    folder.write("noisy.csv", raw::print(&context, &samples).unwrap());
+    let ran = strait(folder.path(), &["prove", "--replay", "noisy.csv", "--html", "noisy.html", "--json"]);
+    let facts = facts(&ran);
+    let near = |value: &Value, expected: i64, off: i64| {
+        assert!((value.as_i64().unwrap() - expected).abs() <= off, "{value} is near {expected}: {facts:#}");
+    };
+    for (arm, median) in [("direct", 35_000), ("again", 35_000), ("through", 57_000)] {
+        near(&facts["latency_ns"][arm]["p50"], median, 1_000);
+        near(&facts["latency_ns"][arm]["p99"], 8_000_000, 100_000);
+    }
+    let judged: Vec<(&str, &str)> = facts["limits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|limit| (limit["percentile"].as_str().unwrap(), limit["verdict"].as_str().unwrap()))
+        .collect();
+    assert_eq!(judged, [("p50", "PASS"), ("p50", "FAIL"), ("p99", "INCONCLUSIVE")], "{facts:#}");
+    assert_eq!((ran.code, &facts["verdict"]), (1, &"FAIL".into()), "one limit failed");
+    for (limit, code, verdict) in
+        [("p50=30us", 0, "PASS"), ("p50=15us", 1, "FAIL"), ("p99=10us", 3, "INCONCLUSIVE")]
+    {
+        let alone = strait(folder.path(), &["prove", "--replay", "noisy.csv", "--max-added", limit]);
+        assert_eq!((alone.code, alone.stdout.split(' ').next()), (code, Some(verdict)), "{}", alone.stdout);
+    }
+    let html = String::from_utf8(folder.read("noisy.html")).unwrap();
+    let first = html.split_once("<h1>").unwrap().1.split_once("</h1>").unwrap().0;
+    assert!(first.contains(">FAIL</span>") && !html.contains("<script"), "{first}");
+}
+
+#[test]
+fn a_bundle_is_verified_and_an_edited_one_is_not() {
+    let folder = Folder::new();
+    let server = plain();
+    let url = server.url();
+    folder.write("gateway.table", "a table");
+    let own = std::process::id().to_string();
+    let more = [
+        "--slots",
+        "400",
+        "--max-added",
+        "p50=2s",
+        "--bundle",
+        "proof",
+        "--table",
+        "gateway.table",
+        "--gateway-pid",
+        &own,
+        "--interleave",
+        "block",
+        "--rival",
+        &url,
+        "--with-policy",
+        &url,
+        "--json",
+        "--key",
+        "hush-hush",
+    ];
+    let ran = prove(&folder, &url, &url, &more);
+    let facts = facts(&ran);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{facts:#}");
+    assert_eq!((&facts["interleave"], &facts["rival"]["url"]), (&"block".into(), &url.as_str().into()));
+    assert!(
+        facts["policy"]["added_ns"]["p50"]["low"].is_i64() && facts["less_rival_ns"]["p50"]["high"].is_i64()
+    );
+    let subjects: Vec<&str> = facts["subjects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|subject| subject["what"].as_str().unwrap())
+        .collect();
+    assert_eq!(subjects, ["tool", "gateway", "table"]);
+    // By another program.
+    let sum =
+        std::process::Command::new("sha256sum").arg(folder.path().join("gateway.table")).output().unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap();
+    assert_eq!(facts["subjects"][2]["sha256"].as_str(), sum.split(' ').next());
+    let names = ["SHA256SUMS", "latency.hlog", "raw.csv", "report.html", "report.json", "report.txt"];
+    for name in names {
+        assert!(
+            !String::from_utf8(folder.read(&format!("proof/{name}"))).unwrap().contains("hush"),
+            "{name}"
+        );
+    }
+    // Without anything of ours.
+    let checked = std::process::Command::new("sha256sum")
+        .args(["--check", "--strict", "--quiet", "SHA256SUMS"])
+        .current_dir(folder.path().join("proof"))
+        .status();
+    assert!(checked.unwrap().success());
+    let id = facts["bundle"].as_str().unwrap();
+    let verify = |more: &[&str]| strait(folder.path(), &[&["prove", "verify", "proof"], more].concat());
+    let good = verify(&["--json", "--id", id]);
+    let verified: Value = serde_json::from_str(&good.stdout).unwrap();
+    assert_eq!(
+        (good.code, &verified["intact"], &verified["report"]["verdict"]),
+        (0, &true.into(), &facts["verdict"])
+    );
+    let other = verify(&["--id", "00"]);
+    assert!(other.code == 1 && other.stderr.contains("expected 00"), "{}", other.stderr);
+
+    for name in names {
+        let path = format!("proof/{name}");
+        let whole = folder.read(&path);
+        let mut edited = whole.clone();
+        let digit = edited.iter().rposition(u8::is_ascii_digit).unwrap();
+        edited[digit] = if edited[digit] == b'7' { b'8' } else { b'7' };
+        folder.write(&path, &edited);
+        let ran = verify(&[]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{name}");
+        assert!(ran.stderr.contains("is not what it says"), "{name}: {}", ran.stderr);
+        folder.write(&path, &whole);
+    }
+    assert_eq!(verify(&[]).code, 0);
+    std::fs::remove_file(folder.path().join("proof/latency.hlog")).unwrap();
+    assert_eq!(verify(&[]).code, 1);
+    assert_eq!(strait(folder.path(), &["prove", "verify", "absent"]).code, 64);
+    let full = prove(&folder, &url, &url, &["--slots", "300", "--max-added", "p50=2s", "--bundle", "proof"]);
+    assert!(full.code == 3 && full.stderr.contains("is not empty"), "{}", full.stderr);
 }

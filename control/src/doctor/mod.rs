@@ -62,6 +62,11 @@ impl Line {
     }
 }
 
+/// Of io_uring alone, for whoever tells where something was measured.
+pub fn rings() -> Vec<Line> {
+    rings::judge(&rings::look())
+}
+
 /// Looks at the machine; with a table also at what that table needs.
 pub fn examine(workers: Option<usize>, state: &Path, table: Option<(&Snapshot, &Path)>) -> Report {
     // As `serve` does before anything else.

@@ -20,6 +20,10 @@ pub struct Look {
     ticks: Option<(u64, u64)>,
     run_delay_ns: Option<u64>,
     switches: Option<(u64, u64)>,
+    /// (periods in which this cgroup was held back, for how long in us).
+    throttled: Option<(u64, u64)>,
+    /// Pages that had to be found in the middle of work.
+    page_faults: Option<u64>,
 }
 
 /// What is told of a run's surroundings.
@@ -41,6 +45,34 @@ pub struct Environment {
     pub own_cores: Option<String>,
     /// Those of each gateway process.
     pub gateway_cores: Vec<String>,
+    #[serde(default)]
+    pub server_cores: Vec<String>,
+    /// Whether processors share cores, as the kernel says it: `on`, `off`, `notsupported`.
+    #[serde(default)]
+    pub smt: Option<String>,
+    /// The frequency governor of the first core.
+    #[serde(default)]
+    pub governor: Option<String>,
+    /// Whether this is a guest of a hypervisor.
+    #[serde(default)]
+    pub is_virtual: Option<bool>,
+    /// Cores that the scheduler leaves alone.
+    #[serde(default)]
+    pub isolated_cores: Option<String>,
+    #[serde(default)]
+    pub numa_nodes: Option<String>,
+    /// `cpu.max` of this cgroup: `max 100000` is no bound.
+    #[serde(default)]
+    pub cpu_max: Option<String>,
+    #[serde(default)]
+    pub throttled_periods: Option<u64>,
+    #[serde(default)]
+    pub throttled_us: Option<u64>,
+    #[serde(default)]
+    pub page_faults: Option<u64>,
+    /// What io_uring offers here, as `strait doctor` tells it.
+    #[serde(default)]
+    pub rings: Option<String>,
 }
 
 impl Look {
@@ -56,11 +88,13 @@ impl Look {
             ticks: read("/proc/stat").as_deref().and_then(ticks),
             run_delay_ns: read("/proc/thread-self/schedstat").as_deref().and_then(run_delay_ns),
             switches,
+            throttled: cgroup("cpu.stat").as_deref().and_then(throttled),
+            page_faults: read("/proc/thread-self/stat").as_deref().and_then(page_faults),
         }
     }
 
     /// What happened between two looks.
-    pub fn until(&self, after: &Look, gateway_pids: &[u32]) -> Environment {
+    pub fn until(&self, after: &Look, gateway_pids: &[u32], server_pids: &[u32]) -> Environment {
         let wall = after.at.duration_since(self.at);
         let share_of_wall = |ns: u64| ns as f64 / wall.as_nanos().max(1) as f64;
         let since = |before: Option<u64>, after: Option<u64>| Some(after?.saturating_sub(before?));
@@ -89,11 +123,55 @@ impl Look {
                 .iter()
                 .filter_map(|pid| cores_of(&format!("/proc/{pid}/status")))
                 .collect(),
+            server_cores: server_pids
+                .iter()
+                .filter_map(|pid| cores_of(&format!("/proc/{pid}/status")))
+                .collect(),
+            smt: read("/sys/devices/system/cpu/smt/control"),
+            governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+            is_virtual: read("/proc/cpuinfo")
+                .and_then(|text| Some(value(&text, "flags")?.split(' ').any(|flag| flag == "hypervisor"))),
+            isolated_cores: read("/sys/devices/system/cpu/isolated"),
+            numa_nodes: read("/sys/devices/system/node/online"),
+            cpu_max: cgroup("cpu.max"),
+            throttled_periods: since(self.throttled.map(|both| both.0), after.throttled.map(|both| both.0)),
+            throttled_us: since(self.throttled.map(|both| both.1), after.throttled.map(|both| both.1)),
+            page_faults: since(self.page_faults, after.page_faults),
+            rings: None,
         }
     }
 }
 
 impl Environment {
+    /// All of it for a person, name by name; what the kernel does not tell is said to be unknown.
+    pub fn told(&self) -> Vec<(&'static str, String)> {
+        let share = |share: Option<f64>| {
+            share.map_or("unknown".to_owned(), |share| format!("{:.1} %", share * 100.0))
+        };
+        let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "unknown".to_owned());
+        let load = |load: Option<f64>| load.map_or("unknown".to_owned(), |load| load.to_string());
+        vec![
+            ("cores", self.cores.to_string()),
+            ("processor", word(&self.processor)),
+            ("Linux", word(&self.kernel)),
+            ("load", format!("{} to {}", load(self.load_before), load(self.load_after))),
+            ("pressure", share(self.disturbance.pressure)),
+            ("steal", share(self.disturbance.steal)),
+            ("own run delay", share(self.disturbance.run_delay)),
+            ("clock", format!("{} at {:.0} ns", word(&self.clock_source), self.clock_cost_ns)),
+            ("virtual", self.is_virtual.map_or("unknown", |is| if is { "yes" } else { "no" }).to_owned()),
+            ("SMT", word(&self.smt)),
+            ("governor", word(&self.governor)),
+            ("isolated cores", word(&self.isolated_cores.clone().map(|list| format!("[{list}]")))),
+            ("NUMA nodes", word(&self.numa_nodes)),
+            ("cgroup cpu.max", word(&self.cpu_max)),
+            ("throttled", word(&self.throttled_us.map(|us| format!("{us} us")))),
+            ("page faults", word(&self.page_faults.map(|faults| faults.to_string()))),
+            ("involuntary switches", word(&self.involuntary_switches.map(|switches| switches.to_string()))),
+            ("io_uring", word(&self.rings)),
+        ]
+    }
+
     /// What a reader should know before believing a figure.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -118,8 +196,46 @@ impl Environment {
                 ));
             }
         }
+        if let Some(us) = self.throttled_us.filter(|us| *us > 0) {
+            warnings.push(format!("the cgroup was throttled for {us} us: lift its `cpu.max`"));
+        }
+        let ours = self.gateway_cores.iter().map(|cores| ("gateway", cores));
+        for (who, own) in ours.chain(self.own_cores.iter().map(|cores| ("tool", cores))) {
+            let shared = |theirs: &&String| core_set(own).iter().any(|core| core_set(theirs).contains(core));
+            if let Some(theirs) = self.server_cores.iter().find(shared) {
+                warnings.push(format!(
+                    "the {who} may run on cores {own} and the server on {theirs}: pin them apart"
+                ));
+            }
+        }
+        if let Some(governor) = self.governor.as_deref().filter(|governor| *governor != "performance") {
+            warnings.push(format!(
+                "the frequency governor is `{governor}`: cores change their speed as they like"
+            ));
+        }
         warnings
     }
+}
+
+/// A file of this process's cgroup, version 2.
+fn cgroup(name: &str) -> Option<String> {
+    let all = read("/proc/self/cgroup")?;
+    let path = all.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    read(&format!("/sys/fs/cgroup/{path}/{name}"))
+}
+
+/// `nr_throttled` and `throttled_usec`.
+fn throttled(text: &str) -> Option<(u64, u64)> {
+    let of = |key| text.lines().find_map(|line| number(line.strip_prefix(key)?.trim()));
+    Some((of("nr_throttled ")?, of("throttled_usec ")?))
+}
+
+/// Minor and major ones: the 10th and 12th field, counted after the name, which may hold anything.
+fn page_faults(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(7);
+    let mut next = || number(fields.next()?);
+    let (minor, _of_children, major) = (next()?, next()?, next()?);
+    Some(minor + major)
 }
 
 fn read(path: &str) -> Option<String> {
@@ -190,6 +306,8 @@ mod tests {
         );
         assert_eq!(ticks("cpu  10 1 5 100 2 0 3 7 0 0\ncpu0 1"), Some((7, 128)));
         assert_eq!(run_delay_ns("998770 3577146 2"), Some(3_577_146));
+        assert_eq!(throttled("usage_usec 5\nnr_throttled 3\nthrottled_usec 70"), Some((3, 70)));
+        assert_eq!(page_faults("7 (a) b) S 1 7 7 0 -1 4194560 11 2 3 4 12"), Some(14));
         assert_eq!(core_set("0-2,5"), [0, 1, 2, 5]);
         assert_eq!(value("model name\t: A B\nx: y", "model name"), Some("A B"));
     }
@@ -197,7 +315,7 @@ mod tests {
     #[test]
     fn a_look_around_sees_this_machine() {
         let before = Look::now();
-        let environment = before.until(&Look::now(), &[std::process::id()]);
+        let environment = before.until(&Look::now(), &[std::process::id()], &[]);
         assert!(environment.kernel.is_some() && environment.cores > 0 && environment.clock_cost_ns > 0.0);
         // The gateway is this process here, so its cores are ours.
         assert!(environment.warnings().iter().any(|warning| warning.contains("pin them apart")));

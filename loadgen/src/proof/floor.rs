@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+use super::environment::Environment;
 use super::estimates::Row;
 use super::limit::Percentile;
 use super::result::Proof;
+use super::schedule::Arm;
 use super::verdict::{BEYOND_JUDGED, DISTURBED_SHARE_MAX, QUIET_DIVISOR, TAIL_LIMITS_MAX, micros};
 use crate::words::shown_ns;
 
@@ -43,9 +45,7 @@ const GAP: Duration = Duration::from_micros(5);
 impl Floor {
     /// `proof` is a run with three direct arms.
     pub fn of(proof: Proof, habits: Habits) -> Floor {
-        let judged = |row: &&Row| row.percentile.beyond(proof.slots as u64) >= BEYOND_JUDGED;
-        let limits = proof.rows.iter().filter(judged);
-        let limits = limits.map(|row| (row.percentile, provable(row, &proof))).collect();
+        let limits = provable_limits(&proof.rows, proof.slots, &proof.context.environment);
         Floor { limits, habits, proof }
     }
 
@@ -70,7 +70,7 @@ impl Floor {
         for (percentile, ns) in &self.limits {
             let _ = write!(out, "  added {percentile} of {} and more", shown_ns(*ns as f64));
         }
-        let cost = clock_cost_ns(&self.proof);
+        let cost = clock_cost_ns(&self.proof.context.environment);
         if self.limits.iter().any(|(_, ns)| *ns <= cost) {
             let _ = write!(out, "\nno floor is lower than what asking the clock costs, {cost} ns");
         }
@@ -92,25 +92,32 @@ impl Floor {
     }
 }
 
+/// The least limits that a run could have passed, for percentiles that it has samples enough for.
+pub fn provable_limits(rows: &[Row], slots: usize, environment: &Environment) -> Vec<(Percentile, i64)> {
+    let judged = |row: &&Row| row.percentile.beyond(slots as u64) >= BEYOND_JUDGED;
+    rows.iter().filter(judged).map(|row| (row.percentile, provable(row, rows, environment))).collect()
+}
+
 /// The least limit for which the null arm is quiet and the tail is not the host's.
-fn provable(row: &Row, proof: &Proof) -> i64 {
+fn provable(row: &Row, rows: &[Row], environment: &Environment) -> i64 {
     let null = row.null;
     let mut least = null.half_width();
     if !null.contains(0) {
         least = least.max(null.low.abs().max(null.high.abs()));
     }
     let mut least = least * QUIET_DIVISOR;
-    let median = proof.rows.first().map_or(0, |row| row.times[0]);
-    if row.percentile.is_tail() && proof.context.environment.disturbance.complaint().is_some() {
+    let median = rows.first().map_or(0, |row| row.times[0]);
+    if row.percentile.is_tail() && environment.disturbance.complaint().is_some() {
         least = least.max((row.times[0] - median) / TAIL_LIMITS_MAX);
     }
     // A limit has to lie above the whole interval of an arm that adds nothing.
-    (least.max(row.added.high) + 1).max(clock_cost_ns(proof))
+    let high = row.of(Arm::Through).map_or(0, |through| through.added.high);
+    (least.max(high) + 1).max(clock_cost_ns(environment))
 }
 
 /// A time is two looks at the clock: nothing shorter than one can be told from nothing.
-fn clock_cost_ns(proof: &Proof) -> i64 {
-    proof.context.environment.clock_cost_ns.ceil() as i64
+fn clock_cost_ns(environment: &Environment) -> i64 {
+    environment.clock_cost_ns.ceil() as i64
 }
 
 impl Habits {

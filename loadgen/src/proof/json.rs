@@ -16,23 +16,38 @@ impl Proof {
             let pairs = self.rows.iter().map(|row| (row.percentile.to_string(), value(row)));
             Value::Object(pairs.collect::<Map<String, Value>>())
         };
-        let times = |arm: Arm| per_row(&|row| json!(row.times[arm.index()]));
+        let times: Map<String, Value> = context
+            .arms()
+            .into_iter()
+            .map(|arm| (arm.name().to_owned(), per_row(&|row| json!(row.times[arm.index()]))))
+            .collect();
+        let added = |arm| per_row(&|row| json!(row.of(arm).map(|of| interval(of.added))));
+        let delta = |arm| per_row(&|row| json!(row.of(arm).map(|of| interval(of.delta))));
+        let quarters = |arm| per_row(&|row| json!(row.of(arm).map(|of| of.quarters)));
         let failures = self.failure_counts.iter().map(|count| {
             json!({ "arm": count.arm.name(), "layer": count.layer.name(), "count": count.count, "example": count.example })
         });
         let mut facts = json!({
             "verdict": self.verdict.name(),
             "limits": self.limits.iter().map(limit).collect::<Vec<_>>(),
-            "added_ns": per_row(&|row| interval(row.added)),
+            "added_ns": added(Arm::Through),
             "null_ns": per_row(&|row| interval(row.null)),
-            "delta_ns": per_row(&|row| interval(row.delta)),
+            "delta_ns": delta(Arm::Through),
             "null_delta_ns": per_row(&|row| interval(row.null_delta)),
-            "added_quarters_ns": per_row(&|row| json!(row.added_quarters)),
-            "latency_ns": {
-                "direct": times(Arm::Direct), "again": times(Arm::Again), "through": times(Arm::Through),
-            },
+            "added_quarters_ns": quarters(Arm::Through),
+            "latency_ns": times,
             "cpu_us_per_request": context.cpu.as_ref().map(|cpu| cpu.us_per_request),
             "cpu": context.cpu,
+            "residence_ns": context.residence.as_ref().map(|residence| {
+                let within = per_row(&|row| json!(residence.at(row.percentile).map(|within| {
+                    json!({ "over": within.over_ns, "at_most": within.at_most_ns })
+                })));
+                json!({ "requests": residence.count(), "percentiles": within })
+            }),
+            "floor_ns": context.floor.iter().map(|(percentile, ns)| (percentile.to_string(), json!(ns)))
+                .collect::<Map<String, Value>>(),
+            "subjects": context.subjects,
+            "made_by": context.made_by,
             "slots": self.slots,
             "slots_planned": context.slots,
             "failures": self.failures,
@@ -42,6 +57,7 @@ impl Proof {
             "direct": context.direct,
             "through": context.through,
             "call": context.call,
+            "interleave": context.interleave,
             "busy_poll": context.busy_poll,
             "seed": context.seed,
             "blocks": context.blocks,
@@ -50,6 +66,15 @@ impl Proof {
             "started_unix_s": context.started_unix_s,
             "reproduce": context.command,
         });
+        for arm in context.arms().into_iter().filter(|arm| *arm > Arm::Through) {
+            facts[arm.name()] = json!({
+                "url": context.url(arm), "added_ns": added(arm), "delta_ns": delta(arm),
+                "added_quarters_ns": quarters(arm),
+            });
+        }
+        if context.rival.is_some() {
+            facts["less_rival_ns"] = per_row(&|row| json!(row.less_rival.map(interval)));
+        }
         if let Purpose::SelfTest { inserted_ns, clocked_ns } = context.purpose {
             facts["inserted_ns"] = inserted_ns.into();
             facts["clocked_ns"] = clocked_ns.into();
@@ -64,6 +89,8 @@ impl Proof {
 
 fn limit(judged: &Judged) -> Value {
     json!({
+        "arm": judged.arm.name(),
+        "estimand": judged.about.name(),
         "percentile": judged.limit.percentile.to_string(),
         "added_ns_max": judged.limit.added_ns_max,
         "verdict": judged.verdict.name(),

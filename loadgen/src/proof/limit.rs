@@ -13,8 +13,9 @@ use crate::words;
 /// An hour: longer than any answer is waited for.
 const ADDED_NS_MAX: u64 = 3_600_000_000_000;
 
-/// Between p1 and p99.999.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Between p1 and p99.999; in files it stands as `p99`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Percentile {
     millionths: u32,
 }
@@ -105,6 +106,20 @@ impl FromStr for Limit {
             return Err(format!("`{text}` is out of range: at most an hour"));
         }
         Ok(Limit { percentile: percentile.parse()?, added_ns_max })
+    }
+}
+
+impl From<Percentile> for String {
+    fn from(percentile: Percentile) -> String {
+        percentile.to_string()
+    }
+}
+
+impl TryFrom<String> for Percentile {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Percentile, String> {
+        text.parse()
     }
 }
 

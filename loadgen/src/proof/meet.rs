@@ -19,10 +19,14 @@ use crate::target::{Call, Era, EraChoice, Patience, Peer, Target, Template, Tool
 pub struct Ask {
     pub direct: Target,
     pub through: Target,
+    /// The gateway with everything on.
+    pub policy: Option<Target>,
+    /// Somebody else's.
+    pub rival: Option<Target>,
     pub era: EraChoice,
     /// The tool to call; the first read-only one that both show when not said.
     pub tool: Option<String>,
-    /// Its name at the gateway, where that cannot be guessed.
+    /// Its name at the gateways, where that cannot be guessed.
     pub through_tool: Option<String>,
     /// A JSON object; `{{seq}}` in it is the request's number.
     pub arguments: Option<String>,
@@ -31,9 +35,9 @@ pub struct Ask {
     pub timeout: Duration,
 }
 
-/// Three ends to send the same request to.
+/// Ends to send the same request to, in the order of [`Arm`].
 pub struct Met {
-    pub ends: [End; 3],
+    pub ends: Vec<(Arm, End)>,
     /// What is called, for reports.
     pub call: String,
 }
@@ -55,6 +59,14 @@ impl Ask {
         let era = if direct.era.is_modern() { EraChoice::Modern } else { EraChoice::Legacy };
         let through = self.greet(Arm::Through, era, patience)?;
         let (tool, through_tool) = self.tools(&direct, &through, patience)?;
+        let mut further = Vec::new();
+        for arm in self.arms().filter(|arm| *arm > Arm::Through) {
+            let peer = self.greet(arm, era, patience)?;
+            let shown = self.shown(arm, &peer, patience)?;
+            let name =
+                self.name_at_gateway(&tool.name, &shown).ok_or_else(|| self.unknown(arm, &tool.name))?;
+            further.push((arm, peer, name));
+        }
         let again =
             direct.again(&self.direct, patience).map_err(|fault| self.unreached(Arm::Again, fault))?;
         let given = match &self.arguments {
@@ -69,12 +81,16 @@ impl Ask {
                 Template::build(target, era, &call).map_err(|fault| Unmet::Nothing(fault.to_string()))?;
             Ok(End { target: target.clone(), request })
         };
-        let ends = [
-            end(&self.direct, &direct.era, &tool.name)?,
-            end(&self.direct, &again, &tool.name)?,
-            end(&self.through, &through.era, &through_tool)?,
+        let direct_end = end(&self.direct, &direct.era, &tool.name)?;
+        let bytes = direct_end.request.bytes().len();
+        let mut ends = vec![
+            (Arm::Direct, direct_end),
+            (Arm::Again, end(&self.direct, &again, &tool.name)?),
+            (Arm::Through, end(&self.through, &through.era, &through_tool)?),
         ];
-        let bytes = ends[Arm::Direct.index()].request.bytes().len();
+        for (arm, peer, name) in further {
+            ends.push((arm, end(self.target(arm), &peer.era, &name)?));
+        }
         let revision = direct.era.revision();
         Ok(Met { ends, call: format!("tools/call {} ({bytes} bytes, {})", tool.name, revision.as_str()) })
     }
@@ -83,10 +99,23 @@ impl Ask {
         greet(self.target(arm), era, patience).map_err(|fault| self.unreached(arm, fault))
     }
 
-    fn target(&self, arm: Arm) -> &Target {
+    /// The arms of this run, in their order.
+    pub fn arms(&self) -> impl Iterator<Item = Arm> {
+        let is_there = |arm: &Arm| match arm {
+            Arm::Direct | Arm::Again | Arm::Through => true,
+            Arm::Policy => self.policy.is_some(),
+            Arm::Rival => self.rival.is_some(),
+        };
+        Arm::ALL.into_iter().filter(is_there)
+    }
+
+    pub fn target(&self, arm: Arm) -> &Target {
         match arm {
             Arm::Direct | Arm::Again => &self.direct,
             Arm::Through => &self.through,
+            // An arm that is not there is asked for nothing.
+            Arm::Policy => self.policy.as_ref().unwrap_or(&self.through),
+            Arm::Rival => self.rival.as_ref().unwrap_or(&self.through),
         }
     }
 
@@ -111,8 +140,7 @@ impl Ask {
                 }
             }));
         }
-        let shown = through.tools(&self.through, patience, |_| false);
-        let shown = shown.map_err(|fault| self.unreached(Arm::Through, fault))?;
+        let shown = self.shown(Arm::Through, through, patience)?;
         let mut missing = None;
         for tool in candidates {
             match self.name_at_gateway(&tool.name, &shown) {
@@ -120,12 +148,19 @@ impl Ask {
                 None => missing = missing.or(Some(tool.name)),
             }
         }
-        let missing = missing.unwrap_or_default();
-        let url = &self.through.url;
-        Err(Unmet::Nothing(format!(
+        Err(self.unknown(Arm::Through, &missing.unwrap_or_default()))
+    }
+
+    fn shown(&self, arm: Arm, peer: &Peer, patience: Patience<'_>) -> Result<Vec<Tool>, Unmet> {
+        peer.tools(self.target(arm), patience, |_| false).map_err(|fault| self.unreached(arm, fault))
+    }
+
+    fn unknown(&self, arm: Arm, missing: &str) -> Unmet {
+        let url = &self.target(arm).url;
+        Unmet::Nothing(format!(
             "{url} shows no tool `{missing}` and none that ends in `__{missing}`: name it with --through-tool, \
              or let this caller see it"
-        )))
+        ))
     }
 
     fn name_at_gateway(&self, name: &str, shown: &[Tool]) -> Option<String> {

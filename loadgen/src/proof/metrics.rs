@@ -17,15 +17,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Processor time as the gateway counts it.
 pub fn cpu_seconds(target: &Target) -> Result<Duration, String> {
+    let page = page(target)?;
+    let seconds = sample(&page, CPU_SECONDS);
+    let seconds = seconds.ok_or_else(|| format!("{} has no `{CPU_SECONDS}`", target.url))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| format!("`{CPU_SECONDS}` is {seconds}: {error}"))
+}
+
+/// The whole page.
+pub fn page(target: &Target) -> Result<String, String> {
     let page = fetch(target, PATIENCE).map_err(|error| format!("{} cannot be read: {error}", target.url))?;
     let (head, body) = page.split_once("\r\n\r\n").unwrap_or((&page, ""));
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
         return Err(format!("{}: expected 200, found `{}`", target.url, printable(status)));
     }
-    let seconds = sample(body, CPU_SECONDS);
-    let seconds = seconds.ok_or_else(|| format!("{} has no `{CPU_SECONDS}`", target.url))?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| format!("`{CPU_SECONDS}` is {seconds}: {error}"))
+    Ok(body.to_owned())
 }
 
 fn fetch(target: &Target, patience: Duration) -> std::io::Result<String> {

@@ -16,16 +16,21 @@
 //! alone. Whoever wants a PASS has to bring a quiet null arm.
 
 pub mod bootstrap;
+pub mod bundle;
 pub mod cpu;
 pub mod environment;
 pub mod estimates;
 pub mod floor;
 mod json;
+#[cfg(test)]
+mod kept;
 pub mod limit;
 pub mod meet;
 mod metrics;
+mod page;
 mod prove;
 pub mod raw;
+pub mod residence;
 pub mod result;
 pub mod run;
 pub mod samples;

@@ -5,15 +5,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
+use super::bundle::Subject;
 use super::cpu::{Account, Cpu};
 use super::environment::{Environment, Look};
-use super::floor::{Floor, Habits};
-use super::limit::Limit;
+use super::estimates;
+use super::floor::{Floor, Habits, provable_limits};
+use super::limit::{Limit, Percentile};
 use super::meet::{Ask, Met, Unmet};
-use super::result::{Context, Proof, Purpose};
+use super::metrics;
+use super::residence::Residence;
+use super::result::{Context, Proof, Purpose, made_by};
 use super::run::{Arms, Ended, run};
 use super::samples::{Fault, Samples};
-use super::schedule::{Arm, Schedule};
+use super::schedule::{Arm, Interleave, Schedule};
 use super::self_test::{self, Relay};
 use super::wire::Sockets;
 use crate::echo;
@@ -25,8 +29,18 @@ pub struct Order {
     pub limits: Vec<Limit>,
     pub slots: usize,
     pub seed: u64,
+    pub interleave: Interleave,
     pub busy_poll: bool,
     pub account: Option<Account>,
+    /// The gateway's metrics, for its residence time.
+    pub metrics: Option<Target>,
+    pub residence_limits: Vec<Limit>,
+    /// Processes of the server, to see whether it shares cores.
+    pub server_pids: Vec<u32>,
+    /// What ran, by hash.
+    pub subjects: Vec<Subject>,
+    /// What is told of io_uring on this host.
+    pub rings: Option<String>,
     /// The command line that asked, without credentials.
     pub command: String,
 }
@@ -50,6 +64,9 @@ pub enum Unproved {
 /// Requests of the part that is accounted: enough for a tenth of a microsecond on a quiet gateway.
 const ACCOUNTED_MIN: u64 = 500;
 const ACCOUNTED_MAX: u64 = 5_000;
+/// Enough for a p99, and no more than a few seconds of them.
+const FLOOR_SLOTS_MAX: usize = 10_100;
+const FLOOR_TIME_MAX: Duration = Duration::from_secs(4);
 /// How long the gateway is watched doing nothing.
 const IDLE: Duration = Duration::from_millis(700);
 
@@ -61,13 +78,29 @@ pub fn prove(ask: &Ask, order: &Order, stop: &AtomicBool) -> Result<(Context, Sa
     }
     let Met { ends, call } = ask.meet(stop).map_err(Unproved::Unmet)?;
     let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
-    let (samples, environment) = measure(&mut sockets, ask, order, || is_wanted(stop))?;
+    let floor = floor_first(&mut sockets, ask, order, stop)?;
+    let residence = || match &order.metrics {
+        Some(target) => metrics::page(target).map(|page| Residence::parse(&page)).map_err(Unproved::Account),
+        None => Ok(None),
+    };
+    let mut stayed_before = Ok(None);
+    let mut is_first = true;
+    let goes_on = || {
+        if std::mem::take(&mut is_first) {
+            // Behind the warm-up, before the first slot.
+            stayed_before = residence();
+        }
+        is_wanted(stop)
+    };
+    let (samples, environment) = measure(&mut sockets, ask, order, goes_on)?;
+    let residence = stayed_before?.zip(residence()?).and_then(|(before, after)| before.until(&after));
     let was_interrupted = samples.slots.len() < order.slots;
     let cpu = match order.account.as_ref().filter(|_| !was_interrupted) {
         Some(account) => Some(spent(account, &mut sockets, order, ask)?),
         None => None,
     };
-    let context = Context { purpose: Purpose::Prove, cpu, call, ..context(ask, order, environment) };
+    let context =
+        Context { purpose: Purpose::Prove, cpu, call, floor, residence, ..context(ask, order, environment) };
     Ok((context, samples))
 }
 
@@ -142,6 +175,8 @@ fn own(direct: Target, through: Target) -> Ask {
     Ask {
         direct,
         through,
+        policy: None,
+        rival: None,
         era: EraChoice::Modern,
         tool: None,
         through_tool: None,
@@ -155,19 +190,46 @@ fn measure(
     sockets: &mut Sockets,
     ask: &Ask,
     order: &Order,
-    goes_on: impl Fn() -> bool,
+    mut goes_on: impl FnMut() -> bool,
 ) -> Result<(Samples, Environment), Unproved> {
-    let schedule = Schedule::new(order.slots, order.seed);
+    let arms: Vec<Arm> = ask.arms().collect();
+    let schedule = Schedule::new(order.slots, order.seed, &arms, order.interleave);
     let before = Look::now();
     let samples = match run(sockets, &schedule, |_| goes_on()) {
         Ok(samples) | Err(Ended::Interrupted(samples)) => samples,
         Err(Ended::Broken { fault, after }) => {
-            let url = url(ask, fault.arm);
+            let url = ask.target(fault.arm).url.clone();
             return Err(Unproved::Broken { fault, url, after });
         }
     };
     let pids = order.account.as_ref().map_or(&[][..], Account::pids);
-    Ok((samples, before.until(&Look::now(), pids)))
+    let environment = before.until(&Look::now(), pids, &order.server_pids);
+    Ok((samples, Environment { rings: order.rings.clone(), ..environment }))
+}
+
+/// What this host could prove against this server, found out in a few seconds with the two direct arms alone:
+/// told before anything is told of the gateway.
+fn floor_first(
+    sockets: &mut Sockets,
+    ask: &Ask,
+    order: &Order,
+    stop: &AtomicBool,
+) -> Result<Vec<(Percentile, i64)>, Unproved> {
+    let slots = order.slots.min(FLOOR_SLOTS_MAX);
+    let alone = [Arm::Direct, Arm::Again];
+    let schedule = Schedule::new(slots, !order.seed, &alone, Interleave::Slot);
+    let (before, began) = (Look::now(), Instant::now());
+    let samples = match run(sockets, &schedule, |_| is_wanted(stop) && began.elapsed() < FLOOR_TIME_MAX) {
+        Ok(samples) | Err(Ended::Interrupted(samples)) => samples,
+        Err(Ended::Broken { fault, .. }) => {
+            let url = ask.target(fault.arm).url.clone();
+            return Err(Unproved::Broken { fault, url, after: 0 });
+        }
+    };
+    let environment = before.until(&Look::now(), &[], &[]);
+    let method = Purpose::Prove.method(order.seed);
+    let rows = estimates::rows(&samples.whole(), &alone, &order.limits, method);
+    Ok(provable_limits(&rows, samples.slots.len(), &environment))
 }
 
 /// The gateway's processor time: first left alone, then asked by one arm only.
@@ -199,24 +261,26 @@ fn context(ask: &Ask, order: &Order, environment: Environment) -> Context {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Context {
         purpose: Purpose::Prove,
-        direct: url(ask, Arm::Direct),
-        through: url(ask, Arm::Through),
+        direct: ask.direct.url.clone(),
+        through: ask.through.url.clone(),
+        policy: ask.policy.as_ref().map(|target| target.url.clone()),
+        rival: ask.rival.as_ref().map(|target| target.url.clone()),
+        interleave: order.interleave,
         call: String::new(),
         seed: order.seed,
         slots: order.slots,
-        blocks: Schedule::new(order.slots, order.seed).blocks(),
+        blocks: Schedule::new(order.slots, order.seed, &[], order.interleave).blocks(),
         limits: order.limits.clone(),
         cpu: None,
         busy_poll: order.busy_poll,
+        kernel_stamps: false,
+        residence: None,
+        residence_limits: order.residence_limits.clone(),
+        floor: Vec::new(),
+        subjects: order.subjects.clone(),
+        made_by: made_by(),
         environment,
         started_unix_s: since_1970.as_secs(),
         command: order.command.clone(),
-    }
-}
-
-fn url(ask: &Ask, arm: Arm) -> String {
-    match arm {
-        Arm::Direct | Arm::Again => ask.direct.url.clone(),
-        Arm::Through => ask.through.url.clone(),
     }
 }

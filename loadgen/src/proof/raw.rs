@@ -8,31 +8,58 @@
 //! 1,0,tad,,,,through,transport,no complete answer in time
 //! ```
 //!
-//! `order` has the first letter of each arm in the order they went. A slot has three times or a failure.
+//! `order` has the first letter of each arm in the order they went. A slot has a time for each arm or a
+//! failure; further arms have columns of their own, and so has each arm's time by the kernel's stamps
+//! (`direct_wire_ns`), which a slot may lack.
 
 use std::fmt::Write;
 
 use super::result::Context;
 use super::samples::{Fault, Layer, Samples, Slot};
-use super::schedule::Arm;
+use super::schedule::{Arm, BLOCKS_MAX, Times, Turns};
 
 const MAGIC: &str = "# strait-prove-raw 1";
-const COLUMNS: &str = "slot,block,order,direct_ns,again_ns,through_ns,failed_arm,failed_layer,message";
+/// What a line has before its times, and behind them.
+const COLUMNS_BEFORE: &str = "slot,block,order";
+const COLUMNS_AFTER: &str = "failed_arm,failed_layer,message";
+
+/// The names of all columns: times of every arm, and the kernel's where a run has them.
+fn columns(arms: &[Arm], has_stamps: bool) -> String {
+    let mut columns = COLUMNS_BEFORE.to_owned();
+    for (suffix, _) in [("ns", true), ("wire_ns", has_stamps)].into_iter().filter(|(_, is_there)| *is_there) {
+        for arm in arms {
+            let _ = write!(columns, ",{}_{suffix}", arm.name());
+        }
+    }
+    format!("{columns},{COLUMNS_AFTER}")
+}
 
 /// The whole file.
 pub fn print(context: &Context, samples: &Samples) -> Result<String, serde_json::Error> {
-    let mut out = format!("{MAGIC}\n# {}\n{COLUMNS}\n", serde_json::to_string(context)?);
+    let (arms, has_stamps) = (context.arms(), context.kernel_stamps);
+    let header = columns(&arms, has_stamps);
+    let mut out = format!("{MAGIC}\n# {}\n{header}\n", serde_json::to_string(context)?);
     for (index, slot) in samples.slots.iter().enumerate() {
-        let order: String = slot.order.iter().map(|arm| arm.name().chars().next().unwrap_or('?')).collect();
+        let order: String = slot.order.iter().map(|arm| letter(*arm)).collect();
         // Writing to a string cannot fail.
-        let _ = match &slot.outcome {
-            Ok([direct, again, through]) => {
-                writeln!(out, "{index},{},{order},{direct},{again},{through},,,", slot.block)
+        let _ = write!(out, "{index},{},{order}", slot.block);
+        let mut times = |times: Option<&Times>| {
+            for arm in &arms {
+                let _ = match times {
+                    Some(times) => write!(out, ",{}", times[arm.index()]),
+                    None => write!(out, ","),
+                };
             }
+        };
+        times(slot.outcome.as_ref().ok());
+        if has_stamps {
+            times(slot.wire.as_ref());
+        }
+        let _ = match &slot.outcome {
+            Ok(_) => writeln!(out, ",,,"),
             Err(fault) => {
                 let message = fault.message.replace(['\n', '\r'], " ");
-                let (arm, layer) = (fault.arm.name(), fault.layer.name());
-                writeln!(out, "{index},{},{order},,,,{arm},{layer},{message}", slot.block)
+                writeln!(out, ",{},{},{message}", fault.arm.name(), fault.layer.name())
             }
         };
     }
@@ -54,35 +81,57 @@ pub fn parse(text: &str) -> Result<(Context, Samples), String> {
     }
     let context = next("its context")?.trim_start_matches("# ");
     let context: Context = serde_json::from_str(context).map_err(|error| format!("line 2: {error}"))?;
-    let columns = next("its columns")?;
-    if columns != COLUMNS {
-        return Err(format!("line 3: expected the columns `{COLUMNS}`"));
+    let arms = context.arms();
+    let expected = columns(&arms, context.kernel_stamps);
+    if next("its columns")? != expected {
+        return Err(format!("line 3: expected the columns `{expected}`"));
     }
-    let slots: Result<Vec<Slot>, String> = lines
-        .map(|(line, number)| slot(line).ok_or_else(|| format!("line {number}: `{line}` is no slot")))
-        .collect();
-    Ok((context, Samples { slots: slots? }))
+    let mut slots = Vec::new();
+    for (line, number) in lines {
+        let slot = slot(line, slots.len(), &arms, context.kernel_stamps);
+        slots.push(slot.ok_or_else(|| format!("line {number}: `{line}` is no slot"))?);
+    }
+    Ok((context, Samples { slots }))
 }
 
-fn slot(line: &str) -> Option<Slot> {
-    let mut fields = line.splitn(9, ',');
+fn letter(arm: Arm) -> char {
+    arm.name().chars().next().unwrap_or('?')
+}
+
+fn slot(line: &str, index: usize, arms: &[Arm], has_stamps: bool) -> Option<Slot> {
+    let times = arms.len() * if has_stamps { 2 } else { 1 };
+    let mut fields = line.splitn(3 + times + 3, ',');
     let mut next = || fields.next();
-    let (_, block, order) = (next()?, next()?.parse().ok()?, next()?);
-    let times = [next()?, next()?, next()?];
-    let (arm, layer, message) = (next()?, next()?, next()?);
-    let mut letters =
-        order.chars().map(|letter| Arm::ALL.into_iter().find(|arm| arm.name().starts_with(letter)));
-    let order = [letters.next()??, letters.next()??, letters.next()??];
-    let outcome = match arm {
-        "" => {
-            let [direct, again, through] = times.map(|time| time.parse().ok());
-            Ok([direct?, again?, through?])
+    let (number, block, order) = (next()?, next()?.parse().ok()?, next()?);
+    if number.parse() != Ok(index) || usize::from(block) >= BLOCKS_MAX {
+        return None;
+    }
+    let mut times = || -> Option<Option<Times>> {
+        let fields: Vec<&str> = arms.iter().map(|_| next()).collect::<Option<_>>()?;
+        let mut times = Times::default();
+        for (arm, field) in arms.iter().zip(&fields) {
+            match field.parse() {
+                Ok(ns) => times[arm.index()] = ns,
+                Err(_) if fields.iter().all(|field| field.is_empty()) => return Some(None),
+                Err(_) => return None,
+            }
         }
-        arm => Err(Fault {
-            arm: Arm::ALL.into_iter().find(|known| known.name() == arm)?,
+        Some(Some(times))
+    };
+    let measured = times()?;
+    let wire = if has_stamps { times()? } else { None };
+    let (arm, layer, message) = (next()?, next()?, next()?);
+    let turns: Vec<Arm> =
+        order.chars().map(|l| arms.iter().copied().find(|arm| letter(*arm) == l)).collect::<Option<_>>()?;
+    let is_permutation = turns.len() == arms.len() && arms.iter().all(|arm| turns.contains(arm));
+    let outcome = match (arm, measured) {
+        ("", Some(times)) => Ok(times),
+        (arm, None) => Err(Fault {
+            arm: arms.iter().copied().find(|known| known.name() == arm)?,
             layer: Layer::ALL.into_iter().find(|known| known.name() == layer)?,
             message: message.to_owned(),
         }),
+        _ => return None,
     };
-    Some(Slot { block, order, outcome })
+    is_permutation.then(|| Slot { block, order: Turns::of(&turns), outcome, wire })
 }

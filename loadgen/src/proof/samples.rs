@@ -4,16 +4,19 @@
 //! each other. It is never dropped silently: it stays in the list, is counted by arm and layer, and
 //! decides about the verdict.
 
-use super::schedule::Arm;
+use super::schedule::{ARMS, Arm, Times, Turns};
 
 /// One slot, as it happened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
     pub block: u16,
     /// Who went first, second, third.
-    pub order: [Arm; 3],
-    /// Nanoseconds from the first byte of the request to the last of the answer, in the order of [`Arm`].
-    pub outcome: Result<[u64; 3], Fault>,
+    pub order: Turns,
+    /// Nanoseconds from the first byte of the request to the last of the answer, at [`Arm::index`].
+    pub outcome: Result<Times, Fault>,
+    /// The same by the kernel's stamps: from the request's last byte handed to the device to the answer's
+    /// last byte received. Only where stamps were asked for, and every arm got its own.
+    pub wire: Option<Times>,
 }
 
 /// Why an arm gave no time.
@@ -98,12 +101,21 @@ impl Samples {
 
     /// The slots that have times: their blocks and the times of each arm.
     pub fn whole(&self) -> Whole {
+        self.whole_of(|slot| slot.outcome.as_ref().ok())
+    }
+
+    /// The slots that have stamps of the kernel.
+    pub fn whole_on_wire(&self) -> Whole {
+        self.whole_of(|slot| slot.wire.as_ref())
+    }
+
+    fn whole_of(&self, times: impl Fn(&Slot) -> Option<&Times>) -> Whole {
         let mut whole = Whole::default();
         for slot in &self.slots {
-            let Ok(times) = &slot.outcome else { continue };
+            let Some(times) = times(slot) else { continue };
             whole.blocks.push(slot.block);
-            for (arm, time) in whole.arms.iter_mut().zip(times) {
-                arm.push(i64::try_from(*time).unwrap_or(i64::MAX));
+            for arm in slot.order.iter() {
+                whole.arms[arm.index()].push(i64::try_from(times[arm.index()]).unwrap_or(i64::MAX));
             }
         }
         whole
@@ -114,7 +126,7 @@ impl Samples {
 #[derive(Clone, Debug, Default)]
 pub struct Whole {
     pub blocks: Vec<u16>,
-    pub arms: [Vec<i64>; 3],
+    pub arms: [Vec<i64>; ARMS],
 }
 
 impl Whole {

@@ -20,6 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::bootstrap::Estimate;
 use super::limit::Percentile;
+use super::schedule::Arm;
 use super::verdict::{Evidence, Verdict, micros};
 use crate::target::{Progress, ReplyReader};
 
@@ -67,7 +68,7 @@ pub fn checks(inserted_ns: u64, evidence: &Evidence<'_>) -> Vec<Check> {
         Check { name, verdict, cause }
     };
     vec![
-        check("the delay is found at p50", inserted, row.map(|row| row.added)),
+        check("the delay is found at p50", inserted, row.and_then(|row| Some(row.of(Arm::Through)?.added))),
         check("the null arm holds nothing at p50", 0, row.map(|row| row.null)),
     ]
 }

@@ -13,15 +13,17 @@ use super::raw;
 use super::result::{Context, Proof, Purpose};
 use super::run::{Answer, Ended, Wire, run};
 use super::samples::{Fault, Layer, Samples, Slot};
-use super::schedule::{Arm, Schedule};
+use super::schedule::{ARMS, Arm, Interleave, Schedule, Times, Turns};
 use super::verdict::{Disturbance, Evidence, Verdict, judge};
 use crate::random::Random;
 
-const CLEAN: Disturbance = Disturbance { pressure: Some(0.0), steal: Some(0.0), run_delay: Some(0.0) };
-const BUSY: Disturbance = Disturbance { pressure: Some(0.97), steal: Some(0.0), run_delay: Some(0.3) };
+pub(super) const CLEAN: Disturbance =
+    Disturbance { pressure: Some(0.0), steal: Some(0.0), run_delay: Some(0.0) };
+pub(super) const BUSY: Disturbance =
+    Disturbance { pressure: Some(0.97), steal: Some(0.0), run_delay: Some(0.3) };
 
 /// A machine to be simulated.
-struct Host {
+pub(super) struct Host {
     /// What the gateway adds to every request, ns.
     added: i64,
     /// What the second direct arm differs by, which it should not.
@@ -33,13 +35,22 @@ struct Host {
     drift: f64,
 }
 
-const QUIET: Host = Host { added: 22_000, bias: 0, stalls: 0.0, stall_max: 0.0, drift: 300.0 };
+pub(super) const QUIET: Host = Host { added: 22_000, bias: 0, stalls: 0.0, stall_max: 0.0, drift: 300.0 };
 /// As finding 1 of our notes describes a shared machine: the scheduler owns the tail.
-const SHARED: Host = Host { stalls: 0.03, stall_max: 8_000_000.0, drift: 4_000.0, ..QUIET };
+pub(super) const SHARED: Host = Host { stalls: 0.03, stall_max: 8_000_000.0, drift: 4_000.0, ..QUIET };
+
+/// Times of the three arms that every run has.
+fn three([direct, again, through]: [u64; 3]) -> Times {
+    [direct, again, through, 0, 0]
+}
+
+fn plan(slots: usize, seed: u64) -> Schedule {
+    Schedule::new(slots, seed, &Arm::ALWAYS, Interleave::Slot)
+}
 
 impl Host {
-    fn samples(&self, slots: usize, seed: u64) -> Samples {
-        let schedule = Schedule::new(slots, seed);
+    pub(super) fn samples(&self, slots: usize, seed: u64) -> Samples {
+        let schedule = plan(slots, seed);
         let mut random = Random::new(seed ^ 0x5eed);
         let mut drift = 0.0;
         let mut samples = Samples::default();
@@ -56,13 +67,13 @@ impl Host {
                 (body + drift + stall) as u64 + extra as u64
             };
             let times = [time(0), time(self.bias), time(self.added)];
-            samples.slots.push(Slot { block: block as u16, order, outcome: Ok(times) });
+            samples.slots.push(Slot { block: block as u16, order, outcome: Ok(three(times)), wire: None });
         }
         samples
     }
 }
 
-fn context(limits: &[&str], slots: usize, disturbance: Disturbance) -> Context {
+pub(super) fn context(limits: &[&str], slots: usize, disturbance: Disturbance) -> Context {
     Context {
         purpose: Purpose::Prove,
         direct: "http://127.0.0.1:1/mcp".to_owned(),
@@ -70,7 +81,16 @@ fn context(limits: &[&str], slots: usize, disturbance: Disturbance) -> Context {
         call: "tools/call echo".to_owned(),
         seed: 7,
         slots,
-        blocks: Schedule::new(slots, 7).blocks(),
+        blocks: plan(slots, 7).blocks(),
+        policy: None,
+        rival: None,
+        interleave: Interleave::Slot,
+        kernel_stamps: false,
+        residence: None,
+        residence_limits: Vec::new(),
+        floor: Vec::new(),
+        subjects: Vec::new(),
+        made_by: "a test".to_owned(),
         limits: limits.iter().map(|limit| limit.parse().unwrap()).collect(),
         cpu: None,
         busy_poll: false,
@@ -123,7 +143,7 @@ fn percentiles_and_limits_are_read_as_people_write_them() {
 
 #[test]
 fn every_order_of_arms_comes_equally_often_and_is_given_by_the_seed() {
-    let orders = |seed| Schedule::new(60_000, seed).orders().collect::<Vec<_>>();
+    let orders = |seed| plan(60_000, seed).orders().collect::<Vec<_>>();
     let mut counts = BTreeMap::new();
     for order in orders(1) {
         *counts.entry(order).or_insert(0) += 1;
@@ -136,9 +156,29 @@ fn every_order_of_arms_comes_equally_often_and_is_given_by_the_seed() {
 }
 
 #[test]
+fn all_arms_take_turns_by_the_slot_or_by_the_block() {
+    let by_slot = Schedule::new(6_000, 3, &Arm::ALL, Interleave::Slot);
+    let mut firsts = BTreeMap::new();
+    for order in by_slot.orders() {
+        let mut sorted = order.to_vec();
+        sorted.sort_unstable();
+        assert_eq!(sorted, Arm::ALL);
+        *firsts.entry(order[0]).or_insert(0) += 1;
+    }
+    // Five standard deviations of 6,000 draws with a chance of 1/5.
+    assert!(firsts.values().all(|count| (1_200i32 - count).abs() < 155), "{firsts:?}");
+    let by_block = Schedule::new(6_000, 3, &Arm::ALL, Interleave::Block);
+    let orders: Vec<_> = by_block.orders().collect();
+    assert_eq!(orders.len(), 6_000);
+    assert!(orders.chunks(60).all(|block| block.iter().all(|order| *order == block[0])));
+    let drawn: std::collections::BTreeSet<_> = orders.chunks(60).map(|block| block[0]).collect();
+    assert!(drawn.len() > 30, "{} orders in 100 blocks", drawn.len());
+}
+
+#[test]
 fn blocks_cover_all_slots_once() {
     for slots in [1, 9, 10, 299, 1_000, 20_011] {
-        let schedule = Schedule::new(slots, 0);
+        let schedule = plan(slots, 0);
         let bounds: Vec<usize> = (0..=schedule.blocks()).map(|block| schedule.start_of(block)).collect();
         assert_eq!((bounds[0], bounds[schedule.blocks()]), (0, slots));
         assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]), "{slots}: {bounds:?}");
@@ -180,7 +220,7 @@ fn intervals_cover_the_truth() {
     for seed in 0..SETS {
         let whole = host.samples(2_000, seed).whole();
         let sizes = whole.sizes();
-        let [direct, again, through] = &whole.arms;
+        let [direct, again, through, ..] = &whole.arms;
         let rank = |values: &Vec<i64>| Ranked::new(values, &whole.blocks, sizes.len());
         let (direct, again, through) = (rank(direct), rank(again), rank(through));
         let contrasts: Vec<Contrast<'_>> = percentiles
@@ -266,7 +306,7 @@ fn a_null_arm_that_is_not_quiet_forbids_a_pass() {
 fn a_run_that_changed_sides_is_not_judged() {
     let mut samples = QUIET.samples(20_000, 1);
     for slot in &mut samples.slots[..6_000] {
-        slot.outcome = slot.outcome.clone().map(|[direct, again, through]| [direct, again, through + 40_000]);
+        slot.outcome = slot.outcome.clone().map(|times| three([times[0], times[1], times[2] + 40_000]));
     }
     let cases = [
         ("p50=50us", Verdict::Inconclusive, "quarters of the run disagree"),
@@ -423,8 +463,8 @@ fn json_has_the_names_that_are_promised() {
 /// A wire that fails where it is told to, and counts what it was asked.
 #[derive(Default)]
 struct Scripted {
-    exchanges: [u64; 3],
-    opened: [u64; 3],
+    exchanges: [u64; ARMS],
+    opened: [u64; ARMS],
     fails: Vec<(Arm, u64)>,
     /// From this exchange on, every one of the arm fails.
     gone: Option<(Arm, u64)>,
@@ -445,7 +485,7 @@ impl Wire for Scripted {
             return Err(Fault { arm, layer: Layer::Transport, message: "scripted".to_owned() });
         }
         let reusable = self.closes_after.is_none_or(|every| !count.is_multiple_of(every));
-        Ok(Answer { ns: 1_000 * (1 + arm.index() as u64), reusable })
+        Ok(Answer { ns: 1_000 * (1 + arm.index() as u64), wire_ns: None, reusable })
     }
 }
 
@@ -453,30 +493,124 @@ impl Wire for Scripted {
 fn a_run_asks_each_arm_once_a_slot_over_new_connections_a_block() {
     let mut wire = Scripted::default();
     let mut told = Vec::new();
-    let schedule = Schedule::new(1_000, 1);
+    let schedule = plan(1_000, 1);
     let samples = run(&mut wire, &schedule, |done| {
         told.push(done);
         true
     });
     let samples = samples.unwrap();
     assert_eq!(samples.slots.len(), 1_000);
-    assert!(samples.slots.iter().all(|slot| slot.outcome == Ok([1_000, 2_000, 3_000])));
+    assert!(samples.slots.iter().all(|slot| slot.outcome == Ok(three([1_000, 2_000, 3_000]))));
     assert_eq!(samples.whole().sizes(), [10; 100]);
     // 300 warm requests, then 100 blocks with 5 warm ones each.
-    assert_eq!(wire.exchanges, [300 + 500 + 1_000; 3]);
-    assert_eq!(wire.opened, [101; 3]);
+    assert_eq!(wire.exchanges, three([300 + 500 + 1_000; 3]));
+    assert_eq!(wire.opened, three([101; 3]));
     assert_eq!(told, (0..1_000).collect::<Vec<_>>());
+}
+
+/// A wire that notes who was asked, with which number.
+#[derive(Default)]
+struct Noted(Vec<(Arm, u64)>);
+
+impl Wire for Noted {
+    fn open(&mut self, _: Arm) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn exchange(&mut self, arm: Arm, number: u64) -> Result<Answer, Fault> {
+        self.0.push((arm, number));
+        if self.0.len() == 2_222 {
+            return Err(Fault { arm, layer: Layer::Transport, message: "scripted".to_owned() });
+        }
+        Ok(Answer { ns: number, wire_ns: Some(1 + arm.index() as u64), reusable: true })
+    }
+}
+
+#[test]
+fn by_the_block_each_arm_sends_its_requests_in_a_row_with_the_numbers_of_its_slots() {
+    let arms = [Arm::Direct, Arm::Again, Arm::Through, Arm::Rival];
+    let mut wire = Noted::default();
+    let samples = run(&mut wire, &Schedule::new(1_000, 1, &arms, Interleave::Block), |_| true).unwrap();
+    assert_eq!((samples.slots.len(), samples.failures()), (1_000, 1));
+    let whole = samples.slots.iter().filter_map(|slot| Some((slot.outcome.as_ref().ok()?, slot.wire?)));
+    for (times, wire) in whole {
+        // The same number in all arms, so the same arguments; stamps beside them.
+        assert_eq!((times[0], times[0], times[0], 0), (times[1], times[2], times[4], times[3]));
+        assert_eq!(wire, [1, 2, 3, 0, 5]);
+    }
+    // Behind the warm-up: who is asked changes at most four times a block.
+    let changes = wire.0[1_200..].windows(2).filter(|pair| pair[0].0 != pair[1].0).count();
+    assert!((300..=400).contains(&changes), "{changes}");
+    // A block that was stopped in its middle compares nothing, and leaves nothing.
+    let mut asked = 0;
+    let stopped = run(&mut Noted::default(), &Schedule::new(1_000, 1, &arms, Interleave::Block), |_| {
+        asked += 1;
+        asked < 100
+    });
+    match stopped {
+        Err(Ended::Interrupted(samples)) => assert_eq!(samples.slots.len(), 20),
+        other => panic!("{other:?}"),
+    }
+    let mut gone = Scripted { gone: Some((Arm::Rival, 500)), ..Scripted::default() };
+    match run(&mut gone, &Schedule::new(1_000, 1, &arms, Interleave::Block), |_| true) {
+        Err(Ended::Broken { fault, after }) => assert_eq!((fault.arm, after > 0), (Arm::Rival, true)),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Everything on costs 10 us more; the rival costs 60 us. Limits speak of both of ours, and never of the rival.
+#[test]
+fn further_arms_have_estimates_and_verdicts_of_their_own() {
+    let mut samples = QUIET.samples(20_000, 1);
+    for slot in &mut samples.slots {
+        slot.order = Turns::of(&Arm::ALL);
+        let with = |[direct, again, through, ..]: Times| {
+            [direct, again, through, through + 10_000, direct.max(again) + 60_000]
+        };
+        slot.outcome = slot.outcome.clone().map(with);
+    }
+    let url = |port| Some(format!("http://127.0.0.1:{port}/mcp"));
+    let context =
+        Context { policy: url(3), rival: url(4), ..context(&["p50=27us", "p50=15us"], 20_000, CLEAN) };
+    let text = raw::print(&context, &samples).unwrap();
+    assert_eq!(raw::parse(&text).unwrap(), (context.clone(), samples.clone()));
+    let proof = Proof::of(context, &samples);
+    let judged: Vec<_> =
+        proof.limits.iter().map(|j| (j.arm, j.limit.added_ns_max / 1_000, j.verdict)).collect();
+    assert_eq!(
+        judged,
+        [
+            (Arm::Through, 27, Verdict::Pass),
+            (Arm::Through, 15, Verdict::Fail),
+            (Arm::Policy, 27, Verdict::Fail),
+            (Arm::Policy, 15, Verdict::Fail),
+        ]
+    );
+    let facts = proof.to_json();
+    let near = |value: &serde_json::Value, expected: i64| {
+        let (low, high) = (value["low"].as_i64().unwrap(), value["high"].as_i64().unwrap());
+        assert!(low <= expected && expected <= high && high - low < 4_000, "{value} holds {expected}");
+    };
+    near(&facts["policy"]["added_ns"]["p50"], 32_000);
+    near(&facts["rival"]["added_ns"]["p50"], 61_000);
+    near(&facts["less_rival_ns"]["p50"], -39_000);
+    let text = proof.to_text();
+    for words in
+        ["p50=27us with full policy: at least", "added by http://127.0.0.1:4/mcp", "through - rival -"]
+    {
+        assert!(text.contains(words), "`{words}`: {text}");
+    }
 }
 
 #[test]
 fn a_failed_slot_is_kept_and_its_arm_gets_a_new_connection() {
     let mut wire = Scripted { fails: vec![(Arm::Again, 310), (Arm::Through, 325)], ..Scripted::default() };
-    let samples = run(&mut wire, &Schedule::new(1_000, 1), |_| true).unwrap();
+    let samples = run(&mut wire, &plan(1_000, 1), |_| true).unwrap();
     assert_eq!((samples.slots.len(), samples.failures(), samples.whole().len()), (1_000, 2, 998));
-    assert_eq!(wire.opened, [101, 102, 102]);
+    assert_eq!(wire.opened, three([101, 102, 102]));
     // A server that closes from time to time is no failure: its connection is opened and warmed again.
     let mut wire = Scripted { closes_after: Some(50), ..Scripted::default() };
-    let samples = run(&mut wire, &Schedule::new(1_000, 1), |_| true).unwrap();
+    let samples = run(&mut wire, &plan(1_000, 1), |_| true).unwrap();
     assert_eq!((samples.slots.len(), samples.failures()), (1_000, 0));
     assert!(wire.opened[0] > 101, "{:?}", wire.opened);
 }
@@ -486,12 +620,12 @@ fn an_arm_that_is_gone_ends_the_run() {
     let at_once = Scripted { gone: Some((Arm::Through, 1)), ..Scripted::default() };
     let later = Scripted { gone: Some((Arm::Direct, 500)), ..Scripted::default() };
     for (mut wire, arm, early) in [(at_once, Arm::Through, true), (later, Arm::Direct, false)] {
-        match run(&mut wire, &Schedule::new(1_000, 1), |_| true) {
+        match run(&mut wire, &plan(1_000, 1), |_| true) {
             Err(Ended::Broken { fault, after }) => assert_eq!((fault.arm, after == 0), (arm, early)),
             other => panic!("{other:?}"),
         }
     }
-    match run(&mut Scripted::default(), &Schedule::new(1_000, 1), |done| done < 500) {
+    match run(&mut Scripted::default(), &plan(1_000, 1), |done| done < 500) {
         Err(Ended::Interrupted(samples)) => assert_eq!(samples.slots.len(), 500),
         other => panic!("{other:?}"),
     }
@@ -500,7 +634,7 @@ fn an_arm_that_is_gone_ends_the_run() {
 /// Arms that differ by less than the clock can tell, on a host that takes the core away or does not.
 #[test]
 fn a_floor_is_no_lower_than_the_clock_costs_and_a_lost_core_is_told() {
-    let same = |slot: Slot| Slot { outcome: Ok([35_000; 3]), ..slot };
+    let same = |slot: Slot| Slot { outcome: Ok(three([35_000; 3])), ..slot };
     let samples = Samples { slots: QUIET.samples(20_000, 1).slots.into_iter().map(same).collect() };
     let floor = |lost_share| {
         let mut proof = proof(&samples, &[], CLEAN);
@@ -533,5 +667,5 @@ fn a_limit_without_its_row_is_not_judged() {
     let samples = QUIET.samples(20_000, 1);
     let rows: Vec<Row> = proof(&samples, &[], CLEAN).rows;
     let evidence = Evidence { rows: &rows, slots: 20_000, failures: 0, blocks: 100, disturbance: CLEAN };
-    assert_eq!(judge("p75=90us".parse().unwrap(), &evidence).verdict, Verdict::Inconclusive);
+    assert_eq!(judge("p75=90us".parse().unwrap(), Arm::Through, &evidence).verdict, Verdict::Inconclusive);
 }

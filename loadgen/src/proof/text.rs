@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use super::bootstrap::Estimate;
-use super::estimates::Row;
 use super::result::{Proof, Purpose};
+use super::schedule::{Arm, Interleave};
 use super::verdict::micros;
 use crate::words::printable;
 
@@ -20,7 +20,7 @@ impl Proof {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "{}  {}", self.verdict.name(), self.headline())?;
         for judged in &self.limits {
-            writeln!(out, "  {:<12}  {}: {}", judged.verdict.name(), judged.limit, judged.cause)?;
+            writeln!(out, "  {:<12}  {}: {}", judged.verdict.name(), judged.name(), judged.cause)?;
             if let Some(remedy) = &judged.remedy {
                 writeln!(out, "  {:<12}  what would settle it: {remedy}", "")?;
             }
@@ -28,16 +28,26 @@ impl Proof {
         for check in &self.checks {
             writeln!(out, "  {:<12}  {}: {}", check.verdict.name(), check.name, check.cause)?;
         }
+        if !self.context.floor.is_empty() {
+            let floor = self.context.floor.iter();
+            let floor: Vec<String> =
+                floor.map(|(percentile, ns)| format!("added {percentile} >= {}", micros(*ns))).collect();
+            writeln!(out, "\nthis host, just before, could prove: {}", floor.join(", "))?;
+        }
         self.table(out)?;
         self.costs(out)?;
         for warning in &self.warnings {
             writeln!(out, "warning: {warning}")?;
         }
         self.host(out)?;
+        for subject in &self.context.subjects {
+            let (what, name, sha256) = (printable(&subject.what), printable(&subject.name), &subject.sha256);
+            writeln!(out, "{what}: {name}, {} bytes, sha256 {}", subject.bytes, printable(sha256))?;
+        }
         writeln!(out, "repeat: {}", self.context.command)
     }
 
-    fn headline(&self) -> String {
+    pub(super) fn headline(&self) -> String {
         let context = &self.context;
         let what = match context.purpose {
             Purpose::Prove => format!("added by {} to {}", context.through, context.direct),
@@ -59,18 +69,48 @@ impl Proof {
             "us", "direct", "again", "through", ""
         )?;
         for row in &self.rows {
-            let [direct, again, through] = row.times.map(plain);
+            let [direct, again, through, ..] = row.times.map(plain);
             let name = row.percentile.to_string();
-            let (added, null) = (interval(row.added), interval(row.null));
+            let added = row.of(Arm::Through).map_or(String::new(), |of| interval(of.added));
+            let null = interval(row.null);
             writeln!(out, "{name:<8}{direct:>12}{again:>12}{through:>12}   {added:<32}{null}")?;
         }
-        if !self.rows.is_empty() {
-            writeln!(out, "\nwithin a slot: through - direct{:>18}again - direct", "")?;
+        for arm in self.context.arms().into_iter().filter(|arm| *arm > Arm::Through) {
+            self.further(arm, out)?;
         }
-        for Row { percentile, delta, null_delta, .. } in &self.rows {
-            writeln!(out, "{:<8}{:<40}{}", percentile.to_string(), interval(*delta), interval(*null_delta))?;
+        // Requests of one slot were not sent one after the other where arms took turns by the block.
+        if !self.rows.is_empty() && self.context.interleave == Interleave::Slot {
+            writeln!(out, "\nwithin a slot: through - direct{:>18}again - direct", "")?;
+            for row in &self.rows {
+                let delta = row.of(Arm::Through).map_or(String::new(), |of| interval(of.delta));
+                let name = row.percentile.to_string();
+                writeln!(out, "{name:<8}{delta:<40}{}", interval(row.null_delta))?;
+            }
         }
         writeln!(out)
+    }
+
+    /// What one more arm adds; beside a rival's, how much less ours does.
+    fn further(&self, arm: Arm, out: &mut String) -> std::fmt::Result {
+        let url = printable(self.context.url(arm).unwrap_or_default());
+        writeln!(out, "\n{:<8}{:>12}   added by {url}", "us", arm.name())?;
+        for row in &self.rows {
+            let Some(of) = row.of(arm) else { continue };
+            let (name, time) = (row.percentile.to_string(), plain(row.times[arm.index()]));
+            let less = row.less_rival.filter(|_| arm == Arm::Rival);
+            let less = less.map_or(String::new(), |less| format!("   through - rival {}", interval(less)));
+            writeln!(out, "{name:<8}{time:>12}   {}{less}", interval(of.added))?;
+        }
+        Ok(())
+    }
+
+    /// Where its percentiles lie, if the gateway tells.
+    pub(super) fn residence(&self) -> Option<String> {
+        let residence = self.context.residence.as_ref()?;
+        let within = self.rows.iter().filter_map(|row| Some((row.percentile, residence.at(row.percentile)?)));
+        let told: Vec<String> =
+            within.map(|(percentile, within)| format!("{percentile} {}", within.told())).collect();
+        Some(format!("{} ({} requests)", told.join(", "), residence.count()))
     }
 
     fn costs(&self, out: &mut String) -> std::fmt::Result {
@@ -82,6 +122,9 @@ impl Proof {
                  idle {idle:.0} us per second, included ({})",
                 cpu.requests, cpu.account
             )?;
+        }
+        if let Some(told) = self.residence() {
+            writeln!(out, "gateway: residence by its own clock: {told}")?;
         }
         match self.failures {
             0 => writeln!(out, "failures: none in {} slots", self.slots)?,
@@ -97,26 +140,8 @@ impl Proof {
     }
 
     fn host(&self, out: &mut String) -> std::fmt::Result {
-        let host = &self.context.environment;
-        let share = |share: Option<f64>| {
-            share.map_or("unknown".to_owned(), |share| format!("{:.1} %", share * 100.0))
-        };
-        let word = |word: &Option<String>| word.clone().unwrap_or_else(|| "unknown".to_owned());
-        let load = |load: Option<f64>| load.map_or("unknown".to_owned(), |load| load.to_string());
-        writeln!(
-            out,
-            "host: {} cores, {}, Linux {}, load {} to {}, pressure {}, steal {}, own run delay {}, clock {} at {:.0} ns",
-            host.cores,
-            word(&host.processor),
-            word(&host.kernel),
-            load(host.load_before),
-            load(host.load_after),
-            share(host.disturbance.pressure),
-            share(host.disturbance.steal),
-            share(host.disturbance.run_delay),
-            word(&host.clock_source),
-            host.clock_cost_ns,
-        )
+        let told = self.context.environment.told().into_iter().map(|(name, value)| format!("{name} {value}"));
+        writeln!(out, "host: {}", told.collect::<Vec<_>>().join(", "))
     }
 }
 

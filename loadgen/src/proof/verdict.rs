@@ -8,9 +8,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::bootstrap::Estimate;
-use super::estimates::Row;
+use super::estimates::{Added, Row};
 use super::limit::{Limit, Percentile};
-use super::schedule::BLOCKS_MIN;
+use super::residence::{FAMILY, Residence, Within};
+use super::schedule::{Arm, BLOCKS_MIN};
 
 /// Samples that must lie beyond a percentile before a limit on it is judged.
 pub const BEYOND_JUDGED: u64 = 100;
@@ -56,15 +57,45 @@ impl Verdict {
     }
 }
 
+/// What a limit speaks of. They are different questions, and none stands in for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// How much longer the client waits.
+    Added,
+    /// How long the gateway says it had the request.
+    Residence,
+}
+
+impl About {
+    pub fn name(self) -> &'static str {
+        match self {
+            About::Added => "added",
+            About::Residence => "residence",
+        }
+    }
+}
+
 /// A limit, judged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
     pub limit: Limit,
+    /// Whose addition it is.
+    pub arm: Arm,
+    pub about: About,
     pub verdict: Verdict,
     /// Why, in one sentence.
     pub cause: String,
     /// What would settle an INCONCLUSIVE.
     pub remedy: Option<String>,
+}
+
+impl Judged {
+    /// `p50=30us`, and whose where it is not the gateway as it is.
+    pub fn name(&self) -> String {
+        let whose = if self.arm == Arm::Policy { " with full policy" } else { "" };
+        let what = if self.about == About::Residence { "residence " } else { "" };
+        format!("{what}{}{whose}", self.limit)
+    }
 }
 
 /// Which shares of the run's time the host gave to others; unknown where the kernel does not tell.
@@ -109,22 +140,30 @@ pub struct Evidence<'a> {
     pub disturbance: Disturbance,
 }
 
-/// Judges one limit.
-pub fn judge(limit: Limit, evidence: &Evidence<'_>) -> Judged {
-    let judged = |verdict, cause: String, remedy: Option<String>| Judged { limit, verdict, cause, remedy };
+/// Judges one limit on what one arm adds.
+pub fn judge(limit: Limit, arm: Arm, evidence: &Evidence<'_>) -> Judged {
+    let judged = |verdict, cause: String, remedy: Option<String>| Judged {
+        limit,
+        arm,
+        about: About::Added,
+        verdict,
+        cause,
+        remedy,
+    };
     if let Some((cause, remedy)) = unfit(limit.percentile, evidence) {
         return judged(Verdict::Inconclusive, cause, Some(remedy));
     }
-    let Some(row) = evidence.rows.iter().find(|row| row.percentile == limit.percentile) else {
+    let row = evidence.rows.iter().find(|row| row.percentile == limit.percentile);
+    let Some((row, of_arm)) = row.and_then(|row| Some((row, row.of(arm)?))) else {
         return judged(Verdict::Inconclusive, "no estimate".to_owned(), None);
     };
     let bound = i64::try_from(limit.added_ns_max).unwrap_or(i64::MAX);
-    let (added, null) = (row.added, row.null);
+    let (added, null) = (of_arm.added, row.null);
     let bias = null.distance_from(0);
     let is_over = added.low.saturating_sub(bias) > bound;
     let is_under = added.high < bound;
     if (is_over || is_under)
-        && let Some(cause) = unsteady(row, bound)
+        && let Some(cause) = unsteady(of_arm, bound)
     {
         return judged(Verdict::Inconclusive, cause, Some(STEADIER.to_owned()));
     }
@@ -157,6 +196,70 @@ pub fn judge(limit: Limit, evidence: &Evidence<'_>) -> Judged {
         false => widen_or_isolate(evidence.slots, added.half_width(), gap, 0),
     };
     judged(Verdict::Inconclusive, cause, Some(remedy))
+}
+
+/// A PASS that the gateway's own clock gainsays is none: what it says it had the request for is a part of what
+/// it added.
+pub fn unless_contradicted(judged: Judged, residence: Option<&Residence>) -> Judged {
+    let within = residence.and_then(|residence| residence.at(judged.limit.percentile));
+    let over = within.map(|within| within.over_ns).filter(|over| *over >= judged.limit.added_ns_max);
+    match over {
+        Some(over) if judged.verdict == Verdict::Pass => Judged {
+            verdict: Verdict::Inconclusive,
+            cause: format!(
+                "{}, but by its own clock the gateway had the request for more than {}",
+                judged.cause,
+                micros(i64::try_from(over).unwrap_or(i64::MAX))
+            ),
+            remedy: Some("send nobody else's requests to that gateway while it is measured".to_owned()),
+            ..judged
+        },
+        _ => judged,
+    }
+}
+
+/// Judges a limit on the gateway's residence time by its own histogram: no client and no wire is in it, so
+/// no null arm has to license a PASS. A FAIL in the tail wants an undisturbed host: a gateway that was made
+/// to wait for its core counts that as its own time.
+pub fn judge_residence(limit: Limit, residence: Option<&Residence>, disturbance: &Disturbance) -> Judged {
+    let judged = |verdict, cause: String, remedy: Option<&str>| Judged {
+        limit,
+        arm: Arm::Through,
+        about: About::Residence,
+        verdict,
+        cause,
+        remedy: remedy.map(str::to_owned),
+    };
+    let count = residence.map_or(0, Residence::count);
+    let beyond = limit.percentile.beyond(count);
+    let Some(within) = residence.and_then(|residence| residence.at(limit.percentile)) else {
+        let cause = format!("the gateway's metrics have no `{FAMILY}` of these requests");
+        return judged(Verdict::Inconclusive, cause, Some("--metrics with the page of a Strait gateway"));
+    };
+    if beyond < BEYOND_JUDGED {
+        let cause = format!("{beyond} requests beyond {}, {BEYOND_JUDGED} are needed", limit.percentile);
+        return judged(Verdict::Inconclusive, cause, Some("more slots"));
+    }
+    let told = |ns: u64| micros(i64::try_from(ns).unwrap_or(i64::MAX));
+    match within {
+        Within { at_most_ns: Some(most), .. } if most < limit.added_ns_max => {
+            judged(Verdict::Pass, format!("at most {} of {count} requests", told(most)), None)
+        }
+        Within { over_ns, .. } if over_ns >= limit.added_ns_max => {
+            match disturbance.complaint().filter(|_| limit.percentile.is_tail()) {
+                None => judged(Verdict::Fail, format!("more than {}", told(over_ns)), None),
+                Some(complaint) => judged(
+                    Verdict::Inconclusive,
+                    format!("more than {}, on a disturbed host ({complaint})", told(over_ns)),
+                    Some("give the gateway a core with nothing else on it"),
+                ),
+            }
+        }
+        within => {
+            let cause = format!("{} holds the limit, and no bucket is finer", within.told());
+            judged(Verdict::Inconclusive, cause, Some("a limit outside of that bucket"))
+        }
+    }
 }
 
 /// Data on which no limit at this percentile can be judged.
@@ -198,10 +301,10 @@ fn loud(null: Estimate, bound: i64) -> Option<String> {
 }
 
 /// Quarters of the run that lie on different sides of the limit.
-fn unsteady(row: &Row, bound: i64) -> Option<String> {
-    let over = row.added_quarters.iter().filter(|quarter| **quarter > bound).count();
-    let told = || row.added_quarters.map(micros).join(", ");
-    (over > 0 && over < row.added_quarters.len()).then(|| format!("quarters of the run disagree: {}", told()))
+fn unsteady(added: &Added, bound: i64) -> Option<String> {
+    let over = added.quarters.iter().filter(|quarter| **quarter > bound).count();
+    let told = || added.quarters.map(micros).join(", ");
+    (over > 0 && over < added.quarters.len()).then(|| format!("quarters of the run disagree: {}", told()))
 }
 
 /// A tail so far above the median that the host made it, on a host that was disturbed.

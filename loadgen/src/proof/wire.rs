@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::run::{Answer, Wire};
 use super::samples::{Fault, Layer};
-use super::schedule::Arm;
+use super::schedule::{ARMS, Arm};
 use crate::target::{Cause, ID_FIRST, Progress, ReplyReader, Target, Template};
 
 /// One read; larger answers take several.
@@ -24,7 +24,8 @@ pub struct End {
 
 /// The arms as sockets.
 pub struct Sockets {
-    lines: [Line; 3],
+    /// At [`Arm::index`]; a run need not have every arm.
+    lines: [Option<Line>; ARMS],
     input: Vec<u8>,
     timeout: Duration,
     busy_poll: bool,
@@ -37,16 +38,18 @@ struct Line {
 }
 
 impl Sockets {
-    /// `ends` in the order of [`Arm`].
-    pub fn new(ends: [End; 3], timeout: Duration, busy_poll: bool) -> Sockets {
-        let lines = ends.map(|end| Line { end, stream: None, reader: ReplyReader::new() });
+    pub fn new(ends: Vec<(Arm, End)>, timeout: Duration, busy_poll: bool) -> Sockets {
+        let mut lines = [const { None }; ARMS];
+        for (arm, end) in ends {
+            lines[arm.index()] = Some(Line { end, stream: None, reader: ReplyReader::new() });
+        }
         Sockets { lines, input: vec![0; READ_BYTES], timeout, busy_poll }
     }
 }
 
 impl Wire for Sockets {
     fn open(&mut self, arm: Arm) -> Result<(), Fault> {
-        let line = &mut self.lines[arm.index()];
+        let Some(line) = &mut self.lines[arm.index()] else { return Err(absent(arm)) };
         let address = line.end.target.address;
         let connect = || -> std::io::Result<TcpStream> {
             let stream = TcpStream::connect_timeout(&address, self.timeout)?;
@@ -67,7 +70,7 @@ impl Wire for Sockets {
     }
 
     fn exchange(&mut self, arm: Arm, number: u64) -> Result<Answer, Fault> {
-        let line = &mut self.lines[arm.index()];
+        let Some(line) = &mut self.lines[arm.index()] else { return Err(absent(arm)) };
         let fault = |cause: Cause| Fault { arm, layer: Layer::of(cause), message: cause.to_string() };
         let Some(stream) = &mut line.stream else { return Err(fault(Cause::Connect)) };
         let id = ID_FIRST + number;
@@ -79,6 +82,10 @@ impl Wire for Sockets {
             .and_then(|()| receive(stream, &mut line.reader, &mut self.input, start, until));
         done.map_err(fault)
     }
+}
+
+fn absent(arm: Arm) -> Fault {
+    Fault { arm, layer: Layer::Connect, message: "this run has no such arm".to_owned() }
 }
 
 fn send(stream: &mut TcpStream, mut rest: &[u8], until: Instant) -> Result<(), Cause> {
@@ -112,7 +119,7 @@ fn receive(
         let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         if received == 0 {
             reader.end()?;
-            return Ok(Answer { ns: answered.unwrap_or(ns), reusable: false });
+            return Ok(Answer { ns: answered.unwrap_or(ns), wire_ns: None, reusable: false });
         }
         match reader.feed(&input[..received]) {
             Progress::More => {}
@@ -124,7 +131,7 @@ fn receive(
                 result?;
                 // What follows an answer belongs to no request.
                 let reusable = reusable && consumed == received;
-                return Ok(Answer { ns: answered.unwrap_or(ns), reusable });
+                return Ok(Answer { ns: answered.unwrap_or(ns), wire_ns: None, reusable });
             }
         }
         // A peer that goes on and on never lets a read run into its time.
@@ -189,7 +196,7 @@ mod tests {
             let request = Template::build(&target, &Era::Modern, &Call::plain(Method::ServerDiscover));
             End { target: target.clone(), request: request.unwrap() }
         };
-        let mut sockets = Sockets::new([end(), end(), end()], Duration::from_millis(200), false);
+        let mut sockets = Sockets::new(Vec::from([(Arm::Direct, end())]), Duration::from_millis(200), false);
         sockets.open(Arm::Direct).unwrap();
         let fault = sockets.exchange(Arm::Direct, 0).map(|answer| answer.ns).unwrap_err();
         assert_eq!(fault.message, Cause::Timeout.to_string());
