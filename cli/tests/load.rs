@@ -209,6 +209,46 @@ fn a_run_that_is_lost_ends_with_1() {
     assert_eq!((&report["interrupted"], &report["verdict"]), (&Value::from(false), &Value::from("failed")));
 }
 
+/// Two results of one server are alike; of a slower one it is told; what was not asked alike is not compared.
+#[test]
+fn results_are_compared_beyond_their_noise() {
+    let (fast, slow) = (Echo::start(&["--latency", "fixed:20ms"]), Echo::start(&["--latency", "fixed:60ms"]));
+    let folder = Folder::new();
+    let result = |name: &str, url: &str, rate: &str| {
+        let ran = load(&[url, "--rate", rate, "--duration", "2s", "--assert", "errors==0", "--json"]);
+        assert!(ran.code == 0 || ran.code == 3, "{}{}", ran.stdout, ran.stderr);
+        let mut report = json(&ran);
+        // A neighbour on this machine is no matter of this test.
+        report["self_saturated"] = Value::from(false);
+        report["steadiness"]["steady"] = Value::Null;
+        folder.write(name, &report.to_string());
+    };
+    result("a.json", &fast.url, "200");
+    result("b.json", &slow.url, "200");
+    result("c.json", &fast.url, "100");
+    folder.write("not.json", "{}");
+    let compare =
+        |a: &str, b: &str, more: &[&str]| strait(folder.path(), &[&["load", "compare", a, b], more].concat());
+    let same = compare("a.json", "a.json", &[]);
+    assert_eq!(same.code, 0, "{}{}", same.stdout, same.stderr);
+    assert!(same.stdout.starts_with("no difference beyond noise") && same.stdout.contains("not interleaved"));
+    let worse = compare("a.json", "b.json", &["--json"]);
+    assert_eq!(
+        (worse.code, &json(&worse)["latency"][0]["b_is"]),
+        (1, &Value::from("worse")),
+        "{}",
+        worse.stdout
+    );
+    assert!(compare("b.json", "a.json", &[]).stdout.starts_with("B is better: p50"));
+    for (b, words) in
+        [("c.json", "`schedule`"), ("not.json", "strait.load/1"), ("nowhere.json", "nowhere.json")]
+    {
+        let refused = compare("a.json", b, &[]);
+        assert_eq!(refused.code, 64, "{b}: {}", refused.stdout);
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    }
+}
+
 #[test]
 fn an_interrupted_run_tells_what_it_saw() {
     let echo = Echo::start(&[]);

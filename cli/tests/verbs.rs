@@ -171,6 +171,10 @@ fn the_schema_is_json() {
     let schema = strait(folder.path(), &["schema"]);
     let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
     assert!(schema["$schema"].is_string());
+    let of_results = strait(folder.path(), &["schema", "load-result"]);
+    let of_results: Value = serde_json::from_str(&of_results.stdout).unwrap();
+    assert_eq!(of_results["properties"]["schema"]["const"], "strait.load/1");
+    assert_eq!(strait(folder.path(), &["schema", "nonsense"]).code, 64);
 }
 
 #[test]

@@ -79,8 +79,8 @@ pub enum Verb {
     Test(test::Test),
     /// Bring configurations into the one form, every comment kept.
     Fmt(fmt::Fmt),
-    /// Print the JSON Schema of the configuration language, for editors.
-    Schema,
+    /// Print the JSON Schema of the configuration language, for editors, or of a result.
+    Schema(schema::Schema),
     /// Make, list and revoke API keys.
     Keys(keys::Keys),
     /// Believe somebody, or a token, no more, whatever is brought; or again.
@@ -139,7 +139,7 @@ impl Verb {
             Verb::ExplainCode(explain_code) => explain_code.run(output),
             Verb::Test(test) => test.run(output),
             Verb::Fmt(fmt) => fmt.run(output),
-            Verb::Schema => schema::run(),
+            Verb::Schema(arguments) => arguments.run(),
             Verb::Keys(keys) => keys.run(output),
             Verb::Revoke(revoke) => revoke.run(output),
             Verb::Vault(vault) => vault.run(output),

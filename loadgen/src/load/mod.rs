@@ -6,6 +6,7 @@
 //! offered for throughput and labelled wherever its figures stand.
 
 pub(crate) mod arguments;
+pub mod compare;
 mod connection;
 mod drive;
 pub mod formats;
@@ -14,6 +15,7 @@ pub mod interval;
 pub mod mix;
 pub mod plan;
 pub mod rates;
+pub mod raw;
 pub mod record;
 pub mod report;
 mod saturation;
@@ -160,6 +162,9 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
     let mut report = Report {
         think: options.think,
         cancel: options.cancel,
+        size: options.size,
+        progress: options.progress,
+        timeout_ns: options.timeout_ns,
         lost: driven.lost,
         warmed_ns: driven.warmed_ns,
         settled: driven.settled,

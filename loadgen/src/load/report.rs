@@ -8,6 +8,7 @@ use super::drive::Cancel;
 use super::hope::Lost;
 use super::plan::{Length, Loop};
 use super::rates::Rates;
+use super::raw;
 use super::record::{PERCENTILES, Percentile, Record, Times};
 use super::steady::{Steadiness, Windows};
 use super::think::Think;
@@ -18,6 +19,8 @@ use crate::words::{printable, shown_ns};
 /// What every closed loop is labelled with.
 pub const CLOSED_NOTE: &str = "closed loop: percentiles not comparable";
 pub const SCHEMA: &str = "strait.load/1";
+/// What a result looks like, as a JSON Schema.
+pub const RESULT_SCHEMA: &str = include_str!("result.schema.json");
 
 /// One request template and how often it was sent.
 #[derive(Clone, Debug)]
@@ -54,6 +57,9 @@ pub struct Report {
     pub windows: Windows,
     pub think: Option<Think>,
     pub cancel: Option<Cancel>,
+    pub size: usize,
+    pub progress: bool,
+    pub timeout_ns: u64,
     pub record: Record,
     pub shares: Vec<Share>,
     /// Why the generator did not keep up; empty when it did.
@@ -188,6 +194,9 @@ impl Report {
             "steadiness": self.steadiness.to_json(),
             "think": self.think.map(Think::shown),
             "cancel": self.cancel.map(|cancel| json!({ "share": cancel.share, "after_s": cancel.after_ns as f64 / 1e9 })),
+            "size": self.size,
+            "progress": self.progress,
+            "timeout_s": self.timeout_ns as f64 / 1e9,
             "connections": self.connections,
             "reconnects": self.reconnects,
         });
@@ -215,6 +224,12 @@ impl Report {
             "notes": self.notes,
             "asserts": asserts.collect::<Vec<_>>(),
             "verdict": self.verdict().word(),
+            "histograms": {
+                "latency": raw::encode(record.latency.histogram()),
+                "service": raw::encode(record.service.histogram()),
+                "send_lag": raw::encode(record.send_lag.histogram()),
+            },
+            "windows": self.windows.full().map(raw::encode).collect::<Vec<_>>(),
         });
         if let (Value::Object(all), Value::Object(found)) = (&mut all, found) {
             all.extend(found);

@@ -256,7 +256,12 @@ impl Found {
 
     pub fn to_json(&self) -> Value {
         let trials = self.trials.iter().map(|trial| {
-            json!({ "rate": trial.rate, "outcome": trial.outcome.word(), "report": trial.report.to_json() })
+            let mut report = trial.report.to_json();
+            // Whoever wants to compare runs keeps results of runs.
+            for bulky in ["histograms", "windows"] {
+                report.as_object_mut().map(|report| report.remove(bulky));
+            }
+            json!({ "rate": trial.rate, "outcome": trial.outcome.word(), "report": report })
         });
         json!({
             "schema": SCHEMA,
