@@ -1,6 +1,8 @@
 //! `strait load URL`: what was typed becomes a plan; the report goes to stdout, the verdict into the exit
 //! code. Secrets come from the environment or a flag and are printed nowhere.
 
+mod live;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use strait_loadgen::load::mix::Mix;
 use strait_loadgen::load::plan::{Arrivals, Length, Loop};
 use strait_loadgen::load::rates::{self, Rates, STEPS_MAX};
 use strait_loadgen::load::record::HIGHEST_NS;
-use strait_loadgen::load::report::{Report, Verdict};
+use strait_loadgen::load::report::{CLOSED_NOTE, Report, Verdict};
 use strait_loadgen::load::search::{Between, Step, Trial, search};
 use strait_loadgen::load::think::Think;
 use strait_loadgen::load::threshold::Threshold;
@@ -26,6 +28,7 @@ use strait_loadgen::target::{
 use strait_loadgen::words;
 
 use crate::output::{Output, print};
+use live::Live;
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -173,6 +176,9 @@ struct Once {
     /// Write the figures as Prometheus text.
     #[arg(long, value_name = "FILE")]
     prom: Option<PathBuf>,
+    /// No picture on a terminal while the run goes on: a line.
+    #[arg(long)]
+    no_live: bool,
     /// What the generator does until the next request is due.
     #[arg(long, value_enum, value_name = "IDLE", default_value = "hybrid")]
     idle: IdleWord,
@@ -343,15 +349,30 @@ impl Once {
             (self.junit.clone(), formats::junit),
             (self.prom.clone(), formats::prometheus),
         ];
+        let no_live = self.no_live;
         self.pin()?;
         let options = self.options()?;
         let stop = stopped_by_signals()?;
         let mut progress = Progress::new(output);
-        let outcome = load::run(&options, &stop, &mut |told| match told {
-            Told::Glance(glance) => progress.show(glance),
-            Told::Unlisted { name, listed } => eprintln!("{}", words::printable(&unlisted(name, listed))),
+        let live = live(output, no_live, &options, &stop);
+        let mut warnings = Vec::new();
+        let outcome = load::run(&options, &stop, &mut |told| match (told, &live) {
+            (Told::Glance(glance), Some(live)) => live.show(glance),
+            (Told::Glance(glance), None) => progress.show(glance),
+            (Told::Unlisted { name, listed }, live) => {
+                let warning = words::printable(&unlisted(name, listed));
+                match live {
+                    // Said when the terminal shows lines again.
+                    Some(_) => warnings.push(warning),
+                    None => eprintln!("{warning}"),
+                }
+            }
         });
-        progress.clear();
+        match live {
+            Some(live) => live.end(),
+            None => progress.clear(),
+        }
+        warnings.iter().for_each(|warning| eprintln!("{warning}"));
         let report = outcome.map_err(|fault| failure(&options.target, fault))?;
         for (path, form) in forms.iter().filter_map(|(path, form)| Some((path.as_ref()?, form))) {
             std::fs::write(path, form(&report)).map_err(|error| {
@@ -536,6 +557,23 @@ fn hints(url: &str) -> String {
          strait load {url} --closed -c 16 --requests 20000      (throughput; percentiles not comparable)\n  \
          strait load {url} --mix tools/call=8,tools/list=1,ping=1 --json\n"
     )
+}
+
+/// A picture, where there is somebody to look at it.
+fn live(output: &Output, no_live: bool, options: &Options, stop: &Arc<AtomicBool>) -> Option<Live> {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    if output.json || no_live || dumb || !is_terminal {
+        return None;
+    }
+    let asked = match &options.kind {
+        Loop::Open { rates, arrivals } => {
+            format!("open loop, {} arrivals, {} asked", arrivals.word(), rates.shown())
+        }
+        Loop::Closed => CLOSED_NOTE.to_owned(),
+    };
+    let asked = format!("{asked}, {} connections", options.connections);
+    Live::start(&options.target.url, asked, output.colors(&std::io::stdout()), stop.clone())
 }
 
 /// One line on a terminal that is written over once a second.

@@ -44,11 +44,11 @@ impl Drop for Load {
 }
 
 /// A tmux of this test alone, in which a shell waits for what it is to run.
-struct Tmux<'f>(&'f Path);
+pub struct Tmux<'f>(&'f Path);
 
 impl Tmux<'_> {
     /// `None` where there is no tmux.
-    fn start(folder: &Path) -> Option<Tmux<'_>> {
+    pub fn start(folder: &Path) -> Option<Tmux<'_>> {
         if Command::new("tmux").arg("-V").output().is_err() {
             eprintln!("tmux is not installed: not tried");
             return None;
@@ -58,7 +58,7 @@ impl Tmux<'_> {
         Some(tmux)
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    pub fn run(&self, arguments: &[&str]) -> String {
         let socket = self.0.join("tmux");
         let mut command = Command::new("tmux");
         command
@@ -73,17 +73,17 @@ impl Tmux<'_> {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn keys(&self, keys: &str) {
+    pub fn keys(&self, keys: &str) {
         self.run(&["send-keys", keys]);
     }
 
-    fn screen(&self) -> String {
+    pub fn screen(&self) -> String {
         self.run(&["capture-pane", "-p"])
     }
 
     /// The first screen on which this holds.
     #[track_caller]
-    fn wait_for(&self, what: &str, holds: impl Fn(&str) -> bool) -> String {
+    pub fn wait_for(&self, what: &str, holds: impl Fn(&str) -> bool) -> String {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
             let screen = self.screen();

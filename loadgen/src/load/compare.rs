@@ -25,18 +25,8 @@ const ROUNDED_TO: f64 = 0.01;
 /// Two-sided, p < 0.01.
 const Z_MIN: f64 = 2.576;
 /// What must have been asked alike.
-const ASKED: [&str; 10] = [
-    "loop",
-    "arrivals",
-    "schedule",
-    "connections",
-    "revision",
-    "mix",
-    "think",
-    "cancel",
-    "size",
-    "progress",
-];
+const ASKED: [&str; 10] =
+    ["loop", "arrivals", "schedule", "connections", "revision", "mix", "think", "cancel", "size", "progress"];
 
 /// Why two files are not compared.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -87,6 +87,11 @@ impl Times {
         (self.count() > 0).then_some(self.max)
     }
 
+    /// Exact, as the mean is.
+    pub fn sum_ns(&self) -> u128 {
+        self.sum
+    }
+
     pub fn mean(&self) -> Option<f64> {
         (self.count() > 0).then(|| self.sum as f64 / self.count() as f64)
     }

@@ -94,10 +94,19 @@ pub(super) struct Driven {
 #[derive(Clone, Copy, Debug)]
 pub struct Glance {
     pub elapsed_ns: u64,
-    pub sent: u64,
-    pub failed: u64,
+    /// Of the measured part, 0 to 1.
+    pub done: f64,
     pub warming_up: bool,
+    pub sent: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub causes: [u64; Cause::WORDS.len()],
+    /// Due, and not sent.
+    pub behind: u64,
     pub latency_p50: Option<u64>,
+    pub latency_p99: Option<u64>,
+    pub latency_max: Option<u64>,
+    pub latency_sum_ns: u128,
 }
 
 pub(super) struct Drive<'a> {
@@ -298,7 +307,7 @@ impl<'a> Drive<'a> {
             }
             if now >= shown {
                 shown = now + PROGRESS_NS;
-                glance(self.glance(now - start));
+                glance(self.glance(now));
             }
             self.poll.wait(now, self.until(sweep))?;
             for event in 0..self.poll.count() {
@@ -540,14 +549,26 @@ impl<'a> Drive<'a> {
         self.shadow_next.is_none()
     }
 
-    fn glance(&self, elapsed_ns: u64) -> Glance {
+    fn glance(&self, now: u64) -> Glance {
         let record = &self.driven.record;
+        let measured_ns = self.plan.began().map_or(0, |began| now.saturating_sub(began));
+        let of = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
         Glance {
-            elapsed_ns,
-            sent: self.driven.sent,
-            failed: record.failed(),
+            elapsed_ns: now - self.start,
+            done: match self.settings.length {
+                Length::Requests(requests) => of(self.driven.sent, requests),
+                Length::Time { ns } | Length::Steady { within_ns: ns } => of(measured_ns, ns),
+            },
             warming_up: self.plan.began().is_none(),
+            sent: self.driven.sent,
+            succeeded: record.succeeded(),
+            failed: record.failed(),
+            causes: record.causes,
+            behind: self.shadow_measured.saturating_sub(self.driven.sent),
             latency_p50: record.latency.percentile(0.5).known(),
+            latency_p99: record.latency.percentile(0.99).known(),
+            latency_max: record.latency.max(),
+            latency_sum_ns: record.latency.sum_ns(),
         }
     }
 
