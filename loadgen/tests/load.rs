@@ -151,6 +151,18 @@ fn both_eras_are_spoken_and_a_session_is_kept_per_connection() {
     }
 }
 
+/// A cache answers equal calls, and then it is the cache that was measured.
+#[test]
+fn equal_calls_are_told() {
+    let server = echo(|_| ());
+    for (arguments, told) in [(r#"{"text":"a"}"#, true), (r#"{"text":"{{seq}}"}"#, false)] {
+        let mut options = options(&server.url(), Loop::Closed, Length::Requests(5));
+        options.arguments = Some(arguments.to_owned());
+        let notes = run(&options).notes;
+        assert_eq!(notes.iter().any(|note| note.contains("the same arguments")), told, "{notes:?}");
+    }
+}
+
 #[test]
 fn event_streams_are_read_to_their_answer() {
     let server = echo(|o| (o.events, o.interval_ns) = (3, MS));

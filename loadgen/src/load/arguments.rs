@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 /// Stands for the request's number (`target::Template`).
-const SEQUENCE: &str = "{{seq}}";
+pub(crate) const SEQUENCE: &str = "{{seq}}";
 const DEPTH_MAX: usize = 8;
 
 /// Arguments that fit the schema as far as it is simple: required members, and one text if there is any.

@@ -282,6 +282,9 @@ fn calls(
     tell: &mut dyn FnMut(Told<'_>),
 ) -> Result<Vec<Planned>, Fault> {
     let mut planned = Vec::new();
+    if options.arguments.as_deref().is_some_and(|given| !given.contains(arguments::SEQUENCE)) {
+        notes.push("every call has the same arguments, so that a cache may answer for the target; `{{seq}}` in `--args` tells them apart".to_owned());
+    }
     for entry in options.mix.entries.iter().filter(|entry| entry.weight > 0.0) {
         let plain = |method| Planned {
             method,
