@@ -92,10 +92,10 @@ impl Hopes {
         let watched = self.watched.get(self.lost?)?;
         let words = match watched.of {
             Of::Failures => {
-                format!("{} failed, and it takes {} at most", watched.seen, watched.allowed)
+                format!("{} failed, where {} may", watched.seen, watched.allowed)
             }
             _ => format!(
-                "{} are above {}, and it takes {} at most",
+                "{} above {}, where {} may be",
                 watched.seen,
                 shown_ns(watched.limit_ns as f64),
                 watched.allowed
@@ -179,7 +179,7 @@ mod tests {
                 hopes.sent(5_000_001);
             }
             assert!(hopes.is_lost(), "{demand}");
-            assert!(hopes.lost().unwrap().words.contains(&format!("it takes {allowed} at most")), "{demand}");
+            assert!(hopes.lost().unwrap().words.contains(&format!("where {allowed} may be")), "{demand}");
         }
         for (demand, allowed) in
             [("errors==0", 0), ("errors<=3", 3), ("errors<3", 2), ("error_rate<0.01", 10), ("p99<1s", 0)]

@@ -108,7 +108,7 @@ impl Report {
         if let Some(lost) = &self.lost
             && let Some(judged) = lost.demand.and_then(|place| judged.get_mut(place))
         {
-            (judged.passed, judged.words) = (Some(false), format!("can no longer be met: {}", lost.words));
+            (judged.passed, judged.words) = (Some(false), format!("{}: it can no longer be met", lost.words));
         }
         self.judged = judged;
     }
