@@ -221,7 +221,7 @@ fn results_are_compared_beyond_their_noise() {
         // A neighbour on this machine is no matter of this test.
         report["self_saturated"] = Value::from(false);
         report["steadiness"]["steady"] = Value::Null;
-        folder.write(name, &report.to_string());
+        folder.write(name, report.to_string());
     };
     result("a.json", &fast.url, "200");
     result("b.json", &slow.url, "200");

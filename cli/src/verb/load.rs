@@ -42,7 +42,7 @@ pub struct Load {
 #[derive(clap::Subcommand)]
 enum Other {
     /// Find the highest rate that meets the demands, by one run after the other.
-    Search(Search),
+    Search(Box<Search>),
     /// Tell what differs between two results of `--json` by more than their noise.
     Compare(Compare),
 }
