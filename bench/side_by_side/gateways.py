@@ -116,8 +116,8 @@ name = "{UPSTREAM}"
 transport = "http"
 url = "http://127.0.0.1:{place.upstream}/mcp"
 """)
-    command = [str(CACHE / "cargo" / "bin" / "mcp-proxy"), "--config", str(config)]
-    return started("mcp-proxy (crate)", command, place, f"http://127.0.0.1:{port}/", tool=f"{UPSTREAM}/echo")
+    command = ["env", "RUST_LOG=error", str(CACHE / "cargo" / "bin" / "mcp-proxy"), "--config", str(config)]
+    return started("mcp-proxy", command, place, f"http://127.0.0.1:{port}/", tool=f"{UPSTREAM}/echo")
 
 
 def fastmcp(place: Place) -> Gateway:
@@ -237,7 +237,6 @@ def versions(strait: pathlib.Path) -> dict[str, str]:
     said = {name: text for name, text in arms.versions(strait).items() if name != "haproxy"}
     asked = {
         "envoy": [CACHE / "py-envoy" / "bin" / "envoy", "--version"],
-        "mcp-proxy": [CACHE / "cargo" / "bin" / "mcp-proxy", "--version"],
         "fastmcp": [CACHE / "py-fastmcp" / "bin" / "pip", "show", "fastmcp"],
         "litellm": [CACHE / "py-litellm" / "bin" / "pip", "show", "litellm"],
         "contextforge": [CACHE / "py-contextforge" / "bin" / "pip", "show", "mcp-contextforge-gateway"],
@@ -247,7 +246,12 @@ def versions(strait: pathlib.Path) -> dict[str, str]:
             continue
         ran = subprocess.run([str(word) for word in command], capture_output=True, text=True)
         lines = [line.strip() for line in ran.stdout.splitlines() if line.strip()]
-        said[name] = next((line for line in lines if "ersion" in line), lines[0] if lines else "unknown")
+        line = next((line for line in lines if "ersion" in line), "unknown")
+        # Envoy says first where it lies.
+        said[name] = line.rpartition("ersion: ")[2]
+    if (CACHE / "cargo").exists():
+        ran = subprocess.run(["cargo", "install", "--list", "--root", str(CACHE / "cargo")], capture_output=True, text=True)
+        said["mcp-proxy"] = ran.stdout.partition(":")[0]
     return said
 
 
