@@ -51,7 +51,8 @@ class Run:
         facts = {
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "commit": git("rev-parse", "--short=12", "HEAD") + changed,
-            "command": " ".join(["bench/side-by-side", *sys.argv[1:]]),
+            # Where a binary lies is nobody's business.
+            "command": " ".join(["bench/side-by-side", *("BIN" if "/" in word else word for word in sys.argv[1:])]),
             "profile": options.profile,
             "rounds": str(options.rounds),
             "seed": str(options.seed),
