@@ -51,7 +51,7 @@ def direct(bench: Bench) -> Arm:
 
 def nginx(bench: Bench) -> Arm:
     folder, listen, fields = _prepare(bench, "nginx")
-    config = fill("nginx.conf", folder, fields | {"FOLDER": folder, "USER": user()})
+    config = fill("nginx.conf", folder, fields | {"FOLDER": folder, "USER": user(), "BUFFERING": "on"})
     command = [program("nginx"), "-p", str(folder), "-e", str(folder / "nginx.log"), "-c", str(config)]
     return _forwarding("nginx", command, bench, folder, listen)
 

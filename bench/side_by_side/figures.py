@@ -34,6 +34,31 @@ class Sample:
     def is_valid(self) -> bool:
         return self.errors == 0
 
+    @property
+    def wrong(self) -> str:
+        return "" if self.is_valid else f"{self.errors} errors"
+
+    def value(self, field: str) -> float | None:
+        return getattr(self, field)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What one row of the goals (`bench/goals`) found over one arm in one round; its fields are the row's own."""
+
+    round: int
+    workload: str  # the row
+    arm: str
+    values: dict[str, float | None]
+    wrong: str = ""  # why it does not count
+
+    @property
+    def is_valid(self) -> bool:
+        return not self.wrong
+
+    def value(self, field: str) -> float | None:
+        return self.values.get(field)
+
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
@@ -71,10 +96,14 @@ def _rank(count: int) -> int | None:
 class Figures:
     """Valid samples by workload, arm and round."""
 
-    def __init__(self, samples: list[Sample]):
+    def __init__(self, samples: "list[Sample] | list[Reading]"):
         self.invalid = [sample for sample in samples if not sample.is_valid]
         self._samples = {(s.workload, s.arm, s.round): s for s in samples if s.is_valid}
         self._rounds = sorted({sample.round for sample in samples})
+
+    def arms(self, workload: str) -> list[str]:
+        """Those with a valid sample, by name: rounds take them in any order."""
+        return sorted({arm for name, arm, _ in self._samples if name == workload})
 
     def of(self, workload: str, arm: str, field: str) -> Spread | None:
         return spread([value for number in self._rounds if (value := self._value(workload, arm, number, field)) is not None])
@@ -93,28 +122,42 @@ class Figures:
 
     def added_ratio(self, workload: str, arm: str, to: str, field: str) -> Spread | None:
         pairs = [(self.added(workload, arm, n, field), self.added(workload, to, n, field)) for n in self._rounds]
-        return spread([one / other for one, other in pairs if one is not None and other])
+        # A round in which the other adds nothing cannot be left out, since that would favour whoever adds much: infinitely dear.
+        return spread([one / other if other > 0 else math.inf for one, other in pairs if None not in (one, other)])
 
     def _value(self, workload: str, arm: str, number: int, field: str) -> float | None:
         sample = self._samples.get((workload, arm, number))
-        return None if sample is None else getattr(sample, field)
+        return None if sample is None else sample.value(field)
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A ratio that must not be passed."""
+    """A ratio or a figure that must not be passed; or, `at_least`, that must be reached."""
 
     what: str
     limit: float
     found: Spread | None
+    at_least: bool = False
+    unit: str = ""
+    # Where a figure is known to lie between two bounds only: `found` is the upper one, this the lower.
+    above: Spread | None = None
+
+    @property
+    def asked(self) -> str:
+        return f"{'>=' if self.at_least else '<='} {self.limit:.2f}{self.unit}"
 
     @property
     def verdict(self) -> str:
         if self.found is None or self.found.low is None:
             return "unclear: too few rounds"
-        if self.found.high <= self.limit:
+        low = self.found.low if self.above is None else self.above.low
+        if self.at_least:
+            is_met, is_missed = low >= self.limit, self.found.high < self.limit
+        else:
+            is_met, is_missed = self.found.high <= self.limit, low > self.limit
+        if is_met:
             return "met"
-        return "not met" if self.found.low > self.limit else "unclear: the interval holds the limit"
+        return "not met" if is_missed else "unclear: the interval holds the limit"
 
 
 def targets(figures: Figures) -> list[Target]:

@@ -5,11 +5,13 @@ client's session and hold one of their own. All are asked by clients of 2025-11-
 for one upstream; `bench/peers/install` has put it there. Where a maker names no setting for speed, the default stands.
 """
 
+import contextlib
 import dataclasses
 import functools
 import http.client
 import json
 import pathlib
+import shutil
 import subprocess
 import urllib.error
 import urllib.parse
@@ -29,7 +31,7 @@ class Place:
     """Where an arm is started: for which upstream, on which core, in which folder."""
 
     upstream: int
-    core: int
+    core: int | str  # or several, as taskset lists them
     folder: pathlib.Path
     strait: pathlib.Path
     floor: pathlib.Path
@@ -44,6 +46,7 @@ class Gateway:
     tool: str = "echo"
     key: str | None = None
     process: Process | None = None
+    metrics: str | None = None  # where Strait tells its own figures
 
 
 # ------------------------------------------------------------------------------------------------------------- the arms
@@ -59,16 +62,20 @@ def floor(place: Place) -> Gateway:
     return started("floor", command, place, f"http://127.0.0.1:{port}/mcp")
 
 
-def nginx(place: Place) -> Gateway:
-    port, other = free_ports(2)
-    fields = {"LISTEN_SMALL": port, "LISTEN_LARGE": other} | dict.fromkeys(["UPSTREAM_SMALL", "UPSTREAM_LARGE"], place.upstream)
-    fields = {name: f"127.0.0.1:{port}" for name, port in fields.items()} | {"FOLDER": place.folder, "USER": arms.user()}
-    config = arms.fill("nginx.conf", place.folder, fields)
-    command = [program("nginx"), "-p", str(place.folder), "-e", str(place.folder / "nginx.log"), "-c", str(config)]
-    return started("nginx", command, place, f"http://127.0.0.1:{port}/mcp")
+def nginx(buffering: str = "on"):
+    def start(place: Place) -> Gateway:
+        port, other = free_ports(2)
+        fields = {"LISTEN_SMALL": port, "LISTEN_LARGE": other} | dict.fromkeys(["UPSTREAM_SMALL", "UPSTREAM_LARGE"], place.upstream)
+        fields = {name: f"127.0.0.1:{port}" for name, port in fields.items()}
+        fields |= {"FOLDER": place.folder, "USER": arms.user(), "BUFFERING": buffering}
+        config = arms.fill("nginx.conf", place.folder, fields)
+        command = [program("nginx"), "-p", str(place.folder), "-e", str(place.folder / "nginx.log"), "-c", str(config)]
+        return started("nginx", command, place, f"http://127.0.0.1:{port}/mcp")
+
+    return start
 
 
-def strait(name: str, beside: str):
+def strait(name: str, beside: str, workers: int = 1):
     """With a key, roles, rules, metrics and an access line in a hundred; `beside` what else is switched on."""
 
     def start(place: Place) -> Gateway:
@@ -79,8 +86,10 @@ def strait(name: str, beside: str):
         config = place.folder / "strait.yaml"
         fields = {"LISTEN": port, "ADMIN": admin, "UPSTREAM": place.upstream, "BESIDE": beside}
         config = arms.fill("gateway.yaml", place.folder, fields)
-        command = [str(place.strait), "serve", str(config), "--state", str(place.folder / "state"), "--workers", "1"]
-        return started(name, command, place, f"http://127.0.0.1:{port}/mcp", key=key)
+        command = [str(place.strait), "serve", str(config), "--state", str(place.folder / "state"), "--workers", str(workers)]
+        gateway = started(name, command, place, f"http://127.0.0.1:{port}/mcp", key=key)
+        gateway.metrics = f"http://127.0.0.1:{admin}/metrics"
+        return gateway
 
     return start
 
@@ -180,7 +189,7 @@ print(jwt.encode(claims, sys.argv[1], "HS256"), end="")
 GATEWAYS = {
     "direct": direct,
     "floor": floor,
-    "nginx": nginx,
+    "nginx": nginx(),
     "envoy": envoy("envoy"),
     "envoy-mcp": envoy("envoy-mcp", "mcp"),
     "envoy-router": envoy("envoy-router", "mcp", "mcp_router"),
@@ -191,6 +200,30 @@ GATEWAYS = {
     "litellm": litellm,
     "contextforge": contextforge,
 }
+
+
+def upstream(strait: pathlib.Path, core: int, folder: pathlib.Path, text_bytes: int, tools: int, ending: contextlib.ExitStack) -> int:
+    """The port of a started `strait echo`, which ends with `ending`."""
+    [port] = free_ports(1)
+    command = [str(strait), "echo", "--bind", f"127.0.0.1:{port}", "--size", str(text_bytes), "--tools", str(tools)]
+    process = Process("upstream", command, core, folder)
+    ending.callback(process.end)
+    process.wait_until(lambda: looks_right(Gateway("upstream", f"http://127.0.0.1:{port}/mcp"), tools, text_bytes))
+    return port
+
+
+def begin(start, place: Place, tools: int, text_bytes: int, ending: contextlib.ExitStack) -> Gateway:
+    """One of GATEWAYS in a fresh folder, once it answers rightly; it ends with `ending`."""
+    shutil.rmtree(place.folder, ignore_errors=True)
+    place.folder.mkdir()
+    gateway = start(place)
+    look = lambda: looks_right(gateway, tools, text_bytes)
+    if gateway.process:
+        ending.callback(gateway.process.end)
+        gateway.process.wait_until(look)
+    else:
+        look()
+    return gateway
 
 
 def started(name: str, command: list[str], place: Place, url: str, tool: str = "echo", key: str | None = None) -> Gateway:

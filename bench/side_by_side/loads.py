@@ -149,7 +149,7 @@ class StraitLoad:
 
 
 class GatewayLoad:
-    """`strait load` as a client of 2025-11-25, closed loop, for a time. Each connection has a session of its own."""
+    """`strait load` as a client of 2025-11-25. Each connection has a session of its own."""
 
     HANDSHAKE = 3  # initialize, initialized, a list to find the tool in
 
@@ -157,17 +157,22 @@ class GatewayLoad:
         self.strait, self.core = strait, core
 
     def run(self, gateway, workload: Workload, seconds: float) -> Sent:
-        padding = BODY_BYTES[workload.route] - LEGACY_ENVELOPE_BYTES
-        command = ["taskset", "--cpu-list", str(self.core), str(self.strait), "load", gateway.url, "--closed", "--json", "--timeout", "60s"]
-        command += ["--connections", str(workload.connections), "--duration", f"{seconds}s", "--era", workload.era]
-        command += ["--mix", f"{workload.method}=1", "--tool", gateway.tool, "--size", str(padding)]
-        if gateway.key:
-            command += ["--key", gateway.key]
-        told = json.loads(_run(command, may_exit=(0, 1, 3)))
+        """Closed loop, for a time."""
+        told = self.ask(gateway, workload, "--closed", "--duration", f"{seconds}s")
         latency = told["latency_ns"]
         micros = {f"{point}_us": latency[point] and latency[point] / 1_000 for point in ("p50", "p90", "p99")}
         handled = told["measured"] + self.HANDSHAKE * workload.connections
         return Sent(told["measured"], handled, told["measured"] - told["succeeded"], told["achieved_rate"], **micros)
+
+    def ask(self, gateway, workload: Workload, *plan: str) -> dict:
+        """What the generator tells, whole."""
+        padding = BODY_BYTES[workload.route] - LEGACY_ENVELOPE_BYTES
+        command = ["taskset", "--cpu-list", str(self.core), str(self.strait), "load", gateway.url, *plan, "--json", "--timeout", "60s"]
+        command += ["--connections", str(workload.connections), "--era", workload.era]
+        command += ["--mix", f"{workload.method}=1", "--tool", gateway.tool, "--size", str(padding)]
+        if gateway.key:
+            command += ["--key", gateway.key]
+        return json.loads(_run(command, may_exit=(0, 1, 3)))
 
 
 class Wrk:

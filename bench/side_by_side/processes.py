@@ -39,7 +39,7 @@ class Cost:
 class Process:
     """One program on one core, or on any. Its output goes to a file that is shown when it fails."""
 
-    def __init__(self, name: str, command: list[str], core: int | None, folder: pathlib.Path):
+    def __init__(self, name: str, command: list[str], core: int | str | None, folder: pathlib.Path):
         self.name = name
         self.output = folder / f"{name}.out"
         # Dies with us even if we are killed: nothing may stay behind on somebody's machine.
@@ -110,7 +110,7 @@ def _number(path, key: str) -> int:
     raise Broken(f"{path} has no `{key}`")
 
 
-def pinned(core: int | None) -> list[str]:
+def pinned(core: int | str | None) -> list[str]:
     return [] if core is None else ["taskset", "--cpu-list", str(core)]
 
 
