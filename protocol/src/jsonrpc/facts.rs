@@ -5,9 +5,12 @@
 //! reuses; a value too long for it can be nothing we know, and is only given its place.
 
 use super::envelope::{Envelope, IdValue, Open, ResultType};
-use super::text::says_same;
+use super::text::{Unescape, says_same};
 use crate::mcp::Method;
 use crate::{Span, decimal};
+
+/// Facts lie in the message itself (1) and in `params`, `result` and `error` (2). What lies deeper is told to nobody.
+pub(super) const FACTS_DEPTH: u32 = 2;
 
 /// The longest word that is understood has 40 characters; the longest inner key has 17, which may take 6 bytes each.
 const CAPTURE_BYTES: usize = 104;
@@ -23,14 +26,18 @@ mod top {
     pub const ERROR: u16 = 32;
     pub const SCALARS: u16 = JSONRPC | ID | METHOD;
     pub const OPENED: u16 = PARAMS | RESULT | ERROR;
-    pub const KEYS: &[(&str, u16)] = &[
-        ("jsonrpc", JSONRPC),
-        ("id", ID),
-        ("method", METHOD),
-        ("params", PARAMS),
-        ("result", RESULT),
-        ("error", ERROR),
-    ];
+
+    pub fn of(key: &[u8]) -> u16 {
+        match key {
+            b"jsonrpc" => JSONRPC,
+            b"id" => ID,
+            b"method" => METHOD,
+            b"params" => PARAMS,
+            b"result" => RESULT,
+            b"error" => ERROR,
+            _ => 0,
+        }
+    }
 }
 
 /// Members of `params`, `result` and `error`. No bit stands for two, so one word notices repetitions in all three.
@@ -46,17 +53,35 @@ mod inner {
     pub const CACHE_SCOPE: u16 = 256;
     pub const META: u16 = 512;
     pub const STRUCTURED: u16 = 1024;
-    pub const IN_PARAMS: &[(&str, u16)] =
-        &[("progressToken", PROGRESS_TOKEN), ("requestId", REQUEST_ID), ("uri", URI), ("level", LEVEL)];
-    pub const IN_RESULT: &[(&str, u16)] = &[
-        ("isError", IS_ERROR),
-        ("resultType", RESULT_TYPE),
-        ("_meta", META),
-        ("structuredContent", STRUCTURED),
-        ("ttlMs", TTL),
-        ("cacheScope", CACHE_SCOPE),
-    ];
-    pub const IN_ERROR: &[(&str, u16)] = &[("code", CODE)];
+
+    pub fn of_params(key: &[u8]) -> u16 {
+        match key {
+            b"progressToken" => PROGRESS_TOKEN,
+            b"requestId" => REQUEST_ID,
+            b"uri" => URI,
+            b"level" => LEVEL,
+            _ => 0,
+        }
+    }
+
+    pub fn of_result(key: &[u8]) -> u16 {
+        match key {
+            b"isError" => IS_ERROR,
+            b"resultType" => RESULT_TYPE,
+            b"_meta" => META,
+            b"structuredContent" => STRUCTURED,
+            b"ttlMs" => TTL,
+            b"cacheScope" => CACHE_SCOPE,
+            _ => 0,
+        }
+    }
+
+    pub fn of_error(key: &[u8]) -> u16 {
+        match key {
+            b"code" => CODE,
+            _ => 0,
+        }
+    }
 }
 
 /// A member at one of the two levels.
@@ -79,6 +104,8 @@ pub(super) struct Facts {
     capture: [u8; CAPTURE_BYTES],
     /// Bytes in the array, or `TOO_LONG`.
     captured: usize,
+    /// There is an escape among them.
+    escaped: bool,
     top: Level,
     inner: Level,
     pub envelope: Envelope,
@@ -90,6 +117,7 @@ impl Facts {
             capturing: false,
             capture: [0; CAPTURE_BYTES],
             captured: 0,
+            escaped: false,
             top: Level::default(),
             inner: Level::default(),
             envelope: Envelope::default(),
@@ -98,7 +126,7 @@ impl Facts {
 
     /// A key begins in an object at this depth, counted from 1.
     pub fn key_begins(&mut self, depth: u32) {
-        self.captured = 0;
+        (self.captured, self.escaped) = (0, false);
         self.capturing = depth == 1 || (depth == 2 && self.top.member & top::OPENED != 0);
     }
 
@@ -106,18 +134,16 @@ impl Facts {
         if !self.capturing {
             return Ok(());
         }
-        let known = match (depth, self.top.member) {
-            (1, _) => top::KEYS,
-            (_, top::PARAMS) => inner::IN_PARAMS,
-            (_, top::RESULT) => inner::IN_RESULT,
-            _ => inner::IN_ERROR,
+        if self.escaped {
+            self.unescape();
+        }
+        let key = self.captured();
+        let member = match (depth, self.top.member) {
+            (1, _) => top::of(key),
+            (_, top::PARAMS) => inner::of_params(key),
+            (_, top::RESULT) => inner::of_result(key),
+            _ => inner::of_error(key),
         };
-        let text = self.captured();
-        let member = match text.contains(&b'\\') {
-            false => known.iter().find(|(key, _)| text == key.as_bytes()),
-            true => known.iter().find(|(key, _)| says_same(text, key.as_bytes())),
-        };
-        let member = member.map_or(0, |(_, bit)| *bit);
         let level = if depth == 1 { &mut self.top } else { &mut self.inner };
         level.member = member;
         let repeated = level.seen & member != 0;
@@ -127,7 +153,7 @@ impl Facts {
 
     /// A value begins at `start`, inside a container at this depth.
     pub fn value_begins(&mut self, depth: u32, start: u32) {
-        self.captured = 0;
+        (self.captured, self.escaped) = (0, false);
         self.capturing = match depth {
             1 => {
                 self.top.start = start;
@@ -186,6 +212,28 @@ impl Facts {
         }
     }
 
+    /// More of it: an escape begins.
+    pub fn copy_escape(&mut self) {
+        self.escaped = true;
+        self.copy(b"\\");
+    }
+
+    /// What was captured becomes what it says; nothing, when that cannot be said.
+    #[cold]
+    fn unescape(&mut self) {
+        let written = self.capture;
+        let mut said = Unescape::new(written.get(..self.captured).unwrap_or_default());
+        self.captured = 0;
+        // It is shorter than it was written.
+        for (byte, room) in said.by_ref().zip(&mut self.capture) {
+            *room = byte;
+            self.captured += 1;
+        }
+        if said.broken {
+            self.captured = 0;
+        }
+    }
+
     fn capture(&mut self, bytes: &[u8]) {
         let end = self.captured.saturating_add(bytes.len());
         match self.capture.get_mut(self.captured..end) {
@@ -209,13 +257,16 @@ impl Facts {
 
     /// What was captured is a string that says `text`.
     fn says(&self, text: &str) -> bool {
-        self.text().is_some_and(|inner| says_same(inner, text.as_bytes()))
+        self.text().is_some_and(|inner| match self.escaped {
+            false => inner == text.as_bytes(),
+            true => says_same(inner, text.as_bytes()),
+        })
     }
 
     fn method(&self) -> Method {
         match self.text().map(Method::from_bytes) {
             // Some libraries write `tools\/call`.
-            Some(Method::Unknown) if self.captured().contains(&b'\\') => Method::ALL
+            Some(Method::Unknown) if self.escaped => Method::ALL
                 .iter()
                 .copied()
                 .find(|method| self.says(method.as_str()))

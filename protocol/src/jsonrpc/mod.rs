@@ -22,6 +22,7 @@ mod omit;
 mod pick;
 mod reading;
 mod scanner;
+mod skim;
 mod splice;
 #[cfg(test)]
 mod tests;

@@ -3,20 +3,21 @@
 //!
 //! The decision: structure is checked in full (a message that is not balanced JSON is refused, so its end is certain)
 //! but numbers, escapes and UTF-8 are taken as they come, since the client's parser will judge them. Depth is a
-//! counter and one bit per level; long strings are stepped over with `memchr`. This file is the grammar; what it
-//! means is in `facts`.
+//! counter and one bit per level. This file is the grammar; what it means is in `facts`, and where nothing is meant
+//! `skim` reads faster.
 
 use memchr::memchr2;
 
 use super::envelope::Envelope;
 use super::envelope_fault::{EnvelopeCause, EnvelopeFault};
-use super::facts::Facts;
+use super::facts::{FACTS_DEPTH, Facts};
+use super::skim::skim;
 use super::text::is_blank;
 use crate::limits::UPSTREAM_DEPTH_MAX;
 
 /// What may come next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+pub(super) enum State {
     Start,
     /// After `{`: a key or the end.
     KeyOrEnd,
@@ -43,9 +44,7 @@ pub struct Scanner {
     in_key: bool,
     /// Bytes fed before the current piece.
     fed: u32,
-    depth: u32,
-    /// A bit per level: set for an object.
-    objects: [u64; UPSTREAM_DEPTH_MAX / 64],
+    levels: Levels,
     facts: Facts,
     fault: Option<EnvelopeFault>,
 }
@@ -65,8 +64,7 @@ impl Scanner {
             state: State::Start,
             in_key: false,
             fed: 0,
-            depth: 0,
-            objects: [0; UPSTREAM_DEPTH_MAX / 64],
+            levels: Levels { depth: 0, objects: [0; UPSTREAM_DEPTH_MAX / 64] },
             facts: Facts::new(),
             fault: None,
         }
@@ -127,7 +125,11 @@ impl Scanner {
 
     fn scan(&mut self, bytes: &[u8]) -> Result<(), Finding> {
         let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
+        loop {
+            if self.levels.depth > FACTS_DEPTH {
+                at = skim(bytes, at, FACTS_DEPTH, &mut self.state, &mut self.levels);
+            }
+            let Some(&byte) = bytes.get(at) else { break };
             match self.state {
                 State::Text => {
                     let rest = bytes.get(at..).unwrap_or_default();
@@ -137,7 +139,7 @@ impl Scanner {
                     match rest.get(run) {
                         None => break,
                         Some(b'\\') => {
-                            self.facts.copy(b"\\");
+                            self.facts.copy_escape();
                             self.state = State::TextEscape;
                         }
                         Some(_) => self.text_ends(at)?,
@@ -185,7 +187,7 @@ impl Scanner {
     }
 
     fn separator(&mut self, byte: u8, at: usize) -> Result<(), Finding> {
-        match (byte, self.in_object()) {
+        match (byte, self.levels.in_object()) {
             (b',', true) => self.state = State::Key,
             (b',', false) => self.state = State::Value,
             (b'}', true) | (b']', false) => self.container_ends(at),
@@ -197,11 +199,11 @@ impl Scanner {
     fn first_key(&mut self, byte: u8, at: usize) -> Result<(), Finding> {
         match byte {
             b'"' => {
-                self.facts.object_opened(self.depth, false);
+                self.facts.object_opened(self.levels.depth, false);
                 self.key_begins();
             }
             b'}' => {
-                self.facts.object_opened(self.depth, true);
+                self.facts.object_opened(self.levels.depth, true);
                 self.container_ends(at);
             }
             _ => return Err((EnvelopeCause::SyntaxInvalid, at)),
@@ -210,13 +212,13 @@ impl Scanner {
     }
 
     fn key_begins(&mut self) {
-        self.facts.key_begins(self.depth);
+        self.facts.key_begins(self.levels.depth);
         self.in_key = true;
         self.state = State::Text;
     }
 
     fn value_begins(&mut self, byte: u8, at: usize) -> Result<(), Finding> {
-        self.facts.value_begins(self.depth, self.fed + at as u32);
+        self.facts.value_begins(self.levels.depth, self.fed + at as u32);
         self.state = match byte {
             b'{' | b'[' => return self.container_begins(byte == b'{', at),
             b'"' => {
@@ -237,7 +239,7 @@ impl Scanner {
     fn text_ends(&mut self, at: usize) -> Result<(), Finding> {
         if self.in_key {
             self.state = State::Colon;
-            return self.facts.key_ends(self.depth).map_err(|_| (EnvelopeCause::KeyRepeated, at));
+            return self.facts.key_ends(self.levels.depth).map_err(|_| (EnvelopeCause::KeyRepeated, at));
         }
         self.facts.copy(b"\"");
         self.value_ends(at + 1);
@@ -246,16 +248,14 @@ impl Scanner {
 
     fn value_ends(&mut self, end: usize) {
         self.state = State::CommaOrEnd;
-        self.facts.value_ends(self.depth, self.fed + end as u32);
+        self.facts.value_ends(self.levels.depth, self.fed + end as u32);
     }
 
     fn container_begins(&mut self, object: bool, at: usize) -> Result<(), Finding> {
-        let level = self.depth as usize;
-        let word = self.objects.get_mut(level / 64).ok_or((EnvelopeCause::TooDeep, at))?;
-        let bit = 1 << (level % 64);
-        *word = if object { *word | bit } else { *word & !bit };
-        self.facts.container_begins(self.depth);
-        self.depth += 1;
+        self.facts.container_begins(self.levels.depth);
+        if !self.levels.enter(object) {
+            return Err((EnvelopeCause::TooDeep, at));
+        }
         self.state = if object { State::KeyOrEnd } else { State::ValueOrEnd };
         Ok(())
     }
@@ -263,17 +263,47 @@ impl Scanner {
     /// The bracket that closes the innermost container is at `at`.
     fn container_ends(&mut self, at: usize) {
         let end = self.fed + at as u32 + 1;
-        self.depth = self.depth.saturating_sub(1);
-        if self.depth == 0 {
+        self.levels.leave();
+        if self.levels.depth == 0 {
             self.state = State::Done;
             self.facts.envelope.end = Some(end);
         } else {
             self.state = State::CommaOrEnd;
-            self.facts.container_ends(self.depth, end);
+            self.facts.container_ends(self.levels.depth, end);
         }
     }
+}
 
-    fn in_object(&self) -> bool {
+/// The containers that are open.
+#[derive(Clone, Debug)]
+pub(super) struct Levels {
+    pub depth: u32,
+    /// A bit per level: set for an object.
+    objects: [u64; UPSTREAM_DEPTH_MAX / 64],
+}
+
+impl Levels {
+    /// One level down; false when there are no more.
+    #[inline]
+    pub fn enter(&mut self, object: bool) -> bool {
+        let level = self.depth as usize;
+        let Some(word) = self.objects.get_mut(level / 64) else { return false };
+        let bit = 1 << (level % 64);
+        *word = if object { *word | bit } else { *word & !bit };
+        self.depth += 1;
+        true
+    }
+
+    /// One level up: whether there is an object.
+    #[inline]
+    pub fn leave(&mut self) -> bool {
+        self.depth = self.depth.saturating_sub(1);
+        self.in_object()
+    }
+
+    /// Whether the innermost container is one.
+    #[inline]
+    pub fn in_object(&self) -> bool {
         let level = self.depth.saturating_sub(1) as usize;
         self.objects.get(level / 64).is_some_and(|word| word >> (level % 64) & 1 == 1)
     }
@@ -305,7 +335,7 @@ const fn places_of(byte: u8, word: u64) -> u64 {
 }
 
 #[inline]
-const fn is_number_byte(byte: u8) -> bool {
+pub(super) const fn is_number_byte(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E')
 }
 

@@ -117,6 +117,8 @@ fn what_is_no_message_is_named() {
         (r#"{"a":1,}"#, 7),
         (r#"{"a":[1,]}"#, 8),
         (r#"{"a":[1}"#, 7),
+        (r#"{"a":[1,[]}"#, 10),
+        (r#"{"a":[{"b":1]"#, 12),
         (r#"{"a":{]"#, 6),
         (r#"{"a":}"#, 5),
         (r#"{a:1}"#, 1),
@@ -128,10 +130,14 @@ fn what_is_no_message_is_named() {
         (r#"{"a":1:2}"#, 6),
         (r#"{"a":"b""c"}"#, 8),
     ] {
-        if at == 99 {
-            refused(body, "reply_truncated", body.len());
-        } else {
-            refused(body, "reply_syntax", at);
+        // As a message, and as a value that no fact lies in.
+        for above in ["", r#"{"result":{"x":"#, r#"{"result":{"x":[{"y":"#] {
+            let within = format!("{above}{body}");
+            if at == 99 {
+                refused(&within, "reply_truncated", within.len());
+            } else {
+                refused(&within, "reply_syntax", above.len() + at);
+            }
         }
     }
     let nested = |depth: usize| format!("{{\"result\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
