@@ -194,6 +194,9 @@ fn keeping(asking: &Asking<'_>, local: Local) -> Option<(u64, bool)> {
     Some((until.unwrap_or(0).saturating_sub(asking.core.clock.now_ms()), public))
 }
 
+/// Room for what follows the items of a page: its cursor, and the members of every answer. More of it is made when there is more.
+const PAGE_ENDS_ROOM: usize = 1 << 10;
+
 fn list(asking: &Asking<'_>, kind: Kind, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let catalog = asking.adopted.snapshot.catalog();
     let list = cursor::List {
@@ -225,17 +228,22 @@ fn list(asking: &Asking<'_>, kind: Kind, out: &mut Vec<u8>) -> Result<(), Refusa
     let is_modern = asking.call.revision.is_modern();
     let fragments = &asking.adopted.snapshot.bound().fragments;
     let shelf = asking.adopted.shelf(asking.place.server, kind).ok_or(Refusal::NoSuchPath)?;
+    let fragment = |index: usize| {
+        let item = shelf.items.get(index)?;
+        let fragment = if is_modern { item.modern_fragment } else { item.fragment };
+        fragments.get(fragment.to_native() as usize)
+    };
+    let visible = || asking.view.kind(kind).visible_from(from).take(PAGE_ITEMS_MAX);
+    // A list is the largest of our own answers: grown step by step, it would be copied once more than it must be.
+    let bytes: usize = visible().filter_map(fragment).map(|fragment| fragment.len() + 1).sum();
+    out.reserve(bytes.min(PAGE_BYTES_MAX) + PAGE_ENDS_ROOM);
     let mut next = None;
     for (shown, index) in asking.view.kind(kind).visible_from(from).enumerate() {
         if shown == PAGE_ITEMS_MAX || out.len() - page_begins > PAGE_BYTES_MAX {
             next = Some(index);
             break;
         }
-        let fragment = shelf.items.get(index).and_then(|item| {
-            let fragment = if is_modern { item.modern_fragment } else { item.fragment };
-            fragments.get(fragment.to_native() as usize)
-        });
-        if let Some(fragment) = fragment {
+        if let Some(fragment) = fragment(index) {
             if shown > 0 {
                 out.push(b',');
             }
