@@ -53,10 +53,11 @@ def switches(pid: int) -> dict[int, tuple[str, int]]:
 
 
 def smaps(pid: int) -> dict[str, float]:
-    """MiB in memory: all, what is of files (the program itself, mostly), and the rest, which is the gateway's own."""
+    """MiB in memory: all, what is of files (the program itself, mostly), the rest, which is the gateway's own, and what of that is huge
+    pages: of those all 2 MiB count once one byte is touched."""
     text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
     of = lambda key: int(re.search(rf"^{key}:\s+(\d+)", text, re.MULTILINE)[1]) / 1024
-    return {"rss_mib": of("Rss"), "anonymous_mib": of("Anonymous"), "files_mib": of("Rss") - of("Anonymous")}
+    return {"rss_mib": of("Rss"), "anonymous_mib": of("Anonymous"), "files_mib": of("Rss") - of("Anonymous"), "huge_mib": of("AnonHugePages")}
 
 
 LINE = re.compile(r"^(\d+) (?:<\.\.\. )?(\w+)(?: resumed>|\().*? = (-?\d+|\?)(?: (\w+))?.*<([\d.]+)>$")

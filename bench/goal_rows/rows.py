@@ -91,7 +91,7 @@ ROWS = (
     Row("workers", "One worker and two, 64 connections", loaded.workers, CPU, workers),
     Row("idle", "A gateway with nothing to do", rest.idle, {
         "wakeups": ("wake-ups per second", 1), "timers": ("by timers, under strace", 1), "others": ("by others, under strace", 1),
-        "rss_mib": ("RSS MiB", 1), "anonymous_mib": ("its own, MiB", 1), "files_mib": ("of files, MiB", 1),
+        "rss_mib": ("RSS MiB", 1), "anonymous_mib": ("its own, MiB", 1), "huge_mib": ("of these huge pages, MiB", 1), "files_mib": ("of files, MiB", 1),
     }, idle),
 )
 # What another command measures: these are not measured twice.

@@ -108,13 +108,16 @@ class Run:
 def facts_at_start(root: pathlib.Path, tool: str, options: argparse.Namespace, mine: dict, said: dict, pinned: tuple[int, int]) -> dict:
     """What a reader has to know of a run; `mine` is what the tool adds, `said` the versions of what it measures."""
     git = lambda *words: subprocess.run(["git", *words], cwd=root, capture_output=True, text=True).stdout.strip()
+    # A binary that is given need not be of this tree.
+    given = options.strait and datetime.datetime.fromtimestamp(options.strait.stat().st_mtime, datetime.UTC)
+    binary = {"binary": f"given, of {given:%Y-%m-%d %H:%M UTC}"} if given else {"profile": options.profile}
     changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": git("rev-parse", "--short=12", "HEAD") + changed,
         # Where a binary lies is nobody's business.
         "command": " ".join([tool, *("BIN" if "/" in word else word for word in sys.argv[1:])]),
-        "profile": options.profile,
+        **binary,
         "rounds": str(options.rounds),
         "seed": str(options.seed),
         **mine,
