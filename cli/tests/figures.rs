@@ -121,6 +121,15 @@ fn a_scrape_tells_what_a_client_did() {
     assert_eq!(of(r#"strait_upstream_calls_total{upstream="shop"}"#), 0.0);
     assert_eq!(of(r#"strait_upstream_duration_seconds_count{upstream="hello"}"#), 12.0);
     assert_eq!(of("strait_gateway_added_seconds_count"), 12.0);
+    assert_eq!(of(r#"strait_tool_calls_total{tool="hello.greet",outcome="ok"}"#), 12.0);
+    assert_eq!(sum(&seen, "strait_tool_calls_total"), 12.0, "what nobody offers is no tool");
+    assert_eq!(of(r#"strait_tool_duration_seconds_count{tool="hello.greet"}"#), 12.0);
+    let requests = |verdict| {
+        let labels = format!(r#"server="default",caller="anonymous",verdict="{verdict}""#);
+        of(&format!("strait_server_requests_total{{{labels}}}"))
+    };
+    assert_eq!((requests("permit"), requests("none")), (12.0, 5.0));
+    assert_eq!(sum(&seen, "strait_server_requests_total"), 17.0, "what came to no server is nobody's");
     let total = of(r#"strait_request_duration_seconds_sum{method="tools_call"}"#);
     assert!(of("strait_gateway_added_seconds_sum") < total, "added time is a part of the whole");
     assert_eq!(sum(&seen, "strait_worker_requests_total"), 20.0);
@@ -165,8 +174,10 @@ fn counters_never_fall_and_every_name_is_documented() {
         (kinds, before)
     });
     assert!(sum(&last, "strait_requests_total") > 0.0);
-    // The bound that the document states, for two workers, an audit log and the four names that this process met.
-    assert!(last.len() <= 8_553 + 41 - 253 * 31 + 2 * 34, "{} series", last.len());
+    // The bound that the document states, for two workers, an audit log, four upstreams, a server and a tool that this process met, and no
+    // secrets, collectors and anchors.
+    let bound = 20_442 - 4_096 - 160 - 253 * 31 - 256 * 24 - (1_257 - 25) + 2 * 36;
+    assert!(last.len() <= bound, "{} series", last.len());
     let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/METRICS.md");
     let page = std::fs::read_to_string(page).unwrap();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
@@ -178,6 +189,65 @@ fn counters_never_fall_and_every_name_is_documented() {
         ours.map(|(name, kind)| format!("{name} {kind}")).collect()
     };
     assert_eq!(metrics(&documented), metrics(&shown));
+}
+
+/// Whoever may call may ask for any name: none of them becomes a label, and the series do not grow.
+#[test]
+fn names_that_clients_invent_make_no_series() {
+    const ROUNDS: usize = 40;
+    const AT_ONCE: usize = 250;
+    let served = serve();
+    assert_eq!(call(served.port, "hello__greet", "/mcp"), 200);
+    call(served.port, "invented_0", "/mcp");
+    let before = wait_for("both", || {
+        Some(scrape(served.admin)).filter(|seen| sum(seen, "strait_requests_total") >= 2.0)
+    });
+    let mut stream = TcpStream::connect(("127.0.0.1", served.port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    for round in 0..ROUNDS {
+        let mut requests = String::new();
+        for n in 0..AT_ONCE {
+            let tool = format!("hello__invented_{round}_{n}");
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
+            );
+            requests += &format!(
+                "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                 Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n\
+                 Mcp-Method: tools/call\r\nMcp-Name: {tool}\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+        }
+        stream.write_all(requests.as_bytes()).unwrap();
+        for _ in 0..AT_ONCE {
+            skip_answer(&mut answers);
+        }
+    }
+    let all = (ROUNDS * AT_ONCE + 2) as f64;
+    let after = wait_for("all of them", || {
+        Some(scrape(served.admin)).filter(|seen| sum(seen, "strait_requests_total") >= all)
+    });
+    assert!(!after.keys().any(|series| series.contains("invented")));
+    assert_eq!(sum(&after, "strait_tool_calls_total"), 1.0);
+    let names = |seen: &BTreeMap<String, f64>| seen.keys().cloned().collect::<BTreeSet<_>>();
+    let new: Vec<_> = names(&after).difference(&names(&before)).cloned().collect();
+    assert_eq!(new, Vec::<String>::new());
+}
+
+/// One answer with a length.
+fn skip_answer(from: &mut impl BufRead) {
+    let (mut length, mut line) = (0, String::new());
+    while line != "\r\n" {
+        line.clear();
+        assert!(from.read_line(&mut line).unwrap() > 0, "the connection ended");
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    from.read_exact(&mut vec![0; length]).unwrap();
 }
 
 #[test]

@@ -50,6 +50,7 @@ struct Shown {
     upgrade: Value,
     snapshots: usize,
     roll_call: Option<RollCall>,
+    tools: metrics::tools::Shown,
     rollout: Value,
     /// What workers serve from; the board does not keep it in memory.
     in_use: Weak<Snapshot>,
@@ -299,7 +300,10 @@ impl Board {
 
     /// The same, to whoever wants it otherwise.
     pub fn tell(&self, to: &mut dyn Format) {
-        let shown = self.shown();
+        let mut shown = self.shown();
+        let mut tools = std::mem::take(&mut shown.tools);
+        tools.look(&shown.watchdog.workers().map(|(figures, ..)| &**figures).collect::<Vec<_>>());
+        shown.tools = tools;
         let worker = |(figures, stalled, stalls): (&Arc<WorkerFigures>, bool, u64)| metrics::Worker {
             figures: figures.clone(),
             stalled,
@@ -318,7 +322,9 @@ impl Board {
         let seen = Seen {
             workers: shown.watchdog.workers().map(worker).collect(),
             upstreams: upstreams.collect(),
+            servers: shown.books.servers.read(),
             limits: shown.books.limits.read(),
+            tools: &shown.tools,
             driver: shown.driver,
             generation: &shown.generation,
             catalog: &shown.catalog,

@@ -69,6 +69,11 @@ pub const SUSPICIONS_SHOWN_MAX: usize = 32;
 /// Quarantined things that `/readyz` names; `/admin/quarantine` has all.
 pub const QUARANTINED_SHOWN_MAX: usize = 32;
 
+/// Tools whose calls `/metrics` shows by name: as many as a person reads on a page, and 7 + 18 series each.
+pub const TOOLS_SHOWN_MAX: usize = 50;
+/// Histograms that workers are asked for, beside those of the tools that they met first, as other tools come to be called most: 2 KB each.
+pub const TOOLS_TIMED_MAX: usize = 512;
+
 /// How long a canary bakes when nothing is said: long enough for a person to look at it.
 pub const BAKE: Duration = Duration::from_secs(10 * 60);
 pub const BAKE_MIN: Duration = Duration::from_secs(1);

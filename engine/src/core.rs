@@ -35,6 +35,9 @@ use crate::exchange::suspend::Suspensions;
 use crate::exchange::tasks::older::OpenTasks;
 use crate::figures::WorkerFigures;
 use crate::figures::generations::Tally;
+use crate::figures::labels::CallerKind;
+use crate::figures::places::Place;
+use crate::figures::tools::Met;
 use crate::fold::Fold;
 use crate::handle::{Event, KeyRing, Level, ListenerTls};
 use crate::io::buffer::held_bytes;
@@ -44,8 +47,8 @@ use crate::io::signal::Signal;
 use crate::io::spawn::Spawner;
 use crate::io::tcp::Stop;
 use crate::io::watch::Watches;
+use crate::known::{self, TraitSets, names};
 pub use crate::known::{Known, TraitsId};
-use crate::known::{TraitSets, names};
 use crate::limits::{Deadlines, REPLIES_KEPT_MAX, STANDING_EIGHTHS, VIEWS_PER_CORE_MAX};
 use crate::pooled::Pool;
 use crate::session::streams::Over;
@@ -87,6 +90,7 @@ pub struct Core {
     /// Answers that stand open, of [`STANDING_EIGHTHS`] of the connections at most.
     pub standing: Cell<usize>,
     pub figures: Arc<WorkerFigures>,
+    pub tools_met: RefCell<Met>,
     pub decoder: RefCell<Decoder>,
     pub scanner: RefCell<Scanner>,
     pub scratch: RefCell<Scratch>,
@@ -159,6 +163,7 @@ pub struct Adopted {
     /// upstream it needs and lets the others go.
     upstreams: Rc<[Weak<Upstream>]>,
     servers: Arc<[u64]>,
+    server_places: Arc<[Place]>,
     fresh_until: Arc<[FreshUntil]>,
     announced: Arc<[Announced]>,
     /// The generation's 12 hex digits.
@@ -200,7 +205,7 @@ impl Adopted {
         let known = RefCell::new(vec![None; keys.principals.len()]);
         let (generation, catalog) = (snapshot.generation().short(), snapshot.catalog().short());
         let (servers, fresh_until) = (edition.servers.clone(), edition.fresh_until.clone());
-        let announced = edition.announced.clone();
+        let (announced, server_places) = (edition.announced.clone(), edition.server_places.clone());
         let windows = snapshot.windows_at(now_unix_s);
         let watching = Watching::of(snapshot.rules());
         Rc::new(Adopted {
@@ -211,6 +216,7 @@ impl Adopted {
             metering: edition.metering.clone(),
             upstreams,
             servers,
+            server_places,
             fresh_until,
             announced,
             generation,
@@ -271,12 +277,16 @@ impl Adopted {
         {
             return *stranger.facts.get_or_init(|| {
                 let verified = &stranger.token.verified;
-                Known { digest: verified.digest, ..self.facts_of(&verified.principal, verified.id) }
+                let kind = known::kind_of(verified, &self.trust, &self.snapshot);
+                Known { digest: verified.digest, kind, ..self.facts_of(&verified.principal, verified.id) }
             });
         }
         let mut known = self.known.borrow_mut();
         match (known.get_mut(index), self.keys.principals.get(index)) {
-            (Some(known), Some(principal)) => *known.get_or_insert_with(|| self.facts_of(principal, None)),
+            (Some(known), Some(principal)) => *known.get_or_insert_with(|| Known {
+                kind: if index == 0 { CallerKind::Anonymous } else { CallerKind::Key },
+                ..self.facts_of(principal, None)
+            }),
             // A number nobody was given: a digest no session is bound to.
             _ => Known {
                 traits: self.traits.borrow_mut().number(Traits::default()),
@@ -284,6 +294,7 @@ impl Adopted {
                 user: 0,
                 agent: 0,
                 tenant: 0,
+                kind: CallerKind::Unknown,
                 is_revoked: true,
             },
         }
@@ -298,6 +309,7 @@ impl Adopted {
             user: names.user,
             agent: names.agent,
             tenant: digest(&principal.tenant),
+            kind: CallerKind::Unknown,
             is_revoked: self.trust.revoked.has(&names),
         }
     }
@@ -327,6 +339,11 @@ impl Adopted {
     /// What sessions of a server are bound to.
     pub fn server_digest(&self, server: usize) -> Option<u64> {
         self.servers.get(server).copied()
+    }
+
+    /// Where requests to it are counted.
+    pub fn server_place(&self, server: usize) -> Option<Place> {
+        self.server_places.get(server).copied()
     }
 
     /// The server that has this digest.
@@ -454,6 +471,7 @@ impl Core {
             past: parts.past,
             over: Over::default(),
             seal: parts.seal,
+            tools_met: RefCell::default(),
             tokens: Tokens::default(),
             purse: Purse::default(),
             suspended: Suspensions::default(),

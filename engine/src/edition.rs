@@ -37,6 +37,8 @@ pub struct Edition {
     pub trust: Arc<Trust>,
     /// Digests of the virtual servers' names, by server of the table: what sessions are bound to.
     pub(crate) servers: Arc<[u64]>,
+    /// The same: where workers count what comes to them.
+    pub(crate) server_places: Arc<[Place]>,
     /// By upstream of the table.
     wirings: Arc<[Arc<Wiring>]>,
     /// The same: until when what it listed may be kept.
@@ -159,6 +161,8 @@ impl Edition {
         });
         let wirings = wirings.collect();
         let servers = snapshot.rules().servers.iter().map(|server| digest(&server.name)).collect();
+        let server_places =
+            snapshot.rules().servers.iter().map(|server| books.servers.place_of(&server.name)).collect();
         let fresh_until = snapshot.rules().upstreams.iter().map(|_| FreshUntil::default()).collect();
         let announced = snapshot.rules().upstreams.iter().map(|_| Announced::default()).collect();
         let metering = Metering::of(&snapshot, &cells, &books.limits).map(Arc::new);
@@ -169,6 +173,7 @@ impl Edition {
             listeners: facts.listeners,
             trust: facts.trust,
             servers,
+            server_places,
             wirings,
             fresh_until,
             announced,
@@ -189,6 +194,7 @@ impl Edition {
             listeners: self.listeners.clone(),
             trust: self.trust.clone(),
             servers: self.servers.clone(),
+            server_places: self.server_places.clone(),
             wirings: self.wirings.clone(),
             fresh_until: catalog.upstreams.iter().map(|lists| lists.fresh_until).collect(),
             announced: catalog.upstreams.iter().map(|lists| lists.announced).collect(),
@@ -232,6 +238,7 @@ impl Edition {
             listeners: facts.listeners,
             trust: facts.trust,
             servers: self.servers.clone(),
+            server_places: self.server_places.clone(),
             wirings,
             fresh_until: self.fresh_until.clone(),
             announced: self.announced.clone(),

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use strait_policy::{Principal, Traits};
+use strait_table::Snapshot;
+use strait_table::rules::ArchivedAuthMethod;
 
 use crate::edition::digest;
+use crate::figures::labels::CallerKind;
 use crate::fold::Fold;
-use crate::trust::Names;
+use crate::trust::{Names, Trust, Verified};
 
 /// A set of traits that principals of an adopted edition have; a number of that one alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,8 +49,22 @@ pub struct Known {
     pub user: u64,
     pub agent: u64,
     pub tenant: u64,
+    /// The kind of identity that lets it in.
+    pub kind: CallerKind,
     /// Nobody shall believe it any more, whatever it brings.
     pub is_revoked: bool,
+}
+
+/// By what a token, or a certificate, was verified.
+pub(crate) fn kind_of(verified: &Verified, trust: &Trust, snapshot: &Snapshot) -> CallerKind {
+    let identity = trust.identity_of(verified).and_then(|at| snapshot.rules().identities.get(at));
+    match identity.map(|identity| &identity.method) {
+        Some(ArchivedAuthMethod::Jwt(_)) => CallerKind::Jwt,
+        Some(ArchivedAuthMethod::Introspection(_)) => CallerKind::Introspection,
+        Some(ArchivedAuthMethod::Mtls(_)) => CallerKind::Mtls,
+        Some(ArchivedAuthMethod::KeyFile { .. } | ArchivedAuthMethod::Generated { .. }) => CallerKind::Key,
+        None => CallerKind::Unknown,
+    }
 }
 
 pub(crate) fn names(principal: &Principal, token: Option<u64>) -> Names {

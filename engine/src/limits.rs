@@ -250,9 +250,12 @@ pub const LOOKS_MAX: usize = 4_096;
 pub const LEASES_MAX: usize = 1 << 10;
 /// Places among calls under way that one worker holds: 16 bytes each, grown to when needed.
 pub const HOLDS_MAX: usize = 1 << 16;
-/// Upstreams of a table, limits, and tools and principals that a worker meets, that have figures under their own name: 2.2 KB, 128 B, 2.0 KB
-/// and 2.0 KB per worker each; the rest is counted together.
+/// Upstreams, servers and limits of a table, and principals that a worker meets, that have figures under their own name: 2.2 KB, 256 B, 128 B
+/// and 2.0 KB per worker each; the rest is counted together. As many tools have a histogram from their first call on.
 pub const NAMED_MAX: usize = 256;
+/// Tools whose calls a worker counts apart: about 130 bytes each, so that whoever shows them knows which are called most; 10,000 are what
+/// one table is made for. The rest is counted together.
+pub const TOOLS_COUNTED_MAX: usize = 1 << 14;
 /// Words for why an exchange was refused; the code knows about eighty.
 pub const REASONS_MAX: usize = 128;
 

@@ -193,6 +193,18 @@ fn of_a_certificate_and_a_bearer_the_first_identity_that_accepts_decides() {
         assert_eq!(mesh.call("/tokens", "", &["-H", &bad]).expect("an answer").0, 401);
         assert_eq!(mesh.call("/mesh", "", &["-H", &good]).expect("an answer").0, 401);
     }
+    // Figures tell by what each was known, and nobody's name.
+    let (_, text) = mesh.gateway.ask("/metrics");
+    let requests = |server: &str, caller: &str, verdict: &str| {
+        let series = format!(
+            r#"strait_server_requests_total{{server="{server}",caller="{caller}",verdict="{verdict}"}} "#
+        );
+        text.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    assert_eq!((requests("mixed", "mtls", "permit"), requests("mixed", "jwt", "permit")), (6, 2));
+    assert_eq!((requests("keys", "api_key", "permit"), requests("keys", "mtls", "permit")), (2, 2));
+    assert_eq!((requests("tokens", "unknown", "none"), requests("mesh", "unknown", "none")), (2, 2));
+    assert!(!["ada", "robot", "spiffe:"].iter().any(|name| text.contains(name)));
     assert_eq!(mesh.gateway.stop(), Some(0));
 }
 

@@ -13,7 +13,7 @@ pub fn write(out: &mut Exposition, audit: Option<&Standing>) {
     let figures = audit.figures();
     let help = "Records that were given to the audit log.";
     out.one(Kind::Counter, "strait_audit_records_total", help, figures.records.load(Relaxed));
-    let help = "Bytes that the audit log has written: records and payloads.";
+    let help = "Bytes of the audit log that the disk has confirmed: records and payloads.";
     out.one(Kind::Counter, "strait_audit_written_bytes_total", help, figures.bytes.load(Relaxed));
     let help = "Records that are not in the audit log, because there was no room for them.";
     out.one(Kind::Counter, "strait_audit_records_dropped_total", help, audit.lost());
@@ -31,7 +31,7 @@ pub fn write(out: &mut Exposition, audit: Option<&Standing>) {
         "Whether the disk takes no records.",
         audit.fault().is_some(),
     );
-    let help = "From the first byte of a group of records written to the disk's word that it has them.";
+    let help = "How long the disk took to confirm a batch of records.";
     let read = Distribution::of([&figures.commits]);
     out.family(Kind::Histogram, "strait_audit_commit_duration_seconds", help).distribution(&[], &read, FINE);
 }

@@ -17,6 +17,7 @@ mod telemetry;
 mod text;
 mod tls;
 mod tokens;
+pub mod tools;
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use crate::trial;
 use strait_engine::WorkerFigures;
 use strait_engine::figures::cell::{Counter, Gauge};
 use strait_engine::figures::histogram::Distribution;
-use strait_engine::figures::labels::{Layer, MethodClass, Outcome};
+use strait_engine::figures::labels::{CallerKind, Decision, Layer, MethodClass, Outcome};
 use strait_engine::figures::phases;
 use strait_engine::figures::places::Place;
 use strait_engine::figures::upstreams::UpstreamFigures;
@@ -45,8 +46,11 @@ pub use text::{Dialect, Text};
 pub struct Seen<'b> {
     pub workers: Vec<Worker>,
     pub upstreams: Vec<Upstream>,
+    pub servers: Vec<(String, Place)>,
     /// By `id/measure`.
     pub limits: Vec<(String, Place)>,
+    /// Who is called most, as of this look.
+    pub tools: &'b tools::Shown,
     pub driver: &'static str,
     pub generation: &'b str,
     pub catalog: &'b str,
@@ -100,6 +104,8 @@ const COARSE: usize = 2;
 pub fn tell(seen: &Seen<'_>, to: &mut dyn Format) {
     let mut out = Exposition(to);
     traffic(&mut out, &seen.workers, seen.exemplars.as_ref());
+    servers(&mut out, seen);
+    seen.tools.write(&mut out, &seen.workers.iter().map(|worker| &*worker.figures).collect::<Vec<_>>());
     upstreams(&mut out, seen);
     limits(&mut out, seen);
     tls::write(&mut out, &seen.workers, seen.certificates);
@@ -210,6 +216,25 @@ fn upstreams(out: &mut Exposition, seen: &Seen<'_>) {
         out,
         &met.iter().map(|(upstream, workers)| (upstream.name.as_str(), &**workers)).collect::<Vec<_>>(),
     );
+}
+
+fn servers(out: &mut Exposition, seen: &Seen<'_>) {
+    let help = "Requests to a server, by how their caller is known and by what policy said.";
+    let mut requests = out.family(Kind::Counter, "strait_server_requests_total", help);
+    for (name, place) in &seen.servers {
+        let workers = || seen.workers.iter().filter_map(|worker| worker.figures.server_seen(*place));
+        for (caller, verdict) in
+            CallerKind::ALL.iter().flat_map(|c| Decision::ALL.iter().map(move |d| (c, d)))
+        {
+            let count: u64 = workers().map(|figures| figures.requests(*caller, *verdict).get()).sum();
+            // Most pairs never happen: a server knows its callers in one way or two.
+            if count > 0 {
+                let labels =
+                    [("server", name.as_str()), ("caller", caller.label()), ("verdict", verdict.label())];
+                requests.series(&labels, count);
+            }
+        }
+    }
 }
 
 fn limits(out: &mut Exposition, seen: &Seen<'_>) {

@@ -32,7 +32,7 @@ use super::{Incoming, timing};
 use crate::connection::audience::{Ear, Who};
 use crate::connection::standing::Tally;
 use crate::core::{Adopted, Core};
-use crate::figures::labels::{Layer, MethodClass, Outcome};
+use crate::figures::labels::{CallerKind, Decision, Layer, MethodClass, Outcome};
 use crate::io::clock;
 use crate::pooled::Pooled;
 use crate::session::Session;
@@ -417,6 +417,11 @@ impl Record {
             figures.refusals.add(reason);
         }
         self.count_by_name(core, adopted, total_ns);
+        if let Some(place) = self.server.and_then(|server| adopted.server_place(server)) {
+            let caller =
+                self.principal.map_or(CallerKind::Unknown, |principal| adopted.known(principal).kind);
+            figures.server(place).requests(caller, Decision::of(self.verdict)).add(1);
+        }
         if let Some(upstream) = self.asked.as_ref().map(|upstream| upstream.figures(core)) {
             upstream.calls.add(1);
             match (self.layer, self.outcome) {
@@ -440,7 +445,7 @@ impl Record {
                 let rules = adopted.snapshot.rules();
                 let upstream = rules.upstreams.get(usize::from(upstream))?.name.as_str();
                 let tool = adopted.shelf(server, Kind::Tool)?.items.get(index)?.bare.as_str();
-                Some(tools.place_of(&format!("{upstream}.{tool}")))
+                Some(core.tools_met.borrow_mut().place_of(tools, &format!("{upstream}.{tool}")))
             });
             place.into_iter().for_each(|place| tools.count(place, self.outcome, total_ns));
         }

@@ -1,8 +1,8 @@
-//! Figures by names that traffic brings: which tools are called, and by whom.
+//! Figures by names that traffic brings: who calls. (Which tools are called: [`super::tools`].)
 //!
 //! The decision: a worker gives a name its place when it meets it first, and only the first [`NAMED_MAX`] of a process get
 //! one; the rest counts together, as [`OTHER`]. So what is shown is bounded, whatever a table or a directory of keys
-//! holds, and names that nobody uses cost nothing. Which place a tool or a principal has is remembered beside the edition
+//! holds, and names that nobody uses cost nothing. Which place a principal has is remembered beside the edition
 //! ([`crate::core::Adopted`]): after its first exchange a name is not looked at again.
 
 use std::sync::OnceLock;

@@ -74,6 +74,32 @@ labels! {
 }
 
 labels! {
+    /// How whoever asks is known: the kind of identity that let them in. Not which: callers are many, have several roles each, and
+    /// are not for everybody who may see figures.
+    CallerKind {
+        /// Not yet, or nobody believes it.
+        Unknown "unknown",
+        /// To a server that asks for no credential.
+        Anonymous "anonymous",
+        Key "api_key",
+        Jwt "jwt",
+        Introspection "introspection",
+        Mtls "mtls",
+    }
+}
+
+labels! {
+    /// What policy said.
+    Decision {
+        Permit "permit",
+        Deny "deny",
+        Hold "hold",
+        /// It was not asked: the request was refused before.
+        None "none",
+    }
+}
+
+labels! {
     /// What a candidate's decision is beside the live one.
     Difference {
         Same "same",

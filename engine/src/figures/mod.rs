@@ -18,6 +18,8 @@ pub mod labels;
 pub mod limits;
 pub mod places;
 pub mod reasons;
+pub mod servers;
+pub mod tools;
 pub mod upstreams;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +35,8 @@ use labels::{Difference, MethodClass, Outcome};
 use limits::LimitFigures;
 use places::{Place, Places};
 use reasons::Reasons;
+use servers::ServerFigures;
+use tools::Tools;
 use upstreams::UpstreamFigures;
 
 /// Figures of one worker. Aligned so that no two workers share a line, the neighbour's prefetch included.
@@ -93,8 +97,9 @@ pub struct WorkerFigures {
     pub shadow_decision: Histogram,
     upstreams: Places<UpstreamFigures>,
     limits: Places<LimitFigures>,
+    servers: Places<ServerFigures>,
     /// By `upstream.tool`.
-    pub tools: Named,
+    pub tools: Tools,
     /// By id.
     pub principals: Named,
     /// Of calls that have a price.
@@ -106,8 +111,8 @@ impl WorkerFigures {
         &self.requests[method as usize][outcome as usize]
     }
 
-    /// By the worker whose figures these are: from now on it serves from `edition`, whose upstreams and limits are shown
-    /// from the start, with nothing counted.
+    /// By the worker whose figures these are: from now on it serves from `edition`, whose upstreams, servers and limits are
+    /// shown from the start, with nothing counted.
     pub(crate) fn serves(&self, edition: &Edition) {
         self.meets(edition);
         self.edition.store(edition.serial, Ordering::Release);
@@ -117,6 +122,9 @@ impl WorkerFigures {
     pub(crate) fn meets(&self, edition: &Edition) {
         for wiring in edition.wirings().iter() {
             self.upstreams.at(wiring.place);
+        }
+        for place in edition.server_places.iter() {
+            self.servers.at(*place);
         }
         for limit in edition.metering.iter().flat_map(|metering| &metering.limits) {
             self.limits.at(limit.place);
@@ -133,7 +141,17 @@ impl WorkerFigures {
         self.limits.at(place)
     }
 
+    /// Of a server; by the worker whose figures these are.
+    pub(crate) fn server(&self, place: Place) -> &ServerFigures {
+        self.servers.at(place)
+    }
+
     /// The same for everybody else: `None` until the worker has met it.
+    pub fn server_seen(&self, place: Place) -> Option<&ServerFigures> {
+        self.servers.seen(place)
+    }
+
+    /// The same of a limit.
     pub fn limit_seen(&self, place: Place) -> Option<&LimitFigures> {
         self.limits.seen(place)
     }

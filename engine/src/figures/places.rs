@@ -1,4 +1,4 @@
-//! Figures by name: of upstreams and of limits, which come and go with tables.
+//! Figures by name: of upstreams, servers and limits, which come and go with tables.
 //!
 //! A name gets a *place* when an edition first has it, and keeps it for as long as the process lives: a reload that
 //! leaves an upstream where it is leaves its counters where they are. There are [`NAMED_MAX`] places; what
@@ -74,6 +74,7 @@ impl Book {
 #[derive(Clone, Debug, Default)]
 pub struct Books {
     pub upstreams: Book,
+    pub servers: Book,
     /// By `id/measure`.
     pub limits: Book,
 }
