@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "tests/peers"))
 from processes import free_port, listens, stop, wait_for  # noqa: E402
 
 DEPLOY = ROOT / "deploy"
-KEY_WORDS = {"sum", "rate", "by", "le", "increase", "ignoring", "group_left", "and", "histogram_quantile"}
+KEY_WORDS = {"sum", "rate", "by", "le", "increase", "ignoring", "group_left", "on", "group_right", "and", "histogram_quantile"}
 # Nothing of the kind happens here: their expressions are accepted, and give nothing.
 QUIET = {"Shadow"}
 
@@ -66,7 +66,7 @@ def expressions() -> list[tuple[str, str]]:
 
 def figures(expression: str) -> set[str]:
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\"[^\"]*\"", "", expression)
-    bare = re.sub(r"\b(by|ignoring) ?\([^)]*\)", "", bare)
+    bare = re.sub(r"\b(by|ignoring|on) ?\([^)]*\)", "", bare)
     return {name for name in re.findall(r"[a-z_]{2,}", bare) if name not in KEY_WORDS}
 
 
@@ -102,6 +102,7 @@ def main() -> int:
                 "policy": {"default": "deny", "rules": [{"id": "all", "allow": ["*"]}, {"id": "no", "deny": ["hello.delete_*"]}]},
                 "limits": [{"per": ["principal"], "rate": "1000/s"}],
                 # Nobody is there: their figures are shown all the same.
+                "audit": {"path": "./audit", "ship": [{"id": "relay", "syslog": "tcp://127.0.0.1:1"}], "anchors": ["stdout"]},
                 "telemetry": {"otlp": {"endpoint": "http://127.0.0.1:1", "every": "1s"}},
                 "secrets": {"crm": {"vault": {"address": "http://127.0.0.1:1", "path": "kv/data/crm", "field": "token", "token": "${env:HOME}"}}},
             }))
