@@ -1,6 +1,8 @@
 //! What one worker owns. Everything here belongs to one thread: cells instead of locks, and an `Rc`
 //! of it in every task. Tasks borrow a cell for the length of a few lines and never across an await.
 
+mod standing;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
@@ -18,6 +20,7 @@ use strait_table::window::Windows;
 use strait_table::{Kind, Snapshot, View};
 use tokio::sync::mpsc;
 
+pub use self::standing::StandingPlace;
 use crate::allowance::cells::{Denial, Key};
 use crate::allowance::{Allowances, Held, Metering};
 use crate::audit::access::LogLines;
@@ -49,7 +52,7 @@ use crate::io::tcp::Stop;
 use crate::io::watch::Watches;
 use crate::known::{self, TraitSets, names};
 pub use crate::known::{Known, TraitsId};
-use crate::limits::{Deadlines, REPLIES_KEPT_MAX, STANDING_EIGHTHS, VIEWS_PER_CORE_MAX};
+use crate::limits::{Deadlines, REPLIES_KEPT_MAX, VIEWS_PER_CORE_MAX};
 use crate::pooled::Pool;
 use crate::session::streams::Over;
 use crate::session::{Past, Seal, Sessions};
@@ -87,7 +90,7 @@ pub struct Core {
     pub inflight: Cell<usize>,
     /// What callers may still use of their limits.
     pub allowances: Allowances,
-    /// Answers that stand open, of [`STANDING_EIGHTHS`] of the connections at most.
+    /// Answers that stand open, of [`crate::limits::STANDING_EIGHTHS`] of the connections at most.
     pub standing: Cell<usize>,
     pub figures: Arc<WorkerFigures>,
     pub tools_met: RefCell<Met>,
@@ -656,34 +659,6 @@ impl Core {
         }
         self.inflight.set(self.inflight.get() + 1);
         Ok(InFlight { core: Some(self.clone()), held: Held::default() })
-    }
-}
-
-impl Core {
-    /// Takes a place among the answers that stand open, or says what is full.
-    pub fn stand(self: &Rc<Self>) -> Result<StandingPlace, &'static str> {
-        if self.standing.get() >= self.caps.get().connections * STANDING_EIGHTHS / 8 {
-            return Err("too many event streams stand open");
-        }
-        self.standing.set(self.standing.get() + 1);
-        Ok(StandingPlace { core: self.clone() })
-    }
-}
-
-/// A place among the answers that stand open; given back when dropped. It is none among the exchanges under way.
-pub struct StandingPlace {
-    core: Rc<Core>,
-}
-
-impl StandingPlace {
-    pub fn core(&self) -> &Rc<Core> {
-        &self.core
-    }
-}
-
-impl Drop for StandingPlace {
-    fn drop(&mut self) {
-        self.core.standing.set(self.core.standing.get() - 1);
     }
 }
 
