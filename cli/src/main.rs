@@ -21,7 +21,7 @@ use output::{Output, When};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What scripts rely on; `--help` and the manual page tell them.
-const EXIT_CODES: [(u8, &str); 10] = [
+const EXIT_CODES: [(u8, &str); 11] = [
     (0, "ok"),
     (1, "a check failed (findings, a damaged table, a limit)"),
     (2, "something differs and `--detailed-exitcode` was asked for"),
@@ -29,6 +29,7 @@ const EXIT_CODES: [(u8, &str); 10] = [
     (4, "a target is unreachable"),
     (5, "not authorised there"),
     (6, "an address or a name is taken or another generation is running"),
+    (7, "an agent of a load was lost, so that nothing was measured"),
     (64, "called wrongly or a file is not there"),
     (70, "a bug in strait"),
     (130, "interrupted before the end"),

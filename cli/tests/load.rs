@@ -198,6 +198,38 @@ fn a_target_that_cannot_be_talked_to_is_named_with_its_layer() {
     assert!(ran.stderr.contains("not_authorised") && !ran.stderr.contains("hidden"), "{}", ran.stderr);
 }
 
+/// The page's own tests are in a browser (`tests/peers/report.py`); here: what comes first, what is drawn, and what is not in it.
+#[test]
+fn a_page_begins_with_verdict_and_demands_and_holds_no_credential() {
+    let echo = Echo::start(&["--latency", "fixed:1ms"]);
+    let folder = Folder::new();
+    let page = |more: &[&str]| {
+        let all = [&["load", &echo.url, "--html", "page.html", "--key", "sk-very-hidden"], more].concat();
+        let ran = strait(folder.path(), &all);
+        let html = std::fs::read_to_string(folder.path().join("page.html"));
+        (ran.code, html.unwrap_or_else(|_| panic!("{}", ran.stderr)))
+    };
+    let heading = |html: &str| html.split("<h1>").nth(1).unwrap().split("</h1>").next().unwrap().to_owned();
+    let (code, html) =
+        page(&["--rate", "400", "--duration", "2s", "--assert", "p50<1ns", "--assert", "errors==0"]);
+    // A neighbour may make the generator late: then nothing is decided.
+    let verdict = if code == 1 { "FAILED" } else { "INCONCLUSIVE" };
+    assert!(heading(&html).contains(&format!(">{verdict}<")), "{code}: {}", heading(&html));
+    assert!(
+        heading(&html).contains("p50&lt;1ns (") && heading(&html).contains("errors==0 (0)"),
+        "{}",
+        heading(&html)
+    );
+    for words in
+        ["Latency by percentile", "Percentiles over the run", "All answers", "Send lag", "--key …", "Linux"]
+    {
+        assert!(html.contains(words), "{words}");
+    }
+    assert!(!html.contains("sk-very"));
+    let (_, closed) = page(&["--closed", "--requests", "50"]);
+    assert!(closed.contains("percentiles not comparable") && !closed.contains("<h2 id=\"f1\">Send lag"));
+}
+
 /// A run of an hour is over at the first answer that is too slow.
 #[test]
 fn a_run_that_is_lost_ends_with_1() {

@@ -19,6 +19,8 @@ pub enum Code {
     NotAuthorised,
     /// 6: somebody else has it: an address in use.
     Conflict,
+    /// 7: a machine that drove a load with others was lost, so that nothing was measured.
+    AgentLost,
     /// 64: asked wrongly: unknown option, a file that is not there.
     Usage,
     /// 70: our bug.
@@ -36,6 +38,7 @@ impl Code {
             Code::Unreachable => 4,
             Code::NotAuthorised => 5,
             Code::Conflict => 6,
+            Code::AgentLost => 7,
             Code::Usage => 64,
             Code::Bug => 70,
             Code::Interrupted => 130,
@@ -51,6 +54,7 @@ impl Code {
             Code::Unreachable => "unreachable",
             Code::NotAuthorised => "not_authorised",
             Code::Conflict => "conflict",
+            Code::AgentLost => "agent_lost",
             Code::Usage => "usage",
             Code::Bug => "bug",
             Code::Interrupted => "interrupted",

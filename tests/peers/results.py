@@ -47,7 +47,9 @@ def main() -> int:
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     failed, result = 0, None
-    for server, run in RUNS:
+    agents = [subprocess.Popen([strait, "load", "agent", "--bind", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    together = ["--agents", ",".join(agent.stdout.readline().strip() for agent in agents)]
+    for server, run in [*RUNS, ([], [*together, "--rate", "400", "--requests", "300"]), ([], [*together, "--closed", "--requests", "300"])]:
         child = subprocess.Popen([strait, "echo", "--bind", "127.0.0.1:0", *server], stdout=subprocess.PIPE, text=True)
         try:
             url = child.stdout.readline().strip()
@@ -62,7 +64,10 @@ def main() -> int:
             found = [f"no JSON ({error}): {ran.stderr}"]
         failed += bool(found)
         print("not ok" if found else "ok", " ".join(run), *found, sep="\n    " if found else " ")
-    for name, value in [("verdict", "splendid"), ("measured", "many"), ("measured", -1), ("latency_ns", {}), ("url", None), ("loop", "round")]:
+    for agent in agents:
+        agent.terminate()
+        agent.wait()
+    for name, value in [("agents", [{}]), ("agents", "two"), ("verdict", "splendid"), ("measured", "many"), ("measured", -1), ("latency_ns", {}), ("url", None), ("loop", "round")]:
         changed = {**copy.deepcopy(result), name: value}
         refused = bool(faults(validator, changed))
         failed += not refused
@@ -72,7 +77,7 @@ def main() -> int:
         if not faults(validator, rest):
             failed += 1
             print("not ok", f"a result without `{name}` is refused")
-    print(f"{len(RUNS)} results, {failed} failed")
+    print(f"{len(RUNS) + 2} results, {failed} failed")
     return 1 if failed else 0
 
 

@@ -69,7 +69,7 @@ impl EchoArguments {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, Failure> {
+pub fn address(text: &str) -> Result<SocketAddr, Failure> {
     let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
     found.ok_or_else(|| {
         Failure::new(

@@ -1,34 +1,39 @@
 //! `strait load URL`: what was typed becomes a plan; the report goes to stdout, the verdict into the exit
 //! code. Secrets come from the environment or a flag and are printed nowhere.
 
+mod agent;
+mod compare;
 mod live;
+mod progress;
+mod search;
+pub mod values;
 
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use strait_config_compiler::walk::suggest;
 use strait_control::{Code, Failure};
-use strait_loadgen::load::compare::{Refused, compare};
 use strait_loadgen::load::formats;
 use strait_loadgen::load::interval::IntervalFiles;
 use strait_loadgen::load::mix::Mix;
-use strait_loadgen::load::plan::{Arrivals, Length, Loop};
+use strait_loadgen::load::plan::{Arrivals, Length, Loop, Portion};
 use strait_loadgen::load::rates::{self, Rates, STEPS_MAX};
-use strait_loadgen::load::record::HIGHEST_NS;
-use strait_loadgen::load::report::{CLOSED_NOTE, Report, Verdict};
-use strait_loadgen::load::search::{Between, Step, Trial, search};
+use strait_loadgen::load::report::{Report, Verdict};
 use strait_loadgen::load::think::Think;
 use strait_loadgen::load::threshold::Threshold;
-use strait_loadgen::load::{self, Cancel, Fault, Glance, Options, Told};
-use strait_loadgen::target::{
-    ARGUMENT_BYTES_MAX, EraChoice, Secret, Target, TargetFault, TlsFiles, Tool, Unreached,
-};
+use strait_loadgen::load::{self, Cancel, Fault, Options, Told};
+use strait_loadgen::proof::environment::Look;
+use strait_loadgen::target::{EraChoice, Secret, Target, TargetFault, TlsFiles, Tool, Unreached};
 use strait_loadgen::words;
 
+use super::typed;
 use crate::output::{Output, print};
-use live::Live;
+use agent::{AgentArguments, Token};
+use compare::Compare;
+use progress::{Progress, live};
+use search::Search;
+use values::{duration, padding, timeout, warmup};
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -43,33 +48,10 @@ pub struct Load {
 enum Other {
     /// Find the highest rate that meets the demands, by one run after the other.
     Search(Box<Search>),
+    /// Wait for a run that several machines drive together (`--agents`), and drive its portion.
+    Agent(AgentArguments),
     /// Tell what differs between two results of `--json` by more than their noise.
     Compare(Compare),
-}
-
-#[derive(clap::Args)]
-struct Compare {
-    /// What `strait load --json` printed: the one that the other is held against.
-    #[arg(value_name = "A.json")]
-    a: PathBuf,
-    /// The other.
-    #[arg(value_name = "B.json")]
-    b: PathBuf,
-}
-
-#[derive(clap::Args)]
-struct Search {
-    /// The lowest rate that is tried, and the first.
-    #[arg(long, value_name = "N", value_parser = words::rate, default_value = "100")]
-    from: f64,
-    /// The highest rate that is tried.
-    #[arg(long, value_name = "N", value_parser = words::rate, default_value = "100000")]
-    to: f64,
-    /// How close to look, in percent.
-    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
-    precision: u32,
-    #[command(flatten)]
-    once: Once,
 }
 
 #[derive(clap::Args)]
@@ -176,6 +158,9 @@ struct Once {
     /// Write the figures as Prometheus text.
     #[arg(long, value_name = "FILE")]
     prom: Option<PathBuf>,
+    /// Write a page with figures: one file that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// No picture on a terminal while the run goes on: a line.
     #[arg(long)]
     no_live: bool,
@@ -185,6 +170,16 @@ struct Once {
     /// Cores to run on, such as 0 or 2,3.
     #[arg(long, value_name = "CORES", value_delimiter = ',')]
     cores: Vec<usize>,
+    /// Drive the load from these machines, where `strait load agent` waits; each sends its portion of the plan.
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+    agents: Vec<String>,
+    // Not flattened: clap would not know any more whether a run was asked for.
+    /// A file with the token that leader and agents share.
+    #[arg(long, value_name = "FILE", conflicts_with = "agent_token_env", requires = "agents")]
+    agent_token_file: Option<PathBuf>,
+    /// The environment variable that holds it.
+    #[arg(long, value_name = "NAME", requires = "agents")]
+    agent_token_env: Option<String>,
     /// Where random arrivals and choices begin.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
@@ -219,95 +214,16 @@ enum IdleWord {
 
 const RATE: f64 = 100.0;
 const DURATION_NS: u64 = 10_000_000_000;
-/// Of each run of a search.
-const SEARCH_NS: u64 = 5_000_000_000;
 
 impl Load {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
         match (self.other, self.once) {
             (Some(Other::Search(search)), _) => search.run(output),
+            (Some(Other::Agent(agent)), _) => agent.run(output),
             (Some(Other::Compare(files)), _) => files.run(output),
             (None, Some(once)) => once.run(output),
             (None, None) => Err(Failure::new(Code::Usage, "no URL: what is to be loaded?")),
         }
-    }
-}
-
-/// The longest result that is read: with 64 windows it is some 100 KB.
-const RESULT_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-impl Compare {
-    fn run(self, output: &Output) -> Result<(), Failure> {
-        let (a, b) = (read_result(&self.a)?, read_result(&self.b)?);
-        let compared = compare(&a, &b).map_err(|refused| match refused {
-            Refused::NoResult { which, why } => {
-                let path = if which == "A" { &self.a } else { &self.b };
-                let message = format!("`{}` is no result to compare: {why}", path.display());
-                Failure::new(Code::Usage, message).help("`strait load URL --json > FILE` writes one")
-            }
-            Refused::Unlike(what) => {
-                let message = format!("the two were not asked for the same: {}", what.join("; "));
-                Failure::new(Code::Usage, words::printable(&message))
-                    .help("run both with the same options: then a difference is the target's")
-            }
-        })?;
-        output.facts(&compared.to_json(), || compared.text());
-        ended(compared.verdict())
-    }
-}
-
-fn read_result(path: &Path) -> Result<serde_json::Value, Failure> {
-    let unfit = |why: String| {
-        Failure::new(Code::Usage, format!("cannot read `{}`: {why}", path.display()))
-            .help("`strait load URL --json > FILE` writes a result")
-    };
-    let length = std::fs::metadata(path).map_err(|error| unfit(error.to_string()))?.len();
-    if length > RESULT_BYTES_MAX {
-        return Err(unfit(format!("{length} bytes, and a result has {RESULT_BYTES_MAX} at most")));
-    }
-    let text = std::fs::read(path).map_err(|error| unfit(error.to_string()))?;
-    serde_json::from_slice(&text).map_err(|error| unfit(format!("no JSON: {error}")))
-}
-
-impl Search {
-    fn run(self, output: &Output) -> Result<(), Failure> {
-        let Search { from, to, precision, mut once } = self;
-        if let Some(flag) = once.of_one_run() {
-            let why = format!("`{flag}` is of one run, and a search is made of many");
-            return Err(Failure::new(Code::Usage, why));
-        }
-        if once.thresholds.is_empty() {
-            return Err(Failure::new(Code::Usage, "a search has nothing to hold a rate against")
-                .help("say what has to be met: `--assert 'p99<5ms'`"));
-        }
-        if to < from {
-            return Err(Failure::new(Code::Usage, format!("`--to {to}` is below `--from {from}`")));
-        }
-        once.duration = once.duration.or(Some(SEARCH_NS));
-        // Whether it is one's own is asked for the highest rate that may come.
-        once.rate = Some(to);
-        once.pin()?;
-        let options = once.options()?;
-        let Loop::Open { arrivals, .. } = options.kind else {
-            return Err(Failure::bug("a search is an open loop"));
-        };
-        load::check_ownership(&options).map_err(|fault| failure(&options.target, fault))?;
-        let stop = stopped_by_signals()?;
-        let mut progress = Progress::new(output);
-        let between = Between { from, to, precision: f64::from(precision) / 100.0 };
-        let found = search(&options, between, arrivals, &stop, &mut |step| match step {
-            Step::Told(Told::Glance(glance)) => progress.show(glance),
-            // Said once by whoever names it.
-            Step::Told(Told::Unlisted { .. }) => {}
-            Step::Over(trial) => progress.over(trial),
-        });
-        progress.clear();
-        let found = found.map_err(|fault| failure(&options.target, fault))?;
-        match output.json {
-            true => print(&format!("{:#}\n", found.to_json())),
-            false => print(&found.text()),
-        }
-        ended(found.verdict())
     }
 }
 
@@ -332,6 +248,18 @@ impl Once {
             ("--csv", self.csv.is_some()),
             ("--junit", self.junit.is_some()),
             ("--prom", self.prom.is_some()),
+            ("--html", self.html.is_some()),
+            ("--agents", !self.agents.is_empty()),
+        ];
+        said.into_iter().find_map(|(flag, is_said)| is_said.then_some(flag))
+    }
+
+    /// What was said that makes sense only for the machine that sends.
+    fn of_one_machine(&self) -> Option<&'static str> {
+        let said = [
+            ("--cores", !self.cores.is_empty()),
+            ("--ca", self.ca.is_some()),
+            ("--cert", self.cert.is_some()),
         ];
         said.into_iter().find_map(|(flag, is_said)| is_said.then_some(flag))
     }
@@ -349,14 +277,20 @@ impl Once {
             (self.junit.clone(), formats::junit),
             (self.prom.clone(), formats::prometheus),
         ];
+        let html = self.html.clone();
         let no_live = self.no_live;
+        let token = Token {
+            agent_token_file: self.agent_token_file.clone(),
+            agent_token_env: self.agent_token_env.clone(),
+        };
+        let agents = agent::asked(&self.agents, &token, self.of_one_machine())?;
         self.pin()?;
         let options = self.options()?;
         let stop = stopped_by_signals()?;
         let mut progress = Progress::new(output);
         let live = live(output, no_live, &options, &stop);
         let mut warnings = Vec::new();
-        let outcome = load::run(&options, &stop, &mut |told| match (told, &live) {
+        let mut tell = |told: Told<'_>| match (told, &live) {
             (Told::Glance(glance), Some(live)) => live.show(glance),
             (Told::Glance(glance), None) => progress.show(glance),
             (Told::Unlisted { name, listed }, live) => {
@@ -367,17 +301,24 @@ impl Once {
                     None => eprintln!("{warning}"),
                 }
             }
-        });
+        };
+        let before = html.as_ref().map(|_| Look::now());
+        let outcome = match &agents {
+            None => load::run(&options, &stop, &mut tell).map_err(|fault| failure(&options.target, fault)),
+            Some(agents) => agent::lead(&options, agents, &stop, &mut tell),
+        };
         match live {
             Some(live) => live.end(),
             None => progress.clear(),
         }
         warnings.iter().for_each(|warning| eprintln!("{warning}"));
-        let report = outcome.map_err(|fault| failure(&options.target, fault))?;
+        let report = outcome?;
+        if let (Some(path), Some(before)) = (&html, before) {
+            let environment = before.until(&Look::now(), &[], &[]);
+            write(path, &report.to_html(&environment, typed::command()))?;
+        }
         for (path, form) in forms.iter().filter_map(|(path, form)| Some((path.as_ref()?, form))) {
-            std::fs::write(path, form(&report)).map_err(|error| {
-                Failure::new(Code::Unfit, format!("cannot write `{}`: {error}", path.display()))
-            })?;
+            write(path, &form(&report))?;
         }
         match output.json {
             true => print(&format!("{:#}\n", report.to_json())),
@@ -466,12 +407,14 @@ impl Once {
             think: self.think,
             cancel: self.cancel,
             files: IntervalFiles { hlog: self.hlog, csv: self.csv },
+            portion: Portion::WHOLE,
             i_own_this: self.i_own_this,
         })
     }
 }
 
-fn stopped_by_signals() -> Result<Arc<AtomicBool>, Failure> {
+/// True once Ctrl-C was pressed, or the process was asked to end.
+pub fn stopped_by_signals() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, stop.clone())
@@ -489,6 +432,11 @@ fn read_trace(path: &Path) -> Result<Arc<[u64]>, Failure> {
     })
 }
 
+pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text)
+        .map_err(|error| Failure::new(Code::Unfit, format!("cannot write `{}`: {error}", path.display())))
+}
+
 /// The report has said it all: the exit code alone is added.
 fn ended(verdict: Verdict) -> Result<(), Failure> {
     match verdict {
@@ -497,6 +445,29 @@ fn ended(verdict: Verdict) -> Result<(), Failure> {
         Verdict::Inconclusive => Err(Failure::silent(Code::Unfit)),
         Verdict::Interrupted => Err(Failure::silent(Code::Interrupted)),
     }
+}
+
+/// It is called all the same: what happens to a caller who may not is worth a test, too.
+fn unlisted(name: &str, listed: &[Tool]) -> String {
+    let mut names: Vec<&str> = listed.iter().map(|tool| tool.name.as_str()).collect();
+    let meant = match suggest::nearest(name, names.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => {
+            names.sort_unstable();
+            format!("it lists {}", suggest::listed(&names))
+        }
+    };
+    format!(
+        "warning: the target lists no tool `{name}` to this caller, and every call of it may fail; {meant}"
+    )
+}
+
+fn hints(url: &str) -> String {
+    format!(
+        "\nto try next:\n  strait load {url} --rate 1000 --duration 30s --warmup 2s --assert 'p99<5ms'\n  \
+         strait load {url} --closed -c 16 --requests 20000      (throughput; percentiles not comparable)\n  \
+         strait load {url} --mix tools/call=8,tools/list=1,ping=1 --json\n"
+    )
 }
 
 pub fn target_failure(fault: TargetFault) -> Failure {
@@ -533,140 +504,5 @@ fn failure(target: &Target, fault: Fault) -> Failure {
         Fault::Machine(error) => {
             Failure::new(Code::Unfit, format!("this machine cannot run the load: {error}"))
         }
-    }
-}
-
-/// It is called all the same: what happens to a caller who may not is worth a test, too.
-fn unlisted(name: &str, listed: &[Tool]) -> String {
-    let mut names: Vec<&str> = listed.iter().map(|tool| tool.name.as_str()).collect();
-    let meant = match suggest::nearest(name, names.iter().copied()) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => {
-            names.sort_unstable();
-            format!("it lists {}", suggest::listed(&names))
-        }
-    };
-    format!(
-        "warning: the target lists no tool `{name}` to this caller, and every call of it may fail; {meant}"
-    )
-}
-
-fn hints(url: &str) -> String {
-    format!(
-        "\nto try next:\n  strait load {url} --rate 1000 --duration 30s --warmup 2s --assert 'p99<5ms'\n  \
-         strait load {url} --closed -c 16 --requests 20000      (throughput; percentiles not comparable)\n  \
-         strait load {url} --mix tools/call=8,tools/list=1,ping=1 --json\n"
-    )
-}
-
-/// A picture, where there is somebody to look at it.
-fn live(output: &Output, no_live: bool, options: &Options, stop: &Arc<AtomicBool>) -> Option<Live> {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-    if output.json || no_live || dumb || !is_terminal {
-        return None;
-    }
-    let asked = match &options.kind {
-        Loop::Open { rates, arrivals } => {
-            format!("open loop, {} arrivals, {} asked", arrivals.word(), rates.shown())
-        }
-        Loop::Closed => CLOSED_NOTE.to_owned(),
-    };
-    let asked = format!("{asked}, {} connections", options.connections);
-    Live::start(&options.target.url, asked, output.colors(&std::io::stdout()), stop.clone())
-}
-
-/// One line on a terminal that is written over once a second.
-struct Progress {
-    shown: bool,
-    width: usize,
-}
-
-impl Progress {
-    fn new(output: &Output) -> Progress {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Progress { shown: !output.json && !dumb && std::io::stderr().is_terminal(), width: 0 }
-    }
-
-    fn show(&mut self, glance: Glance) {
-        if !self.shown {
-            return;
-        }
-        let what = if glance.warming_up { "warming up" } else { "measuring" };
-        let p50 =
-            glance.latency_p50.map_or_else(String::new, |ns| format!(", p50 {}", words::shown_ns(ns as f64)));
-        let line = format!(
-            "{what}: {:.0} s, {} sent, {} failed{p50}",
-            glance.elapsed_ns as f64 / 1e9,
-            glance.sent,
-            glance.failed
-        );
-        let width = self.width.max(line.chars().count());
-        // Blanks and no escape sequence: it also suits a terminal without colours.
-        let _ = write!(std::io::stderr().lock(), "\r{line:<width$}");
-        self.width = line.chars().count();
-    }
-
-    /// A run of a search, on a line of its own that stays.
-    fn over(&mut self, trial: &Trial) {
-        if !self.shown {
-            return;
-        }
-        self.clear();
-        let p99 = trial.report.record.latency.percentile(0.99).known();
-        let p99 = p99.map_or_else(String::new, |ns| format!(", p99 {}", words::shown_ns(ns as f64)));
-        let _ = writeln!(std::io::stderr().lock(), "{:.1}/s: {}{p99}", trial.rate, trial.outcome.word());
-    }
-
-    fn clear(&mut self) {
-        if self.shown && self.width > 0 {
-            let _ = write!(std::io::stderr().lock(), "\r{:<width$}\r", "", width = self.width);
-        }
-    }
-}
-
-fn duration(text: &str) -> Result<u64, String> {
-    match words::duration_ns(text)? {
-        0 => Err(format!("`{text}` is no time at all")),
-        ns => Ok(ns),
-    }
-}
-
-/// No longer than what a histogram can hold: the percentiles would not show it.
-fn timeout(text: &str) -> Result<u64, String> {
-    match duration(text)? {
-        ns if ns <= HIGHEST_NS => Ok(ns),
-        _ => {
-            Err(format!("`{text}` is more than the {} a histogram holds", words::shown_ns(HIGHEST_NS as f64)))
-        }
-    }
-}
-
-/// Bytes of padding in a call's arguments.
-pub fn padding(text: &str) -> Result<usize, String> {
-    match words::bytes(text)? {
-        bytes if bytes <= ARGUMENT_BYTES_MAX => Ok(bytes),
-        _ => Err(format!("`{text}` is more than {} MiB", ARGUMENT_BYTES_MAX >> 20)),
-    }
-}
-
-/// How long a warm-up waits for a steady target.
-const STEADY_NS: u64 = 30_000_000_000;
-
-fn warmup(text: &str) -> Result<Length, String> {
-    if text == "steady" {
-        return Ok(Length::Steady { within_ns: STEADY_NS });
-    }
-    if let Some(within) = text.strip_prefix("steady:") {
-        return Ok(Length::Steady { within_ns: duration(within)? });
-    }
-    match text.parse::<u64>() {
-        Ok(requests) => Ok(Length::Requests(requests)),
-        Err(_) => match words::duration_ns(text) {
-            Ok(ns) => Ok(Length::Time { ns }),
-            Err(_) => {
-                Err(format!("`{text}` is no warm-up: expected requests, a time with its unit, or `steady`"))
-            }
-        },
     }
 }

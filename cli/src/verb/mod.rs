@@ -34,6 +34,7 @@ mod status;
 mod stdio;
 mod test;
 mod top;
+mod typed;
 mod vault;
 mod who_can;
 

@@ -1,8 +1,6 @@
 //! `strait prove`: what a gateway adds to direct calls, with a verdict that may be INCONCLUSIVE.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::ArgGroup;
@@ -20,7 +18,9 @@ use strait_loadgen::proof::{Order, Unproved, prove, prove_floor, prove_self, raw
 use strait_loadgen::target::{EraChoice, Secret, Target, Unreached};
 use strait_loadgen::words;
 
-use super::load::{padding, target_failure};
+use super::load::values::padding;
+use super::load::{stopped_by_signals, target_failure, write};
+use super::typed;
 use crate::output::Output;
 
 /// Enough for a limit at p99 with some to spare, and a few seconds on a gateway that answers in 100 us.
@@ -201,7 +201,7 @@ impl Prove {
             return verify.run(output);
         }
         if self.floor {
-            let floor = prove_floor(&self.order()?, &*interruption()?).map_err(failed)?;
+            let floor = prove_floor(&self.order()?, &*stopped_by_signals()?).map_err(failed)?;
             output.facts(&floor.to_json(), || floor.to_text());
             return Ok(());
         }
@@ -251,8 +251,8 @@ impl Prove {
     fn measured(&self) -> Result<(Context, Samples), Failure> {
         let order = self.order()?;
         let done = match self.self_test {
-            true => prove_self(&order, &*interruption()?),
-            false => prove(&self.ask()?, &order, &*interruption()?),
+            true => prove_self(&order, &*stopped_by_signals()?),
+            false => prove(&self.ask()?, &order, &*stopped_by_signals()?),
         };
         done.map_err(failed)
     }
@@ -277,7 +277,7 @@ impl Prove {
             server_pids: self.server_pid.clone(),
             subjects: self.subjects()?,
             rings: Some(rings()),
-            command: command(),
+            command: typed::command(),
         })
     }
 
@@ -372,49 +372,6 @@ impl Prove {
 /// What `strait doctor` says of io_uring.
 fn rings() -> String {
     strait_control::doctor::rings().into_iter().map(|line| line.found).collect::<Vec<_>>().join("; ")
-}
-
-/// True once Ctrl-C was pressed.
-fn interruption() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone())
-            .map_err(|error| Failure::bug(format!("cannot watch for signals: {error}")))?;
-    }
-    Ok(stop)
-}
-
-/// As it was typed, ready to be typed again, but for what may be a credential.
-fn command() -> String {
-    let mut words = vec!["strait".to_owned()];
-    let mut is_secret = false;
-    for word in std::env::args_os().skip(1) {
-        let word = word.to_string_lossy();
-        let named = SECRET_OPTIONS.into_iter().find(|option| word.starts_with(&format!("{option}=")));
-        words.push(match named {
-            Some(option) => format!("{option}=…"),
-            None if is_secret => "…".to_owned(),
-            None => quoted(&word),
-        });
-        is_secret = SECRET_OPTIONS.contains(&&*word);
-    }
-    words.join(" ")
-}
-
-/// What follows these is in no report.
-const SECRET_OPTIONS: [&str; 2] = ["--key", "--header"];
-
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:@,%+".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(file, text)
-        .map_err(|error| Failure::new(Code::Unfit, format!("cannot write `{}`: {error}", file.display())))
 }
 
 fn failed(unproved: Unproved) -> Failure {

@@ -43,7 +43,10 @@ impl Mix {
     /// `METHOD[:NAME]=WEIGHT`, separated by commas; a weight left out is 1.
     pub fn parse(text: &str) -> Result<Mix, String> {
         let entries: Result<Vec<Entry>, String> = text.split(',').map(Entry::parse).collect();
-        let entries = entries?;
+        Mix::of(entries?)
+    }
+
+    pub(crate) fn of(entries: Vec<Entry>) -> Result<Mix, String> {
         match entries.iter().map(|entry| entry.weight).sum::<f64>() > 0.0 {
             true => Ok(Mix { entries }),
             false => Err("every weight of the mix is 0".to_owned()),
@@ -57,8 +60,8 @@ impl Entry {
         // A URI may hold `=`; the weight is what follows the last one, if it is a number.
         let (what, weight) = match text.rsplit_once('=') {
             Some((what, weight)) => match weight.trim().parse::<f64>() {
-                Ok(weight) if (0.0..=1e6).contains(&weight) => (what.trim(), weight),
-                _ => return Err(format!("the weight of `{text}` is no number from 0 to 1000000")),
+                Ok(weight) => (what.trim(), weight),
+                Err(_) => return Err(format!("the weight of `{text}` is no number from 0 to 1000000")),
             },
             None => (text, 1.0),
         };
@@ -66,6 +69,13 @@ impl Entry {
             Some((method, name)) => (method, Some(name.to_owned())),
             None => (what, None),
         };
+        Entry::of(method, name, weight)
+    }
+
+    pub(crate) fn of(method: &str, name: Option<String>, weight: f64) -> Result<Entry, String> {
+        if !(0.0..=1e6).contains(&weight) {
+            return Err(format!("the weight of `{method}` is no number from 0 to 1000000"));
+        }
         let known = Method::from_bytes(method.as_bytes());
         if !ALLOWED.contains(&known) {
             let names: Vec<&str> = ALLOWED.iter().map(|method| method.as_str()).collect();

@@ -13,6 +13,7 @@ pub mod formats;
 mod hope;
 pub mod interval;
 pub mod mix;
+mod page;
 pub mod plan;
 pub mod rates;
 pub mod raw;
@@ -34,12 +35,13 @@ use strait_protocol::mcp::Method;
 pub use drive::{Cancel, Glance, Idle};
 use interval::IntervalFiles;
 use mix::Mix;
-use plan::{Length, Loop};
+use plan::{Length, Loop, Portion};
 use report::{Report, Share};
 use steady::Steadiness;
 use think::Think;
 use threshold::Threshold;
 
+use crate::clock::Clock;
 use crate::target::{
     ARGUMENT_BYTES_MAX, Call, Era, EraChoice, Patience, Peer, Target, Template, Tool, Unreached, greet, leave,
 };
@@ -86,6 +88,8 @@ pub struct Options {
     pub cancel: Option<Cancel>,
     /// What is written second by second.
     pub files: IntervalFiles,
+    /// Of a plan that several machines share.
+    pub portion: Portion,
     pub i_own_this: bool,
 }
 
@@ -110,6 +114,26 @@ pub enum Told<'a> {
 
 /// Greets the target, prepares requests, runs the plan, and tells what it found.
 pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>)) -> Result<Report, Fault> {
+    prepare(options, Clock::new(), stop, tell)?.run(None, stop, tell)
+}
+
+/// A run that could begin at once: its target greeted, its connections made.
+pub struct Prepared<'a> {
+    options: &'a Options,
+    server: String,
+    eras: Vec<Era>,
+    calls: Vec<Planned>,
+    notes: Vec<String>,
+    drive: drive::Drive<'a>,
+}
+
+/// Does all that comes before the first request of a plan.
+pub fn prepare<'a>(
+    options: &'a Options,
+    clock: Clock,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(Told<'_>),
+) -> Result<Prepared<'a>, Fault> {
     check_ownership(options)?;
     let patience = Patience { timeout: Duration::from_nanos(options.timeout_ns), stop };
     let peer = greet(&options.target, options.era, patience).map_err(Fault::Unreached)?;
@@ -128,23 +152,54 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
         timeout_ns: options.timeout_ns,
         idle: options.idle,
         seed: options.seed,
+        portion: options.portion,
+        clock,
         files: options.files.clone(),
         think: options.think,
         hopes: options.abort.then(|| hope::Hopes::new(&options.thresholds, &options.kind, options.length)),
     };
     let drive = drive::Drive::prepare(&options.target, settings, templates, &weights, canceller, stop)
         .map_err(Fault::Machine)?;
-    let driven = drive.run(stop, &mut |glance| tell(Told::Glance(glance))).map_err(Fault::Machine)?;
-    leave_all(&options.target, &eras, if driven.interrupted { LEAVING } else { patience.timeout });
+    Ok(Prepared { options, server: peer.server, eras, calls, notes, drive })
+}
+
+impl Prepared<'_> {
+    /// Runs the plan, from `start` on where that is given: a point on the clock that it was prepared with.
+    pub fn run(
+        self,
+        start: Option<u64>,
+        stop: &AtomicBool,
+        tell: &mut dyn FnMut(Told<'_>),
+    ) -> Result<Report, Fault> {
+        let Prepared { options, server, eras, calls, notes, drive } = self;
+        let driven =
+            drive.run(start, stop, &mut |glance| tell(Told::Glance(glance))).map_err(Fault::Machine)?;
+        let leaving = if driven.interrupted { LEAVING } else { Duration::from_nanos(options.timeout_ns) };
+        leave_all(&options.target, &eras, leaving);
+        let shares = calls.into_iter().zip(&driven.by_template).map(|(call, sent)| Share {
+            method: call.method.as_str(),
+            name: call.name,
+            weight: call.weight,
+            sent: *sent,
+        });
+        let shares = shares.collect();
+        let revision = eras.first().map_or("", |era| era.revision().as_str());
+        Ok(report(options, server, revision, shares, notes, driven))
+    }
+}
+
+/// What a run found, judged.
+fn report(
+    options: &Options,
+    server: String,
+    revision: &'static str,
+    shares: Vec<Share>,
+    mut notes: Vec<String>,
+    driven: drive::Driven,
+) -> Report {
     let own_fault = saturation::own_lag(&options.kind, options.idle, &driven);
     let mut saturation = saturation::unsent(&options.kind, options.connections, &driven);
     saturation.extend(own_fault.clone());
-    let shares = calls.into_iter().zip(&driven.by_template).map(|(call, sent)| Share {
-        method: call.method.as_str(),
-        name: call.name,
-        weight: call.weight,
-        sent: *sent,
-    });
     let longest = [driven.record.latency.max(), driven.record.send_lag.max()].into_iter().flatten().max();
     if longest.is_some_and(|ns| ns > record::HIGHEST_NS) {
         notes.push(format!(
@@ -171,8 +226,8 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
         steadiness,
         windows: driven.windows,
         url: options.target.url.clone(),
-        server: peer.server,
-        revision: peer.era.revision().as_str(),
+        server,
+        revision,
         kind: options.kind.clone(),
         warmup: options.warmup,
         connections: options.connections,
@@ -183,15 +238,16 @@ pub fn run(options: &Options, stop: &AtomicBool, tell: &mut dyn FnMut(Told<'_>))
         behind: driven.behind,
         duration_ns: driven.duration_ns,
         interrupted: driven.interrupted,
-        shares: shares.collect(),
+        shares,
         saturation,
         own_fault,
         record: driven.record,
         notes,
         judged: Vec::new(),
+        agents: Vec::new(),
     };
     report.judge(&options.thresholds);
-    Ok(report)
+    report
 }
 
 /// How calls are given up: by closing their stream, or by a notification of each session.
@@ -203,7 +259,7 @@ fn canceller(options: &Options, cancel: Cancel, eras: &[Era]) -> Result<drive::C
             message: fault.to_string(),
             help: "`--cancel` sends `notifications/cancelled` with the same headers".to_owned(),
         })?;
-    Ok(drive::Canceller::new(cancel, options.seed, options.connections, notifications))
+    Ok(drive::Canceller::new(cancel, options.portion.seed(options.seed), options.connections, notifications))
 }
 
 /// A target that is somebody else's is not loaded unasked.

@@ -2,11 +2,13 @@
 //! looks at how the target is doing. That is what an open loop is: a target that stalls meets the
 //! requests that were due meanwhile, as it would meet its users.
 
+use serde::{Deserialize, Serialize};
+
 use super::rates::Rates;
 use crate::random::Random;
 
 /// How requests arrive in an open loop.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Arrivals {
     /// Evenly spaced.
     Constant,
@@ -36,7 +38,7 @@ pub enum Loop {
 }
 
 /// How long a part of a run is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Length {
     Requests(u64),
     Time {
@@ -59,9 +61,40 @@ pub struct Due {
     pub measured: bool,
 }
 
+/// Which requests of a plan one machine sends when several share it: every `of`th, from `index` on. The union of all portions is the plan
+/// that one machine would have had, whatever its schedule and arrivals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Portion {
+    pub index: u64,
+    pub of: u64,
+}
+
+impl Portion {
+    pub const WHOLE: Portion = Portion { index: 0, of: 1 };
+
+    fn has(self, number: u64) -> bool {
+        number % self.of.max(1) == self.index
+    }
+
+    /// Where the choices of this machine begin: for each another point, and the same ones again with the same seed.
+    pub fn seed(self, seed: u64) -> u64 {
+        match self.of {
+            0 | 1 => seed,
+            _ => Random::new(seed ^ self.index.rotate_right(16)).next_u64(),
+        }
+    }
+
+    /// As even a part of something that is counted as there is.
+    pub fn part(self, whole: u64) -> u64 {
+        let of = self.of.max(1);
+        whole / of + u64::from(self.index < whole % of)
+    }
+}
+
 /// A sequence of due requests.
 #[derive(Clone)]
 pub struct Plan {
+    portion: Portion,
     kind: Loop,
     warmup: Length,
     length: Length,
@@ -84,6 +117,7 @@ impl Plan {
     pub fn new(kind: Loop, warmup: Length, length: Length, seed: u64, start: u64) -> Plan {
         let random = Random::new(seed);
         Plan {
+            portion: Portion::WHOLE,
             kind,
             warmup,
             length,
@@ -96,6 +130,11 @@ impl Plan {
             began: None,
             settled: u64::MAX,
         }
+    }
+
+    /// Only these requests of it.
+    pub fn portion(self, portion: Portion) -> Plan {
+        Plan { portion, ..self }
     }
 
     /// When the measured part began.
@@ -127,7 +166,7 @@ impl Plan {
                 None => return left,
             }
         }
-        left + self.reckoned()
+        left + self.reckoned() / self.portion.of.max(1)
     }
 
     /// The same, without counting.
@@ -155,6 +194,16 @@ impl Plan {
 
     /// The next request, or none when the plan is through. `now` matters to a closed loop alone.
     pub fn next(&mut self, now: u64) -> Option<Due> {
+        loop {
+            let due = self.step(now)?;
+            if self.portion.has(due.number) {
+                return Some(due);
+            }
+        }
+    }
+
+    /// The next request of the whole plan.
+    fn step(&mut self, now: u64) -> Option<Due> {
         let at = match self.kind {
             Loop::Open { .. } => self.next,
             Loop::Closed => now,
@@ -313,6 +362,38 @@ mod tests {
         assert!((due.len() as f64 / 600.0 - 1.0).abs() < 0.15, "{}", due.len());
         let late = due.iter().filter(|due| due.at > 1_000 + 1_500_000_000).count();
         assert!(late as f64 > 0.52 * due.len() as f64, "{late} of {}", due.len());
+    }
+
+    /// Whoever puts the portions of three machines together has the plan of one, request by request.
+    #[test]
+    fn portions_come_to_the_whole() {
+        let ramp = Rates::Ramp { from: 500.0, to: 1_500.0, over_ns: 1_000_000_000 };
+        let kinds = [
+            open(1_000.0, Arrivals::Constant),
+            open(1_000.0, Arrivals::Poisson),
+            Loop::Open { rates: ramp, arrivals: Arrivals::Poisson },
+            Loop::Open { rates: Rates::Trace([0, 5, 5, 70].into()), arrivals: Arrivals::Constant },
+        ];
+        for kind in kinds {
+            for (warmup, length) in [(Length::Requests(7), Length::Requests(500)), (SECOND, SECOND)] {
+                let plan = |portion| Plan::new(kind.clone(), warmup, length, 7, 1_000).portion(portion);
+                let mut together: Vec<Due> = (0..3)
+                    .flat_map(|index| {
+                        let mut plan = plan(Portion { index, of: 3 });
+                        std::iter::from_fn(move || plan.next(0))
+                    })
+                    .collect();
+                together.sort_by_key(|due| due.number);
+                assert_eq!(together, all(&kind, warmup, length), "{kind:?}");
+                let left = (0..3).map(|index| plan(Portion { index, of: 3 }).left()).sum::<u64>();
+                assert_eq!(left, plan(Portion::WHOLE).left(), "{kind:?}");
+            }
+        }
+        let parts = |whole: u64| [0, 1, 2].map(|index| Portion { index, of: 3 }.part(whole));
+        assert_eq!((parts(16), parts(2)), ([6, 5, 5], [1, 1, 0]));
+        let seeds = [0, 1, 2].map(|index| Portion { index, of: 3 }.seed(7));
+        assert!(seeds[0] != seeds[1] && seeds[1] != seeds[2] && seeds[0] != 7);
+        assert_eq!((Portion::WHOLE.seed(7), Portion { index: 1, of: 3 }.seed(7)), (7, seeds[1]));
     }
 
     #[test]

@@ -68,6 +68,19 @@ impl Times {
         self.max = self.max.max(ns);
     }
 
+    /// What somebody else recorded, with its exact sum and maximum; an error when it does not fit in here.
+    pub fn add(&mut self, histogram: &Histogram<u64>, sum: u128, max: u64) -> Result<(), String> {
+        let is_like = (histogram.low(), histogram.high(), histogram.sigfig())
+            == (1, HIGHEST_NS, self.histogram.sigfig());
+        if !is_like {
+            return Err("a histogram of other bounds".to_owned());
+        }
+        self.histogram.add(histogram).map_err(|error| error.to_string())?;
+        self.sum = self.sum.saturating_add(sum);
+        self.max = self.max.max(max);
+        Ok(())
+    }
+
     /// As it was, and as large.
     pub fn clear(&mut self) {
         self.histogram.clear();
@@ -123,11 +136,15 @@ impl Codes {
     }
 
     fn count(&mut self, code: i64) {
+        self.add(code, 1);
+    }
+
+    pub fn add(&mut self, code: i64, times: u64) {
         let is_room = self.counts.len() < CODES_MAX;
         match self.counts.iter_mut().find(|(known, _)| *known == code) {
-            Some((_, count)) => *count += 1,
-            None if is_room => self.counts.push((code, 1)),
-            None => self.others += 1,
+            Some((_, count)) => *count = count.saturating_add(times),
+            None if is_room => self.counts.push((code, times)),
+            None => self.others = self.others.saturating_add(times),
         }
     }
 

@@ -68,6 +68,15 @@ pub struct Report {
     pub own_fault: Option<String>,
     pub notes: Vec<String>,
     pub judged: Vec<Judged>,
+    /// Of the machines that drove it together; empty when one did.
+    pub agents: Vec<AgentPart>,
+}
+
+/// What one of several machines did, as both forms tell it.
+#[derive(Clone, Debug)]
+pub struct AgentPart {
+    pub json: Value,
+    pub text: String,
 }
 
 /// The end of a run, the worst that holds.
@@ -230,6 +239,7 @@ impl Report {
                 "send_lag": raw::encode(record.send_lag.histogram()),
             },
             "windows": self.windows.full().map(raw::encode).collect::<Vec<_>>(),
+            "agents": (!self.agents.is_empty()).then(|| self.agents.iter().map(|agent| &agent.json).collect::<Vec<_>>()),
         });
         if let (Value::Object(all), Value::Object(found)) = (&mut all, found) {
             all.extend(found);
@@ -265,6 +275,7 @@ impl Report {
                 ));
             }
         }
+        self.agents.iter().for_each(|agent| line(agent.text.clone()));
         for share in self.shares.iter().filter(|share| self.shares.len() > 1 || share.name.is_some()) {
             let name = share.name.as_deref().unwrap_or_default();
             line(format!("  {:>9}  {} {name}", share.sent, share.method));
@@ -388,7 +399,7 @@ fn refused(times: &Times) -> Vec<(&'static str, u64)> {
     each.collect()
 }
 
-fn times_json(times: &Times) -> Value {
+pub fn times_json(times: &Times) -> Value {
     let mut map = Map::new();
     map.insert("n".to_owned(), times.count().into());
     for (name, quantile) in PERCENTILES {

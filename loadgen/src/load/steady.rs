@@ -41,6 +41,9 @@ fn histogram() -> Histogram<u64> {
 #[derive(Clone)]
 pub struct Windows {
     sets: Vec<Histogram<u64>>,
+    /// When each began, after the first answer.
+    began: Vec<u64>,
+    first: Option<u64>,
     at: usize,
     each_ns: u64,
     ends: Option<u64>,
@@ -50,12 +53,14 @@ impl Windows {
     /// For a measured part of so long, if that is known.
     pub fn new(expected_ns: Option<u64>) -> Windows {
         let each_ns = expected_ns.map_or(WINDOW_NS, |ns| (ns / WINDOWS).max(WINDOW_NS_MIN));
-        Windows { sets: vec![histogram(); WINDOWS_MAX], at: 0, each_ns, ends: None }
+        let sets = vec![histogram(); WINDOWS_MAX];
+        Windows { sets, began: vec![0; WINDOWS_MAX], first: None, at: 0, each_ns, ends: None }
     }
 
     #[inline]
     pub fn answered(&mut self, now: u64, latency: u64) {
         let ends = *self.ends.get_or_insert(now + self.each_ns);
+        self.first.get_or_insert(now);
         if now >= ends && self.sets.get(self.at).is_some_and(|set| set.len() >= SAMPLES_MIN) {
             self.turn(now);
         }
@@ -68,6 +73,9 @@ impl Windows {
         self.at += 1;
         if self.at == self.sets.len() {
             self.halve();
+        }
+        if let Some(began) = self.began.get_mut(self.at) {
+            *began = now.saturating_sub(self.first.unwrap_or(now));
         }
         self.ends = Some(now + self.each_ns);
     }
@@ -83,13 +91,40 @@ impl Windows {
                 let _ = one.add(other);
             }
             self.sets.swap(place, 2 * place);
+            self.began.swap(place, 2 * place);
         }
         self.sets.iter_mut().skip(self.at).for_each(Histogram::clear);
     }
 
+    /// Of several machines that began together: the same time of each becomes one window. None where they were cut at different times.
+    pub fn together(all: &[Vec<(u64, Histogram<u64>)>]) -> Option<Windows> {
+        let shortest = all.iter().map(Vec::len).min()?;
+        let longest = all.iter().map(Vec::len).max()?;
+        // The last one of some may have had too few answers.
+        if longest > (shortest + 1).min(WINDOWS_MAX) || shortest == 0 {
+            return None;
+        }
+        let mut windows = Windows::new(None);
+        for windows_of_one in all {
+            for (place, (began, other)) in windows_of_one.iter().take(shortest).enumerate() {
+                windows.sets.get_mut(place)?.add(other).ok()?;
+                let of_all = windows.began.get_mut(place)?;
+                *of_all = (*of_all).max(*began);
+            }
+        }
+        windows.at = shortest - 1;
+        Some(windows)
+    }
+
     /// Those with a median, in order.
     pub fn full(&self) -> impl Iterator<Item = &Histogram<u64>> {
-        self.sets.iter().take(self.at + 1).filter(|set| set.len() >= SAMPLES_MIN)
+        self.timed().map(|(_, set)| set)
+    }
+
+    /// The same, each with when it began, in nanoseconds after the first answer.
+    pub fn timed(&self) -> impl Iterator<Item = (u64, &Histogram<u64>)> {
+        let sets = self.began.iter().copied().zip(&self.sets).take(self.at + 1);
+        sets.filter(|(_, set)| set.len() >= SAMPLES_MIN)
     }
 
     pub fn medians(&self) -> Vec<f64> {
@@ -256,6 +291,9 @@ mod tests {
         let counts: Vec<u64> = windows.full().map(|set| set.len()).collect();
         assert!((32..=64).contains(&counts.len()), "{counts:?}");
         assert_eq!(windows.sets.iter().map(|set| set.len()).sum::<u64>(), 100_000);
+        let began: Vec<u64> = windows.timed().map(|(began, _)| began).collect();
+        assert_eq!(began[0], 0);
+        assert!(began.windows(2).all(|pair| pair[0] < pair[1]), "{began:?}");
         assert!(windows.medians().windows(2).all(|pair| pair[0] <= pair[1]), "{:?}", windows.medians());
     }
 }

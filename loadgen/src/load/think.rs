@@ -7,6 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::random::Random;
 use crate::words::{duration_ns, shown_ns};
 
@@ -14,7 +16,7 @@ use crate::words::{duration_ns, shown_ns};
 const THINK_NS_MAX: u64 = 600_000_000_000;
 
 /// How long a user thinks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Think {
     Fixed {
         ns: u64,
@@ -61,6 +63,14 @@ impl Think {
             Think::Fixed { ns } => of(ns),
             Think::Exponential { mean_ns } => format!("{} on average, at random", of(mean_ns)),
             Think::Uniform { from_ns, to_ns } => format!("{} to {}", of(from_ns), of(to_ns)),
+        }
+    }
+
+    /// Whether [`Think::parse`] could have made it.
+    pub(crate) fn is_fit(self) -> bool {
+        match self {
+            Think::Fixed { ns } | Think::Exponential { mean_ns: ns } => ns <= THINK_NS_MAX,
+            Think::Uniform { from_ns, to_ns } => from_ns <= to_ns && to_ns <= THINK_NS_MAX,
         }
     }
 

@@ -8,7 +8,7 @@ use super::figure::{Axis, Figure, Heat, Lines, Scale, Shape};
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 320.0;
-const LEFT: f64 = 74.0;
+const LEFT: f64 = 86.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 52.0;
@@ -148,6 +148,6 @@ fn draw_axes(out: &mut String, (x_axis, x): (&Axis, &Laid), (y_axis, y): (&Axis,
         out,
         "<path class=\"axis\" d=\"M{LEFT} {TOP}V{bottom}H{right}\"/>\
          <text class=\"label\" x=\"{middle}\" y=\"{low}\" text-anchor=\"middle\">{x_label}</text>\
-         <text class=\"label\" transform=\"translate(16 {up}) rotate(-90)\" text-anchor=\"middle\">{y_label}</text>"
+         <text class=\"label\" transform=\"translate(14 {up}) rotate(-90)\" text-anchor=\"middle\">{y_label}</text>"
     );
 }

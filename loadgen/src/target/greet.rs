@@ -17,7 +17,7 @@ use super::tls::Stream;
 use super::{Call, Era, Patience, Target, Template};
 
 /// Which era the user wants.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub enum EraChoice {
     Auto,
     Modern,

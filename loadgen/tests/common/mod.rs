@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use strait_loadgen::load::interval::IntervalFiles;
 use strait_loadgen::load::mix::Mix;
-use strait_loadgen::load::plan::{Arrivals, Length, Loop};
+use strait_loadgen::load::plan::{Arrivals, Length, Loop, Portion};
 use strait_loadgen::load::rates::Rates;
 use strait_loadgen::load::report::Report;
 use strait_loadgen::load::{self, Idle, Options};
@@ -42,6 +42,7 @@ pub fn options(url: &str, kind: Loop, length: Length) -> Options {
         think: None,
         cancel: None,
         files: IntervalFiles::default(),
+        portion: Portion::WHOLE,
         i_own_this: false,
     }
 }

@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::connection::{Carried, Outcome};
 use super::Drive;
 use crate::random::Random;
@@ -13,7 +15,7 @@ use crate::target::{Cause, ID_FIRST, Template};
 use crate::words::{duration_ns, shown_ns};
 
 /// Which calls are cancelled, and when.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Cancel {
     /// 0 to 1.
     pub share: f64,

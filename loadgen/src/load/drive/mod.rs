@@ -16,12 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use cancel::Cancel;
 pub(super) use cancel::Canceller;
+use serde::{Deserialize, Serialize};
 
 use super::connection::{Carried, Connection, Outcome};
 use super::hope::{Hopes, Lost};
 use super::interval::{IntervalFiles, Intervals};
 use super::mix::Chooser;
-use super::plan::{Due, Length, Loop, Plan};
+use super::plan::{Due, Length, Loop, Plan, Portion};
 use super::record::Record;
 use super::steady::{Settling, Windows};
 use super::think::{Think, Thinkers};
@@ -30,7 +31,7 @@ use crate::poll::{Poll, Ready};
 use crate::target::{Cause, ID_FIRST, Target, Template};
 
 /// What the generator does between requests.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Idle {
     /// Never sleeps.
     Spin,
@@ -61,6 +62,9 @@ pub(super) struct Settings {
     pub timeout_ns: u64,
     pub idle: Idle,
     pub seed: u64,
+    /// Of a plan that several machines share.
+    pub portion: Portion,
+    pub clock: Clock,
     pub files: IntervalFiles,
     pub think: Option<Think>,
     /// Demands that end the run when they are lost.
@@ -91,7 +95,7 @@ pub(super) struct Driven {
 }
 
 /// What is told while a run goes on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Glance {
     pub elapsed_ns: u64,
     /// Of the measured part, 0 to 1.
@@ -152,7 +156,8 @@ impl<'a> Drive<'a> {
         stop: &AtomicBool,
     ) -> io::Result<Drive<'a>> {
         crate::echo::raise_descriptors();
-        let clock = Clock::new();
+        let clock = settings.clock;
+        let own_seed = settings.portion.seed(settings.seed);
         let poll = Poll::new()?;
         let sessions = templates.len().max(1);
         // Notifications take a connection of their own, beside the one that waits for the answer.
@@ -171,7 +176,7 @@ impl<'a> Drive<'a> {
         let think = settings.think.filter(|_| settings.kind == Loop::Closed);
         let mut drive = Drive {
             settling: matches!(settings.warmup, Length::Steady { .. }).then(Settling::new),
-            thinkers: think.map(|think| Thinkers::new(think, settings.seed, settings.connections)),
+            thinkers: think.map(|think| Thinkers::new(think, own_seed, settings.connections)),
             hopes: settings.hopes.clone(),
             canceller,
             target,
@@ -187,7 +192,7 @@ impl<'a> Drive<'a> {
             free: VecDeque::with_capacity(settings.connections),
             busy: 0,
             templates,
-            chooser: Chooser::new(weights.iter().copied(), settings.seed),
+            chooser: Chooser::new(weights.iter().copied(), own_seed),
             driven: Driven {
                 record: Record::new(),
                 sent: 0,
@@ -258,12 +263,19 @@ impl<'a> Drive<'a> {
         Ok((late[28] + late[28] / 2).clamp(SPIN_NS_MIN, SPIN_NS_MAX))
     }
 
-    /// Runs the plan to its end, or until `stop`.
-    pub fn run(mut self, stop: &AtomicBool, glance: &mut dyn FnMut(Glance)) -> io::Result<Driven> {
-        let start = self.clock.now();
+    /// Runs the plan to its end, or until `stop`; from `start` on, where several begin together.
+    pub fn run(
+        mut self,
+        start: Option<u64>,
+        stop: &AtomicBool,
+        glance: &mut dyn FnMut(Glance),
+    ) -> io::Result<Driven> {
+        let start = start.unwrap_or_else(|| self.clock.now());
         self.start = start;
+        self.wait_for(start, stop)?;
         let settings = &self.settings;
-        self.plan = Plan::new(settings.kind.clone(), settings.warmup, settings.length, settings.seed, start);
+        self.plan = Plan::new(settings.kind.clone(), settings.warmup, settings.length, settings.seed, start)
+            .portion(settings.portion);
         self.shadow = self.plan.clone();
         self.next = self.plan.next(start);
         self.shadow_next = self.shadow.next(start);
@@ -317,6 +329,26 @@ impl<'a> Drive<'a> {
             }
         }
         self.finish()
+    }
+
+    /// Sleeps until the plan may begin: shortly before, where the plan itself says when the first request is due.
+    fn wait_for(&mut self, start: u64, stop: &AtomicBool) -> io::Result<()> {
+        let before = match self.settings.kind {
+            Loop::Open { .. } => SPIN_NS_MAX,
+            Loop::Closed => 0,
+        };
+        loop {
+            let now = self.clock.now();
+            if now + before >= start || stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            self.poll.wait(now, (start - before).min(now + SWEEP_NS))?;
+            for event in 0..self.poll.count() {
+                if let Some(ready) = self.poll.ready(event) {
+                    self.handle(ready);
+                }
+            }
+        }
     }
 
     /// Until when nothing needs to be done but to answer events.
@@ -554,9 +586,9 @@ impl<'a> Drive<'a> {
         let measured_ns = self.plan.began().map_or(0, |began| now.saturating_sub(began));
         let of = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
         Glance {
-            elapsed_ns: now - self.start,
+            elapsed_ns: now.saturating_sub(self.start),
             done: match self.settings.length {
-                Length::Requests(requests) => of(self.driven.sent, requests),
+                Length::Requests(requests) => of(self.driven.sent, self.settings.portion.part(requests)),
                 Length::Time { ns } | Length::Steady { within_ns: ns } => of(measured_ns, ns),
             },
             warming_up: self.plan.began().is_none(),
@@ -594,7 +626,7 @@ impl<'a> Drive<'a> {
                 self.driven.duration_ns = self.driven.duration_ns.max(ns);
             }
             if is_cut_short {
-                self.driven.duration_ns = now - began;
+                self.driven.duration_ns = now.saturating_sub(began);
             }
         }
         if let Some(intervals) = self.intervals.take() {
@@ -624,13 +656,15 @@ mod tests {
             timeout_ns: 1_000_000_000,
             idle: Idle::Hybrid,
             seed: 1,
+            portion: Portion::WHOLE,
+            clock: Clock::new(),
             files: IntervalFiles::default(),
             think: None,
             hopes: None,
         };
         let stop = AtomicBool::new(true);
         let drive = Drive::prepare(&target, settings, vec![vec![template]], &[1.0], None, &stop).unwrap();
-        let driven = drive.run(&stop, &mut |_| {}).unwrap();
+        let driven = drive.run(None, &stop, &mut |_| {}).unwrap();
         assert!(driven.interrupted, "{} requests until the end of the plan", driven.sent);
         assert_eq!(driven.record.failed(), driven.record.causes[Cause::Connect.index()]);
     }
