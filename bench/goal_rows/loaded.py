@@ -40,7 +40,8 @@ def one_arm_at(ground: Ground, number: int, gateway: gateways.Gateway, rate: flo
         wrong = f"{told['failed']} failed" if told["failed"] else ""
     busy = cost and (gateway.process.cost() - cost).cpu_ns / 1e9 / (seconds + 0.3)
     if "added-p99" in wanted:
-        micros = {f"{point}_us": (told["latency_ns"][point] or math.nan) / 1_000 for point in ("p50", "p99")}
+        latency = told["latency_ns"]
+        micros = {f"{point}_us": latency[point] and latency[point] / 1_000 for point in ("p50", "p99")}
         ground.found(number, "added-p99", gateway.name, wrong, **micros, rate=rate, core_share=busy)
     if before and "residence" in wanted:
         counts = {edge: count - before.get(edge, 0) for edge, count in scraped(gateway.metrics).items()}

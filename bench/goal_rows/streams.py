@@ -36,7 +36,7 @@ class Upstream(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Asked)
-        self.opened: queue.Queue[tuple[socket.socket, threading.Event]] = queue.Queue()
+        self.opened: queue.Queue[tuple[socket.socket, str | int, threading.Event]] = queue.Queue()
 
 
 class Asked(http.server.BaseHTTPRequestHandler):
@@ -93,10 +93,11 @@ class Asked(http.server.BaseHTTPRequestHandler):
 
 
 def sse(ground: Ground, number: int, _: set[str]) -> None:
-    os.sched_setaffinity(0, {ground.load_core})
     upstream = Upstream()
-    threading.Thread(target=upstream.serve_forever, daemon=True).start()
     with contextlib.ExitStack() as in_round:
+        in_round.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {ground.load_core})
+        threading.Thread(target=upstream.serve_forever, daemon=True).start()
         in_round.callback(upstream.server_close)
         in_round.callback(upstream.shutdown)
         port = upstream.server_address[1]
@@ -143,7 +144,10 @@ class Line:
         post({"jsonrpc": "2.0", "method": "notifications/initialized"}, until=b"\r\n\r\n")
         params = {"name": gateway.tool, "arguments": {"text": "x"}, "_meta": {"progressToken": TOKEN}}
         post({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}, until=None)
-        self.server, self.token, over = upstream.opened.get(timeout=10)
+        try:
+            self.server, self.token, over = upstream.opened.get(timeout=10)
+        except queue.Empty:
+            raise Broken(f"sse: the call through {self.name} did not come to the upstream within 10 s")
         in_round.callback(over.set)
 
     def post(self, path: str, headers: dict, message: dict, until: bytes | None) -> bytes:
