@@ -34,6 +34,10 @@ pub struct Line {
 pub struct Common {
     /// The writer sleeps until somebody wakes it.
     pub asleep: AtomicBool,
+    /// The writer rests between two batches: who waits for the disk wakes it.
+    pub rests: AtomicBool,
+    /// Records so far that somebody waits with.
+    pub awaited: AtomicU64,
     pub stop: AtomicBool,
     pub writer: OnceLock<Thread>,
     /// The disk does not take records; [`Common::why`] says why.
@@ -43,11 +47,16 @@ pub struct Common {
 }
 
 impl Common {
-    /// Wakes the writer if it sleeps: the one system call of a worker, and none while records come.
-    pub fn wake(&self) {
+    /// Wakes the writer if it sleeps, or rests and this is `awaited`: the one system call of a worker, and none while records come
+    /// that nobody waits with.
+    pub fn wake(&self, awaited: bool) {
+        if awaited {
+            self.awaited.fetch_add(1, Ordering::Relaxed);
+        }
         // What was put in must be seen by a writer that is about to sleep, or its sleep by us.
         fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+        let ends = |pause: &AtomicBool| pause.load(Ordering::Relaxed) && pause.swap(false, Ordering::AcqRel);
+        if ends(&self.asleep) || (awaited && ends(&self.rests)) {
             self.figures.wakes.fetch_add(1, Ordering::Relaxed);
             self.writer.get().into_iter().for_each(Thread::unpark);
         }
@@ -176,7 +185,7 @@ impl Desk {
         let entry = Entry { n: open.next.get(), facts, payload, waits, arguments, result };
         if open.pen.borrow_mut().put(&entry, 0) {
             open.next.set(entry.n + 1);
-            open.common.wake();
+            open.common.wake(waits);
             return Put::There(entry.n);
         }
         if terms.when_full != WhenFull::Drop {
@@ -251,5 +260,27 @@ impl Open {
             }
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_that_rests_is_woken_by_whoever_waits_and_one_that_sleeps_by_anybody() {
+        let common = Common::default();
+        let wakes = || common.figures.wakes.load(Ordering::Relaxed);
+        common.rests.store(true, Ordering::SeqCst);
+        common.wake(false);
+        assert!(common.rests.load(Ordering::SeqCst) && wakes() == 0);
+        common.wake(true);
+        assert!(!common.rests.load(Ordering::SeqCst) && wakes() == 1);
+        common.wake(true);
+        // It is awake: told by the count alone, which it looks at before it rests.
+        assert_eq!((wakes(), common.awaited.load(Ordering::Relaxed)), (1, 2));
+        common.asleep.store(true, Ordering::SeqCst);
+        common.wake(false);
+        assert!(!common.asleep.load(Ordering::SeqCst) && wakes() == 2);
     }
 }

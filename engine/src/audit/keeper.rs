@@ -160,6 +160,7 @@ impl AuditLog {
             checkpoint_every: Duration::from_millis(audit.checkpoint_ms.to_native().into()),
             keep_ms: audit.keep_s.as_ref().map(|keep| keep.to_native() * 1_000),
             signed_at: Instant::now(),
+            awaited: 0,
             retired_at: None,
             first: 0,
             events,
@@ -173,7 +174,7 @@ impl AuditLog {
     /// Writes down what an administrator did: `facts` is a JSON object. `false`: the log is too far behind to take it.
     pub fn act(&self, facts: String) -> bool {
         let taken = self.acts.try_send(Act { kind: "admin", facts }).is_ok();
-        self.common.wake();
+        self.common.wake(true);
         taken
     }
 
@@ -301,6 +302,8 @@ struct Writer {
     checkpoint_every: Duration,
     keep_ms: Option<u64>,
     signed_at: Instant,
+    /// Records that somebody waits with, before the rings were looked into last.
+    awaited: u64,
     retired_at: Option<Instant>,
     /// Whose ring is looked into first: when a batch is full, the others come first next time.
     first: usize,
@@ -316,6 +319,7 @@ impl Writer {
             let stopping = self.common.stop.load(Ordering::Acquire);
             let began = Instant::now();
             self.folder.set_now(moment::since_1970().as_millis() as u64);
+            self.awaited = self.common.awaited.load(Ordering::Relaxed);
             let found = self.gather();
             let signs = self.is_to_sign();
             let commits =
@@ -496,7 +500,13 @@ impl Writer {
             return;
         }
         if idle < AUDIT_IDLE_LOOKS {
-            return std::thread::park_timeout(self.every.saturating_sub(began.elapsed()));
+            self.common.rests.store(true, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            // Either whoever waits for the disk sees that we rest, or we see that there is more that is waited for.
+            if self.common.awaited.load(Ordering::Relaxed) == self.awaited {
+                std::thread::park_timeout(self.every.saturating_sub(began.elapsed()));
+            }
+            return self.common.rests.store(false, Ordering::SeqCst);
         }
         self.common.asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
