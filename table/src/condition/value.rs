@@ -57,8 +57,10 @@ pub(super) fn element(body: &[u8], at: Span) -> Value<'_> {
 pub(super) fn size(value: Value<'_>) -> Value<'_> {
     let count = match value {
         Value::Unknown => return Value::Unknown,
-        Value::Text { bytes, escaped: false } => letters(bytes.iter().copied()),
-        Value::Text { bytes, escaped: true } => letters(Unescape::new(bytes)),
+        Value::Text { bytes, escaped: false } => letters(bytes),
+        Value::Text { bytes, escaped: true } => {
+            Unescape::new(bytes).filter(|byte| begins_letter(*byte)).count()
+        }
         Value::List(body, span) => Elements::of(body, span).count(),
         Value::Object(body, span) => Members::of(body, span).count(),
         _ => return Value::Error,
@@ -66,9 +68,16 @@ pub(super) fn size(value: Value<'_>) -> Value<'_> {
     Value::Count(count)
 }
 
-/// Code points, as CEL counts.
-fn letters(bytes: impl Iterator<Item = u8>) -> usize {
-    bytes.filter(|byte| byte & 0xc0 != 0x80).count()
+/// Code points, as CEL counts. In sums of one byte, of so many that none runs over: the compiler then counts sixteen and more at once, and
+/// a text may be the whole of a call.
+fn letters(bytes: &[u8]) -> usize {
+    let of = |some: &[u8]| some.iter().map(|byte| u8::from(begins_letter(*byte))).sum::<u8>();
+    bytes.chunks(usize::from(u8::MAX)).map(|some| usize::from(of(some))).sum()
+}
+
+/// UTF-8: the bytes behind the first of a letter begin with 10.
+fn begins_letter(byte: u8) -> bool {
+    byte & 0xc0 != 0x80
 }
 
 /// The bit of a value's type. None: not known yet; Some(None): there is no value.
@@ -171,6 +180,21 @@ fn written(digits: &mut [u8; 20], mut value: usize) -> &[u8] {
         value /= 10;
         if value == 0 {
             return digits.get(from..).unwrap_or_default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::letters;
+
+    #[test]
+    fn letters_are_counted_as_rust_counts_them() {
+        for text in ["", "a", "\u{e9}", "\u{1f600}x", "S\u{e3}o Paulo"] {
+            for times in [1, 16, 63, 64, 255, 256, 1000] {
+                let text = text.repeat(times);
+                assert_eq!(letters(text.as_bytes()), text.chars().count(), "{text}");
+            }
         }
     }
 }
