@@ -18,3 +18,4 @@ mod reloads;
 mod replay;
 mod shipping;
 mod trouble;
+mod ways;

@@ -12,15 +12,15 @@ use crate::collectors::*;
 use crate::folder::*;
 use crate::process::{Folder, Process, strait};
 
-const SECRET: &str = "whsec_a2FuYXJpZW52b2dlbC1rYW5hcmllbnZvZ2Vs";
+pub const SECRET: &str = "whsec_a2FuYXJpZW52b2dlbC1rYW5hcmllbnZvZ2Vs";
 const TOKEN: &str = "kanarie-0d1f6a5c-token";
 
-fn shipped(url: &str, terms: &str, ship: &str) -> String {
+pub fn shipped(url: &str, terms: &str, ship: &str) -> String {
     audited(url, &format!(", checkpoint: 100ms{terms}, ship: [{ship}]"))
 }
 
 /// The log's own records, which are all that a collector must have: with the id that each goes out with.
-fn expected(folder: &Folder) -> Vec<(u64, String)> {
+pub fn expected(folder: &Folder) -> Vec<(u64, String)> {
     let mut all = Vec::new();
     let mut reader = strait_audit::reader::Reader::open(&folder.at("audit"), 0).expect("open the log");
     while let Some(entry) = reader.read().expect("read the log") {
@@ -30,7 +30,7 @@ fn expected(folder: &Folder) -> Vec<(u64, String)> {
     all
 }
 
-fn names(records: &[Value]) -> Vec<(u64, String)> {
+pub fn names(records: &[Value]) -> Vec<(u64, String)> {
     let name = |record: &Value| {
         (record["index"].as_u64().expect("an index"), record["id"].as_str().expect("an id").to_owned())
     };
@@ -42,7 +42,7 @@ fn distinct(records: &[Value]) -> BTreeSet<(u64, String)> {
 }
 
 /// Until a collector has all that is signed, and all is signed: the record `start` is not among those that are counted.
-fn settled(process: &Process, more_than: u64) {
+pub fn settled(process: &Process, more_than: u64) {
     wait_for("the collector to have everything", || {
         metric(process, "strait_audit_ship_lag_records") == 0
             && metric(process, "strait_audit_shipped_records_total") > more_than
@@ -51,7 +51,7 @@ fn settled(process: &Process, more_than: u64) {
     });
 }
 
-fn calls(process: &Process, count: usize) {
+pub fn calls(process: &Process, count: usize) {
     let mut client = process.client();
     for n in 0..count {
         assert!(client.roundtrip(call(&format!("call {n}"))).json()["result"].is_object());

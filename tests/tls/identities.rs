@@ -286,6 +286,66 @@ fn an_open_stream_ends_when_its_certificate_is_accepted_no_more() {
     assert_eq!(mesh.gateway.stop(), Some(0));
 }
 
+/// A connection that stays open through it: what was learnt of its certificate under one table is worth nothing under the next.
+#[test]
+fn an_open_connection_is_judged_anew_when_another_table_comes_into_use() {
+    let mesh = Mesh::new();
+    let narrower = config(&mesh.upstream.url(), "[\"spiffe://corp/agent/b\"]");
+    assert_eq!(through(&mesh, || mesh.folder.replace("strait.yaml", narrower)), ["200 1", "401 0"]);
+    assert_eq!(mesh.gateway.stop(), Some(0));
+}
+
+/// The identity says what it said, and the server asks for another one.
+#[test]
+fn an_open_connection_is_nobodys_where_its_identity_is_accepted_no_more() {
+    let mesh = Mesh::new();
+    let elsewhere =
+        config(&mesh.upstream.url(), BOTH).replace("path: /mesh, auth: [mesh]", "path: /mesh, auth: [staff]");
+    assert_eq!(through(&mesh, || mesh.folder.replace("strait.yaml", elsewhere)), ["200 1", "401 0"]);
+    assert_eq!(mesh.gateway.stop(), Some(0));
+}
+
+/// Calls on one connection until one is refused, and something that happens after the first: the first answer's status with the
+/// connections that it took, and the last one's.
+fn through(mesh: &Mesh, happens: impl FnOnce()) -> [String; 2] {
+    let port = mesh.gateway.address.port();
+    let mut child = Command::new("timeout")
+        .args(["60", "curl", "--silent", "--cacert", "ca.pem", "--cert", "agent.pem", "--key", "agent.key"])
+        .args([
+            "--resolve",
+            &format!("localhost:{port}:127.0.0.1"),
+            "--rate",
+            "8/s",
+            "--fail-early",
+            "--fail",
+        ])
+        // What it writes to its output it may keep for a while.
+        .args(["--write-out", "%{stderr}%{http_code} %{num_connects}\n", "--output", "/dev/null"])
+        .args(["--data-binary", &call("x")])
+        .args(["-H", "Content-Type: application/json", "-H", "Accept: application/json, text/event-stream"])
+        .args([
+            "-H",
+            "MCP-Protocol-Version: 2026-07-28",
+            "-H",
+            "Mcp-Method: tools/call",
+            "-H",
+            "Mcp-Name: echo",
+        ])
+        .arg(format!("https://localhost:{port}/mesh?[1-400]"))
+        .current_dir(&mesh.folder.0)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("run curl");
+    let mut said = BufReader::new(child.stderr.take().expect("its output")).lines().map_while(Result::ok);
+    let first = said.next().expect("an answer");
+    happens();
+    let rest: Vec<String> = said.collect();
+    assert!(child.wait().is_ok(), "{rest:?}");
+    let (last, between) = rest.split_last().expect("more than one");
+    assert!(between.iter().all(|line| line == "200 0"), "one connection: {rest:?}");
+    [first, last.clone()]
+}
+
 #[test]
 fn a_certificate_that_ends_takes_its_connection_with_it() {
     let mesh = Mesh::new();

@@ -1,8 +1,9 @@
 //! Clients' certificates: verified by the listener's TLS, known by their names.
 //!
 //! Which names an identity accepts stands in the table. Whom a certificate shows is worked out when this worker meets it first,
-//! and kept with the tokens ([`super::cache`]), by its fingerprint: from then on it costs what a token costs. It is judged anew,
-//! like them, by each edition, and over when the certificate is, however long its connection lasts.
+//! and kept with the tokens ([`super::cache`]), by its fingerprint and the content of the identity: from then on it costs what a token
+//! costs. An identity that says something else judges it anew, on connections that are open, too; it is over when the certificate is,
+//! however long its connection lasts.
 
 use std::rc::Rc;
 
@@ -42,10 +43,8 @@ pub fn find(
                 cache.learn(hash, content, key.into(), verified, &core.clock)
             }
         };
-        // What this edition has met, it has judged.
-        let is_believed = token.met.get().0 == adopted.serial
-            || adopted.trust.believes(&token.verified, std::iter::once(identity));
-        (is_believed && !token.is_over(&core.clock)).then_some(Shown { place, token })
+        // Known or new, it was judged by what this edition's identity says: an identity that says otherwise has another content.
+        (!token.is_over(&core.clock)).then_some(Shown { place, token })
     })
 }
 
