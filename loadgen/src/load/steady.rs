@@ -261,6 +261,8 @@ mod tests {
         assert!(!is(noisy(40, |at| 1e6 * (1.0 + 0.1 * at))), "a tenth");
         assert!(!is(noisy(40, |at| 1e4 * (1.0 + at))), "10 us");
         assert!(!is(noisy(40, |at| if at > 0.95 { 9e6 } else { 1e6 })), "the last second");
+        // Seven tenths more by its slope, and yet four of 28 pairs the other way may be luck: p is above 0.01.
+        assert!(!is([1.2, 1.0, 1.4, 1.3, 1.6, 1.5, 1.8, 1.7].map(|ms| ms * 1e6).to_vec()), "a few windows");
         assert!(matches!(of(&[1e6; 7]), Steadiness::Unknown(_)));
         let Steadiness::NotSteady(why) = of(&noisy(40, |at| 1e6 * (1.0 + at))) else { panic!() };
         assert!(why.contains("went up by"), "{why}");
