@@ -71,8 +71,7 @@ pub fn erase(dir: &Path, name: Name, only: Option<Which>, word: &Word) -> Result
     for payload in wanted {
         let zeros = vec![0; payload.bytes.len()];
         let head = PayloadHead::new(found.index, payload.which, Mode::Erased, [0; SALT_BYTES], &zeros);
-        let mut frame = Vec::new();
-        head.append(&mut frame);
+        let mut frame = head.bytes().to_vec();
         frame.extend_from_slice(&zeros);
         file.write_all_at(&frame, payload.at).map_err(io)?;
         let list = if payload.mode == Mode::Erased { &mut done.before } else { &mut done.erased };

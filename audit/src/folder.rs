@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 
+use crate::age::Recipient;
 use crate::error::LogError;
 use crate::frame::{self, Mode, PAYLOAD_HEAD_BYTES, PayloadHead, RECORD_BYTES_MAX, SALT_BYTES, Which};
 use crate::hash::{self, Hash};
@@ -19,10 +20,11 @@ use crate::key::Signer;
 use crate::note::Checkpoint;
 use crate::record::{self, Commitment, Link, Place, WRITER};
 use crate::salt::Salts;
+use crate::seal::Sealer;
 use crate::segment::{entries_path, payload_path};
 use crate::tile::Tile;
 use crate::tree::{Edge, FullTile};
-use crate::{limits, moment};
+use crate::{limits, moment, seal};
 
 /// A payload and what is to be kept of it.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +73,8 @@ pub enum AddError {
     NoSuchCore,
     /// The system gave no random bytes for a salt.
     Random,
+    /// It is to be encrypted, and there is no key.
+    Sealing,
 }
 
 impl std::fmt::Display for AddError {
@@ -82,6 +86,7 @@ impl std::fmt::Display for AddError {
             AddError::Backwards => "the core has counted further already",
             AddError::NoSuchCore => "there is no such core",
             AddError::Random => "the system gives no random bytes",
+            AddError::Sealing => "the payload cannot be encrypted",
         })
     }
 }
@@ -194,6 +199,8 @@ pub struct Options {
     pub rotate_bytes: u64,
     /// What the record `start` says, as a JSON object; `kind` and `ts` are added.
     pub start: String,
+    /// Whom payloads that are kept whole are encrypted for; nobody: they are not.
+    pub recipients: Vec<Recipient>,
     /// Unix time.
     pub now_ms: u64,
 }
@@ -247,6 +254,7 @@ pub struct Folder {
     /// Files that go once what says so is committed, and from which size on.
     retiring: Option<(u64, Vec<String>)>,
     salts: Salts,
+    sealer: Option<Sealer>,
     /// A record as its leaf is hashed.
     scratch: Vec<u8>,
 }
@@ -260,6 +268,8 @@ impl Folder {
         cut: Option<String>,
     ) -> Result<Folder, LogError> {
         let next = found.edge.size();
+        let sealer =
+            if options.recipients.is_empty() { None } else { Some(Sealer::new(&options.recipients)?) };
         let mut folder = Folder {
             signer,
             rotate_bytes: options.rotate_bytes,
@@ -280,6 +290,7 @@ impl Folder {
             checkpoints_bytes: found.checkpoints_bytes,
             retiring: None,
             salts: Salts::default(),
+            sealer,
             scratch: Vec::with_capacity(1 + RECORD_BYTES_MAX),
         };
         let refused =
@@ -347,10 +358,29 @@ impl Folder {
         if n > chain.n {
             self.lost(core, n)?;
         }
+        if payloads.iter().any(|payload| matches!(payload.kept, Kept::Full(_))) {
+            self.renew_key()?;
+        }
         let chain = Chain { n, ..chain };
         let (index, link) = self.append(core, chain, facts, payloads)?;
         self.cores[usize::from(core)] = Chain { n: n + 1, link };
         Ok(index)
+    }
+
+    /// Has a key said in the segment, before what it seals, where payloads are to be encrypted.
+    fn renew_key(&mut self) -> Result<(), AddError> {
+        if self.sealer.is_none() {
+            return Ok(());
+        }
+        self.place();
+        let (segment, now_ms) = (self.filling.first, self.now_ms);
+        let due = self.sealer.as_mut().filter(|sealer| sealer.is_key_due(segment, now_ms));
+        let Some((key, facts)) = due.map(Sealer::renew).transpose()? else { return Ok(()) };
+        let record = self.add_own(record::KEY, &facts)?;
+        if let Some(sealer) = &mut self.sealer {
+            sealer.is_said(key, record, segment, now_ms);
+        }
+        Ok(())
     }
 
     /// Says that what the core counted up to `n`, and not `n` itself, is not in the log and never will be.
@@ -415,18 +445,28 @@ impl Folder {
         for (which, commitment) in [Which::Arguments, Which::Result].into_iter().zip(&mut commitments) {
             let Some(payload) = payloads.iter().find(|payload| payload.which == which) else { continue };
             let (kept, mode) = (payload.kept.bytes(), payload.kept.mode());
-            if kept.len() > limits::PAYLOAD_BYTES_MAX {
+            let sealer = self.sealer.as_ref().filter(|_| mode == Mode::Full);
+            let tag_bytes = if sealer.is_some() { seal::TAG_BYTES } else { 0 };
+            if kept.len() + tag_bytes > limits::PAYLOAD_BYTES_MAX {
                 return Err(AddError::PayloadTooLong);
             }
             let salt = self.salts.next().ok_or(AddError::Random)?;
-            self.filling.payload.reserve(PAYLOAD_HEAD_BYTES + kept.len());
-            PayloadHead::new(index, which, mode, salt, kept).append(&mut self.filling.payload);
-            let salt_at = self.filling.payload.len() - SALT_BYTES;
-            self.filling.payload.extend_from_slice(kept);
+            let out = &mut self.filling.payload;
+            let begin = out.len();
+            out.reserve(PAYLOAD_HEAD_BYTES + kept.len() + tag_bytes);
+            out.resize(begin + PAYLOAD_HEAD_BYTES, 0);
+            out.extend_from_slice(kept);
+            let sealed = sealer.map(|sealer| sealer.seal(out, begin + PAYLOAD_HEAD_BYTES, index, which));
+            let key = sealed.transpose()?;
+            let mode = if key.is_some() { Mode::Sealed } else { mode };
+            let (head, kept) = out.split_at_mut(begin + PAYLOAD_HEAD_BYTES);
+            let written = PayloadHead::new(index, which, mode, salt, kept).bytes();
+            head[begin..].copy_from_slice(&written);
+            let kept = kept.len() as u64;
             // As `hash::commitment`, in one go: the salt is the end of the head.
-            let hash = hash::plain(self.filling.payload.get(salt_at..).unwrap_or_default());
-            let (bytes, kept) = (payload.bytes, kept.len() as u64);
-            *commitment = Some(Commitment { which, mode, bytes, kept, hash });
+            let hash = hash::plain(out.get(begin + PAYLOAD_HEAD_BYTES - SALT_BYTES..).unwrap_or_default());
+            let bytes = payload.bytes;
+            *commitment = Some(Commitment { which, mode, bytes, kept, hash, key });
         }
         Ok(commitments)
     }

@@ -139,6 +139,8 @@ pub enum Mode {
     Hash = 1,
     Redacted = 2,
     Full = 3,
+    /// Full, encrypted for those who may read it.
+    Sealed = 4,
 }
 
 impl Mode {
@@ -148,6 +150,7 @@ impl Mode {
             Mode::Hash => "hash",
             Mode::Redacted => "redacted",
             Mode::Full => "full",
+            Mode::Sealed => "sealed",
         }
     }
 }
@@ -192,6 +195,7 @@ impl PayloadHead {
                 1 => Mode::Hash,
                 2 => Mode::Redacted,
                 3 => Mode::Full,
+                4 => Mode::Sealed,
                 _ => return Err(FrameFault::Word { what: "mode of keeping a payload", found: *mode }),
             },
             length: length as usize,
@@ -200,10 +204,13 @@ impl PayloadHead {
         })
     }
 
-    pub fn append(&self, out: &mut Vec<u8>) {
-        self.append_start(out);
-        out.extend_from_slice(&self.checksum.to_le_bytes());
-        out.extend_from_slice(&self.salt);
+    /// As it stands before the payload.
+    pub fn bytes(&self) -> [u8; PAYLOAD_HEAD_BYTES] {
+        let mut bytes = [0; PAYLOAD_HEAD_BYTES];
+        bytes[..CHECKSUM_AT].copy_from_slice(&self.start());
+        bytes[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&self.checksum.to_le_bytes());
+        bytes[CHECKSUM_AT + 4..].copy_from_slice(&self.salt);
+        bytes
     }
 
     /// Whether these are the bytes that it speaks of.
@@ -223,18 +230,16 @@ impl PayloadHead {
         (PAYLOAD_HEAD_BYTES + self.length) as u64
     }
 
-    fn append_start(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.index.to_le_bytes());
-        out.extend_from_slice(&[self.which as u8, self.mode as u8]);
-        out.extend_from_slice(&(self.length as u32).to_le_bytes());
-    }
-
-    fn sum(&self, kept: &[u8]) -> u32 {
+    fn start(&self) -> [u8; CHECKSUM_AT] {
         let mut start = [0; CHECKSUM_AT];
         start[..8].copy_from_slice(&self.index.to_le_bytes());
         start[8..10].copy_from_slice(&[self.which as u8, self.mode as u8]);
         start[10..].copy_from_slice(&(self.length as u32).to_le_bytes());
-        let sum = crc32c::crc32c_append(crc32c::crc32c(&start), &self.salt);
+        start
+    }
+
+    fn sum(&self, kept: &[u8]) -> u32 {
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&self.start()), &self.salt);
         crc32c::crc32c_append(sum, kept)
     }
 }
@@ -269,8 +274,7 @@ mod tests {
 
         #[test]
         fn every_changed_byte_of_a_payload_is_seen(kept in prop::collection::vec(any::<u8>(), 0..100), at in any::<prop::sample::Index>(), bit in 0..8u8) {
-            let mut bytes = Vec::new();
-            PayloadHead::new(7, Which::Result, Mode::Full, [3; SALT_BYTES], &kept).append(&mut bytes);
+            let mut bytes = PayloadHead::new(7, Which::Result, Mode::Full, [3; SALT_BYTES], &kept).bytes().to_vec();
             bytes.extend_from_slice(&kept);
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;

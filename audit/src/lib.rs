@@ -7,11 +7,13 @@
 //! - `log` opens a folder, mends what a crash left, and refuses damage; `folder` is the log as it grows, without any I/O: the
 //!   engine's writer asks it which bytes belong where and writes them with its own ring. `disk` does the same with `std`.
 //! - `reader` reads it in order, also while it grows; `verify` checks every byte of a folder; `proof` makes and checks proofs;
+//!   `seal` encrypts payloads for those who may read them (`age`);
 //!   `erase` takes payloads out, and `erasures` says so until the log does; `view` and `export` are for people and for other systems.
 //!
 //! The crate knows no gateway: records are JSON objects whose members it does not read, but for those that it adds itself.
 #![forbid(unsafe_code)]
 
+pub mod age;
 pub mod disk;
 pub mod erase;
 pub mod erasures;
@@ -30,6 +32,7 @@ pub mod proof;
 pub mod reader;
 pub mod record;
 mod salt;
+pub mod seal;
 pub mod segment;
 #[cfg(test)]
 mod testing;

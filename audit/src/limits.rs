@@ -19,6 +19,12 @@ pub const TORN_BYTES_MAX: u64 = (BATCH_BYTES_MAX + PAYLOAD_BYTES_MAX + RECORD_BY
 /// Records that no checkpoint covers yet, after which one is due whatever the time: their tiles wait in memory, 32 bytes each.
 pub const UNSIGNED_RECORDS_MAX: u64 = 65_536;
 
+/// Whom payloads are encrypted for: the record that says a key has some 250 bytes for each.
+pub const RECIPIENTS_MAX: usize = 16;
+
+/// How long one key seals payloads: it lies in the memory of the gateway as long, and opens what was written meanwhile.
+pub const SEAL_MS_MAX: u64 = 3_600_000;
+
 /// What is said of one erasure: what a record of it may hold beside.
 pub const ERASURE_BYTES_MAX: usize = 4 << 10;
 
@@ -43,6 +49,7 @@ pub const LOCK_WAIT_MS: u64 = 200;
 /// What a reader of a segment reads at a time.
 pub const READ_BYTES: usize = 256 << 10;
 
+const _: () = assert!(512 * RECIPIENTS_MAX < RECORD_BYTES_MAX);
 const _: () = assert!(2 * ERASURE_BYTES_MAX < RECORD_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX > 16 * RECORD_BYTES_MAX);
 const _: () = assert!(UNSIGNED_RECORDS_MAX.is_multiple_of(256));

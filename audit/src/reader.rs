@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Damage, LogError};
-use crate::frame::{FrameFault, Mode, Which};
+use crate::frame::{FrameFault, Mode, SALT_BYTES, Which};
 use crate::log::Lock;
 use crate::record::Known;
 use crate::segment::{
-    self, ENTRIES, Next, Payloads, Segment, damaged, entries_path, payload_path, unreadable,
+    self, ENTRIES, Kept, Next, Payloads, Segment, damaged, entries_path, payload_path, unreadable,
 };
 
 /// A record and where it lies.
@@ -138,9 +138,20 @@ pub fn find(dir: &Path, name: Name) -> Result<Found, LogError> {
 pub struct KeptPayload {
     pub which: Which,
     pub mode: Mode,
+    /// The first record of its segment.
+    pub first: u64,
     /// Where its frame begins.
     pub at: u64,
+    pub salt: [u8; SALT_BYTES],
     pub bytes: Vec<u8>,
+}
+
+impl KeptPayload {
+    fn of(first: u64, kept: &Kept<'_>) -> KeptPayload {
+        let Kept { head, at, bytes } = kept;
+        let (which, mode, salt) = (head.which, head.mode, head.salt);
+        KeptPayload { which, mode, first, at: *at, salt, bytes: bytes.to_vec() }
+    }
 }
 
 /// What is kept of the payloads of a record, whether it is whole or not.
@@ -150,10 +161,7 @@ pub fn payloads(dir: &Path, first: u64, index: u64) -> Result<Vec<KeptPayload>, 
     loop {
         match payloads.read_unchecked().map_err(unreadable(dir, &payload_path(first)))? {
             Next::Frame(kept) if kept.head.index < index => {}
-            Next::Frame(kept) if kept.head.index == index => {
-                let (which, mode) = (kept.head.which, kept.head.mode);
-                found.push(KeptPayload { which, mode, at: kept.at, bytes: kept.bytes.to_vec() });
-            }
+            Next::Frame(kept) if kept.head.index == index => found.push(KeptPayload::of(first, &kept)),
             _ => return Ok(found),
         }
     }
@@ -194,9 +202,7 @@ impl Beside {
             let at = payloads.at();
             match payloads.read().map_err(unreadable(&self.dir, &payload_path(first)))? {
                 Next::Frame(kept) => {
-                    let (which, mode) = (kept.head.which, kept.head.mode);
-                    let payload = KeptPayload { which, mode, at: kept.at, bytes: kept.bytes.to_vec() };
-                    self.ahead = Some((kept.head.index, payload));
+                    self.ahead = Some((kept.head.index, KeptPayload::of(first, &kept)));
                 }
                 Next::End => break,
                 Next::Bad(FrameFault::Short { .. }) if Lock::is_held(&self.dir) => break,

@@ -51,6 +51,8 @@ pub struct Commitment {
     /// Of what is kept of it.
     pub kept: u64,
     pub hash: Hash,
+    /// With which key it is sealed: the record that says it.
+    pub key: Option<u64>,
 }
 
 /// Completes the facts of a record; false: they are no object on one line.
@@ -96,7 +98,12 @@ fn append_commitment(out: &mut Vec<u8>, commitment: &Commitment) {
     if let Ok(length) = STANDARD.encode_slice(commitment.hash, &mut text) {
         out.extend_from_slice(text.get(..length).unwrap_or_default());
     }
-    out.extend_from_slice(b"\"}");
+    out.push(b'"');
+    if let Some(key) = commitment.key {
+        out.push(b',');
+        append_member(out, "key", key);
+    }
+    out.push(b'}');
 }
 
 fn append_member(out: &mut Vec<u8>, name: &str, number: u64) {
@@ -154,6 +161,9 @@ pub struct Committed<'r> {
     pub kept: u64,
     #[serde(borrow)]
     pub hash: Cow<'r, str>,
+    /// Of what is sealed: the record that says the key.
+    #[serde(default)]
+    pub key: Option<u64>,
 }
 
 /// What a record of the kind `gap` says: records that this core counted and that are not in the log.
@@ -180,6 +190,9 @@ pub struct ErasedAct<'r> {
     #[serde(default)]
     pub erased: Vec<String>,
 }
+
+/// The kind of a record of the log's own that says with which key what follows is sealed.
+pub const KEY: &str = "key";
 
 /// The act of such a record.
 pub const ERASED: &str = "erased";
@@ -230,12 +243,21 @@ mod tests {
         let place = format!(r#""start":4,"core":2,"n":17,"prev":"{prev}""#);
         assert_eq!(completed(r#"{"a":1}"#, &[]), Some(format!(r#"{{"a":1,{place}}}"#)));
         assert_eq!(completed("{}", &[]), Some(format!("{{{place}}}")));
-        let commitment =
-            Commitment { which: Which::Result, mode: Mode::Full, bytes: 9, kept: 9, hash: [0; 32] };
+        let commitment = Commitment {
+            which: Which::Result,
+            mode: Mode::Full,
+            bytes: 9,
+            kept: 9,
+            hash: [0; 32],
+            key: None,
+        };
         let hash = "A".repeat(43);
         let said = format!(r#"{{{place},"result":{{"bytes":9,"mode":"full","kept":9,"hash":"{hash}="}}}}"#);
         let text = completed("{}", &[commitment]).unwrap();
         assert_eq!(text, said);
+        let sealed =
+            completed("{}", &[Commitment { mode: Mode::Sealed, key: Some(3), ..commitment }]).unwrap();
+        assert_eq!(Known::read(sealed.as_bytes()).unwrap().result.unwrap().key, Some(3));
         let known = Known::read(text.as_bytes()).unwrap();
         assert!(known.follows(&[0xab; 16]) && !known.follows(&FIRST));
         assert_eq!(known.result.unwrap().hash(), Some([0; 32]));

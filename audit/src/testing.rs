@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::age::Recipient;
 use crate::folder::{self, Kept, Options, Payload};
 use crate::frame::Which;
 use crate::key::SigningKey;
@@ -77,6 +78,7 @@ pub fn options() -> Options {
         cores: 2,
         rotate_bytes: 4 << 10,
         start: r#"{"version":"0.1.0"}"#.to_owned(),
+        recipients: Vec::new(),
         now_ms: NOON_MS,
     }
 }
@@ -93,8 +95,14 @@ impl Written {
     }
 
     pub fn try_open(dir: &Path) -> Result<Written, LogError> {
+        Written::try_open_for(dir, &[])
+    }
+
+    /// Payloads that are kept whole are for these.
+    pub fn try_open_for(dir: &Path, recipients: &[Recipient]) -> Result<Written, LogError> {
         let key = SigningKey::open_or_make(&dir.with_extension("key"))?;
-        let opened = Log::open(dir, &key, &options())?;
+        let options = Options { recipients: recipients.to_vec(), ..options() };
+        let opened = Log::open(dir, &key, &options)?;
         Ok(Written { opened, n: [0; 2] })
     }
 

@@ -29,6 +29,7 @@ fn log(name: &str, records: u64) -> (Folder, String) {
         cores: 1,
         rotate_bytes: 1 << 20,
         start: "{}".to_owned(),
+        recipients: Vec::new(),
         now_ms: 0,
     };
     let mut opened = Log::open(&folder.0, &SigningKey::generate().unwrap(), &options).unwrap();

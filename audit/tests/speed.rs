@@ -18,6 +18,7 @@ fn write(dir: &Path, records: u64) {
         cores: 2,
         rotate_bytes: 256 << 20,
         start: r#"{"version":"0.1.0"}"#.to_owned(),
+        recipients: Vec::new(),
         now_ms: 1_795_348_800_000,
     };
     let mut opened = Log::open(dir, &key, &options).unwrap();

@@ -16,6 +16,7 @@ fn log(folder: &Folder) {
         cores: 1,
         rotate_bytes: 1 << 20,
         start: r#"{"version":"0.1.0"}"#.to_owned(),
+        recipients: Vec::new(),
         now_ms: 1_795_348_800_000,
     };
     let mut opened = Log::open(&folder.path().join("audit"), &key, &options).unwrap();

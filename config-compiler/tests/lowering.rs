@@ -294,7 +294,10 @@ fn an_audit_log_is_as_its_block_says_and_a_rule_may_say_otherwise() {
     );
     assert_eq!((said.every_ms, said.checkpoint_ms, said.rotate_bytes), (10, 60_000, 1 << 30));
     assert_eq!(said.keep_s, Some(90 * 86_400));
-    assert!(usual.ship.is_empty() && usual.anchors.is_empty());
+    assert!(usual.ship.is_empty() && usual.anchors.is_empty() && usual.encrypt.is_empty());
+    let sealed =
+        audit(", encrypt: { recipients: [age1sah4jl4wdtqn3x85mq0rvrd20zqafjameyfemmned548zt29genq0u2tr3] }");
+    assert_eq!(&sealed.encrypt[0][..4], [135, 111, 89, 126], "{:x?}", sealed.encrypt);
     let rules = rules(load_text(
         "test.yaml",
         "strait: 1\naudit: { path: a }\nupstreams: { up: { http: http://a } }\npolicy: { default: allow, rules: [ { id: r, deny: [\"up.*\"], audit: { payload: full } } ] }",

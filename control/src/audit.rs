@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use strait_audit::age::Recipient;
 use strait_audit::{LogError, SigningKey, erasures, record};
 use strait_engine::Handle;
 use strait_engine::audit::keeper::Keeping;
@@ -49,12 +50,21 @@ pub fn keeping(
 pub fn needs_a_restart(running: &Snapshot, candidate: &Snapshot) -> Vec<String> {
     let said = |snapshot: &Snapshot| -> Vec<(&'static str, String)> {
         let Some(audit) = snapshot.rules().audit.as_ref() else { return vec![("path", "off".to_owned())] };
-        let ArchivedAudit { path, every_ms, checkpoint_ms, rotate_bytes, keep_s, .. } = audit;
+        let ArchivedAudit { path, every_ms, checkpoint_ms, rotate_bytes, keep_s, encrypt, .. } = audit;
+        let recipients: Vec<String> = encrypt.iter().map(|key| Recipient::new(*key).to_string()).collect();
         vec![
             ("path", path.as_str().to_owned()),
             ("every", format!("{every_ms} ms")),
             ("checkpoint", format!("{checkpoint_ms} ms")),
             ("rotate", format!("{rotate_bytes} bytes")),
+            (
+                "encrypt",
+                if recipients.is_empty() {
+                    "for nobody".to_owned()
+                } else {
+                    format!("for {}", recipients.join(", "))
+                },
+            ),
             ("keep", keep_s.as_ref().map_or("for ever".to_owned(), |keep| format!("{keep} s"))),
         ]
     };

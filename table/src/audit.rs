@@ -24,6 +24,8 @@ pub struct Audit {
     pub rotate_bytes: u64,
     /// Older segments are removed; `None`: none are.
     pub keep_s: Option<u64>,
+    /// Whom payloads that are kept whole are encrypted for, as keys of X25519; nobody: they are not.
+    pub encrypt: Vec<[u8; 32]>,
     /// Who gets every record.
     pub ship: Vec<Ship>,
     /// Who gets checkpoints, so that the log can be held against what somebody else has.
@@ -78,6 +80,8 @@ impl Audit {
     pub const EVERY_MS: u32 = 2;
     pub const CHECKPOINT_MS: u32 = 1_000;
     pub const ROTATE_BYTES: u64 = 256 << 20;
+    /// Each has its part in every record that says a key.
+    pub const RECIPIENTS_MAX: usize = 16;
 }
 
 impl From<ArchivedPayload> for Payload {

@@ -4,7 +4,7 @@
 
 use strait_policy::TRAITS_MAX;
 
-use crate::audit::ArchivedAudit;
+use crate::audit::{ArchivedAudit, Audit};
 use crate::bound::{ArchivedBound, ArchivedItem, ArchivedShelf, Kind};
 use crate::condition::{ArchivedCondition, NONE, fault};
 use crate::file::OpenError;
@@ -116,6 +116,10 @@ fn audit(audit: &ArchivedAudit) -> Result<(), OpenError> {
     let ids: Vec<&str> = audit.ship.iter().map(|ship| ship.id.as_str()).collect();
     let is_told_apart = |(at, id): (usize, &&str)| !id.is_empty() && !ids[..at].contains(id);
     ensure(ids.iter().enumerate().all(is_told_apart), "two collectors have one id, or one has none")?;
+    ensure(
+        audit.encrypt.len() <= Audit::RECIPIENTS_MAX,
+        "payloads are encrypted for more than may open them",
+    )?;
     ensure(audit.anchors.iter().all(|anchor| anchor.every_ms > 0), "an anchor is sent to without a pause")
 }
 

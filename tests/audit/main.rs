@@ -8,6 +8,7 @@ mod anchors;
 mod authority;
 mod collectors;
 mod durable;
+mod encrypted;
 mod erasures;
 mod exits;
 mod folder;

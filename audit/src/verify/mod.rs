@@ -191,7 +191,7 @@ impl Check<'_> {
         let (mut entries, mut payloads) = (entries?, payloads?);
         let (entries_io, payload_io) =
             (unreadable(self.dir, &entries_file), unreadable(self.dir, &payload_file));
-        let mut index = first;
+        let (mut index, mut keys) = (first, BTreeSet::new());
         let rest = loop {
             let at = At { index, first, offset: entries.at() };
             let record = match entries.read().map_err(&entries_io)? {
@@ -207,6 +207,13 @@ impl Check<'_> {
             }
             if known.is_own("admin") {
                 self.act(record);
+            }
+            if known.is_own(record::KEY) {
+                keys.insert(index);
+            }
+            // Without it nobody opens the payload.
+            if let Some(by) = known.committed().find_map(|(_, of)| of.key.filter(|by| !keys.contains(by))) {
+                return Err(damaged(self.dir, damage(format!("no record of this segment is the key {by}"))));
             }
             match payload::check(&mut payloads, index, &known, &mut self.tally).map_err(&payload_io)? {
                 Ok(()) => {}

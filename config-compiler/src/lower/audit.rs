@@ -2,8 +2,11 @@
 
 use strait_table::audit::{Audit, AuditOfRule, Durability, Payload, WhenFull};
 
+use bech32::{Bech32, Hrp, primitives::decode::CheckedHrpstring};
+
 use super::{path, ship};
 use crate::{
+    check::clear_text,
     diagnostic::{Finding, codes},
     source::{Entry, Node, Span},
     walk::{Walk, keys},
@@ -17,6 +20,8 @@ const PAYLOADS: [(&str, Payload); 4] = [
 ];
 const DURABILITIES: [(&str, Durability); 3] =
     [("async", Durability::Async), ("durable", Durability::Durable), ("intent", Durability::Intent)];
+/// What keys of age begin with.
+const AGE: Hrp = Hrp::parse_unchecked("age");
 const WHEN_FULL: [(&str, WhenFull); 3] =
     [("block", WhenFull::Block), ("drop", WhenFull::Drop), ("refuse", WhenFull::Refuse)];
 
@@ -33,6 +38,7 @@ pub fn lower(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<Audit> {
     let checkpoint = fields.get("checkpoint").and_then(|node| walk.duration(node, 100..=3_600_000));
     let rotate = fields.get("rotate").and_then(|node| walk.size(node, 1 << 20..=1 << 34));
     let keep = fields.get("keep").and_then(|node| walk.duration(node, 60_000..=100 * 366 * 86_400_000));
+    let encrypt = fields.entry("encrypt").map(|entry| recipients(walk, entry)).unwrap_or_default();
     let ship = fields.get("ship").map(|node| ship::collectors(walk, node)).unwrap_or_default();
     let anchors = fields.get("anchors").map(|node| ship::anchors(walk, node)).unwrap_or_default();
     fields.finish();
@@ -45,9 +51,53 @@ pub fn lower(walk: &mut Walk<'_>, node: &Node, at: Span) -> Option<Audit> {
         checkpoint_ms: checkpoint.map_or(Audit::CHECKPOINT_MS, |ms| ms as u32),
         rotate_bytes: rotate.unwrap_or(Audit::ROTATE_BYTES),
         keep_s: keep.map(|ms| ms / 1_000),
+        encrypt,
         ship,
         anchors,
     })
+}
+
+/// Public keys of age (X25519).
+fn recipients(walk: &mut Walk<'_>, entry: &Entry) -> Vec<[u8; 32]> {
+    let Some(mut fields) = walk.fields(&entry.value, &keys::ENCRYPT) else { return Vec::new() };
+    let help = "name who may read them: `recipients: [age1…]`";
+    let list = fields.required(walk, "recipients", entry.key_span, help);
+    fields.finish();
+    let Some(node) = list else { return Vec::new() };
+    let items = walk.list(node, "recipients").unwrap_or_default();
+    if items.is_empty() {
+        walk.report(Finding::new(&codes::MISSING, node.span, "`encrypt` has no recipients").help(help));
+    }
+    if let Some(beyond) = items.get(Audit::RECIPIENTS_MAX) {
+        let message = format!("there are more than {} recipients", Audit::RECIPIENTS_MAX);
+        walk.report(Finding::new(&codes::OUT_OF_RANGE, beyond.span, message));
+    }
+    items.iter().filter_map(|item| recipient(walk, item)).collect()
+}
+
+fn recipient(walk: &mut Walk<'_>, node: &Node) -> Option<[u8; 32]> {
+    let text = walk.text(node)?;
+    let key = CheckedHrpstring::new::<Bech32>(&text).ok().filter(|key| key.hrp() == AGE);
+    let key = key.and_then(|key| key.byte_iter().collect::<Vec<u8>>().try_into().ok());
+    if key.is_none() {
+        let is_identity = text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-");
+        let (message, help) = match is_identity {
+            // Never shown.
+            true => {
+                clear_text::mask_literals(walk, node);
+                (
+                    "a recipient is an identity, which opens: expected its public key",
+                    "`age-keygen -y FILE` prints it; take the identity out of this file, and hold it for known",
+                )
+            }
+            false => (
+                "a recipient is no public key of age",
+                "write it as `age-keygen` prints it: `age1` and 58 characters, in lower case",
+            ),
+        };
+        walk.report(Finding::new(&codes::NAME, node.span, message).help(help));
+    }
+    key
 }
 
 /// `audit` of a rule.

@@ -12,7 +12,7 @@ mod shape;
 mod telemetry;
 mod token;
 
-pub use audit::{ANCHOR, AUDIT, AUDIT_OF_RULE, SHIP};
+pub use audit::{ANCHOR, AUDIT, AUDIT_OF_RULE, ENCRYPT, SHIP};
 pub use case::{CASE, CASE_FILE, CASE_PRINCIPAL};
 pub use secret::{APPROLE, AWS, CREDENTIAL, EXCHANGE, GRANT, HEADER, SECRET, VAULT};
 pub use shape::{ARGUMENT, OUTPUT, SHAPE};

@@ -86,6 +86,7 @@ mod tests {
             cores: 1,
             rotate_bytes: 2_000,
             start: "{}".to_owned(),
+            recipients: Vec::new(),
             now_ms: 1_795_348_800_000,
         };
         let key = SigningKey::generate().unwrap();

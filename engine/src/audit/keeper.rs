@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use strait_audit::age::Recipient;
 use strait_audit::{
     Batch, Folder, Kept, Lock, Log, LogError, Payload as Stored, Piece, SigningKey, Step, Which,
 };
@@ -117,6 +118,7 @@ impl AuditLog {
             cores: workers as u16,
             rotate_bytes: audit.rotate_bytes.to_native(),
             start: keeping.start.clone(),
+            recipients: audit.encrypt.iter().map(|key| Recipient::new(*key)).collect(),
             now_ms: moment::since_1970().as_millis() as u64,
         };
         let opened = Log::open(folder, &keeping.key, &options).map_err(AuditError::Log)?;

@@ -54,15 +54,9 @@ fn payloads(data: &[u8], mut payloads: Payloads) {
         let before = payloads.at() as usize;
         match payloads.read().unwrap() {
             Next::Frame(kept) => {
-                let mut written = Vec::new();
-                PayloadHead::new(
-                    kept.head.index,
-                    kept.head.which,
-                    kept.head.mode,
-                    kept.head.salt,
-                    kept.bytes,
-                )
-                .append(&mut written);
+                let head = &kept.head;
+                let head = PayloadHead::new(head.index, head.which, head.mode, head.salt, kept.bytes);
+                let mut written = head.bytes().to_vec();
                 assert_eq!(written.len(), PAYLOAD_HEAD_BYTES);
                 written.extend_from_slice(kept.bytes);
                 assert_eq!(written, data[before..before + written.len()]);

@@ -501,6 +501,7 @@ fn rules() -> Rules {
             checkpoint_ms: 60_000,
             rotate_bytes: 1 << 30,
             keep_s: Some(90 * 86_400),
+            encrypt: vec![[7; 32], [8; 32]],
             ship: ship(),
             anchors: vec![
                 Anchor { to: Keeper::Stdout, every_ms: 10_000 },

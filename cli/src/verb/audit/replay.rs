@@ -10,7 +10,7 @@ use strait_control::answers::replay::{self, Arguments, Group, Missing, Report, S
 use strait_control::{Code, Failure, Source};
 
 use super::failed;
-use super::show::{Filters, record};
+use super::show::{self, Filters, Reading, record};
 use crate::output::{Output, count, hanging};
 
 /// Changes of one way that text shows.
@@ -25,6 +25,8 @@ pub struct Replay {
     against: PathBuf,
     #[command(flatten)]
     filters: Filters,
+    #[command(flatten)]
+    reading: Reading,
     /// Whom a name of the log stands for, as JSON like `{"id":"ann","groups":["staff"]}`, where the candidate has no key of it.
     #[arg(long, value_name = "PRINCIPAL")]
     who: Vec<String>,
@@ -43,6 +45,7 @@ impl Replay {
             output.warnings(outcome);
         }
         let mut replay = replay::Replay::new(&opened, &self.who)?;
+        let mut opener = self.reading.opener(&self.dir)?;
         let (filter, from) = self.filters.read()?;
         let mut reader = Reader::open(&self.dir, from).map_err(failed)?;
         let mut beside = Beside::new(&self.dir);
@@ -51,7 +54,9 @@ impl Replay {
             let whole = record(&self.dir, &entry)?;
             if filter.takes(&whole) {
                 let kept = beside.of(entry.first, entry.index).map_err(failed)?;
-                let kept = kept.iter().find(|kept| kept.which == Which::Arguments);
+                let kept = kept.into_iter().find(|kept| kept.which == Which::Arguments);
+                let kept = kept.map(|kept| show::opened(opener.as_mut(), &entry, kept)).transpose()?;
+                let kept = kept.as_ref();
                 let arguments = arguments(&whole, kept.map(|kept| (kept.mode, kept.bytes.as_slice())));
                 report.add(entry.index, &whole, replay.put(&whole, &arguments));
             }
@@ -73,7 +78,7 @@ fn arguments(record: &Value, kept: Option<(Mode, &[u8])>) -> Arguments {
     match kept {
         Some((Mode::Full, bytes)) => text(bytes).map_or(Arguments::Unknown, Arguments::Whole),
         Some((Mode::Redacted, bytes)) => text(bytes).map_or(Arguments::Unknown, Arguments::Redacted),
-        Some((Mode::Hash | Mode::Erased, _)) => Arguments::Unknown,
+        Some((Mode::Hash | Mode::Erased | Mode::Sealed, _)) => Arguments::Unknown,
         None if record["arguments"].is_null() && record["result"].is_object() => {
             Arguments::Whole("{}".to_owned())
         }

@@ -7,13 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use strait_audit::age::Identity;
 use strait_audit::export::indexed;
-use strait_audit::reader::{Entry, Reader, payloads};
+use strait_audit::reader::{Entry, KeptPayload, Reader, payloads};
+use strait_audit::seal::Opener;
 use strait_audit::view::{Filter, HEADS, line, plain};
 use strait_audit::{Damage, LogError, Mode, moment, segment};
 use strait_control::{Code, Failure};
+use zeroize::Zeroizing;
 
-use super::failed;
+use super::{failed, read};
 use crate::output::Output;
 
 /// How often a log is looked at that is followed.
@@ -31,6 +34,31 @@ pub struct Show {
     /// Show what is kept of arguments and results.
     #[arg(long)]
     payload: bool,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+/// Who reads what is encrypted.
+#[derive(clap::Args)]
+pub struct Reading {
+    /// Open encrypted payloads with the identities in this file, as `age-keygen` writes it.
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+}
+
+impl Reading {
+    /// `None`: what is encrypted stays closed.
+    pub fn opener(&self, dir: &Path) -> Result<Option<Opener>, Failure> {
+        let Some(path) = &self.identity else { return Ok(None) };
+        let text = Zeroizing::new(read(path)?);
+        let identities = Identity::read(&text).ok_or_else(|| {
+            let message =
+                format!("`{}` holds no identities: expected lines `AGE-SECRET-KEY-1…`", path.display());
+            Failure::new(Code::Usage, message)
+                .help("`age-keygen -o FILE` makes one; a public key (`age1…`) opens nothing")
+        })?;
+        Ok(Some(Opener::new(dir, identities)))
+    }
 }
 
 /// Which records.
@@ -79,6 +107,7 @@ impl Filters {
 
 impl Show {
     pub fn run(self, output: &Output) -> Result<(), Failure> {
+        let mut opener = self.reading.opener(&self.dir)?;
         let (filter, from) = self.filters.read()?;
         let mut reader = Reader::open(&self.dir, from).map_err(failed)?;
         let interrupted = Arc::new(AtomicBool::new(false));
@@ -102,7 +131,7 @@ impl Show {
             if !filter.takes(&record) {
                 continue;
             }
-            let kept = if self.payload { kept(&self.dir, &entry)? } else { Vec::new() };
+            let kept = if self.payload { kept(&self.dir, &entry, opener.as_mut())? } else { Vec::new() };
             if write(&mut out, output.json, entry.index, &record, &kept).is_err() {
                 break;
             }
@@ -131,17 +160,31 @@ fn write(out: &mut impl Write, json: bool, index: u64, record: &Value, kept: &[K
     })
 }
 
+/// What was kept, where it can be opened.
+pub fn opened(
+    opener: Option<&mut Opener>,
+    entry: &Entry<'_>,
+    payload: KeptPayload,
+) -> Result<KeptPayload, Failure> {
+    match opener {
+        Some(opener) => opener.open(entry.bytes, entry.index, payload).map_err(failed),
+        None => Ok(payload),
+    }
+}
+
 /// Digests are no text and are not shown: the record has what commits to them.
-fn kept(dir: &Path, entry: &Entry<'_>) -> Result<Vec<Kept>, Failure> {
+fn kept(dir: &Path, entry: &Entry<'_>, mut opener: Option<&mut Opener>) -> Result<Vec<Kept>, Failure> {
     let payloads = payloads(dir, entry.first, entry.index).map_err(failed)?;
     let kept = payloads.into_iter().map(|payload| {
+        let was = payload.mode;
+        let payload = opened(opener.as_deref_mut(), entry, payload)?;
         let text = match payload.mode {
             Mode::Redacted | Mode::Full => String::from_utf8_lossy(&payload.bytes).into_owned(),
-            Mode::Hash | Mode::Erased => String::new(),
+            Mode::Hash | Mode::Erased | Mode::Sealed => String::new(),
         };
-        (payload.which.word(), payload.mode, text)
+        Ok((payload.which.word(), was, text))
     });
-    Ok(kept.collect())
+    kept.collect()
 }
 
 /// A record as JSON.

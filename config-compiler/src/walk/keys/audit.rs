@@ -34,6 +34,11 @@ pub static AUDIT: Block = Block {
         key("checkpoint", Shape::Duration, "How often the log's tree is signed. Default: 1s."),
         key("rotate", Shape::Size, "A file of the log ends at this size. Default: 256MiB."),
         key("keep", Shape::Duration, "Files older than this are removed. Default: none are."),
+        key(
+            "encrypt",
+            Shape::Block(&ENCRYPT),
+            "Whom payloads that are kept whole (`full`) are encrypted for. Default: nobody, they are in the clear.",
+        ),
         key("ship", Shape::List(&Shape::Block(&SHIP)), "Collectors that get every record. Default: none."),
         key(
             "anchors",
@@ -41,7 +46,7 @@ pub static AUDIT: Block = Block {
             "Who gets signed checkpoints, to hold the log against. Default: nobody.",
         ),
     ],
-    later: &["compress", "encrypt"],
+    later: &["compress"],
     foreign: false,
 };
 
@@ -53,6 +58,19 @@ pub static AUDIT_OF_RULE: Block = Block {
         key("payload", PAYLOAD, "Instead of what `audit` says for all."),
         key("durability", DURABILITY, "Instead of what `audit` says for all."),
     ],
+    later: &[],
+    foreign: false,
+};
+
+pub static ENCRYPT: Block = Block {
+    name: "`encrypt`",
+    expected: "a mapping like `{ recipients: [age1…] }`",
+    about: "Encryption of payloads that are kept whole: who has a recipient's identity reads them, and nobody else.",
+    keys: &[required(
+        "recipients",
+        Shape::List(&Shape::Text),
+        "Public keys as `age-keygen` prints them, each of which opens them: at most 16.",
+    )],
     later: &[],
     foreign: false,
 };
