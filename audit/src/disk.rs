@@ -135,6 +135,13 @@ impl Disk {
     }
 
     fn append(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let length = fs::metadata(self.join(path)).map_or(0, |file| file.len());
+        if length < offset {
+            let what = format!(
+                "`{path}` ends at byte {length}, of {offset} that were written: it was cut or removed"
+            );
+            return Err(io::Error::other(what));
+        }
         self.place(path, offset, bytes)?.sync_data()
     }
 

@@ -63,6 +63,7 @@ impl Log {
         let disk = Disk::new(dir);
         disk.make().map_err(|error| LogError::io("make", dir, error))?;
         let lock = Lock::take(&disk.join(LOCK))?;
+        lock_is_empty(&disk)?;
         let io = |doing: &'static str, file: &str| {
             let path = disk.join(file);
             move |error| LogError::io(doing, &path, error)
@@ -108,6 +109,17 @@ impl Log {
         });
         Ok(Opened { folder: Folder::begin(signer, options, found, said)?, lock, cut, disk })
     }
+}
+
+/// Nothing of ours writes into it: `verify` says so, too.
+pub fn lock_is_empty(disk: &Disk) -> Result<(), LogError> {
+    let found = disk.read(LOCK, 0).map_err(|error| LogError::io("read", &disk.join(LOCK), error))?;
+    let what = match found {
+        Some(bytes) if bytes.is_empty() => return Ok(()),
+        Some(_) => "expected no bytes: it is held, and says nothing; look who wrote into it, and empty it",
+        None => "it is missing",
+    };
+    Err(damaged(disk.path(), Damage::of(LOCK, what).at(0)))
 }
 
 impl Lock {

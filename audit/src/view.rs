@@ -86,6 +86,25 @@ pub fn plain(text: &str) -> String {
     out
 }
 
+/// JSON on one line of which nothing does anything, either: what acts can only stand in a text, and is written as its escape, which
+/// means the same. There are readers that end a line at U+2028 or U+0085, and terminals that obey U+009B.
+pub fn json_line(value: &Value) -> String {
+    let line = value.to_string();
+    if !line.contains(acts) {
+        return line;
+    }
+    let mut out = String::with_capacity(line.len() + 64);
+    for c in line.chars() {
+        match acts(c) {
+            true => {
+                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")))
+            }
+            false => out.push(c),
+        }
+    }
+    out
+}
+
 /// Control characters, separators of lines, and what is unseen or turns the direction of what follows.
 fn acts(c: char) -> bool {
     c.is_control()

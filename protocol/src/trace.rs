@@ -41,6 +41,13 @@ impl Parent {
         is_one.then_some(Parent { trace, span, sampled: flags & 1 != 0 })
     }
 
+    /// Its trace alone, in hex.
+    pub fn written_trace(&self) -> [u8; 32] {
+        let written = self.written();
+        let (_, trace) = written.split_at(3);
+        trace.first_chunk().copied().unwrap_or([b'0'; 32])
+    }
+
     /// As version 00 writes it.
     pub fn written(&self) -> [u8; TRACEPARENT_BYTES] {
         let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";

@@ -195,3 +195,22 @@ fn what_is_too_long_to_keep_is_kept_as_its_digest() {
         .unwrap();
     assert_eq!(kept.2, strait_audit::hash::plain(&answer.body), "of the message as the client has it");
 }
+
+#[test]
+fn a_record_names_the_trace_that_its_call_came_with() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let (folder, upstream) = (Folder::new(), echo());
+    let process = serve(&folder, &audited(&upstream.url(), ", durability: intent"));
+    let mut client = process.client();
+    for parent in [format!("00-{TRACE}-00f067aa0ba902b7-01"), format!("00-{TRACE}\"}}-0-01"), String::new()] {
+        let text = String::from_utf8(call("x")).unwrap();
+        let (first, rest) = text.split_once("\r\n").unwrap();
+        client.roundtrip(format!("{first}\r\ntraceparent: {parent}\r\n{rest}"));
+    }
+    assert_eq!(process.stop(), Some(0));
+    let records = records(&folder);
+    for kind in ["intent", "exchange"] {
+        let traces: Vec<Value> = of_kind(&records, kind).iter().map(|of| of["trace"].clone()).collect();
+        assert_eq!(traces, [json!(TRACE), Value::Null, Value::Null], "{kind}");
+    }
+}

@@ -11,6 +11,7 @@ mod durable;
 mod encrypted;
 mod erasures;
 mod exits;
+mod faults;
 mod folder;
 #[path = "../reload/process.rs"]
 #[allow(dead_code)] // the other tests use the rest

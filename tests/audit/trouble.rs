@@ -213,6 +213,10 @@ fn any_number_of_names_that_nobody_has_heard_of_costs_no_memory() {
     round(20_000);
     let grown = process.resident_kib().saturating_sub(before);
     assert!(grown < 16 * 1024, "{grown} KiB for 20,000 names");
+    assert!(!process.ask("/metrics").1.contains("tool-that-is-not"), "a name has a series of its own");
     assert_eq!(process.stop(), Some(0));
     assert_eq!(of_kind(&records(&folder), "exchange").len(), 30_000);
+    for (file, bytes) in files(&folder.at("audit")) {
+        assert!(!bytes.windows(16).any(|part| part == b"tool-that-is-not"), "{}", file.display());
+    }
 }

@@ -36,9 +36,12 @@ pub fn event(index: u64, record: &Value) -> String {
         ("cn2", ns(record).map(|ns| ns.to_string())),
     ];
     fields.extend(ns(record).map(|_| ("cn2Label", Some("ns".to_owned()))));
-    for (field, label, name) in
-        [("cs1", "cs1Label", "rule"), ("cs2", "cs2Label", "generation"), ("cs3", "cs3Label", "agent")]
-    {
+    for (field, label, name) in [
+        ("cs1", "cs1Label", "rule"),
+        ("cs2", "cs2Label", "generation"),
+        ("cs3", "cs3Label", "agent"),
+        ("cs4", "cs4Label", "trace"),
+    ] {
         let said = record.get(name).filter(|said| !said.is_null());
         let said = said.map(|said| said.as_str().map_or_else(|| said.to_string(), str::to_owned));
         fields.extend(said.as_ref().map(|_| (label, Some(name.to_owned()))));

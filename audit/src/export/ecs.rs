@@ -40,6 +40,7 @@ pub fn event(index: u64, record: &Value) -> Value {
             "response": record.get("status").map(|status| json!({ "status_code": status, "bytes": record.get("bytes_out") })),
             "request": record.get("bytes_in").map(|bytes| json!({ "bytes": bytes })),
         },
+        "trace": text(record, "trace").map(|trace| json!({ "id": trace })),
         "message": item(record).map(|item| format!("{} {item}", text(record, "method").unwrap_or(kind))),
         "strait": record,
     }))

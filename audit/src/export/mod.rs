@@ -9,6 +9,8 @@ mod ocsf;
 
 use serde_json::{Value, json};
 
+use crate::view::json_line;
+
 /// A form of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -26,9 +28,9 @@ impl Format {
     /// One line, without its end.
     pub fn line(self, index: u64, record: &Value) -> String {
         match self {
-            Format::Ndjson => indexed(index, record).to_string(),
-            Format::Ocsf => ocsf::event(index, record).to_string(),
-            Format::Ecs => ecs::event(index, record).to_string(),
+            Format::Ndjson => json_line(&indexed(index, record)),
+            Format::Ocsf => json_line(&ocsf::event(index, record)),
+            Format::Ecs => json_line(&ecs::event(index, record)),
             Format::Cef => cef::event(index, record),
         }
     }

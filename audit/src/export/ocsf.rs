@@ -57,6 +57,7 @@ pub fn event(index: u64, record: &Value) -> Value {
             "uid": text(record, "id").map_or_else(|| index.to_string(), str::to_owned),
             "sequence": index,
             "log_name": "audit",
+            "correlation_uid": text(record, "trace"),
         },
         "unmapped": record,
     }))

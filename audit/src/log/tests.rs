@@ -244,6 +244,7 @@ fn what_is_signed_and_missing_is_damage() {
     refused(&|dir| std::fs::remove_file(dir.join(CHECKPOINT)).unwrap(), CHECKPOINT);
     refused(&|dir| std::fs::remove_file(dir.join(CHECKPOINTS)).unwrap(), CHECKPOINTS);
     refused(&cut(KEY.to_owned()), KEY);
+    refused(&|dir| std::fs::write(dir.join(LOCK), "7").unwrap(), LOCK);
 }
 
 #[test]

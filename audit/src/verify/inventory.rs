@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::disk::{Disk, NEW};
 use crate::erasures::ERASURES;
 use crate::error::{Damage, LogError};
-use crate::log::{CHECKPOINT, CHECKPOINTS, KEY, LOCK};
+use crate::log::{CHECKPOINT, CHECKPOINTS, KEY, LOCK, lock_is_empty};
 use crate::segment::{ENTRIES, PAYLOAD, damaged, first_of};
 use crate::tile::{self, Tile, WIDTH};
 
@@ -18,12 +18,7 @@ pub fn check(
     live: bool,
     unfinished: &mut Vec<String>,
 ) -> Result<(), LogError> {
-    let lock = Disk::new(dir).read(LOCK, 0).map_err(|error| LogError::io("read", &dir.join(LOCK), error))?;
-    match lock {
-        Some(bytes) if bytes.is_empty() => {}
-        Some(_) => return Err(damaged(dir, Damage::of(LOCK, "expected no bytes").at(0))),
-        None => return Err(damaged(dir, Damage::of(LOCK, "it is missing"))),
-    }
+    lock_is_empty(&Disk::new(dir))?;
     let log = Log { dir, firsts, retired, signed };
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {

@@ -23,6 +23,8 @@ pub struct Record {
     pub principal: Option<String>,
     pub item: Option<String>,
     pub verdict: Option<String>,
+    /// The trace that it belongs to.
+    pub trace: Option<[u8; 16]>,
     /// The record in the form that the collector wants.
     pub line: String,
 }
@@ -69,6 +71,7 @@ impl Record {
             principal: text("principal"),
             item: view::item(&record).map(str::to_owned),
             verdict: text("verdict"),
+            trace: text("trace").and_then(|trace| trace_id(&trace)),
             line: form.line(index, &record),
             id,
         }
@@ -78,6 +81,12 @@ impl Record {
     pub fn bytes(&self) -> usize {
         self.line.len() + 256
     }
+}
+
+/// 16 bytes, in hex.
+fn trace_id(text: &str) -> Option<[u8; 16]> {
+    let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u128::from_str_radix(text, 16).ok().filter(|_| is_id).map(u128::to_be_bytes)
 }
 
 fn id(record: &[u8]) -> String {

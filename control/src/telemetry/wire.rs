@@ -290,6 +290,8 @@ pub struct LogRecord {
     pub body: Option<Any>,
     #[prost(message, repeated, tag = "6")]
     pub attributes: Vec<Attribute>,
+    #[prost(bytes = "vec", tag = "9")]
+    pub trace_id: Vec<u8>,
     #[prost(fixed64, tag = "11")]
     pub observed_time_unix_nano: u64,
     #[prost(string, tag = "12")]

@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -244,6 +244,11 @@ struct Files {
 }
 
 impl Files {
+    fn are_there(&self, folder: &Path, piece: &Piece<'_>) -> io::Result<()> {
+        is_there(&self.entries, &folder.join(piece.entries_path()), piece.entries_offset)?;
+        is_there(&self.payload, &folder.join(piece.payload_path()), piece.payload_offset)
+    }
+
     fn writes<'a>(&'a self, piece: &Piece<'a>, has_payload: bool) -> Writes<'a> {
         let entries = Write { file: &self.entries, offset: piece.entries_offset, bytes: piece.entries };
         let payload = Write { file: &self.payload, offset: piece.payload_offset, bytes: piece.payload };
@@ -265,19 +270,47 @@ impl<'a> Writes<'a> {
 
 /// The files that a piece goes to.
 fn open<'f>(files: &'f mut Option<Files>, folder: &Path, piece: &Piece<'_>) -> io::Result<&'f Files> {
-    let open = |path: String| {
+    let open = |path: String, written: u64| {
+        let path = folder.join(path);
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600).open(folder.join(path))
+        // One that has bytes of ours is not made again, empty.
+        let opened = options.write(true).create(written == 0).truncate(false).mode(0o600).open(&path);
+        opened.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if written > 0 => changed(&path, GONE),
+            _ => error,
+        })
     };
     let made = match files.take() {
         Some(files) if files.first == piece.first => files,
         _ => Files {
             first: piece.first,
-            entries: open(piece.entries_path())?,
-            payload: open(piece.payload_path())?,
+            entries: open(piece.entries_path(), piece.entries_offset)?,
+            payload: open(piece.payload_path(), piece.payload_offset)?,
         },
     };
+    made.are_there(folder, piece)?;
     Ok(files.insert(made))
+}
+
+/// Whether a file is where it was put, and as long as it was left: what is written to one that was removed, or behind a hole, is no
+/// record. Two looks at each before a write; what else may be done to a file `strait audit verify` finds.
+fn is_there(file: &File, path: &Path, written: u64) -> io::Result<()> {
+    let ours = file.metadata()?;
+    let found = std::fs::metadata(path);
+    let is_ours = found.is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino()));
+    match ours.len() {
+        _ if !is_ours => Err(changed(path, GONE)),
+        length if length < written => {
+            Err(changed(path, &format!("it was cut to {length} bytes, of {written} that were written")))
+        }
+        _ => Ok(()),
+    }
+}
+
+const GONE: &str = "it was removed or replaced while it is written";
+
+fn changed(path: &Path, what: &str) -> io::Error {
+    io::Error::other(format!("`{}`: {what}", path.display()))
 }
 
 struct Writer {
@@ -429,7 +462,10 @@ impl Writer {
                 for core in &self.cores {
                     core.line.committed.store(core.under_way, Ordering::SeqCst);
                 }
-                self.well();
+                // A checkpoint that cannot be written is a fault as well.
+                if self.steps.is_empty() {
+                    self.well();
+                }
             }
             Err(error) => {
                 batch.again();
@@ -479,6 +515,7 @@ impl Writer {
             self.common.figures.signed.store(self.folder.signed_size(), Ordering::Relaxed);
             // What says that they go is signed now.
             self.steps = self.folder.removals();
+            self.well();
         }
     }
 
@@ -517,7 +554,11 @@ impl Writer {
             let is_signed = self.folder.signed_size() == self.folder.size() && self.steps.is_empty();
             std::thread::park_timeout(match is_signed {
                 true => Duration::from_millis(AUDIT_RETIRE_MS),
-                false => self.checkpoint_every.saturating_sub(self.signed_at.elapsed()),
+                false if self.steps.is_empty() => {
+                    self.checkpoint_every.saturating_sub(self.signed_at.elapsed())
+                }
+                // A checkpoint could not be written.
+                false => Duration::from_millis(AUDIT_AGAIN_MS),
             });
         }
         self.common.asleep.store(false, Ordering::SeqCst);

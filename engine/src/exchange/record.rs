@@ -22,6 +22,7 @@ use strait_protocol::decimal;
 use strait_protocol::http1;
 use strait_protocol::jsonrpc::append_string;
 use strait_protocol::mcp::Method;
+use strait_protocol::trace::Parent;
 use strait_protocol::{Span, mcp};
 use strait_table::Kind;
 
@@ -392,7 +393,9 @@ impl Record {
         if !core.log.is_on() || (self.refusal.is_none() && !sampled(self.began_ns, sample_ppm)) {
             return;
         }
-        core.log.line(|out| self.append(out, core, adopted, (listener, bytes_in), Form::Line, usize::MAX));
+        core.log.line(|out| {
+            self.append(out, core, adopted, (listener, bytes_in), (Form::Line, None), usize::MAX)
+        });
     }
 
     fn count(&self, core: &Core, adopted: &Adopted, bytes_in: usize) {
@@ -512,7 +515,7 @@ impl Record {
         core: &Core,
         adopted: &Adopted,
         (listener, bytes_in): (usize, usize),
-        form: Form,
+        (form, trace): (Form, Option<Parent>),
         text_max: usize,
     ) {
         let rules = adopted.snapshot.rules();
@@ -532,6 +535,7 @@ impl Record {
             // Writing into a vector cannot fail, and allocates nothing once it has grown.
             let _ = write!(out, ",\"peer\":\"{peer}\"");
         }
+        traced::append(out, trace);
         let mut number = |name: &str, value: u64| append_number(out, name, value);
         if form != Form::Intent {
             number("status", u64::from(self.status));

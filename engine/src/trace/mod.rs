@@ -162,7 +162,7 @@ impl Tracer {
 /// The trace of a request that is here; `None`: nothing is traced.
 pub fn begin(core: &Core, adopted: &Adopted, incoming: &Incoming<'_>) -> Option<Arc<Trace>> {
     let tracing = adopted.watching.traces.as_ref()?;
-    let parent = incoming.head.traceparent.and_then(|span| Parent::parse(span.of(incoming.bytes)));
+    let parent = parent(incoming);
     let state = match parent {
         // A state without a parent is about nothing.
         None => State::default(),
@@ -173,6 +173,11 @@ pub fn begin(core: &Core, adopted: &Adopted, incoming: &Incoming<'_>) -> Option<
         }
     };
     Some(core.tracer.begin(tracing, parent, state))
+}
+
+/// What the headers of a request say of its trace.
+pub fn parent(incoming: &Incoming<'_>) -> Option<Parent> {
+    incoming.head.traceparent.and_then(|span| Parent::parse(span.of(incoming.bytes)))
 }
 
 #[cfg(test)]

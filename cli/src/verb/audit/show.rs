@@ -11,7 +11,7 @@ use strait_audit::age::Identity;
 use strait_audit::export::indexed;
 use strait_audit::reader::{Entry, KeptPayload, Reader, payloads};
 use strait_audit::seal::Opener;
-use strait_audit::view::{Filter, HEADS, line, plain};
+use strait_audit::view::{Filter, HEADS, json_line, line, plain};
 use strait_audit::{Damage, LogError, Mode, moment, segment};
 use strait_control::{Code, Failure};
 use zeroize::Zeroizing;
@@ -151,7 +151,7 @@ fn write(out: &mut impl Write, json: bool, index: u64, record: &Value, kept: &[K
             // Beside what the record says of it.
             whole["kept"][*which] = json!({ "mode": mode.word(), "text": text });
         }
-        return writeln!(out, "{whole}");
+        return writeln!(out, "{}", json_line(&whole));
     }
     writeln!(out, "{}", line(index, record))?;
     kept.iter().try_for_each(|(which, mode, text)| {

@@ -63,6 +63,8 @@ fn log_record(record: &Record) -> LogRecord {
         severity_text: if record.is_bad { "WARN" } else { "INFO" }.to_owned(),
         body: Some(Any { value: Some(Value::Text(record.line.clone())) }),
         attributes,
+        // None is no bytes.
+        trace_id: record.trace.map_or_else(Vec::new, |trace| trace.to_vec()),
         observed_time_unix_nano: unix_ns(),
         event_name: format!("strait.audit.{}", record.kind),
     }

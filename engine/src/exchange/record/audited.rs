@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use strait_protocol::Span;
+use strait_protocol::trace::Parent;
 use strait_table::audit::{ArchivedAudit, Durability, Payload, WhenFull};
 
 use super::{Form, Incoming, Record, stamp};
@@ -18,6 +19,7 @@ use crate::core::{Adopted, Core};
 use crate::exchange::refusal::Refusal;
 use crate::io::runtime;
 use crate::limits::{AUDIT_FACTS_BYTES_MAX, AUDIT_PAYLOAD_BYTES_MAX, AUDIT_TEXT_BYTES_MAX};
+use crate::trace;
 
 /// What kind of record an exchange leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -212,7 +214,12 @@ impl Record {
     fn facts(&self, core: &Core, adopted: &Adopted, incoming: &Incoming<'_>, form: Form) -> Vec<u8> {
         let listener = usize::from(incoming.listener);
         let bytes_in = incoming.bytes.len() + incoming.body.len();
-        self.facts_of(core, adopted, listener, bytes_in, form)
+        let trace = match &self.trace {
+            Some(trace) => Some(trace.own()),
+            // Nothing is traced here, and the client may trace all the same.
+            None => trace::parent(incoming),
+        };
+        self.facts_of(core, adopted, listener, bytes_in, (form, trace))
     }
 
     fn facts_of(
@@ -221,13 +228,13 @@ impl Record {
         adopted: &Adopted,
         listener: usize,
         bytes_in: usize,
-        form: Form,
+        (form, trace): (Form, Option<Parent>),
     ) -> Vec<u8> {
         let mut facts = core.audit.text();
-        self.append(&mut facts, core, adopted, (listener, bytes_in), form, usize::MAX);
+        self.append(&mut facts, core, adopted, (listener, bytes_in), (form, trace), usize::MAX);
         if facts.len() > AUDIT_FACTS_BYTES_MAX {
             facts.clear();
-            self.append(&mut facts, core, adopted, (listener, bytes_in), form, AUDIT_TEXT_BYTES_MAX);
+            self.append(&mut facts, core, adopted, (listener, bytes_in), (form, trace), AUDIT_TEXT_BYTES_MAX);
         }
         facts
     }
@@ -246,7 +253,7 @@ impl Record {
         self.status = status;
         let terms = Terms { payload: Payload::None, ..self.terms(adopted) };
         while self.way == Way::Here {
-            let facts = self.facts_of(core, adopted, usize::from(listener), 0, Form::Exchange);
+            let facts = self.facts_of(core, adopted, usize::from(listener), 0, (Form::Exchange, None));
             let put = core.audit.put(&facts, terms, (None, None));
             let bytes = facts.len();
             core.audit.give_back(facts);

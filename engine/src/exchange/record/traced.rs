@@ -1,8 +1,9 @@
-//! What of a record becomes a trace: decided when the exchange is over.
+//! What of a record becomes a trace: decided when the exchange is over. And of which trace a record is.
 
 use std::sync::Arc;
 
 use strait_protocol::mcp::Revision;
+use strait_protocol::trace::Parent;
 
 use super::Record;
 use crate::core::{Adopted, Core};
@@ -61,5 +62,14 @@ impl Record {
         let of_item = self.item.map(|(_, _, upstream)| usize::from(upstream));
         let upstreams = &adopted.snapshot.rules().upstreams;
         of_item.or_else(|| upstreams.iter().position(|upstream| upstream.name.as_str() == asked.name))
+    }
+}
+
+/// To which trace it belongs, as a member of a record.
+pub(super) fn append(out: &mut Vec<u8>, trace: Option<Parent>) {
+    if let Some(trace) = trace {
+        out.extend_from_slice(b",\"trace\":\"");
+        out.extend_from_slice(&trace.written_trace());
+        out.push(b'"');
     }
 }
