@@ -54,6 +54,23 @@ fn it_opens_tells_its_state_and_drains() {
     }
 }
 
+/// Standard output is a pipe here, and nobody empties it before the gateway is gone.
+#[test]
+fn an_access_log_that_nobody_reads_does_not_keep_it() {
+    let folder = Folder::new();
+    let (port, admin) = (free_port(), free_port());
+    folder.write("strait.yaml", config(port, admin));
+    let gateway = Gateway::start(folder.path(), &["serve", "strait.yaml", "--workers", "1"]);
+    ready(admin);
+    // Refusals are always written; a pipe holds 64 KiB of them, or less where pages of it are not full.
+    for _ in 0..600 {
+        assert_eq!(get(port, "/nowhere", "localhost").unwrap().0, 404);
+    }
+    let (code, _, err) = gateway.stop();
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("nobody takes the access log: its last lines are lost"), "{err}");
+}
+
 #[test]
 fn a_table_is_served_as_its_configuration_is() {
     let folder = Folder::new();

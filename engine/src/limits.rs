@@ -272,6 +272,10 @@ pub const EVENTS_MAX: usize = 4_096;
 /// Access-log bytes gathered before they are handed to the writer, and buffers that may wait there.
 pub const LOG_FLUSH_BYTES: usize = 64 * 1024;
 pub const LOG_BUFFERS_MAX: usize = 64;
+/// How long a gateway that ends waits for whoever reads its access lines: a pipe that nobody empties would keep it for ever.
+pub const LOG_END_MS_MAX: u64 = 2_000;
+/// How often it looks whether they were written.
+pub const LOG_END_LOOK_MS: u64 = 5;
 
 /// Records on their way from a worker to the audit log's writer: what comes in 40 ms at 100,000 exchanges a second of 1 KiB. A disk that
 /// takes longer is seen by exchanges, as `audit.when_full` says.

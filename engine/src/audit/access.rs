@@ -12,8 +12,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use crate::limits::{LOG_BUFFERS_MAX, LOG_FLUSH_BYTES};
+use crate::limits::{LOG_BUFFERS_MAX, LOG_END_LOOK_MS, LOG_END_MS_MAX, LOG_FLUSH_BYTES};
 
 /// Where access lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,15 +66,21 @@ impl AccessLog {
         Ok((AccessLog { full: Some(full), writer: Some(writer) }, lines))
     }
 
-    /// Writes what is left and ends the thread. Workers must be gone: the runtime does not drop their
+    /// Writes what is left and ends the thread, as long as somebody takes it. Workers must be gone: the runtime does not drop their
     /// tasks, so their ends of the channel outlive them.
-    pub fn close(mut self) {
-        if let Some(full) = self.full.take() {
-            let _ = full.send(Vec::new());
+    pub fn close(self) {
+        let (Some(full), Some(writer)) = (self.full, self.writer) else { return };
+        let until = Instant::now() + Duration::from_millis(LOG_END_MS_MAX);
+        let mut is_told = false;
+        while Instant::now() < until {
+            is_told = is_told || !matches!(full.try_send(Vec::new()), Err(TrySendError::Full(_)));
+            if is_told && writer.is_finished() {
+                let _ = writer.join();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(LOG_END_LOOK_MS));
         }
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        eprintln!("strait: nobody takes the access log: its last lines are lost");
     }
 }
 
