@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use common::gateway::{Gateway, free_port, ready};
 use common::{Folder, Ran, command, strait};
 use serde_json::{Value, json};
 use strait_loadgen::echo::{Latency, Options, Running};
@@ -37,6 +38,53 @@ fn prove(folder: &Folder, direct: &str, through: &str, more: &[&str]) -> Ran {
 #[track_caller]
 fn facts(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{}\n{}", ran.stdout, ran.stderr))
+}
+
+/// A gateway in front of `upstream`; what it listens at and its admin port.
+fn gateway_of(folder: &Folder, upstream: &str) -> (Gateway, String, u16) {
+    let (port, admin) = (free_port(), free_port());
+    let text = format!(
+        r#"
+strait: 1
+listeners: {{ main: {{ bind: "127.0.0.1:{port}" }} }}
+admin: {{ bind: "127.0.0.1:{admin}" }}
+access_log: off
+upstreams: {{ up: {{ http: "{upstream}" }} }}
+servers: {{ main: {{ path: /mcp, auth: none, tools: ["*"] }} }}
+policy: {{ default: deny, rules: [{{ id: all, allow: ["*"] }}] }}
+"#
+    );
+    folder.write("strait.yaml", text);
+    let gateway = Gateway::start(folder.path(), &["serve", "strait.yaml", "--workers", "1"]);
+    ready(admin);
+    (gateway, format!("http://127.0.0.1:{port}/mcp"), admin)
+}
+
+#[test]
+fn a_real_gateway_tells_how_long_it_had_requests_to_an_eighth() {
+    let folder = Folder::new();
+    let server = plain();
+    let (gateway, through, admin) = gateway_of(&folder, &server.url());
+    let metrics = format!("http://127.0.0.1:{admin}/metrics");
+    let more = [
+        "--max-added",
+        "p50=1s",
+        "--max-residence",
+        "p50=1s",
+        "--metrics",
+        &metrics,
+        "--slots",
+        "400",
+        "--json",
+    ];
+    let ran = prove(&folder, &server.url(), &through, &more);
+    let facts = facts(&ran);
+    let residence = &facts["residence_ns"];
+    let p50 = &residence["percentiles"]["p50"];
+    let (over, most) = (p50["over"].as_f64().unwrap(), p50["at_most"].as_f64().unwrap());
+    // Two buckets at most, each an eighth of a power of two wide.
+    assert!(over >= 128.0 && most > over && most <= over * 1.3, "{residence}");
+    assert_eq!(gateway.stop().0, Some(0));
 }
 
 /// A status and a body; nothing closes the connection.

@@ -65,7 +65,7 @@ impl Exemplars {
 
 #[cfg(test)]
 mod tests {
-    use strait_engine::figures::histogram::{Distribution, Histogram};
+    use strait_engine::figures::histogram::{Distribution, Histogram, PARTS};
 
     use super::*;
 
@@ -75,7 +75,7 @@ mod tests {
             let histogram = Histogram::default();
             histogram.record(ns);
             let counted: Vec<u64> =
-                Distribution::of([&histogram]).cumulative(1).map(|(_, count)| count).collect();
+                Distribution::of([&histogram]).cumulative(PARTS).map(|(_, count)| count).collect();
             let at = counted.iter().position(|count| *count == 1).unwrap_or(counted.len());
             let mut buckets = Buckets::default();
             buckets.keep(Exemplar { trace: [1; 16], span: [2; 8], ns, unix_ns: 3 });

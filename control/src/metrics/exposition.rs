@@ -2,6 +2,7 @@
 
 use strait_engine::figures::histogram::Distribution;
 
+use super::FINE;
 use super::exemplars::Buckets;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub trait Format {
 
     fn series(&mut self, labels: Labels<'_>, value: Number);
 
-    /// Buckets at every `step`-th power of two; traces of some, where there are any.
+    /// Buckets of `step` that the engine has ([`Distribution::cumulative`]); traces of some, where there are any.
     fn distribution(
         &mut self,
         labels: Labels<'_>,
@@ -54,14 +55,14 @@ impl Family<'_> {
         self.0.series(labels, value.into());
     }
 
-    /// Buckets at every `step`-th power of two, then the sum in seconds and the count.
+    /// Buckets of `step` that the engine has, then the sum in seconds and the count.
     pub fn distribution(&mut self, labels: Labels<'_>, read: &Distribution, step: usize) {
         self.0.distribution(labels, read, step, None);
     }
 
     /// The same, with traces of some of what was counted. Buckets are every power of two.
     pub fn traced(&mut self, labels: Labels<'_>, read: &Distribution, traces: Option<&Buckets>) {
-        self.0.distribution(labels, read, 1, traces);
+        self.0.distribution(labels, read, FINE, traces);
     }
 }
 

@@ -30,7 +30,7 @@ use crate::telemetry::Counts;
 use crate::trial;
 use strait_engine::WorkerFigures;
 use strait_engine::figures::cell::{Counter, Gauge};
-use strait_engine::figures::histogram::Distribution;
+use strait_engine::figures::histogram::{Distribution, PARTS};
 use strait_engine::figures::labels::{CallerKind, Decision, Layer, MethodClass, Outcome};
 use strait_engine::figures::phases;
 use strait_engine::figures::places::Place;
@@ -97,9 +97,11 @@ pub struct Upstream {
 }
 
 /// Bucket bounds of what a request has several of: every power of two from 128 ns to 69 s.
-const FINE: usize = 1;
+const FINE: usize = PARTS;
 /// Bucket bounds of what every upstream or worker has: every second power of two.
-const COARSE: usize = 2;
+const COARSE: usize = 2 * PARTS;
+/// Bucket bounds of the one figure that proofs are made of: every eighth of a power of two.
+const FINEST: usize = 1;
 
 pub fn tell(seen: &Seen<'_>, to: &mut dyn Format) {
     let mut out = Exposition(to);
@@ -156,7 +158,7 @@ fn traffic(out: &mut Exposition, workers: &[Worker], traces: Option<&Exemplars>)
     }
     let help = "Of answered calls to upstreams: their duration less what was spent waiting for the upstream.";
     let read = Distribution::of(all().map(|worker| &worker.added));
-    out.family(Kind::Histogram, "strait_gateway_added_seconds", help).distribution(&[], &read, FINE);
+    out.family(Kind::Histogram, "strait_gateway_added_seconds", help).distribution(&[], &read, FINEST);
     let help = "Parts of a request's duration, in order.";
     let mut family = out.family(Kind::Histogram, "strait_phase_duration_seconds", help);
     for (index, phase) in phases().enumerate() {

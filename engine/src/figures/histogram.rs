@@ -13,7 +13,8 @@ use super::cell::Counter;
 const LEAST_BITS: u32 = 7;
 const MOST_BITS: u32 = 36;
 const PART_BITS: u32 = 3;
-const PARTS: usize = 1 << PART_BITS;
+/// Into which every power of two is split.
+pub const PARTS: usize = 1 << PART_BITS;
 /// Up to 2^7 ns, eight for every power of two, and over 2^36 ns.
 pub const BUCKETS: usize = 1 + (MOST_BITS - LEAST_BITS) as usize * PARTS + 1;
 
@@ -98,12 +99,12 @@ impl Distribution {
         self.counts.iter().sum()
     }
 
-    /// Counts up to and including 2^`LEAST_BITS` ns, then up to each further power of two that `step` doublings lead
-    /// to: `(bound in ns, count)`. What is above the last is in [`Distribution::count`] alone.
+    /// Counts up to and including 2^`LEAST_BITS` ns, then up to the end of every `step` further buckets: with [`PARTS`] that is every
+    /// power of two. `(bound in ns, count)`; what is above the last is in [`Distribution::count`] alone.
     pub fn cumulative(&self, step: usize) -> impl Iterator<Item = (u64, u64)> {
         let mut below = 0;
         let mut from = 0;
-        (0..BUCKETS - 1).step_by(PARTS * step).map(move |last| {
+        (0..BUCKETS - 1).step_by(step).map(move |last| {
             below += self.counts.get(from..=last).unwrap_or_default().iter().sum::<u64>();
             from = last + 1;
             (bound_ns(last).unwrap_or(u64::MAX), below)
@@ -174,7 +175,7 @@ mod tests {
         for ns in [0, 128, 129, 256, 257, 1 << 20, (1 << 20) + 1, 1 << 36, (1 << 36) + 1, u64::MAX / 4] {
             histogram.record(ns);
         }
-        for step in [1, 2] {
+        for step in [1, PARTS, 2 * PARTS] {
             let read = Distribution::of([&histogram]);
             let at = |bound: u64| read.cumulative(step).find(|(ns, _)| *ns == bound).map(|(_, count)| count);
             assert_eq!(at(128), Some(2));
@@ -188,7 +189,9 @@ mod tests {
         assert_eq!(read.since(&read).quantile_ns(1, 2), None);
         let read = Distribution::of([&histogram, &histogram]);
         assert_eq!(read.count(), 20);
-        assert_eq!(read.cumulative(1).last(), Some((1 << 36, 16)));
+        assert_eq!(read.cumulative(PARTS).last(), Some((1 << 36, 16)));
+        let told: u64 = read.buckets().filter(|(bound, _)| *bound <= 288).map(|(_, count)| count).sum();
+        assert_eq!(read.cumulative(1).find(|(bound, _)| *bound == 288), Some((288, told)));
         assert_eq!(read.buckets().map(|(_, count)| count).sum::<u64>(), 20);
     }
 }

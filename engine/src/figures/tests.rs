@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::histogram::Distribution;
+use super::histogram::{Distribution, PARTS};
 use super::*;
 
 /// Two writers, each on its own figures, and a reader that merges them meanwhile: nothing it sees ever
@@ -27,7 +27,7 @@ fn a_reader_sees_figures_grow_and_never_fall() {
             let mut scrapes = 0;
             while !done.load(Ordering::Relaxed) {
                 let read = Distribution::of(figures.iter().map(|figures| &figures.added));
-                let mut now: Vec<u64> = read.cumulative(1).map(|(_, count)| count).collect();
+                let mut now: Vec<u64> = read.cumulative(PARTS).map(|(_, count)| count).collect();
                 assert!(now.is_sorted(), "cumulative");
                 now.push(read.count());
                 now.push(read.sum_ns);
