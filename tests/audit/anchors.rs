@@ -89,6 +89,9 @@ fn an_anchor_that_was_away_gets_the_newest_and_standard_output_gets_lines() {
         metric(&process, "strait_audit_checkpoint_records") > metric(&process, "strait_audit_records_total")
     });
     let all = metric(&process, "strait_audit_checkpoint_records");
+    // The newest as well: no newer one comes and would go in its place.
+    let missed = metric(&process, "strait_audit_anchor_failures_total");
+    wait_for("the newest to be missed", || metric(&process, "strait_audit_anchor_failures_total") > missed);
     let hook = Http::at(([127, 0, 0, 1], port).into());
     wait_for("the newest to arrive", || !hook.taken().is_empty());
     let (head, note) = hook.taken().remove(0);

@@ -115,6 +115,26 @@ fn a_webhook_gets_every_record_once_signed_and_in_order() {
     assert!(hook.lines().iter().any(|record| record["kind"] == "stop"), "the last words of the first start");
 }
 
+/// Another machine's state folder, or a log that was thrown away: a cursor beyond its end must not keep its records.
+#[test]
+fn a_log_that_took_the_place_of_another_is_sent_from_its_beginning() {
+    let (folder, upstream, hook) = (Folder::new(), echo(), Http::start());
+    let ship = format!("{{ id: hook, webhook: \"{}\", secret: \"{SECRET}\" }}", hook.url());
+    let process = serve(&folder, &shipped(&upstream.url(), "", &ship));
+    calls(&process, 30);
+    settled(&process, 30);
+    process.stop();
+    let before = hook.lines().len();
+    std::fs::rename(folder.at("audit"), folder.at("thrown-away")).expect("move the log");
+    let process = again(&folder);
+    calls(&process, 10);
+    settled(&process, 10);
+    assert!(process.log().contains("was sent records that this log does not have"), "{}", process.log());
+    process.stop();
+    let since = names(&hook.lines()[before..]);
+    assert_eq!(since, expected(&folder)[..since.len()]);
+}
+
 #[test]
 fn a_webhook_that_does_everything_wrong_gets_everything_in_the_end() {
     let (folder, upstream, hook) = (Folder::new(), echo(), Http::start());
