@@ -67,8 +67,14 @@ impl Bao {
     }
 
     fn unseal(&self) {
-        let log = self.peer.log();
-        let key = log.lines().find_map(|line| line.strip_prefix("Unseal Key: ")).expect("a key").trim();
+        let key = || {
+            let log = self.peer.log();
+            let mut said = log.lines().filter_map(|line| line.strip_prefix("Unseal Key: "));
+            said.next().map(|key| key.trim().to_owned())
+        };
+        // It answers before it says so.
+        wait_for("the key in its log", || key().is_some());
+        let key = key();
         let said = ask(self.address(), "PUT", "/v1/sys/unseal", &[], &json!({"key": key}).to_string());
         assert_eq!(said.expect("an answer").0, 200);
     }
