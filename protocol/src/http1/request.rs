@@ -217,43 +217,41 @@ impl Gathered {
         let head = &mut self.head;
         let span = place(bytes, value);
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        // Length and first letter tell nearly all of them apart, so that most are compared with one name at most.
-        let first = name.first().map_or(0, |letter| letter | 0x20);
-        match (name.len(), first) {
-            (4, b'h') if is("Host") => once(&mut head.host, span, "Host")?,
-            (6, b'a') if is("Accept") => head.accept.merge(value),
-            (6, b'o') if is("Origin") => once(&mut head.origin, span, "Origin")?,
-            (6, b'e') if is("Expect") => {
+        match name.len() {
+            4 if is("Host") => once(&mut head.host, span, "Host")?,
+            6 if is("Accept") => head.accept.merge(value),
+            6 if is("Origin") => once(&mut head.origin, span, "Origin")?,
+            6 if is("Expect") => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(HeadFault::ExpectationUnknown);
                 }
                 self.expects = true;
             }
-            (8, b'm') if is("Mcp-Name") => once(&mut head.mcp_name, span, "Mcp-Name")?,
-            (10, b'c') if is("Connection") => self.connection.options(value),
-            (10, b'm') if is("Mcp-Method") => once(&mut head.mcp_method, span, "Mcp-Method")?,
-            (10, b'u') if is("User-Agent") => once(&mut head.user_agent, span, "User-Agent")?,
-            (10, b't') if is("tracestate") => head.tracestate = head.tracestate.or(Some(span)),
-            (11, b't') if is("traceparent") => {
+            8 if is("Mcp-Name") => once(&mut head.mcp_name, span, "Mcp-Name")?,
+            10 if is("Connection") => self.connection.options(value),
+            10 if is("Mcp-Method") => once(&mut head.mcp_method, span, "Mcp-Method")?,
+            10 if is("User-Agent") => once(&mut head.user_agent, span, "User-Agent")?,
+            10 if is("tracestate") => head.tracestate = head.tracestate.or(Some(span)),
+            11 if is("traceparent") => {
                 head.traceparent = Some(span);
                 self.traceparents = self.traceparents.saturating_add(1);
             }
-            (12, b'c') if is("Content-Type") => {
+            12 if is("Content-Type") => {
                 if head.content_type != ContentType::Absent {
                     return Err(HeadFault::DuplicateHeader("Content-Type"));
                 }
                 head.content_type = ContentType::of(value);
             }
-            (13, b'a') if is("Authorization") => once(&mut head.authorization, span, "Authorization")?,
-            (13, b'l') if is("Last-Event-ID") => once(&mut head.last_event_id, span, "Last-Event-ID")?,
-            (14, b'c') if is("Content-Length") => self.delimiters.content_length(value)?,
-            (14, b'm') if is("Mcp-Session-Id") => once(&mut head.session_id, span, "Mcp-Session-Id")?,
-            (15, b'x') if is("X-Forwarded-For") => head.x_forwarded_for = Some(span),
-            (17, b't') if is("Transfer-Encoding") => self.delimiters.transfer_encoding(value)?,
-            (20, b'm') if is("MCP-Protocol-Version") => {
+            13 if is("Authorization") => once(&mut head.authorization, span, "Authorization")?,
+            13 if is("Last-Event-ID") => once(&mut head.last_event_id, span, "Last-Event-ID")?,
+            14 if is("Content-Length") => self.delimiters.content_length(value)?,
+            14 if is("Mcp-Session-Id") => once(&mut head.session_id, span, "Mcp-Session-Id")?,
+            15 if is("X-Forwarded-For") => head.x_forwarded_for = Some(span),
+            17 if is("Transfer-Encoding") => self.delimiters.transfer_encoding(value)?,
+            20 if is("MCP-Protocol-Version") => {
                 once(&mut head.protocol_version, span, "MCP-Protocol-Version")?
             }
-            (29, b'a') if is("Access-Control-Request-Method") => head.preflight = true,
+            29 if is("Access-Control-Request-Method") => head.preflight = true,
             _ if is_parameter(name) => head.mcp_params = head.mcp_params.saturating_add(1),
             _ => {}
         }
