@@ -69,3 +69,26 @@ fn log_record(record: &Record) -> LogRecord {
         event_name: format!("strait.audit.{}", record.kind),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use strait_audit::export::Format;
+
+    use super::*;
+
+    #[test]
+    fn a_record_of_a_trace_is_told_with_it_and_no_other() {
+        let of = |trace: serde_json::Value| {
+            let record = json!({ "ts": "2026-11-22T12:00:00.007Z", "kind": "exchange", "trace": trace });
+            log_record(&Record::of(7, record.to_string().as_bytes(), Format::Ndjson)).trace_id
+        };
+        let trace: Vec<u8> = (0..16).map(|byte| byte * 17).collect();
+        assert_eq!(of(json!("00112233445566778899aabbccddeeff")), trace);
+        for none in
+            [json!(null), json!(""), json!("+0112233445566778899aabbccddeeff"), json!("0011"), json!(7)]
+        {
+            assert_eq!(of(none.clone()), [0u8; 0], "{none}");
+        }
+    }
+}
