@@ -305,23 +305,23 @@ fn an_open_connection_is_nobodys_where_its_identity_is_accepted_no_more() {
     assert_eq!(mesh.gateway.stop(), Some(0));
 }
 
-/// Calls on one connection until one is refused, and something that happens after the first: the first answer's status with the
-/// connections that it took, and the last one's.
-fn through(mesh: &Mesh, happens: impl FnOnce()) -> [String; 2] {
+/// Calls with a certificate, so many a second, all on one connection: curl asks for several URLs in turn, until one is refused.
+fn calling(mesh: &Mesh, who: &str, rate: &str) -> Command {
     let port = mesh.gateway.address.port();
-    let mut child = Command::new("timeout")
-        .args(["60", "curl", "--silent", "--cacert", "ca.pem", "--cert", "agent.pem", "--key", "agent.key"])
+    let (cert, key) = (format!("{who}.pem"), format!("{who}.key"));
+    let mut curl = Command::new("timeout");
+    curl.args(["60", "curl", "--silent", "--cacert", "ca.pem", "--cert", &cert, "--key", &key])
+        .args(["--resolve", &format!("localhost:{port}:127.0.0.1")])
         .args([
-            "--resolve",
-            &format!("localhost:{port}:127.0.0.1"),
             "--rate",
-            "8/s",
+            rate,
             "--fail-early",
             "--fail",
+            "--output",
+            "/dev/null",
+            "--data-binary",
+            &call("x"),
         ])
-        // What it writes to its output it may keep for a while.
-        .args(["--write-out", "%{stderr}%{http_code} %{num_connects}\n", "--output", "/dev/null"])
-        .args(["--data-binary", &call("x")])
         .args(["-H", "Content-Type: application/json", "-H", "Accept: application/json, text/event-stream"])
         .args([
             "-H",
@@ -332,7 +332,16 @@ fn through(mesh: &Mesh, happens: impl FnOnce()) -> [String; 2] {
             "Mcp-Name: echo",
         ])
         .arg(format!("https://localhost:{port}/mesh?[1-400]"))
-        .current_dir(&mesh.folder.0)
+        .current_dir(&mesh.folder.0);
+    curl
+}
+
+/// Calls on one connection until one is refused, and something that happens after the first: the first answer's status with the
+/// connections that it took, and the last one's.
+fn through(mesh: &Mesh, happens: impl FnOnce()) -> [String; 2] {
+    let mut child = calling(mesh, "agent", "8/s")
+        // What it writes to its output it may keep for a while.
+        .args(["--write-out", "%{stderr}%{http_code} %{num_connects}\n"])
         .stderr(Stdio::piped())
         .spawn()
         .expect("run curl");
@@ -351,31 +360,8 @@ fn a_certificate_that_ends_takes_its_connection_with_it() {
     let mesh = Mesh::new();
     let until = SystemTime::now() + Duration::from_secs(8);
     mesh.clients.client_until(&mesh.folder, "short", &["spiffe://corp/agent/short"], until);
-    // One connection for all of them: curl asks for several URLs in turn, until one is refused.
-    let port = mesh.gateway.address.port();
-    let out = Command::new("timeout")
-        .args(["60", "curl", "--silent", "--cacert", "ca.pem", "--cert", "short.pem", "--key", "short.key"])
-        .args([
-            "--resolve",
-            &format!("localhost:{port}:127.0.0.1"),
-            "--rate",
-            "4/s",
-            "--fail-early",
-            "--fail",
-        ])
-        .args(["--write-out", "%{http_code} %{num_connects}\n", "--output", "/dev/null", "--data-binary"])
-        .arg(call("x"))
-        .args(["-H", "Content-Type: application/json", "-H", "Accept: application/json, text/event-stream"])
-        .args([
-            "-H",
-            "MCP-Protocol-Version: 2026-07-28",
-            "-H",
-            "Mcp-Method: tools/call",
-            "-H",
-            "Mcp-Name: echo",
-        ])
-        .arg(format!("https://localhost:{port}/mesh?[1-400]"))
-        .current_dir(&mesh.folder.0)
+    let out = calling(&mesh, "short", "4/s")
+        .args(["--write-out", "%{http_code} %{num_connects}\n"])
         .output()
         .expect("run curl");
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
