@@ -87,6 +87,59 @@ fn a_real_gateway_tells_how_long_it_had_requests_to_an_eighth() {
     assert_eq!(gateway.stop().0, Some(0));
 }
 
+/// Through a real gateway: every exchange has both stamps, and none of them is longer by the kernel than from outside. A
+/// recording whose stamps were made wrong is found out, by its bundle and by its verdict.
+#[test]
+fn the_kernel_s_stamps_stand_beside_every_exchange() {
+    let folder = Folder::new();
+    let server = plain();
+    let (gateway, through, _) = gateway_of(&folder, &server.url());
+    let more =
+        ["--max-added", "p50=1s", "--slots", "1000", "--interleave", "slot", "--bundle", "proof", "--json"];
+    let ran = prove(&folder, &server.url(), &through, &more);
+    let told = facts(&ran);
+    assert_eq!((ran.code, &told["verdict"]), (0, &"PASS".into()), "{told:#}");
+    let stamps = &told["kernel_stamps"];
+    assert_eq!((&stamps["available"], &stamps["compared"]), (&true.into(), &true.into()), "{stamps:#}");
+    let raw = String::from_utf8(folder.read("proof/raw.csv")).unwrap();
+    let (context, samples) = raw::parse(&raw).unwrap();
+    assert!(context.kernel_stamps && samples.slots.len() == 1_000);
+    for arm in Arm::ALWAYS {
+        let facts = &stamps["arms"][arm.name()];
+        let (both, missing) = (facts["both"].as_u64().unwrap(), facts["missing"].as_u64().unwrap());
+        assert!(both >= 990 && both + missing == 1_000 && facts["longer"] == 0, "{stamps:#}");
+        let (p50, apart) = (&told["latency_ns"][arm.name()]["p50"], &facts["apart_ns"]["p50"]);
+        assert!(apart.as_i64() > Some(0) && apart.as_i64() < p50.as_i64(), "{stamps:#}");
+        for slot in &samples.slots {
+            let (times, wire) = (slot.outcome.as_ref().unwrap(), slot.wire[arm.index()]);
+            assert!(wire.is_none_or(|ns| ns > 0 && ns <= times[arm.index()]), "{slot:?}");
+        }
+    }
+    // What the gateway adds, the kernel sees as well: the stamps belong to their own exchanges.
+    let of = |arm: &str| stamps["arms"][arm]["latency_ns"]["p50"].as_i64().unwrap();
+    assert!(of("through") > of("direct"), "{stamps:#}");
+
+    let wrong =
+        samples.slots.iter().cloned().map(|slot| Slot { wire: slot.wire.map(|ns| Some(ns? * 50)), ..slot });
+    let wrong = raw::print(&context, &Samples { slots: wrong.collect() }).unwrap();
+    folder.write("wrong.csv", &wrong);
+    let replayed = strait(folder.path(), &["prove", "--replay", "wrong.csv"]);
+    assert_eq!(replayed.code, 3, "{}", replayed.stdout);
+    assert!(replayed.stdout.contains("took longer than this tool saw them take"), "{}", replayed.stdout);
+    folder.write("proof/raw.csv", wrong);
+    assert_eq!(strait(folder.path(), &["prove", "verify", "proof"]).code, 1);
+
+    let more = ["--max-added", "p50=1s", "--slots", "300", "--no-kernel-stamps", "--raw", "without.csv"];
+    let without = prove(&folder, &server.url(), &through, &more);
+    assert!(
+        without.stdout.contains("kernel's stamps: not available: nobody asked for them"),
+        "{}",
+        without.stdout
+    );
+    assert!(!String::from_utf8(folder.read("without.csv")).unwrap().contains("wire_ns"));
+    assert_eq!(gateway.stop().0, Some(0));
+}
+
 /// A status and a body; nothing closes the connection.
 type Answer = Option<(u16, Value)>;
 
@@ -458,7 +511,7 @@ fn noisy() -> (Context, Samples) {
         block: (index * schedule.blocks() / SLOTS) as u16,
         order,
         outcome: Ok([time(0.0), time(0.0), time(22_000.0), 0, 0]),
-        wire: None,
+        wire: Default::default(),
     });
     let disturbance = Disturbance { pressure: Some(0.99), steal: Some(0.02), run_delay: Some(0.31) };
     let context = Context {
@@ -476,6 +529,7 @@ fn noisy() -> (Context, Samples) {
         cpu: None,
         busy_poll: false,
         kernel_stamps: false,
+        unstamped: None,
         environment: Environment { disturbance, ..Environment::default() },
         started_unix_s: 1_795_000_000,
         residence: None,

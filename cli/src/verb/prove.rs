@@ -120,6 +120,9 @@ pub struct Prove {
     /// Ask the socket again and again instead of sleeping: wants a core for itself.
     #[arg(long, conflicts_with = "self_test")]
     busy_poll: bool,
+    /// Do not ask the kernel for its own time stamps: nothing then stands beside this tool's clock.
+    #[arg(long)]
+    no_kernel_stamps: bool,
     /// How long an answer may take.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = words::duration_ns)]
     timeout: u64,
@@ -271,6 +274,7 @@ impl Prove {
                 Turns::Block => Interleave::Block,
             },
             busy_poll: self.busy_poll,
+            stamps: !self.no_kernel_stamps,
             account: self.account()?,
             metrics: self.metrics()?,
             residence_limits: self.max_residence.clone(),

@@ -50,14 +50,19 @@ impl Row {
     }
 }
 
-/// Rows for p50, p90, p99 and whatever a limit names, as far as there are samples enough to show them.
-pub fn rows(whole: &Whole, arms: &[Arm], limits: &[Limit], method: Method) -> Vec<Row> {
+/// p50, p90, p99 and whatever a limit names, as far as so many samples are enough to show them.
+pub(super) fn shown(limits: &[Limit], samples: usize) -> Vec<Percentile> {
     let mut percentiles = vec![Percentile::P50, Percentile::P90, Percentile::P99];
     percentiles.extend(limits.iter().map(|limit| limit.percentile));
     percentiles.sort_unstable();
     percentiles.dedup();
-    percentiles.retain(|percentile| percentile.beyond(whole.len() as u64) >= BEYOND_SHOWN);
+    percentiles.retain(|percentile| percentile.beyond(samples as u64) >= BEYOND_SHOWN);
+    percentiles
+}
 
+/// A row for each of these.
+pub fn rows(whole: &Whole, arms: &[Arm], limits: &[Limit], method: Method) -> Vec<Row> {
+    let percentiles = shown(limits, whole.len());
     let sizes = whole.sizes();
     let rank = |values: &[i64]| Ranked::new(values, &whole.blocks, sizes.len());
     let times = Arm::ALL.map(|arm| rank(&whole.arms[arm.index()]));

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::bootstrap::Estimate;
 use super::estimates::Row;
+use super::kernel::{Kernel, KernelRow};
 use super::result::{Proof, Purpose};
 use super::schedule::Arm;
 use super::verdict::Judged;
@@ -44,6 +45,10 @@ impl Proof {
                 })));
                 json!({ "requests": residence.count(), "percentiles": within })
             }),
+            "kernel_stamps": match &self.kernel {
+                Ok(kernel) => stamps(kernel),
+                Err(why) => json!({ "available": false, "why": why }),
+            },
             "floor_ns": context.floor.iter().map(|(percentile, ns)| (percentile.to_string(), json!(ns)))
                 .collect::<Map<String, Value>>(),
             "subjects": context.subjects,
@@ -85,6 +90,35 @@ impl Proof {
         }
         facts
     }
+}
+
+/// By the kernel's clock, under the names of what it stands beside.
+fn stamps(kernel: &Kernel) -> Value {
+    let per_row = |value: &dyn Fn(&KernelRow) -> Value| -> Value {
+        let pairs = kernel.rows.iter().map(|row| (row.percentile.to_string(), value(row)));
+        Value::Object(pairs.collect::<Map<String, Value>>())
+    };
+    let arms = kernel.arms.iter().map(|stamped| {
+        let arm = stamped.arm;
+        let facts = json!({
+            "both": stamped.both,
+            "missing": kernel.timed - stamped.both,
+            "longer": stamped.longer,
+            "latency_ns": per_row(&|row| json!(row.times[arm.index()])),
+            "apart_ns": per_row(&|row| json!(row.apart[arm.index()])),
+            "added_ns": per_row(&|row| json!(row.added(arm).map(interval))),
+            "parted_ns": per_row(&|row| json!(row.parted(arm).map(interval))),
+        });
+        (arm.name().to_owned(), facts)
+    });
+    json!({
+        "available": true,
+        "compared": kernel.is_complete(),
+        "slots": kernel.slots,
+        "arms": arms.collect::<Map<String, Value>>(),
+        "null_ns": per_row(&|row| interval(row.null)),
+        "null_parted_ns": per_row(&|row| interval(row.null_parted)),
+    })
 }
 
 fn limit(judged: &Judged) -> Value {

@@ -6,7 +6,8 @@
 //! noise; what differs beyond that is the gateway.
 //!
 //! Read in this order: [`schedule`] says who goes when, [`run`] does it over a [`wire`], [`samples`] is
-//! what remains; [`estimates`] computes, with intervals by [`bootstrap`], [`verdict`] judges; [`result`]
+//! what remains; [`estimates`] computes, with intervals by [`bootstrap`], [`verdict`] judges, and
+//! [`kernel`] asks a second clock; [`result`]
 //! is everything together, which [`raw`] keeps on disk in a form it can be recomputed from. [`meet`] greets
 //! both ends first, [`cpu`] and [`environment`] look at the gateway and the host, [`self_test`] puts a known
 //! delay in and looks whether it is found; [`floor`] asks what this host
@@ -24,6 +25,7 @@ pub mod floor;
 mod json;
 #[cfg(test)]
 mod kept;
+pub mod kernel;
 pub mod limit;
 pub mod meet;
 mod metrics;

@@ -2,9 +2,10 @@
 //! verdict it is a function of the recorded data alone, byte for byte.
 
 use super::bootstrap::Estimate;
+use super::kernel::KernelRow;
 use super::result::{Proof, Purpose};
 use super::samples::{Samples, Whole};
-use super::schedule::{Arm, Interleave};
+use super::schedule::{ARMS, Arm, Interleave};
 use super::verdict::{Verdict, micros};
 use crate::report::{Axis, Figure, Finding, Heat, Line, Lines, Mark, Page, Scale, Shape, Table};
 
@@ -121,6 +122,7 @@ impl Proof {
                 cells
             }));
         }
+        tables.extend(self.kernel_tables(&arms));
         if !self.failure_counts.is_empty() {
             let columns = ["arm", "layer", "count", "for example"].map(str::to_owned).to_vec();
             let rows = self.failure_counts.iter().map(|count| {
@@ -130,6 +132,37 @@ impl Proof {
             tables.push(Table { title: "Failures".to_owned(), columns, rows: rows.collect() });
         }
         tables
+    }
+
+    /// What the second clock says of the same exchanges.
+    fn kernel_tables(&self, arms: &[Arm]) -> Vec<Table> {
+        let Ok(kernel) = &self.kernel else { return Vec::new() };
+        let longer: Vec<Arm> = arms.iter().copied().filter(|arm| arm.is_longer()).collect();
+        let confidence = self.method.confidence * 100.0;
+        let table = |title: String, added: &str, null: &str, cells: &dyn Fn(&KernelRow) -> Vec<String>| {
+            let mut columns = vec!["us".to_owned()];
+            columns.extend(arms.iter().map(|arm| arm.name().to_owned()));
+            columns.extend(longer.iter().map(|arm| format!("{added} {}", arm.name())));
+            columns.push(null.to_owned());
+            let rows = kernel.rows.iter().map(|row| [vec![row.percentile.to_string()], cells(row)].concat());
+            Table { title, columns, rows: rows.collect() }
+        };
+        let cells = |times: &[i64; ARMS], of: &dyn Fn(Arm) -> Option<Estimate>, null: Estimate| {
+            let times = arms.iter().map(|arm| plain(times[arm.index()]));
+            let added = longer.iter().map(|arm| of(*arm).map_or(String::new(), interval));
+            times.chain(added).chain([interval(null)]).collect::<Vec<String>>()
+        };
+        vec![
+            table(format!("By the kernel's stamps, {confidence} % interval"), "added", "null", &|row| {
+                cells(&row.times, &|arm| row.added(arm), row.null)
+            }),
+            table(
+                format!("This tool's clock minus the kernel's, of one exchange, {confidence} % interval"),
+                "more in",
+                "more in again",
+                &|row| cells(&row.apart, &|arm| row.parted(arm), row.null_parted),
+            ),
+        ]
     }
 
     fn surroundings(&self) -> Vec<(String, String)> {
@@ -159,6 +192,13 @@ impl Proof {
         if let Some(told) = self.residence() {
             fact("gateway's residence time, by its own clock", told);
         }
+        fact(
+            "kernel's stamps",
+            match &self.kernel {
+                Ok(kernel) => kernel.told(),
+                Err(why) => format!("not available: {why}"),
+            },
+        );
         for (percentile, ns) in &context.floor {
             let least = micros(*ns);
             fact(

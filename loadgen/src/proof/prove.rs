@@ -19,7 +19,7 @@ use super::run::{Arms, Ended, run};
 use super::samples::{Fault, Samples};
 use super::schedule::{Arm, Interleave, Schedule};
 use super::self_test::{self, Relay};
-use super::wire::Sockets;
+use super::wire::{End, Sockets};
 use crate::echo;
 use crate::target::{EraChoice, Secret, Target, TargetFault};
 
@@ -31,6 +31,8 @@ pub struct Order {
     pub seed: u64,
     pub interleave: Interleave,
     pub busy_poll: bool,
+    /// Whether the kernel is asked for its own time stamps.
+    pub stamps: bool,
     pub account: Option<Account>,
     /// The gateway's metrics, for its residence time.
     pub metrics: Option<Target>,
@@ -77,7 +79,7 @@ pub fn prove(ask: &Ask, order: &Order, stop: &AtomicBool) -> Result<(Context, Sa
         account.read().map_err(Unproved::Account)?;
     }
     let Met { ends, call } = ask.meet(stop).map_err(Unproved::Unmet)?;
-    let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
+    let mut sockets = order.sockets(ends, ask);
     let floor = floor_first(&mut sockets, ask, order, stop)?;
     let residence = || match &order.metrics {
         Some(target) => metrics::page(target).map(|page| Residence::parse(&page)).map_err(Unproved::Account),
@@ -99,9 +101,8 @@ pub fn prove(ask: &Ask, order: &Order, stop: &AtomicBool) -> Result<(Context, Sa
         Some(account) => Some(spent(account, &mut sockets, order, ask)?),
         None => None,
     };
-    let context =
-        Context { purpose: Purpose::Prove, cpu, call, floor, residence, ..context(ask, order, environment) };
-    Ok((context, samples))
+    let context = context(ask, order, &sockets, environment);
+    Ok((Context { purpose: Purpose::Prove, cpu, call, floor, residence, ..context }, samples))
 }
 
 /// Measures this tool: a known delay in one of three arms that are equal otherwise. Client, relay and
@@ -133,16 +134,17 @@ fn find_delay(order: &Order, stop: &AtomicBool) -> Result<(Context, Samples), Un
     };
     let ask = own(held(self_test::HOLD)?, held(self_test::HOLD + self_test::INSERTED)?);
     let Met { ends, call } = ask.meet(stop).map_err(Unproved::Unmet)?;
-    let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
+    let mut sockets = order.sockets(ends, &ask);
     let rested = || {
         std::thread::sleep(self_test::REST);
         is_wanted(stop)
     };
     let (samples, environment) = measure(&mut sockets, &ask, order, rested)?;
+    let context = context(&ask, order, &sockets, environment);
     drop(sockets);
     let inserted_ns = u64::try_from(self_test::INSERTED.as_nanos()).unwrap_or(u64::MAX);
     let purpose = Purpose::SelfTest { inserted_ns, clocked_ns: relay.stop() };
-    Ok((Context { purpose, call, ..context(&ask, order, environment) }, samples))
+    Ok((Context { purpose, call, ..context }, samples))
 }
 
 /// Measures this host: three direct arms, and nothing to be proved.
@@ -152,9 +154,9 @@ pub fn floor(order: &Order, stop: &AtomicBool) -> Result<Floor, Unproved> {
     let target = Target::parse(&echo.url()).map_err(nothing)?;
     let ask = own(target.clone(), target);
     let Met { ends, call } = ask.meet(stop).map_err(Unproved::Unmet)?;
-    let mut sockets = Sockets::new(ends, ask.timeout, order.busy_poll);
+    let mut sockets = order.sockets(ends, &ask);
     let (samples, environment) = measure(&mut sockets, &ask, order, || is_wanted(stop))?;
-    let context = Context { call, ..context(&ask, order, environment) };
+    let context = Context { call, ..context(&ask, order, &sockets, environment) };
     Ok(Floor::of(Proof::of(context, &samples), habits))
 }
 
@@ -257,7 +259,14 @@ fn spent(account: &Account, sockets: &mut Sockets, order: &Order, ask: &Ask) -> 
     })
 }
 
-fn context(ask: &Ask, order: &Order, environment: Environment) -> Context {
+impl Order {
+    fn sockets(&self, ends: Vec<(Arm, End)>, ask: &Ask) -> Sockets {
+        let stamps = if self.stamps { Ok(()) } else { Err("nobody asked for them".to_owned()) };
+        Sockets::new(ends, ask.timeout, self.busy_poll, stamps)
+    }
+}
+
+fn context(ask: &Ask, order: &Order, sockets: &Sockets, environment: Environment) -> Context {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Context {
         purpose: Purpose::Prove,
@@ -273,7 +282,8 @@ fn context(ask: &Ask, order: &Order, environment: Environment) -> Context {
         limits: order.limits.clone(),
         cpu: None,
         busy_poll: order.busy_poll,
-        kernel_stamps: false,
+        kernel_stamps: sockets.stamps().is_ok(),
+        unstamped: sockets.stamps().err(),
         residence: None,
         residence_limits: order.residence_limits.clone(),
         floor: Vec::new(),

@@ -10,13 +10,13 @@
 //!
 //! `order` has the first letter of each arm in the order they went. A slot has a time for each arm or a
 //! failure; further arms have columns of their own, and so has each arm's time by the kernel's stamps
-//! (`direct_wire_ns`), which a slot may lack.
+//! (`direct_wire_ns`), which is empty where the exchange lacks a stamp.
 
 use std::fmt::Write;
 
 use super::result::Context;
 use super::samples::{Fault, Layer, Samples, Slot};
-use super::schedule::{Arm, BLOCKS_MAX, Times, Turns};
+use super::schedule::{Arm, BLOCKS_MAX, Stamps, Turns};
 
 const MAGIC: &str = "# strait-prove-raw 1";
 /// What a line has before its times, and behind them.
@@ -43,17 +43,13 @@ pub fn print(context: &Context, samples: &Samples) -> Result<String, serde_json:
         let order: String = slot.order.iter().map(|arm| letter(*arm)).collect();
         // Writing to a string cannot fail.
         let _ = write!(out, "{index},{},{order}", slot.block);
-        let mut times = |times: Option<&Times>| {
-            for arm in &arms {
-                let _ = match times {
-                    Some(times) => write!(out, ",{}", times[arm.index()]),
-                    None => write!(out, ","),
-                };
-            }
-        };
-        times(slot.outcome.as_ref().ok());
-        if has_stamps {
-            times(slot.wire.as_ref());
+        let measured = arms.iter().map(|arm| Some(slot.outcome.as_ref().ok()?[arm.index()]));
+        let wire = arms.iter().map(|arm| slot.wire[arm.index()]).filter(|_| has_stamps);
+        for ns in measured.chain(wire) {
+            let _ = match ns {
+                Some(ns) => write!(out, ",{ns}"),
+                None => write!(out, ","),
+            };
         }
         let _ = match &slot.outcome {
             Ok(_) => writeln!(out, ",,,"),
@@ -106,27 +102,25 @@ fn slot(line: &str, index: usize, arms: &[Arm], has_stamps: bool) -> Option<Slot
     if number.parse() != Ok(index) || usize::from(block) >= BLOCKS_MAX {
         return None;
     }
-    let mut times = || -> Option<Option<Times>> {
-        let fields: Vec<&str> = arms.iter().map(|_| next()).collect::<Option<_>>()?;
-        let mut times = Times::default();
-        for (arm, field) in arms.iter().zip(&fields) {
-            match field.parse() {
-                Ok(ns) => times[arm.index()] = ns,
-                Err(_) if fields.iter().all(|field| field.is_empty()) => return Some(None),
-                Err(_) => return None,
-            }
+    let mut times = || -> Option<Stamps> {
+        let mut times = Stamps::default();
+        for arm in arms {
+            let field = next()?;
+            times[arm.index()] = if field.is_empty() { None } else { Some(field.parse().ok()?) };
         }
-        Some(Some(times))
+        Some(times)
     };
     let measured = times()?;
-    let wire = if has_stamps { times()? } else { None };
+    let wire = if has_stamps { times()? } else { Stamps::default() };
     let (arm, layer, message) = (next()?, next()?, next()?);
     let turns: Vec<Arm> =
         order.chars().map(|l| arms.iter().copied().find(|arm| letter(*arm) == l)).collect::<Option<_>>()?;
     let is_permutation = turns.len() == arms.len() && arms.iter().all(|arm| turns.contains(arm));
-    let outcome = match (arm, measured) {
-        ("", Some(times)) => Ok(times),
-        (arm, None) => Err(Fault {
+    let is_whole = arms.iter().all(|arm| measured[arm.index()].is_some());
+    let is_empty = measured.iter().chain(&wire).all(Option::is_none);
+    let outcome = match arm {
+        "" if is_whole => Ok(measured.map(Option::unwrap_or_default)),
+        arm if is_empty => Err(Fault {
             arm: arms.iter().copied().find(|known| known.name() == arm)?,
             layer: Layer::ALL.into_iter().find(|known| known.name() == layer)?,
             message: message.to_owned(),

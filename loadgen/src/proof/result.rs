@@ -10,6 +10,7 @@ use super::bundle::Subject;
 use super::cpu::Cpu;
 use super::environment::Environment;
 use super::estimates::{self, Row};
+use super::kernel::Kernel;
 use super::limit::{Limit, Percentile};
 use super::residence::Residence;
 use super::samples::{FailureCount, Samples};
@@ -43,6 +44,9 @@ pub struct Context {
     /// Whether the kernel was asked when bytes left and came.
     #[serde(default)]
     pub kernel_stamps: bool,
+    /// Why it was not, or would not say.
+    #[serde(default)]
+    pub unstamped: Option<String>,
     pub environment: Environment,
     /// Seconds since 1970 at the start.
     pub started_unix_s: u64,
@@ -85,6 +89,8 @@ pub struct Proof {
     /// Only of a self-test: what had to be found, and whether it was.
     pub checks: Vec<self_test::Check>,
     pub rows: Vec<Row>,
+    /// The same by the kernel's stamps, or why it is not there.
+    pub kernel: Result<Kernel, String>,
     pub slots: usize,
     pub failures: usize,
     pub failure_counts: Vec<FailureCount>,
@@ -140,6 +146,7 @@ impl Proof {
         let method = context.purpose.method(context.seed ^ 0x626f_6f74);
         let whole = samples.whole();
         let rows = estimates::rows(&whole, &context.arms(), &context.limits, method);
+        let kernel = Kernel::of(&context, samples, method);
         let evidence = Evidence {
             rows: &rows,
             slots: samples.slots.len(),
@@ -151,7 +158,11 @@ impl Proof {
         let residence = context.residence.as_ref();
         let added = context.judged().flat_map(of).map(|(limit, arm)| {
             let judged = verdict::judge(limit, arm, &evidence);
-            verdict::unless_contradicted(judged, residence)
+            let judged = verdict::unless_contradicted(judged, residence);
+            match &kernel {
+                Ok(kernel) => kernel.unless_clocks_disagree(judged, &rows),
+                Err(_) => judged,
+            }
         });
         let stayed = context
             .residence_limits
@@ -189,6 +200,7 @@ impl Proof {
             failure_counts: samples.failure_counts(),
             warnings,
             rows,
+            kernel,
             method,
             context,
         }

@@ -5,7 +5,7 @@
 //! count; an arm that failed gets a new one, outside of any measured time.
 
 use super::samples::{Fault, Layer, Samples, Slot};
-use super::schedule::{ARMS, Arm, Interleave, Schedule, Times, Turns};
+use super::schedule::{ARMS, Arm, Interleave, Schedule, Stamps, Times, Turns};
 
 /// After so many failed slots in a row somebody is down, and waiting out the rest would tell nothing.
 const FAILED_IN_A_ROW_MAX: usize = 10;
@@ -84,8 +84,8 @@ pub fn run(
                 return outcome.map_or_else(|fault| Err(Ended::Broken { fault, after }), |_| Ok(samples));
             }
             let (outcome, wire) = match outcome {
-                Ok(timed) => (Ok(timed.times), timed.wire()),
-                Err(fault) => (Err(fault), None),
+                Ok(timed) => (Ok(timed.times), timed.wire),
+                Err(fault) => (Err(fault), Stamps::default()),
             };
             // At most BLOCKS_MAX blocks.
             samples.slots.push(Slot { block: block as u16, order, outcome, wire });
@@ -98,20 +98,13 @@ pub fn run(
 #[derive(Clone, Copy, Default)]
 struct Timed {
     times: Times,
-    wire: Times,
-    /// How many arms have no stamps.
-    unstamped: usize,
+    wire: Stamps,
 }
 
 impl Timed {
     fn add(&mut self, arm: Arm, answer: Answer) {
         self.times[arm.index()] = answer.ns;
-        self.wire[arm.index()] = answer.wire_ns.unwrap_or_default();
-        self.unstamped += usize::from(answer.wire_ns.is_none());
-    }
-
-    fn wire(&self) -> Option<Times> {
-        (self.unstamped == 0).then_some(self.wire)
+        self.wire[arm.index()] = answer.wire_ns;
     }
 }
 

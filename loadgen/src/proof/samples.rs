@@ -4,7 +4,7 @@
 //! each other. It is never dropped silently: it stays in the list, is counted by arm and layer, and
 //! decides about the verdict.
 
-use super::schedule::{ARMS, Arm, Times, Turns};
+use super::schedule::{ARMS, Arm, Stamps, Times, Turns};
 
 /// One slot, as it happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +15,8 @@ pub struct Slot {
     /// Nanoseconds from the first byte of the request to the last of the answer, at [`Arm::index`].
     pub outcome: Result<Times, Fault>,
     /// The same by the kernel's stamps: from the request's last byte handed to the device to the answer's
-    /// last byte received. Only where stamps were asked for, and every arm got its own.
-    pub wire: Option<Times>,
+    /// last byte received. Nothing for an arm whose exchange lacks one of the two, and in a slot that failed.
+    pub wire: Stamps,
 }
 
 /// Why an arm gave no time.
@@ -101,24 +101,34 @@ impl Samples {
 
     /// The slots that have times: their blocks and the times of each arm.
     pub fn whole(&self) -> Whole {
-        self.whole_of(|slot| slot.outcome.as_ref().ok())
-    }
-
-    /// The slots that have stamps of the kernel.
-    pub fn whole_on_wire(&self) -> Whole {
-        self.whole_of(|slot| slot.wire.as_ref())
-    }
-
-    fn whole_of(&self, times: impl Fn(&Slot) -> Option<&Times>) -> Whole {
         let mut whole = Whole::default();
         for slot in &self.slots {
-            let Some(times) = times(slot) else { continue };
-            whole.blocks.push(slot.block);
-            for arm in slot.order.iter() {
-                whole.arms[arm.index()].push(i64::try_from(times[arm.index()]).unwrap_or(i64::MAX));
+            if let Ok(times) = &slot.outcome {
+                whole.push(slot, times);
             }
         }
         whole
+    }
+
+    /// The slots in which every arm has both stamps of the kernel: by this tool's clock, and by the kernel's.
+    pub fn stamped(&self) -> (Whole, Whole) {
+        let (mut own, mut kernel) = (Whole::default(), Whole::default());
+        for slot in &self.slots {
+            let Ok(times) = &slot.outcome else { continue };
+            let mut wire = Times::default();
+            let are_there = slot.order.iter().all(|arm| match slot.wire[arm.index()] {
+                Some(ns) => {
+                    wire[arm.index()] = ns;
+                    true
+                }
+                None => false,
+            });
+            if are_there {
+                own.push(slot, times);
+                kernel.push(slot, &wire);
+            }
+        }
+        (own, kernel)
     }
 }
 
@@ -130,6 +140,13 @@ pub struct Whole {
 }
 
 impl Whole {
+    fn push(&mut self, slot: &Slot, times: &Times) {
+        self.blocks.push(slot.block);
+        for arm in slot.order.iter() {
+            self.arms[arm.index()].push(i64::try_from(times[arm.index()]).unwrap_or(i64::MAX));
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.blocks.len()
     }

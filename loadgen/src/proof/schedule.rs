@@ -33,6 +33,9 @@ pub const ARMS: usize = 5;
 /// One figure for each arm, at [`Arm::index`]; 0 where a run does not have the arm.
 pub type Times = [u64; ARMS];
 
+/// The kernel's time for each arm, where it gave both stamps.
+pub type Stamps = [Option<u64>; ARMS];
+
 impl Arm {
     pub const ALL: [Arm; ARMS] = [Arm::Direct, Arm::Again, Arm::Through, Arm::Policy, Arm::Rival];
     /// Those of every run.

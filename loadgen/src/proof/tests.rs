@@ -67,7 +67,12 @@ impl Host {
                 (body + drift + stall) as u64 + extra as u64
             };
             let times = [time(0), time(self.bias), time(self.added)];
-            samples.slots.push(Slot { block: block as u16, order, outcome: Ok(three(times)), wire: None });
+            samples.slots.push(Slot {
+                block: block as u16,
+                order,
+                outcome: Ok(three(times)),
+                wire: Default::default(),
+            });
         }
         samples
     }
@@ -86,6 +91,7 @@ pub(super) fn context(limits: &[&str], slots: usize, disturbance: Disturbance) -
         rival: None,
         interleave: Interleave::Slot,
         kernel_stamps: false,
+        unstamped: None,
         residence: None,
         residence_limits: Vec::new(),
         floor: Vec::new(),
@@ -532,11 +538,11 @@ fn by_the_block_each_arm_sends_its_requests_in_a_row_with_the_numbers_of_its_slo
     let mut wire = Noted::default();
     let samples = run(&mut wire, &Schedule::new(1_000, 1, &arms, Interleave::Block), |_| true).unwrap();
     assert_eq!((samples.slots.len(), samples.failures()), (1_000, 1));
-    let whole = samples.slots.iter().filter_map(|slot| Some((slot.outcome.as_ref().ok()?, slot.wire?)));
+    let whole = samples.slots.iter().filter_map(|slot| Some((slot.outcome.as_ref().ok()?, slot.wire)));
     for (times, wire) in whole {
         // The same number in all arms, so the same arguments; stamps beside them.
         assert_eq!((times[0], times[0], times[0], 0), (times[1], times[2], times[4], times[3]));
-        assert_eq!(wire, [1, 2, 3, 0, 5]);
+        assert_eq!(wire, [Some(1), Some(2), Some(3), None, Some(5)]);
     }
     // Behind the warm-up: who is asked changes at most four times a block.
     let changes = wire.0[1_200..].windows(2).filter(|pair| pair[0].0 != pair[1].0).count();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::bootstrap::Estimate;
 use super::result::{Proof, Purpose};
-use super::schedule::{Arm, Interleave};
+use super::schedule::{ARMS, Arm, Interleave};
 use super::verdict::micros;
 use crate::words::printable;
 
@@ -35,6 +35,7 @@ impl Proof {
             writeln!(out, "\nthis host, just before, could prove: {}", floor.join(", "))?;
         }
         self.table(out)?;
+        self.by_kernel(out)?;
         self.costs(out)?;
         for warning in &self.warnings {
             writeln!(out, "warning: {warning}")?;
@@ -85,6 +86,46 @@ impl Proof {
                 let delta = row.of(Arm::Through).map_or(String::new(), |of| interval(of.delta));
                 let name = row.percentile.to_string();
                 writeln!(out, "{name:<8}{delta:<40}{}", interval(row.null_delta))?;
+            }
+        }
+        writeln!(out)
+    }
+
+    /// The same by the kernel's stamps, and how far the two clocks are apart.
+    fn by_kernel(&self, out: &mut String) -> std::fmt::Result {
+        let kernel = match &self.kernel {
+            Ok(kernel) => kernel,
+            Err(why) => return writeln!(out, "kernel's stamps: not available: {}\n", printable(why)),
+        };
+        writeln!(out, "kernel's stamps: {}", kernel.told())?;
+        let line =
+            |out: &mut String, name: &str, times: [i64; ARMS], added: Option<Estimate>, null: Estimate| {
+                let [direct, again, through, ..] = times.map(plain);
+                let (added, null) = (added.map_or(String::new(), interval), interval(null));
+                writeln!(out, "{name:<8}{direct:>12}{again:>12}{through:>12}   {added:<32}{null}")
+            };
+        writeln!(out, "{:<8}{:>12}{:>12}{:>12}   added{:>31}", "us", "direct", "again", "through", "null")?;
+        for row in &kernel.rows {
+            line(out, &row.percentile.to_string(), row.times, row.added(Arm::Through), row.null)?;
+        }
+        writeln!(
+            out,
+            "this tool's clock minus the kernel's, of one exchange; more of it in one arm than in direct"
+        )?;
+        for row in &kernel.rows {
+            line(out, &row.percentile.to_string(), row.apart, row.parted(Arm::Through), row.null_parted)?;
+        }
+        for stamped in kernel.arms.iter().filter(|stamped| stamped.arm > Arm::Through) {
+            let (arm, name) = (stamped.arm, stamped.arm.name());
+            for row in &kernel.rows {
+                let (Some(added), Some(parted)) = (row.added(arm), row.parted(arm)) else { continue };
+                let (percentile, time) = (row.percentile, plain(row.times[arm.index()]));
+                writeln!(
+                    out,
+                    "{name} {percentile}: {time}, added {}, more apart {}",
+                    interval(added),
+                    interval(parted)
+                )?;
             }
         }
         writeln!(out)

@@ -1,16 +1,18 @@
 //! Blocking sockets for the three arms: one connection each, one request at a time.
 //!
 //! Nothing cleverer than a blocking write and a blocking read stands between the clock and the kernel,
-//! the same for every arm. With `busy_poll` the socket is asked again and again instead of slept on: that
+//! the same for every arm. The kernel is asked for its own time stamps as well, of all arms alike: those of sends are
+//! fetched when the exchange is over and its time taken, so that looking for them is in no arm's time. With `busy_poll` the socket is asked again and again instead of slept on: that
 //! takes the wake-up of this thread out of all arms, and a core for itself.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::run::{Answer, Wire};
 use super::samples::{Fault, Layer};
 use super::schedule::{ARMS, Arm};
+use crate::io::stamps::{self, Stamp};
 use crate::target::{Cause, ID_FIRST, Progress, ReplyReader, Target, Template};
 
 /// One read; larger answers take several.
@@ -29,21 +31,40 @@ pub struct Sockets {
     input: Vec<u8>,
     timeout: Duration,
     busy_poll: bool,
+    /// Whether the kernel is asked for stamps, or why it is not.
+    stamps: Result<(), String>,
 }
 
 struct Line {
     end: End,
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     reader: ReplyReader,
 }
 
+/// A connection, and what was written to it.
+struct Stream {
+    socket: TcpStream,
+    /// Bytes since stamps were asked for, as the kernel counts them: nothing where they were not.
+    written: Option<u32>,
+}
+
 impl Sockets {
-    pub fn new(ends: Vec<(Arm, End)>, timeout: Duration, busy_poll: bool) -> Sockets {
+    pub fn new(
+        ends: Vec<(Arm, End)>,
+        timeout: Duration,
+        busy_poll: bool,
+        stamps: Result<(), String>,
+    ) -> Sockets {
         let mut lines = [const { None }; ARMS];
         for (arm, end) in ends {
             lines[arm.index()] = Some(Line { end, stream: None, reader: ReplyReader::new() });
         }
-        Sockets { lines, input: vec![0; READ_BYTES], timeout, busy_poll }
+        Sockets { lines, input: vec![0; READ_BYTES], timeout, busy_poll, stamps }
+    }
+
+    /// Whether the kernel gives stamps on these sockets, or why not.
+    pub fn stamps(&self) -> Result<(), String> {
+        self.stamps.clone()
     }
 }
 
@@ -61,11 +82,18 @@ impl Wire for Sockets {
         };
         // The old one is closed first: a server may allow only so many.
         line.stream = None;
-        let connected = connect().map_err(|error| {
+        let socket = connect().map_err(|error| {
             let message = format!("no connection to {address}: {error}");
             Fault { arm, layer: Layer::Connect, message }
-        });
-        line.stream = Some(connected?);
+        })?;
+        // Refused once is refused for all: arms with stamps beside arms without could not be compared.
+        if self.stamps.is_ok()
+            && let Err(error) = stamps::ask(&socket)
+        {
+            self.stamps = Err(format!("the kernel refuses SO_TIMESTAMPING: {error}"));
+        }
+        let written = self.stamps.is_ok().then_some(0);
+        line.stream = Some(Stream { socket, written });
         Ok(())
     }
 
@@ -79,20 +107,49 @@ impl Wire for Sockets {
         let start = Instant::now();
         let until = start + self.timeout;
         let done = send(stream, request, until)
-            .and_then(|()| receive(stream, &mut line.reader, &mut self.input, start, until));
-        done.map_err(fault)
+            .and_then(|()| receive(&stream.socket, &mut line.reader, &mut self.input, start, until));
+        let Received { ns, came, reusable } = done.map_err(fault)?;
+        let wire_ns = stream.left().zip(came).and_then(|(left, came)| came.ns_since(left));
+        Ok(Answer { ns, wire_ns, reusable })
     }
+}
+
+impl Stream {
+    /// When the last byte of all that was written left; takes every stamp that waits.
+    fn left(&self) -> Option<Stamp> {
+        let last_byte = self.written?.wrapping_sub(1);
+        let mut left = None;
+        // An error ends the list as its end does: what was not found is missing.
+        while let Ok(Some(sent)) = stamps::next_sent(&self.socket) {
+            // The first: a packet that is sent again is stamped again.
+            if sent.last_byte == last_byte {
+                left = left.or(Some(sent.at));
+            }
+        }
+        left
+    }
+}
+
+/// The answer, and when its last byte came.
+struct Received {
+    ns: u64,
+    came: Option<Stamp>,
+    reusable: bool,
 }
 
 fn absent(arm: Arm) -> Fault {
     Fault { arm, layer: Layer::Connect, message: "this run has no such arm".to_owned() }
 }
 
-fn send(stream: &mut TcpStream, mut rest: &[u8], until: Instant) -> Result<(), Cause> {
+fn send(stream: &mut Stream, mut rest: &[u8], until: Instant) -> Result<(), Cause> {
     while !rest.is_empty() {
-        match stream.write(rest) {
+        match stream.socket.write(rest) {
             Ok(0) => return Err(Cause::Transport),
-            Ok(sent) => rest = &rest[sent..],
+            Ok(sent) => {
+                rest = &rest[sent..];
+                // The kernel's count has 32 bits as well.
+                stream.written = stream.written.map(|written| written.wrapping_add(sent as u32));
+            }
             Err(error) => again(&error, until)?,
         }
     }
@@ -100,15 +157,15 @@ fn send(stream: &mut TcpStream, mut rest: &[u8], until: Instant) -> Result<(), C
 }
 
 fn receive(
-    stream: &mut TcpStream,
+    socket: &TcpStream,
     reader: &mut ReplyReader,
     input: &mut [u8],
     start: Instant,
     until: Instant,
-) -> Result<Answer, Cause> {
+) -> Result<Received, Cause> {
     let mut answered = None;
     loop {
-        let received = match stream.read(input) {
+        let (received, came) = match stamps::receive(socket, input) {
             Ok(received) => received,
             Err(error) => {
                 again(&error, until)?;
@@ -119,19 +176,21 @@ fn receive(
         let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         if received == 0 {
             reader.end()?;
-            return Ok(Answer { ns: answered.unwrap_or(ns), wire_ns: None, reusable: false });
+            let (ns, came) = answered.unwrap_or((ns, None));
+            return Ok(Received { ns, came, reusable: false });
         }
         match reader.feed(&input[..received]) {
             Progress::More => {}
             Progress::Answered { result } => {
                 result?;
-                answered = Some(ns);
+                answered = Some((ns, came));
             }
             Progress::Done { result, consumed, reusable } => {
                 result?;
                 // What follows an answer belongs to no request.
                 let reusable = reusable && consumed == received;
-                return Ok(Answer { ns: answered.unwrap_or(ns), wire_ns: None, reusable });
+                let (ns, came) = answered.unwrap_or((ns, came));
+                return Ok(Received { ns, came, reusable });
             }
         }
         // A peer that goes on and on never lets a read run into its time.
@@ -170,6 +229,7 @@ impl Layer {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::net::TcpListener;
 
     use strait_protocol::mcp::Method;
@@ -196,7 +256,8 @@ mod tests {
             let request = Template::build(&target, &Era::Modern, &Call::plain(Method::ServerDiscover));
             End { target: target.clone(), request: request.unwrap() }
         };
-        let mut sockets = Sockets::new(Vec::from([(Arm::Direct, end())]), Duration::from_millis(200), false);
+        let mut sockets =
+            Sockets::new(Vec::from([(Arm::Direct, end())]), Duration::from_millis(200), false, Ok(()));
         sockets.open(Arm::Direct).unwrap();
         let fault = sockets.exchange(Arm::Direct, 0).map(|answer| answer.ns).unwrap_err();
         assert_eq!(fault.message, Cause::Timeout.to_string());
