@@ -25,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod copy;
 pub mod decimal;
 pub mod http1;
 pub mod jsonrpc;

@@ -156,7 +156,7 @@ impl AuditLog {
             files: None,
             batch: None,
             is_awaited: false,
-            taken: Vec::new(),
+            aside: Vec::new(),
             redacted: (Vec::new(), Vec::new()),
             every: Duration::from_millis(audit.every_ms.to_native().into()),
             checkpoint_every: Duration::from_millis(audit.checkpoint_ms.to_native().into()),
@@ -331,7 +331,7 @@ struct Writer {
     batch: Option<Batch>,
     /// Somebody waits until the disk has what was gathered.
     is_awaited: bool,
-    taken: Vec<u8>,
+    aside: Vec<u8>,
     redacted: (Vec<u8>, Vec<u8>),
     every: Duration,
     checkpoint_every: Duration,
@@ -390,19 +390,23 @@ impl Writer {
         let workers = self.cores.len();
         for at in (0..workers).map(|at| (at + self.first) % workers) {
             while !self.folder.is_full() {
-                let Some(header) = self.cores[at].spool.take(&mut self.taken) else { break };
+                let core = at as u16;
+                let (one, other) = (&mut self.redacted.0, &mut self.redacted.1);
+                let folder = &mut self.folder;
+                let taken = self.cores[at].spool.take(&mut self.aside, |header, bytes| {
+                    let (facts, arguments, result) = header.parts(bytes);
+                    let arguments = arguments.map(|part| stored(Which::Arguments, header.payload, part, one));
+                    let result = result.map(|part| stored(Which::Result, header.payload, part, other));
+                    let added = match (arguments, result) {
+                        (None, None) => folder.add(core, header.n, facts, &[]),
+                        (Some(one), None) | (None, Some(one)) => folder.add(core, header.n, facts, &[one]),
+                        (Some(one), Some(other)) => folder.add(core, header.n, facts, &[one, other]),
+                    };
+                    (header, added)
+                });
+                let Some((header, added)) = taken else { break };
                 found = true;
                 self.is_awaited |= header.waits;
-                let (facts, arguments, result) = header.parts(&self.taken);
-                let (one, other) = (&mut self.redacted.0, &mut self.redacted.1);
-                let arguments = arguments.map(|part| stored(Which::Arguments, header.payload, part, one));
-                let result = result.map(|part| stored(Which::Result, header.payload, part, other));
-                let (core, n) = (at as u16, header.n);
-                let added = match (arguments, result) {
-                    (None, None) => self.folder.add(core, n, facts, &[]),
-                    (Some(one), None) | (None, Some(one)) => self.folder.add(core, n, facts, &[one]),
-                    (Some(one), Some(other)) => self.folder.add(core, n, facts, &[one, other]),
-                };
                 self.cores[at].added = header.n + 1;
                 match added {
                     Ok(_) => drop(self.common.figures.records.fetch_add(1, Ordering::Relaxed)),

@@ -1,9 +1,10 @@
 //! The way of records from a worker to the writer: a bounded ring of bytes with one producer and one consumer.
 //!
 //! An entry is a header, the facts, the arguments and the result, one behind the other. It is put in piece by piece once there
-//! is room for all of it, and taken out once all of it is there.
+//! is room for all of it, and read in place once all of it is there.
 
 use rtrb::{Consumer, Producer, RingBuffer};
+use strait_protocol::copy::{PIECE_BYTES, append};
 use strait_table::audit::Payload;
 
 /// What an entry says of itself.
@@ -134,7 +135,10 @@ impl Pen {
         let carried = |part: Option<Part<'a>>| part.map_or(&b""[..], Part::carried);
         let pieces = [&header.write()[..], entry.facts, carried(entry.arguments), carried(entry.result)];
         // There is room, and nobody else takes any.
-        pieces.into_iter().all(|piece| piece.is_empty() || self.ring.push_entire_slice(piece).is_ok())
+        pieces
+            .into_iter()
+            .flat_map(|piece| piece.chunks(PIECE_BYTES))
+            .all(|piece| self.ring.push_entire_slice(piece).is_ok())
     }
 
     pub fn free(&self) -> usize {
@@ -171,8 +175,9 @@ impl Entry<'_> {
 }
 
 impl Spool {
-    /// Takes the oldest entry out, into `into`, if all of it is there.
-    pub fn take(&mut self, into: &mut Vec<u8>) -> Option<Header> {
+    /// Takes the oldest entry out, once `read` has seen it, if all of it is there. One that goes over the ring's end is put
+    /// together in `aside` for that.
+    pub fn take<T>(&mut self, aside: &mut Vec<u8>, read: impl FnOnce(Header, &[u8]) -> T) -> Option<T> {
         let there = self.ring.slots();
         if there < HEADER_BYTES {
             return None;
@@ -188,11 +193,16 @@ impl Spool {
         }
         let all = self.ring.read_chunk(header.bytes()).ok()?;
         let (one, other) = all.as_slices();
-        into.clear();
-        into.extend_from_slice(one.get(HEADER_BYTES..).unwrap_or_default());
-        into.extend_from_slice(other.get(HEADER_BYTES.saturating_sub(one.len())..).unwrap_or_default());
+        let seen = if other.is_empty() {
+            read(header, one.get(HEADER_BYTES..).unwrap_or_default())
+        } else {
+            aside.clear();
+            append(aside, one.get(HEADER_BYTES..).unwrap_or_default());
+            append(aside, other.get(HEADER_BYTES.saturating_sub(one.len())..).unwrap_or_default());
+            read(header, aside)
+        };
         all.commit_all();
-        Some(header)
+        Some(seen)
     }
 
     pub fn waiting(&self) -> usize {
@@ -228,29 +238,31 @@ mod tests {
     #[test]
     fn an_entry_comes_out_as_it_went_in() {
         let (mut pen, mut spool) = ring(256);
-        let mut taken = Vec::new();
+        let mut aside = Vec::new();
         for n in 0..1_000 {
             let facts = vec![n as u8; n as usize % 100];
             let result =
                 [None, Some(Part::Whole(b"r")), Some(Part::Digest(1 << 20, &[7; 32]))][n as usize % 3];
             let entry = Entry { result, ..entry(n << 32 | n, &facts) };
             assert!(pen.put(&entry, 0));
-            let header = spool.take(&mut taken).unwrap();
-            assert_eq!((header.n, header.payload), (n << 32 | n, Payload::Full));
-            assert_eq!(header.parts(&taken), (&facts[..], Some(Part::Whole(b"{}")), result));
+            let seen = spool.take(&mut aside, |header, bytes| {
+                assert_eq!((header.n, header.payload), (n << 32 | n, Payload::Full));
+                assert_eq!(header.parts(bytes), (&facts[..], Some(Part::Whole(b"{}")), result));
+            });
+            assert_eq!(seen, Some(()));
         }
-        assert_eq!((spool.take(&mut taken), pen.free()), (None, 256));
+        assert_eq!((spool.take(&mut aside, |header, _| header), pen.free()), (None, 256));
     }
 
     #[test]
     fn what_has_no_room_is_not_put_in_at_all() {
         let (mut pen, mut spool) = ring(120);
-        let mut taken = Vec::new();
+        let mut aside = Vec::new();
         assert!(pen.put(&entry(1, &[1; 40]), 0));
         assert!(!pen.put(&entry(2, &[2; 40]), 0));
         assert!(!pen.put(&entry(2, b""), 30), "what is reserved is not given away");
         assert!(pen.put(&entry(3, b"abc"), 0));
-        let mut numbers = || spool.take(&mut taken).map(|header| header.n);
+        let mut numbers = || spool.take(&mut aside, |header, _| header.n);
         assert_eq!((numbers(), numbers(), numbers()), (Some(1), Some(3), None));
     }
 
@@ -266,20 +278,19 @@ mod tests {
                 }
             }
         });
-        let mut taken = Vec::new();
+        let mut aside = Vec::new();
         for n in 0..ENTRIES {
-            let header = loop {
-                match spool.take(&mut taken) {
-                    Some(header) => break header,
-                    None => std::thread::yield_now(),
-                }
+            let mut look = || {
+                spool.take(&mut aside, |header, bytes| {
+                    let (facts, arguments, _) = header.parts(bytes);
+                    let length = (n * 7 % 1_500) as usize;
+                    assert_eq!((header.n, facts.len(), arguments), (n, length, Some(Part::Whole(b"{}"))));
+                    assert!(facts.iter().all(|byte| *byte == n as u8));
+                })
             };
-            let (facts, arguments, _) = header.parts(&taken);
-            assert_eq!(
-                (header.n, facts.len(), arguments),
-                (n, (n * 7 % 1_500) as usize, Some(Part::Whole(b"{}")))
-            );
-            assert!(facts.iter().all(|byte| *byte == n as u8));
+            while look().is_none() {
+                std::thread::yield_now();
+            }
         }
         producer.join().unwrap();
     }

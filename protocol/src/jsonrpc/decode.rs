@@ -14,6 +14,7 @@ use super::reading::Reading;
 use super::walk::Walk;
 use super::{DecodeCause, DecodeFault, Message, Text};
 use crate::Span;
+use crate::copy;
 use crate::limits::{DECODER_RETAIN_BYTES, DEPTH_MAX, MESSAGE_BYTES_MAX};
 
 /// One per worker.
@@ -54,7 +55,7 @@ impl Decoder {
         }
         self.largest_bytes = self.largest_bytes.max(body.len());
         self.scratch.clear();
-        self.scratch.extend_from_slice(body);
+        copy::append(&mut self.scratch, body);
         let base = self.scratch.as_ptr() as usize;
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let outcome = match simd_json::fill_tape(&mut self.scratch, &mut self.buffers, &mut tape) {

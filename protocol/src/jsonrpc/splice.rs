@@ -5,6 +5,7 @@
 //! copies and two edits can never fight over a byte.
 
 use crate::Span;
+use crate::copy;
 use crate::limits::SPLICES_MAX;
 
 /// Replace `old` of the original by `new` of the arena.
@@ -116,11 +117,11 @@ impl Splices {
         }
         let mut kept = 0;
         for edit in self.edits() {
-            out.extend_from_slice(original.get(kept..edit.old.start as usize).unwrap_or_default());
+            copy::append(out, original.get(kept..edit.old.start as usize).unwrap_or_default());
             out.extend_from_slice(edit.new.of(&self.arena));
             kept = edit.old.end() as usize;
         }
-        out.extend_from_slice(original.get(kept..).unwrap_or_default());
+        copy::append(out, original.get(kept..).unwrap_or_default());
         Ok(())
     }
 
