@@ -102,7 +102,8 @@ def sse(ground: Ground, number: int, _: set[str]) -> None:
         in_round.callback(upstream.shutdown)
         port = upstream.server_address[1]
         place = lambda name: gateways.Place(port, ground.proxy_core, ground.folder / name, ground.strait, ground.floor)
-        starts = {"direct": gateways.direct, "nginx": gateways.nginx("off"), EVERYTHING: gateways.GATEWAYS[EVERYTHING]}
+        starts = {"direct": gateways.direct, "nginx": gateways.nginx("off")}
+        starts |= {name: gateways.GATEWAYS[name] for name in ("floor", "strait", EVERYTHING)}
         lines = {}
         for name, start in starts.items():
             gateway = gateways.begin(start, place(f"sse-{name}"), 1, 1, in_round)

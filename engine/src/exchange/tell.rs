@@ -1,8 +1,10 @@
 //! An answer that is told message by message into an outlet, whoever reads that and wherever.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use strait_protocol::http1::RequestHead;
 
@@ -213,6 +215,8 @@ async fn tell(
         if last {
             return Ok(());
         }
+        // Whoever reads sends it before the next wait for the upstream begins: the kernel takes both in that order.
+        behind_the_woken().await;
     }
 }
 
@@ -244,6 +248,19 @@ pub fn gather(core: &Core, gathered: &mut Buf, piece: &[u8], limit: usize) -> Re
     }
     gathered.extend_from_slice(piece);
     Ok(())
+}
+
+/// Lets those go first whom this task has woken. Nothing is asked of the kernel: it is for a task that waits next.
+async fn behind_the_woken() {
+    let mut has_stepped_back = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_stepped_back, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
 }
 
 /// Puts a message on the stream once there is room; `false` when the stream is over.
