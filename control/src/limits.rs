@@ -6,6 +6,10 @@ use std::time::Duration;
 /// must not keep the others from serving.
 pub const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
+/// Of that, what upstreams have at least: on a slow disk the rest may be over before anybody asks them, and a gateway that opens
+/// then knows no tool.
+pub const ASKED_AT_LEAST: Duration = Duration::from_secs(1);
+
 /// After a list has changed, changes of other upstreams are awaited this long and bound together: at
 /// start all of them answer within a few milliseconds, and each binding costs a pass over all rules.
 pub const BIND_TOGETHER: Duration = Duration::from_millis(50);

@@ -6,11 +6,15 @@
 //! would answer some hundred milliseconds sooner, needs a watch on every folder of the path, and sees
 //! nothing on network file systems, so that looking would be needed beside it.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 
 use crate::limits::{LOOK_EVERY, SETTLE, SETTLE_WITHIN};
 
@@ -104,50 +108,92 @@ fn look(path: &Path) -> Mark {
     ])
 }
 
-/// Looks for as long as it lives.
+/// Looks for as long as it lives, on a thread of its own: a file system that hangs holds up nothing else, and between two looks
+/// nobody is woken but that thread, by its timer.
 pub struct Watch {
-    task: AbortHandle,
+    is_over: Arc<AtomicBool>,
+    thread: Thread,
 }
 
 impl Watch {
     /// Tells once, when something differs from `marks` and holds still again.
-    pub fn start(marks: Marks, changes: mpsc::UnboundedSender<Group>) -> Watch {
-        let task = tokio::spawn(async move {
-            let groups = wait(marks).await;
-            for group in groups {
+    pub fn start(marks: Marks, changes: mpsc::UnboundedSender<Group>) -> io::Result<Watch> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let looks = Looks { is_over: is_over.clone() };
+        let started = thread::Builder::new().name("strait-watch".into()).spawn(move || {
+            for group in looks.until_changed(&marks).unwrap_or_default() {
                 // Nobody listens any more: the process is ending.
                 let _ = changes.send(group);
             }
-        });
-        Watch { task: task.abort_handle() }
+        })?;
+        Ok(Watch { is_over, thread: started.thread().clone() })
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.task.abort();
+        self.is_over.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
-async fn wait(marks: Marks) -> Vec<Group> {
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        // A file system that hangs holds up a thread of the pool, never this one.
-        let (looked, again) = (marks.clone(), marks.clone());
-        let changed = tokio::task::spawn_blocking(move || looked.changed()).await.unwrap_or_default();
-        if changed.is_empty() {
-            continue;
-        }
-        let mut waited = std::time::Duration::ZERO;
-        let mut last = again.renewed();
-        while waited < SETTLE_WITHIN {
-            tokio::time::sleep(SETTLE).await;
-            waited += SETTLE;
-            if !last.have_changed() {
-                break;
+struct Looks {
+    is_over: Arc<AtomicBool>,
+}
+
+impl Looks {
+    /// What has changed; `None`: nobody wants to know any more.
+    fn until_changed(&self, marks: &Marks) -> Option<Vec<Group>> {
+        loop {
+            self.pause(LOOK_EVERY)?;
+            if !marks.have_changed() {
+                continue;
             }
-            last = last.renewed();
+            let began = Instant::now();
+            let mut last = marks.renewed();
+            while began.elapsed() < SETTLE_WITHIN {
+                self.pause(SETTLE)?;
+                if !last.have_changed() {
+                    break;
+                }
+                last = last.renewed();
+            }
+            return Some(marks.changed());
         }
-        return marks.changed();
+    }
+
+    fn pause(&self, long: Duration) -> Option<()> {
+        let until = Instant::now() + long;
+        loop {
+            if self.is_over.load(Ordering::Acquire) {
+                return None;
+            }
+            match until.checked_duration_since(Instant::now()) {
+                Some(left) if !left.is_zero() => thread::park_timeout(left),
+                _ => return Some(()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_that_is_dropped_tells_nothing_and_lets_go() {
+        let file = std::env::temp_dir().join(format!("strait-test-watch-{}", std::process::id()));
+        std::fs::write(&file, b"one").unwrap();
+        let marks = Marks::of(vec![(Group::Keys, file.clone())]);
+        let (sender, mut told) = mpsc::unbounded_channel();
+        let watch = Watch::start(marks, sender.clone()).unwrap();
+        std::fs::write(&file, b"another").unwrap();
+        assert_eq!(told.blocking_recv(), Some(Group::Keys));
+        drop(watch);
+        let marks = Marks::of(vec![(Group::Keys, file.clone())]);
+        drop(Watch::start(marks, sender).unwrap());
+        // Its thread had the last sender, and is over.
+        assert_eq!(told.blocking_recv(), None);
+        std::fs::remove_file(file).unwrap();
     }
 }

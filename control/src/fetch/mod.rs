@@ -22,7 +22,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 pub use url::Url;
 
@@ -75,29 +77,44 @@ impl std::fmt::Display for FetchFault {
 impl std::error::Error for FetchFault {}
 
 /// Asks; its copies share what they trust.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Fetcher {
-    tls: Arc<ClientConfig>,
+    /// Whom it trusts; `None`: whom this machine does.
+    tls: Option<Arc<ClientConfig>>,
 }
 
+/// Whom this machine trusts, once somebody is asked over TLS. A hundred and fifty certificates are 300 KiB, and most gateways
+/// ask nobody.
+static MACHINE: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
+
 impl Fetcher {
-    /// Trusts the certificates that this machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others).
+    /// Trusts the certificates that this machine trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others) when it first asks.
     pub fn new() -> Fetcher {
-        let mut roots = RootCertStore::empty();
-        // One that cannot be read makes the servers it vouches for unreachable, with a reason, and no others.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Fetcher::trusting(roots)
+        Fetcher::default()
     }
 
     /// Trusts these alone.
     pub fn trusting(roots: RootCertStore) -> Fetcher {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap_or_else(|error| unreachable!("the provider has no protocol version of its own: {error}"))
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Fetcher { tls: Arc::new(config) }
+        Fetcher { tls: Some(trusting(roots)) }
+    }
+
+    async fn handshake(
+        &self,
+        name: ServerName<'static>,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, String> {
+        let tls = match &self.tls {
+            Some(tls) => tls,
+            None => {
+                // Files, which may be slow.
+                MACHINE
+                    .get_or_try_init(|| tokio::task::spawn_blocking(machine))
+                    .await
+                    .map_err(|error| format!("cannot be asked: the certificates of this machine: {error}"))?
+            }
+        };
+        let connected = TlsConnector::from(tls.clone()).connect(name, stream).await;
+        connected.map_err(|error| format!("failed in the TLS handshake: {error}"))
     }
 
     pub async fn ask(&self, ask: Ask<'_>) -> Result<Said, FetchFault> {
@@ -117,8 +134,7 @@ impl Fetcher {
         }
         let name = ServerName::try_from(url.host().to_owned())
             .map_err(|_| "has a host that no certificate can name".to_owned())?;
-        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await;
-        exchange(stream.map_err(|error| format!("failed in the TLS handshake: {error}"))?, ask).await
+        exchange(self.handshake(name, stream).await?, ask).await
     }
 }
 
@@ -146,10 +162,7 @@ impl Fetcher {
                 Ok(stream) => {
                     let name = ServerName::try_from(host.to_owned())
                         .map_err(|_| "has a name that no certificate can have".to_owned())?;
-                    let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await;
-                    return Ok(Box::new(
-                        stream.map_err(|error| format!("failed in the TLS handshake: {error}"))?,
-                    ));
+                    return Ok(Box::new(self.handshake(name, stream).await?));
                 }
                 Err(error) => last = format!("cannot be reached at {address}: {error}"),
             }
@@ -158,10 +171,21 @@ impl Fetcher {
     }
 }
 
-impl Default for Fetcher {
-    fn default() -> Fetcher {
-        Fetcher::new()
-    }
+fn machine() -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    // One that cannot be read makes the servers it vouches for unreachable, with a reason, and no others.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    trusting(roots)
+}
+
+fn trusting(roots: RootCertStore) -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap_or_else(|error| unreachable!("the provider has no protocol version of its own: {error}"))
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
 }
 
 async fn connect(url: &Url, chosen: Chosen) -> Result<TcpStream, String> {

@@ -178,6 +178,8 @@ pub async fn run(prepared: Prepared, slot: &Slot) -> Result<(), Failure> {
     let edition = Arc::new(Edition::first(prepared.snapshot, facts, prepared.options.workers.max(1)));
     let (handle, events) = strait_engine::start(prepared.options, edition.clone())
         .map_err(|error| Failure::new(Code::Unfit, error.to_string()))?;
+    // Workers ask from here on.
+    let open_by = open_by.max(Instant::now() + ASKED_AT_LEAST);
     let handle = Arc::new(handle);
     // Nobody else writes the slot.
     let _ = slot.set(handle.clone());

@@ -174,7 +174,11 @@ impl Reload {
 
     pub fn watch(&mut self, marks: Marks) {
         self.marks = marks.clone();
-        self.watch = Some(Watch::start(marks, self.changes.clone()));
+        self.watch = Watch::start(marks, self.changes.clone())
+            .inspect_err(|error| {
+                log::error(format!("files are not looked at, use SIGHUP after a change: no thread: {error}"))
+            })
+            .ok();
     }
 
     fn shown(&self) -> Value {
