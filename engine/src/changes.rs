@@ -14,10 +14,11 @@ use strait_protocol::mcp::Method;
 use strait_table::catalog::Announced;
 use strait_table::{Kind, Snapshot, View};
 
+use crate::connection::Seat;
 use crate::core::{Adopted, Core};
 use crate::fold::FoldHasher;
 use crate::io::runtime;
-use crate::limits::CHANGES_PER_TURN;
+use crate::limits::{CHANGES_PER_TURN, VERIFIED_PER_TURN};
 use crate::session::Session;
 use crate::trial::Side;
 
@@ -244,29 +245,41 @@ pub fn prints(snapshot: &Snapshot) -> Box<[u64]> {
 /// Tells everybody on this worker what an edition changed for them, a batch per turn. Editions that come meanwhile are
 /// told of together.
 pub async fn keep(core: Rc<Core>) {
+    let mut listeners = core.listeners();
     loop {
         core.changed.wait().await;
+        let before = std::mem::replace(&mut listeners, core.listeners());
         let mut told = 0;
         for listen in core.listens.all() {
-            pace(&mut told).await;
+            pace(&mut told, CHANGES_PER_TURN).await;
             listen.look_again(&core);
         }
         let sessions: Vec<Rc<Session>> = core.sessions.borrow().all().cloned().collect();
         for session in sessions {
-            pace(&mut told).await;
+            pace(&mut told, CHANGES_PER_TURN).await;
             session.look_again(&core);
         }
+        let per_turn = if listeners == before { CHANGES_PER_TURN } else { VERIFIED_PER_TURN };
         for ear in core.audience.all() {
-            pace(&mut told).await;
+            pace(&mut told, per_turn).await;
             ear.look_again(&core);
+        }
+        if listeners != before {
+            // What stands open on a connection is ended by its task.
+            let seats: Vec<Rc<Seat>> =
+                core.seats.borrow().values().filter(|seat| seat.stands()).cloned().collect();
+            for seat in seats {
+                pace(&mut told, per_turn).await;
+                seat.nudge_standing();
+            }
         }
     }
 }
 
 /// Lets others have their turn after each batch.
-async fn pace(told: &mut usize) {
+async fn pace(told: &mut usize, per_turn: usize) {
     *told += 1;
-    if told.is_multiple_of(CHANGES_PER_TURN) {
+    if told.is_multiple_of(per_turn) {
         runtime::yield_turn().await;
     }
 }

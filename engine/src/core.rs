@@ -133,7 +133,7 @@ pub struct Core {
     /// A candidate beside it.
     trial: RefCell<Option<Rc<OnTrial>>>,
     /// The last number given to an [`Adopted`].
-    serial: Cell<u64>,
+    pub serial: Cell<u64>,
     /// Raised by every edition that is adopted: what clients see may have changed.
     pub changed: Signal,
 }
@@ -508,9 +508,14 @@ impl Core {
         self.adopted.borrow().clone()
     }
 
-    /// How a listener speaks TLS now, if it does.
-    pub fn listener_tls(&self, listener: u16) -> Option<ListenerTls> {
-        self.edition.borrow().listeners.get(usize::from(listener))?.clone()
+    /// What becomes of how a listener speaks TLS now, if it does.
+    pub fn with_listener_tls<T>(&self, listener: u16, then: impl FnOnce(Option<&ListenerTls>) -> T) -> T {
+        then(self.edition.borrow().listeners.get(usize::from(listener)).and_then(Option::as_ref))
+    }
+
+    /// How all of them do.
+    pub fn listeners(&self) -> Arc<Vec<Option<ListenerTls>>> {
+        self.edition.borrow().listeners.clone()
     }
 
     /// The candidate beside it, if there is one.

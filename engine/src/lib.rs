@@ -49,7 +49,7 @@ pub use handle::{
     Event, Facts, Handle, HttpEndpoint, IdentityKeys, KeyRing, Level, ListenerTls, Options, Reach,
 };
 pub use io::driver::{Driver, DriverChoice};
-pub use io::tls::{ClientTls, PeerCertificate, ServerTls};
+pub use io::tls::{Believed, ClientTls, PeerCertificate, ServerTls};
 pub use limits::Deadlines;
 pub use roll::Roll;
 pub use session::Kept;

@@ -24,6 +24,9 @@ pub const TURNED_AWAY_MAX: usize = 256;
 pub const HANDSHAKES_PER_CORE_MAX: usize = 1_024;
 /// A TLS handshake must be over this long after its connection was accepted.
 pub const HANDSHAKE_MS_MAX: u64 = 10_000;
+/// What a connection keeps of the chain that its client has shown, to judge it again when its listener believes others: a certificate has
+/// 1 KiB, and there are two or three. One that is longer is nobody's from then on.
+pub const CLIENT_CHAIN_BYTES_MAX: usize = 16 * 1_024;
 /// Between two lines of the log about handshakes that failed.
 pub const HANDSHAKE_TOLD_MS: u64 = 10_000;
 /// What an overloaded core asks a client to wait.
@@ -58,6 +61,8 @@ pub const LISTEN_AGAIN_MS: (u64, u64) = (250, 30_000);
 pub const LISTEN_SILENT_MS_MAX: u64 = 600_000;
 /// Listeners that are told of a new edition before others get their turn: each is a comparison of numbers.
 pub const CHANGES_PER_TURN: usize = 256;
+/// The same when a listener believes others than before: each may be a chain to verify, a tenth of a millisecond.
+pub const VERIFIED_PER_TURN: usize = 16;
 /// Resources that one listen or session may subscribe to. Each is a few hundred bytes.
 pub const SUBSCRIPTIONS_MAX: usize = 256;
 /// Resources of one upstream that a worker's clients may want to hear of, about 1 KiB each; of one conversation with it

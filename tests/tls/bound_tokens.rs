@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::identities::Mesh;
 
 /// SHA-256 of a certificate's DER, as `x5t#S256` has it.
-fn thumbprint(mesh: &Mesh, file: &str) -> String {
+pub fn thumbprint(mesh: &Mesh, file: &str) -> String {
     let pem = String::from_utf8(mesh.folder.read(&format!("{file}.pem"))).expect("UTF-8");
     let inside: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     let der = base64::engine::general_purpose::STANDARD.decode(inside).expect("base64");

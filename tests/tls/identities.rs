@@ -57,13 +57,17 @@ pub struct Mesh {
 
 impl Mesh {
     pub fn new() -> Mesh {
+        Mesh::of(echo())
+    }
+
+    /// Before this upstream.
+    pub fn of(upstream: Scripted) -> Mesh {
         let folder = Folder::new();
         Authority::new(&folder, "ca").server(&folder, "one", &["localhost"]);
         let clients = Authority::new(&folder, "clients");
         clients.client(&folder, "agent", "spiffe://corp/agent/a", false);
         let pair = Pair::es256("one");
         folder.write("keys.json", json!({"keys": [pair.jwk]}).to_string());
-        let upstream = echo();
         let gateway = serve(&folder, &config(&upstream.url(), BOTH));
         Mesh { folder, clients, upstream, gateway, pair }
     }
@@ -338,7 +342,7 @@ fn calling(mesh: &Mesh, who: &str, rate: &str) -> Command {
 
 /// Calls on one connection until one is refused, and something that happens after the first: the first answer's status with the
 /// connections that it took, and the last one's.
-fn through(mesh: &Mesh, happens: impl FnOnce()) -> [String; 2] {
+pub fn through(mesh: &Mesh, happens: impl FnOnce()) -> [String; 2] {
     let mut child = calling(mesh, "agent", "8/s")
         // What it writes to its output it may keep for a while.
         .args(["--write-out", "%{stderr}%{http_code} %{num_connects}\n"])

@@ -10,6 +10,7 @@ mod endings;
 mod expiring;
 mod identities;
 mod listeners;
+mod trust;
 mod under_load;
 mod upstreams;
 

@@ -92,12 +92,15 @@ pub fn pair(cert: &Path, key: &Path, hash: &mut blake3::Hasher) -> Result<Certif
     })
 }
 
-/// Whom to believe.
+/// Whom to believe. The hash is the same for the same authorities, in whatever order and with whatever is written between them.
 pub fn roots(path: &Path, hash: &mut blake3::Hasher) -> Result<RootCertStore, String> {
-    let text = read(path)?;
-    hash.update(&text);
+    let mut authorities = chain(path, &read(path)?)?;
+    authorities.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));
+    authorities.dedup();
     let mut roots = RootCertStore::empty();
-    for certificate in chain(path, &text)? {
+    for certificate in authorities {
+        hash.update(&(certificate.len() as u64).to_le_bytes());
+        hash.update(&certificate);
         roots.add(certificate).map_err(|error| {
             format!("`{}` holds a certificate that cannot be used: {error}", path.display())
         })?;

@@ -16,10 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::pki_types::ServerName;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use strait_engine::{ClientTls, ListenerTls, ServerTls};
+use strait_engine::{Believed, ClientTls, ListenerTls, ServerTls};
 use strait_table::Snapshot;
 use strait_table::rules::{ArchivedListener, ArchivedListenerTls, ArchivedUpstream};
 
@@ -42,6 +43,8 @@ struct Kept {
     /// Keys of tickets outlive a renewed certificate, and not a change of whom to believe: who goes on with a ticket is
     /// not verified again.
     tickets: HashMap<[u8; 32], Arc<dyn ProducesTickets>>,
+    /// Numbers of sets of authorities that listeners believe: connections are judged again by another number, not by the same.
+    believed: HashMap<[u8; 32], u64>,
     expiries: Vec<Expiry>,
 }
 
@@ -81,13 +84,16 @@ impl Certificates {
                 &mut hash,
             )?);
         }
+        let mut authorities = blake3::Hasher::new();
+        let roots = match tls.client_ca.as_ref() {
+            Some(path) => Some(files::roots(&base.join(path.as_str()), &mut authorities)?),
+            None => None,
+        };
+        let authorities = *authorities.finalize().as_bytes();
         let mut trust = blake3::Hasher::new();
         trust.update(listener.name.as_bytes());
         trust.update(&[u8::from(tls.client_required)]);
-        let believed = match tls.client_ca.as_ref() {
-            Some(path) => Some(files::roots(&base.join(path.as_str()), &mut trust)?),
-            None => None,
-        };
+        trust.update(&authorities);
         let trust = *trust.finalize().as_bytes();
         hash.update(&trust);
         let made_from = *hash.finalize().as_bytes();
@@ -99,7 +105,11 @@ impl Certificates {
             Some(known) => known.clone(),
             None => Ticketer::new().map_err(|error| format!("no keys for tickets: {error}"))?,
         };
-        let server = ServerTls(Arc::new(server(pairs, believed, tls, ticketer.clone())?));
+        let believed = match roots {
+            Some(roots) => Some(for_clients(roots, tls, kept.number_of(authorities))?),
+            None => None,
+        };
+        let server = server(pairs, believed, ticketer.clone())?;
         kept.tickets.insert(trust, ticketer);
         kept.servers.insert(made_from, server.clone());
         Ok(Some(ListenerTls::Ready(server)))
@@ -208,29 +218,45 @@ fn named(listener: &ArchivedListener, why: &str) -> String {
     format!("listener `{}`: TLS: {why}", listener.name.as_str())
 }
 
+impl Kept {
+    fn number_of(&mut self, authorities: [u8; 32]) -> u64 {
+        let next = self.believed.len() as u64 + 1;
+        *self.believed.entry(authorities).or_insert(next)
+    }
+}
+
+type Verifier = Arc<dyn ClientCertVerifier>;
+
+/// Whom a listener believes about its clients, for those who connect and for those who have.
+fn for_clients(
+    roots: RootCertStore,
+    tls: &ArchivedListenerTls,
+    number: u64,
+) -> Result<(Verifier, Arc<Believed>), String> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let verifier = if tls.client_required { verifier } else { verifier.allow_unauthenticated() };
+    let verifier: Verifier = verifier.build().map_err(|error| error.to_string())?;
+    Ok((verifier.clone(), Arc::new(Believed::new(number, tls.client_required, verifier))))
+}
+
 fn server(
     pairs: Vec<CertifiedKey>,
-    believed: Option<RootCertStore>,
-    tls: &ArchivedListenerTls,
+    believed: Option<(Verifier, Arc<Believed>)>,
     ticketer: Arc<dyn ProducesTickets>,
-) -> Result<ServerConfig, String> {
+) -> Result<ServerTls, String> {
     let said = |error: rustls::Error| error.to_string();
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(said)?;
-    let builder = match believed {
-        None => builder.with_no_client_auth(),
-        Some(roots) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-            let verifier = if tls.client_required { verifier } else { verifier.allow_unauthenticated() };
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
-        }
+    let (builder, believed) = match believed {
+        None => (builder.with_no_client_auth(), None),
+        Some((verifier, believed)) => (builder.with_client_cert_verifier(verifier), Some(believed)),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Choice::among(pairs)?));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.ticketer = ticketer;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(config)
+    Ok(ServerTls { config: Arc::new(config), believed })
 }
 
 fn client(roots: RootCertStore, pair: Option<CertifiedKey>) -> Result<ClientConfig, String> {

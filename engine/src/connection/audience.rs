@@ -9,13 +9,16 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::standing::Tenant;
 use crate::core::{Adopted, Core};
+use crate::exchange::Incoming;
 use crate::fold::Fold;
 use crate::io::clock::{Clock, End};
 use crate::io::signal::Signal;
+use crate::io::tls::ClientCertificate;
 
 /// A worker's. There are as many as answers that stand open and exchanges under way, which are bounded.
 pub struct Audience {
@@ -36,8 +39,28 @@ pub struct Hearer {
 pub enum Who {
     /// Whoever a standing answer is for.
     Tenant(Rc<dyn Tenant>),
-    /// A caller, by its number, of a call that is being answered: until it is revoked.
-    Caller(Rc<Adopted>, u32),
+    /// Of a call that is being answered.
+    Caller(Caller),
+}
+
+/// A caller, by its number, on its connection: until either is believed no more.
+pub struct Caller {
+    adopted: Rc<Adopted>,
+    principal: u32,
+    listener: u16,
+    certificate: Option<Arc<ClientCertificate>>,
+}
+
+impl Caller {
+    pub fn of(principal: u32, adopted: &Rc<Adopted>, incoming: &Incoming<'_>) -> Caller {
+        let (listener, certificate) = (incoming.listener, incoming.certificate.cloned());
+        Caller { adopted: adopted.clone(), principal, listener, certificate }
+    }
+
+    fn is_believed(&self, core: &Core) -> bool {
+        !core.has_revoked(&self.adopted, self.principal)
+            && core.outside(self.listener, self.certificate.as_deref()).is_none()
+    }
 }
 
 /// A place in it, for as long as it is kept.
@@ -79,7 +102,7 @@ impl Hearer {
     pub fn look_again(&self, core: &Rc<Core>) {
         let may_hear = match &self.who {
             Who::Tenant(tenant) => tenant.is_welcome(core),
-            Who::Caller(adopted, principal) => !core.has_revoked(adopted, *principal),
+            Who::Caller(caller) => caller.is_believed(core),
         };
         if !may_hear {
             self.close();
@@ -99,7 +122,7 @@ impl Ear {
         let end = match &who {
             Who::Tenant(tenant) => tenant.end(),
             // A call that was let in is answered.
-            Who::Caller(..) => End::NEVER,
+            Who::Caller(_) => End::NEVER,
         };
         core.audience.soonest.set(core.audience.soonest.get().or(end));
         let hearer = Rc::new(Hearer { who, end, is_over: Cell::new(false), woken: Signal::new() });

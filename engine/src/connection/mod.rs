@@ -7,6 +7,7 @@
 //! ([`standing`]) keeps as little between two events.
 
 pub mod audience;
+pub mod outside;
 mod read;
 mod shake;
 pub mod standing;
@@ -26,7 +27,7 @@ use crate::exchange::respond::{self, Next, Sink};
 use crate::exchange::{self, Ending, Incoming};
 use crate::io::buffer::{BUFFER_BYTES, Buf, LARGE_BYTES, held_bytes};
 use crate::io::tcp::{Idle, Stream};
-use crate::io::tls::PeerCertificate;
+use crate::io::tls::ClientCertificate;
 use crate::limits::{LINGER_BYTES_MAX, LINGER_MS_MAX, PRESSED_EIGHTHS};
 use read::{Arrived, Request};
 use standing::Standing;
@@ -38,7 +39,7 @@ pub struct Connection {
     peer: IpAddr,
     seat: Rc<Seat>,
     /// Who the client is, if it showed a certificate.
-    certificate: Option<Arc<PeerCertificate>>,
+    certificate: Option<Arc<ClientCertificate>>,
     /// What came behind a request whose answer stands open; else empty.
     unread: Buf,
 }
@@ -64,9 +65,13 @@ impl Seat {
         }
     }
 
-    /// Lets a standing answer see that a drain has begun.
+    pub fn stands(&self) -> bool {
+        self.stands_quiet_since_ms.get() > 0
+    }
+
+    /// Lets a standing answer see that a drain has begun, or whom its listener believes now.
     pub fn nudge_standing(&self) {
-        if self.stands_quiet_since_ms.get() > 0 {
+        if self.stands() {
             self.idle.cancel();
         }
     }
@@ -127,7 +132,7 @@ async fn serve_counted(core: Rc<Core>, mut connection: Connection, _counted: Cou
 
 /// The handshake, where there is one. In a box, so that a connection does not keep the room for it.
 async fn let_in(core: &Rc<Core>, connection: &mut Connection) -> bool {
-    match core.listener_tls(connection.listener) {
+    match core.with_listener_tls(connection.listener, |tls| tls.cloned()) {
         None => true,
         Some(tls) => Box::pin(shake::run(core, connection, tls)).await,
     }
@@ -208,7 +213,7 @@ async fn answer(core: &Rc<Core>, connection: &mut Connection, request: &Request,
         body: request.body(buf),
         listener: connection.listener,
         peer: connection.peer,
-        certificate: connection.certificate.as_ref(),
+        certificate: outside::taken(core, connection.listener, connection.certificate.as_ref()),
         client: Some(connection.stream.fd()),
         left: None,
         wire: None,

@@ -24,7 +24,7 @@ pub(super) async fn run(core: &Rc<Core>, connection: &mut Connection, tls: Liste
             let count = if shaken.is_resumed { &figures.resumed } else { &figures.full };
             count.add(1);
             figures.duration.record(core.clock.now_ns().saturating_sub(began_ns));
-            connection.certificate = shaken.peer.map(Into::into);
+            connection.certificate = shaken.certificate.map(Into::into);
             true
         }
         Err(fault) => {
@@ -66,8 +66,8 @@ async fn shaken(
     let shaken = shaken?;
     // A session that goes on with a ticket is not verified again, and its certificate may have ended meanwhile.
     let now_s = (core.clock.coarse_unix_ms() / 1_000) as i64;
-    match &shaken.peer {
-        Some(peer) if peer.not_after_unix_s < now_s => {
+    match &shaken.certificate {
+        Some(shown) if shown.names.not_after_unix_s < now_s => {
             Err(HandshakeFault::new(Cause::Certificate, "the peer's certificate has expired"))
         }
         _ => Ok(shaken),

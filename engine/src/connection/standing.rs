@@ -261,6 +261,9 @@ async fn serve(core: &Rc<Core>, connection: &mut Connection, mut standing: Box<S
     let mut is_over = !connection.unread.is_empty();
     let mut is_dismissed = false;
     let ending = loop {
+        if connection.is_outside(core) {
+            break Ending::Dismissed;
+        }
         if (is_over || core.draining.get()) && !is_dismissed {
             is_dismissed = true;
             if !standing.dismiss() {
@@ -273,6 +276,8 @@ async fn serve(core: &Rc<Core>, connection: &mut Connection, mut standing: Box<S
             false => wait(&mut connection.stream, &mut standing, &connection.seat.idle).await,
         };
         match said {
+            // It came to be so while this stream waited.
+            _ if connection.is_outside(core) => break Ending::Dismissed,
             Woken::Said(Said::Event(event)) => {
                 standing.tally.bytes += event.len() as u64;
                 if send(core, &mut connection.stream, event).await.is_err() {
@@ -305,7 +310,8 @@ async fn serve(core: &Rc<Core>, connection: &mut Connection, mut standing: Box<S
             return Next::Close;
         }
     }
-    if framing.close || !framing.chunked || core.draining.get() { Next::Linger } else { Next::KeepAlive }
+    let closes = framing.close || !framing.chunked || core.draining.get() || connection.is_outside(core);
+    if closes { Next::Linger } else { Next::KeepAlive }
 }
 
 /// Boxed: sending is rare, and its future would be kept while nothing is sent.

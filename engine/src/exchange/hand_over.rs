@@ -26,7 +26,7 @@ use crate::io::buffer::Buf;
 use crate::io::mailbox::{ReplyTx, reply};
 use crate::io::runtime;
 use crate::io::signal::Signal;
-use crate::io::tls::PeerCertificate;
+use crate::io::tls::ClientCertificate;
 use crate::session::outlet::Outlet;
 use crate::session::wire::Wire;
 use crate::session::{Carriage, Introduction, Numbers, Seal, Session, SessionId};
@@ -47,7 +47,7 @@ pub struct Parcelled {
     bytes: Vec<u8>,
     listener: u16,
     peer: IpAddr,
-    certificate: Option<Arc<PeerCertificate>>,
+    certificate: Option<Arc<ClientCertificate>>,
     arrived_ns: u64,
     answer: ReplyTx<Relayed>,
 }

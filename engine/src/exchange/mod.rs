@@ -79,7 +79,7 @@ use crate::connection::standing::Standing;
 use crate::core::{Adopted, Core};
 use crate::io::signal::Signal;
 use crate::io::tcp::Stream;
-use crate::io::tls::PeerCertificate;
+use crate::io::tls::ClientCertificate;
 use crate::session::wire::Wire;
 use crate::upstream::Reply;
 use arrive::{Place, Verb};
@@ -103,7 +103,7 @@ pub struct Incoming<'a> {
     pub listener: u16,
     pub peer: IpAddr,
     /// Who the client is by its certificate, which the listener has verified.
-    pub certificate: Option<&'a Arc<PeerCertificate>>,
+    pub certificate: Option<&'a Arc<ClientCertificate>>,
     /// The client's socket, when it is on this worker.
     pub client: Option<RawFd>,
     /// Raised when a client whose socket is on another worker has gone.
@@ -219,6 +219,9 @@ async fn story(
     record: &mut Record,
 ) -> Result<Outcome, Refusal> {
     let mut place = arrive::run(incoming, adopted, record)?;
+    if let Some(outside) = core.outside(incoming.listener, incoming.certificate.map(|shown| &**shown)) {
+        return Err(Refusal::Outside(outside));
+    }
     if let Verb::Document(document) = place.verb {
         return Ok(Outcome::Document(place.server, document));
     }

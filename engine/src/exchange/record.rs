@@ -30,7 +30,7 @@ use super::cost::Cost;
 use super::refusal::Refusal;
 use super::shape::Edited;
 use super::{Incoming, timing};
-use crate::connection::audience::{Ear, Who};
+use crate::connection::audience::{Caller, Ear, Who};
 use crate::connection::standing::Tally;
 use crate::core::{Adopted, Core};
 use crate::figures::labels::{CallerKind, Decision, Layer, MethodClass, Outcome};
@@ -78,7 +78,7 @@ pub struct Record {
     pub session: Option<Rc<Session>>,
     /// A call of that session, on its way to an upstream or answered by it: its client may cancel it.
     pub under_way: Option<UnderWay>,
-    /// Ends an answer of several events when its caller was revoked.
+    /// Ends an answer of several events when its caller was revoked, or its connection put outside.
     pub ear: Option<Ear>,
     /// What the upstream was sent, where that is not what the client sent.
     pub edited: Option<Pooled<Edited>>,
@@ -241,9 +241,10 @@ impl Record {
         self.principal.is_some_and(|principal| core.has_revoked(adopted, principal))
     }
 
-    /// From now on the answer ends as soon as its caller is revoked, also between two events.
-    pub fn listens(&mut self, core: &Rc<Core>, adopted: &Rc<Adopted>) {
-        self.ear = self.principal.map(|principal| Ear::new(core, Who::Caller(adopted.clone(), principal)));
+    /// From now on the answer ends as soon as its caller is revoked, or its connection put outside, also between two events.
+    pub fn listens(&mut self, core: &Rc<Core>, adopted: &Rc<Adopted>, incoming: &Incoming<'_>) {
+        let caller = self.principal.map(|principal| Caller::of(principal, adopted, incoming));
+        self.ear = caller.map(|caller| Ear::new(core, Who::Caller(caller)));
     }
 
     /// Another edition tells the story from its beginning.

@@ -11,8 +11,9 @@ use strait_protocol::mcp::{Revision, codes};
 use strait_table::Kind;
 
 use super::denied::Denied;
-use super::identify::Fault;
+use super::identify::{BY_CERTIFICATE, Fault};
 use super::reached::{Reached, append_result};
+use crate::connection::outside::Outside;
 use crate::figures::labels::Outcome;
 use crate::upstream::UpstreamFault;
 
@@ -44,6 +45,8 @@ pub enum Refusal {
     NotAcceptable {
         expected: &'static str,
     },
+    /// The connection would not be let in any more.
+    Outside(Outside),
     /// No key that this server knows; it accepts nothing else.
     Unauthenticated,
     /// No token or key that this server accepts.
@@ -126,6 +129,7 @@ impl Refusal {
             Method { .. } | MethodOfSession => "method",
             MediaType => "content_type",
             NotAcceptable { .. } => "accept",
+            Outside(outside) => outside.label(),
             Unauthenticated => "unauthenticated",
             Credential(fault) => fault.label(),
             Decode(fault) => fault.label(),
@@ -179,7 +183,7 @@ impl Refusal {
             Method { .. } | MethodOfSession => 405,
             MediaType => 415,
             NotAcceptable { .. } => 406,
-            Unauthenticated => 401,
+            Outside(_) | Unauthenticated => 401,
             Credential(fault) => fault.status(),
             Overloaded(_) | Draining | Unrecorded => 503,
             Limited(reached) if modern && !reached.as_result => 429,
@@ -238,6 +242,7 @@ impl Refusal {
             }
             MediaType => "request: expected Content-Type application/json".into(),
             NotAcceptable { expected } => format!("request: Accept must list {expected}, or */*").into(),
+            Outside(outside) => outside.message().into(),
             Unauthenticated => "request: expected a valid API key as `Authorization: Bearer …`".into(),
             Credential(fault) => fault.message().into(),
             Decode(fault) => format!("request: {}", fault.message()).into(),
@@ -373,6 +378,7 @@ impl Refusal {
             Refusal::Method { allow } => head.header("Allow", allow.as_bytes()),
             Refusal::MethodOfSession => head.header("Allow", ALLOWED.as_bytes()),
             Refusal::Unauthenticated => head.header("WWW-Authenticate", b"Bearer"),
+            Refusal::Outside(_) => head.header("WWW-Authenticate", BY_CERTIFICATE.as_bytes()),
             Refusal::Credential(fault) => match fault.retry_after_s() {
                 Some(seconds) => head.number("Retry-After", seconds),
                 None => head.header("WWW-Authenticate", fault.challenge.as_bytes()),
@@ -398,6 +404,8 @@ impl Refusal {
                 | Refusal::Slow
                 | Refusal::TooLarge { .. }
                 | Refusal::Draining
+                // The next one's handshake tells whether its certificate is good.
+                | Refusal::Outside(_)
                 // What it still has in the pipeline would be done for nobody.
                 | Refusal::Upstream { fault: UpstreamFault::ClientGone, .. }
         )

@@ -114,7 +114,7 @@ pub async fn run(
     };
     record.answered(core, &reply);
     if !first.is_last() {
-        record.listens(core, adopted);
+        record.listens(core, adopted, incoming);
     }
     let is_stream = !matches!(&first, Event::Fragment { .. }) && !first.is_last();
     if is_stream && let Some(place) = answer::place(core, record) {
@@ -201,13 +201,13 @@ pub async fn wanted(
     if let (Some(cost), Some(Ok(event))) = (&record.cost, &event) {
         cost.hear(adopted, event);
     }
-    match event {
-        Some(event) if !record.is_revoked(core, adopted) => event,
-        _ => {
-            reply.cancel(core, UpstreamFault::Revoked.giving_up());
-            Err(UpstreamFault::Revoked)
-        }
-    }
+    let fault = match event {
+        _ if core.has_put_outside(adopted, incoming) => UpstreamFault::Outside,
+        Some(event) if !record.is_revoked(core, adopted) => return event,
+        _ => UpstreamFault::Revoked,
+    };
+    reply.cancel(core, fault.giving_up());
+    Err(fault)
 }
 
 async fn unless_cancelled(

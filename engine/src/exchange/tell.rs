@@ -17,7 +17,7 @@ use super::refusal::Refusal;
 use super::{Incoming, Outcome, carry_out, respond};
 use crate::core::{Adopted, Core};
 use crate::io::buffer::Buf;
-use crate::io::tls::PeerCertificate;
+use crate::io::tls::ClientCertificate;
 use crate::limits::WIRE_ANSWER_BYTES_MAX;
 use crate::session::outlet::Outlet;
 use crate::session::wire::{UnderWay, Wire};
@@ -30,7 +30,7 @@ pub struct Apart {
     bytes: Vec<u8>,
     listener: u16,
     peer: IpAddr,
-    certificate: Option<Arc<PeerCertificate>>,
+    certificate: Option<Arc<ClientCertificate>>,
     arrived_ns: u64,
     pub adopted: Rc<Adopted>,
 }

@@ -63,6 +63,8 @@ pub enum UpstreamFault {
     Cancelled,
     /// Its caller was revoked meanwhile.
     Revoked,
+    /// The certificate of its caller is trusted no more.
+    Outside,
 }
 
 impl UpstreamFault {
@@ -95,6 +97,7 @@ impl UpstreamFault {
             ClientGone => "client_gone",
             Cancelled => "cancelled",
             Revoked => "revoked",
+            Outside => "untrusted_certificate",
         }
     }
 
@@ -105,7 +108,9 @@ impl UpstreamFault {
                 Outcome::ClientGone
             }
             UpstreamFault::NoRoom => Outcome::Overloaded,
-            UpstreamFault::Undeclared(_) | UpstreamFault::Revoked => Outcome::Refused,
+            UpstreamFault::Undeclared(_) | UpstreamFault::Revoked | UpstreamFault::Outside => {
+                Outcome::Refused
+            }
             _ => Outcome::UpstreamFault,
         }
     }
@@ -124,7 +129,7 @@ impl UpstreamFault {
             }
             Spawn(_) | Exited(_) => Layer::Process,
             Busy { .. } => Layer::Busy,
-            NoRoom | Unanswered | Undeclared(_) | ClientGone | Cancelled | Revoked => return None,
+            NoRoom | Unanswered | Undeclared(_) | ClientGone | Cancelled | Revoked | Outside => return None,
         })
     }
 
@@ -134,6 +139,7 @@ impl UpstreamFault {
             UpstreamFault::ClientGone => "the client went away",
             UpstreamFault::Cancelled => "cancelled by the client",
             UpstreamFault::Revoked => "the caller was revoked",
+            UpstreamFault::Outside => "the caller's connection is trusted no more",
             _ => "no answer in time",
         }
     }
@@ -154,6 +160,7 @@ impl UpstreamFault {
                 | ClientGone
                 | Cancelled
                 | Revoked
+                | Outside
         )
     }
 }
@@ -191,6 +198,10 @@ impl fmt::Display for UpstreamFault {
             ClientGone => write!(f, "the client went away"),
             Cancelled => write!(f, "cancelled by the client"),
             Revoked => write!(f, "its answer is not told: the caller was revoked meanwhile"),
+            Outside => write!(
+                f,
+                "its answer is not told: its listener believes others meanwhile, and would not let this connection in"
+            ),
         }
     }
 }

@@ -32,7 +32,7 @@ enum Certificate {
 
 /// The challenge of a server that accepts certificates and nothing else: an answer of 401 must have one, and none is registered
 /// for what happens below HTTP.
-const BY_CERTIFICATE: &str = "Certificate";
+pub const BY_CERTIFICATE: &str = "Certificate";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {

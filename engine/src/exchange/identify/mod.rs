@@ -27,7 +27,7 @@ use std::rc::Rc;
 use strait_table::rules::ArchivedServer;
 
 pub use cache::Token;
-pub use fault::{Fault, Why, step_up};
+pub use fault::{BY_CERTIFICATE, Fault, Why, step_up};
 pub use token::Tokens;
 
 use self::mtls::Shown;
@@ -90,7 +90,7 @@ pub fn run<'a>(
     }
     let shown = incoming
         .certificate
-        .and_then(|certificate| mtls::find(core, adopted, identities(server), certificate));
+        .and_then(|certificate| mtls::find(core, adopted, identities(server), &certificate.names));
     let otherwise = |record: &mut Record, why| match &shown {
         Some(shown) => of_token(&shown.token, record),
         None => Err(fault::refusal(adopted, place.server, incoming, why)),
@@ -167,7 +167,7 @@ pub async fn settle(
 
 /// A token that is bound to a certificate (RFC 8705) is believed of whoever has shown that one, and of nobody else.
 fn is_with_its_certificate(incoming: &Incoming<'_>, token: &Token) -> bool {
-    let shown = incoming.certificate.map(|certificate| certificate.sha256);
+    let shown = incoming.certificate.map(|certificate| certificate.names.sha256);
     token.verified.certificate.is_none_or(|bound| shown == Some(bound))
 }
 

@@ -130,7 +130,7 @@ impl Stream {
     }
 
     /// Nor here.
-    pub async fn begin_tls(&mut self, _tls: &ClientTls) -> Result<Shaken, HandshakeFault> {
+    pub async fn begin_tls(&mut self, _tls: &ClientTls) -> Result<(), HandshakeFault> {
         Err(io::Error::from(io::ErrorKind::Unsupported).into())
     }
 

@@ -2,10 +2,11 @@
 //!
 //! An adapter of our own between rustls and [`super::tcp::Stream`]. rustls gets and gives slices and owns no buffer
 //! (its unbuffered interface), so what a connection holds comes from the pool of its worker and goes back there when it
-//! waits: an idle TLS connection keeps its keys and nothing else. `session.rs` knows records and no sockets,
-//! `stream.rs` joins it with a socket, `peer.rs` reads names in certificates. Which certificates are served, and whose
-//! are believed, is control's to say; it hands over finished configurations ([`ServerTls`], [`ClientTls`]).
+//! waits: an idle TLS connection keeps its keys and nothing else, but for the certificates that its client has shown. `session.rs` knows
+//! records and no sockets, `stream.rs` joins it with a socket, `peer.rs` reads names in certificates, `client.rs` judges them again. Which
+//! certificates are served, and whose are believed, is control's to say; it hands over finished configurations ([`ServerTls`], [`ClientTls`]).
 
+mod client;
 mod fault;
 mod peer;
 #[cfg(not(feature = "simulation"))]
@@ -18,20 +19,25 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
+pub use client::{Believed, ClientCertificate};
 pub use fault::{Cause, HandshakeFault};
 pub use peer::PeerCertificate;
 
-/// What a handshake came to.
+/// What a client's handshake came to.
 #[derive(Debug)]
 pub struct Shaken {
-    /// Who the peer is, if it showed a certificate.
-    pub peer: Option<PeerCertificate>,
+    /// Who the client is, if it showed a certificate.
+    pub certificate: Option<ClientCertificate>,
     pub is_resumed: bool,
 }
 
 /// How a listener speaks TLS: its certificates, whose it asks for, its ticket keys.
 #[derive(Clone)]
-pub struct ServerTls(pub Arc<ServerConfig>);
+pub struct ServerTls {
+    pub config: Arc<ServerConfig>,
+    /// Whose clients it lets in; `None`: it asks for no certificates.
+    pub believed: Option<Arc<Believed>>,
+}
 
 /// How an upstream is spoken to.
 #[derive(Clone)]
@@ -55,7 +61,7 @@ impl std::fmt::Debug for ClientTls {
 
 impl PartialEq for ServerTls {
     fn eq(&self, other: &ServerTls) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.config, &other.config)
     }
 }
 

@@ -5,7 +5,6 @@
 //! alerts). rustls keeps offsets into the first between two calls, so it is always shown from the same byte on.
 
 use std::io;
-use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::CertificateDer;
@@ -72,7 +71,7 @@ enum Step {
 
 impl Session {
     pub fn server(tls: &ServerTls) -> Result<Session, Error> {
-        Ok(Session::new(Side::Server(UnbufferedServerConnection::new(Arc::clone(&tls.0))?)))
+        Ok(Session::new(Side::Server(UnbufferedServerConnection::new(tls.config.clone())?)))
     }
 
     pub fn client(tls: &ClientTls) -> Result<Session, Error> {
@@ -109,13 +108,13 @@ impl Session {
         kind == Some(HandshakeKind::Resumed)
     }
 
-    /// The peer's own certificate, which was verified.
-    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+    /// The peer's chain, which was verified, its own certificate first; empty where it has shown none.
+    pub fn peer_chain(&self) -> &[CertificateDer<'static>] {
         let certificates = match &self.side {
             Side::Server(connection) => connection.peer_certificates(),
             Side::Client(connection) => connection.peer_certificates(),
         };
-        certificates?.first()
+        certificates.unwrap_or_default()
     }
 
     /// The peer says no more, and all that it said was taken.

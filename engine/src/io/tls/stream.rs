@@ -8,7 +8,7 @@ use std::io;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::session::{PIECE_BYTES, Session};
-use super::{Cause, ClientTls, HandshakeFault, PeerCertificate, ServerTls, Shaken};
+use super::{Cause, ClientCertificate, ClientTls, HandshakeFault, PeerCertificate, ServerTls, Shaken};
 use crate::io::buffer::Buf;
 use crate::io::operation;
 use crate::io::tcp::{Idle, Stream, borrow};
@@ -30,21 +30,29 @@ impl Stream {
             received => drop(received?),
         }
         let begun = session.took_in(buf, &mut Buf::empty());
-        self.shake(session, begun).await
+        let session = self.shake(session, begun).await?;
+        let certificate =
+            ClientCertificate::read(session.peer_chain(), tls.believed.as_deref()).map_err(unreadable)?;
+        let shaken = Shaken { certificate, is_resumed: session.is_resumed() };
+        self.speaks(session);
+        Ok(shaken)
     }
 
     /// The same as the one that has connected.
-    pub async fn begin_tls(&mut self, tls: &ClientTls) -> Result<Shaken, HandshakeFault> {
+    pub async fn begin_tls(&mut self, tls: &ClientTls) -> Result<(), HandshakeFault> {
         let mut session = Session::client(tls)?;
         let begun = session.advance();
-        self.shake(session, begun).await
+        let session = self.shake(session, begun).await?;
+        session.peer_chain().first().map(PeerCertificate::read).transpose().map_err(unreadable)?;
+        self.speaks(session);
+        Ok(())
     }
 
     async fn shake(
         &mut self,
         mut session: Session,
         mut worked: Result<(), rustls::Error>,
-    ) -> Result<Shaken, HandshakeFault> {
+    ) -> Result<Session, HandshakeFault> {
         loop {
             if let Some(said) = session.take_outgoing() {
                 let (sent, _) = operation::send_from(&mut self.tcp, said, 0).await;
@@ -65,12 +73,12 @@ impl Stream {
                 _ => worked = session.took_in(buf, &mut Buf::empty()),
             }
         }
-        let read = session.peer_certificate().map(PeerCertificate::read).transpose();
-        let peer = read.map_err(|why| HandshakeFault::new(Cause::Certificate, why))?;
-        let shaken = Shaken { peer, is_resumed: session.is_resumed() };
+        Ok(session)
+    }
+
+    fn speaks(&mut self, session: Session) {
         self.life.ends_with_the_socket();
         self.tls = Some(Box::new(session));
-        Ok(shaken)
     }
 
     /// [`Stream::recv`], and with `idle` [`Stream::recv_idle`], of plaintext.
@@ -198,6 +206,10 @@ impl Stream {
             send_now(&self.tcp, &said);
         }
     }
+}
+
+fn unreadable(why: &'static str) -> HandshakeFault {
+    HandshakeFault::new(Cause::Certificate, why)
 }
 
 fn send_now(tcp: &monoio::net::TcpStream, bytes: &[u8]) {

@@ -97,7 +97,7 @@ async fn shaken(upstream: &Upstream, mut stream: Stream, tls: &ClientTls) -> Res
     let ms = upstream.timeouts.connect_ms;
     // What a handshake that is given up has received is lost, and its connection with it.
     let fault = match timeout(Duration::from_millis(ms.into()), stream.begin_tls(tls)).await {
-        Ok(Ok(_)) => return Ok(stream),
+        Ok(Ok(())) => return Ok(stream),
         Ok(Err(fault)) => fault.why,
         Err(_elapsed) => format!("it timed out after {ms} ms"),
     };

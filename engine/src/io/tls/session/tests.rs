@@ -1,6 +1,6 @@
 //! Two sessions that speak to each other in memory, whatever the network does to the bytes between them.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -34,7 +34,7 @@ fn configured(is_old: bool) -> &'static Both {
                 .with_root_certificates(roots.clone())
                 .with_no_client_auth();
             let name = ServerName::try_from("localhost").unwrap();
-            (ServerTls(server.into()), ClientTls { config: client.into(), name })
+            (ServerTls { config: server.into(), believed: None }, ClientTls { config: client.into(), name })
         })
     });
     &both[usize::from(is_old)]
