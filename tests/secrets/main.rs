@@ -2,6 +2,9 @@
 //!
 //! Runs with the package of the binary, which it starts; `tests/reload` has the process that operators run.
 
+#[path = "../tls/authority.rs"]
+#[allow(dead_code)] // the tests of TLS use the rest
+mod authority;
 mod canaries;
 mod gateway;
 #[path = "../reload/process.rs"]

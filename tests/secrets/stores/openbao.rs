@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use strait_tests::gateway::wait_for;
 
 use super::peer::*;
+use crate::authority::Authority;
 use crate::gateway::*;
 use crate::process::*;
 
@@ -20,7 +21,25 @@ impl Bao {
     fn start(folder: &Folder, ttl: &str, max: &str) -> Bao {
         let port = free_port();
         let listen = format!("-dev-listen-address=127.0.0.1:{port}");
-        let arguments = ["server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root", listen.as_str()];
+        Bao::started(folder, port, &[&listen], ttl, max)
+    }
+
+    /// The same, where `store.pem` and `store.key` are shown as well, at another port.
+    fn start_tls(folder: &Folder) -> (Bao, u16) {
+        let (port, tls) = (free_port(), free_port());
+        let listen = format!("-dev-listen-address=127.0.0.1:{port}");
+        folder.write(
+            "store.hcl",
+            format!(
+                "listener \"tcp\" {{ address = \"127.0.0.1:{tls}\" tls_cert_file = \"store.pem\" tls_key_file = \"store.key\" }}\n"
+            ),
+        );
+        (Bao::started(folder, port, &[&listen, "-config=store.hcl"], "1h", "1h"), tls)
+    }
+
+    fn started(folder: &Folder, port: u16, more: &[&str], ttl: &str, max: &str) -> Bao {
+        let arguments =
+            [&["server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root"], more].concat();
         let peer = Peer::start(folder, "bao", port, &arguments, "/v1/sys/health");
         let mut bao = Bao { peer, role: String::new(), secret: String::new() };
         bao.root("POST", "sys/mounts/kv", json!({"type": "kv", "options": {"version": "2"}}));
@@ -258,4 +277,58 @@ fn openbao_each_refusal_has_its_own_words_and_a_mended_one_is_taken_up() {
     assert!(!process.log().contains("kanarie"), "{}", process.log());
     folder.replace("role.secret", bao.new_secret());
     wait_for("the upstream", || call(&mut process.client(), "", "echo", json!({}))["result"].is_object());
+}
+
+/// Who vouches for it is in a file, which is read again with each question.
+#[test]
+#[ignore = "wants tests/peers/install"]
+fn openbao_over_https_is_believed_on_the_word_of_its_ca_alone() {
+    let folder = Folder::new();
+    Authority::new(&folder, "strangers");
+    Authority::new(&folder, "ca").server(&folder, "store", &["127.0.0.1"]);
+    let (bao, port) = Bao::start_tls(&folder);
+    bao.put("kanarie-tls-1");
+    let upstream = guarded(&Accepted::default());
+    let source = |host: &str| {
+        let at = format!("address: \"https://{host}:{port}\", ca: store-ca.pem");
+        bao.source().replace(&format!("address: \"http://{}\"", bao.address()), &at)
+    };
+    let is_shown = |line: &str| {
+        upstream.arrived("tools/call").last().is_some_and(|call| call.header("authorization") == Some(line))
+    };
+    let comes = |process: &Process, value: &str| {
+        wait_for(value, || {
+            call(&mut process.client(), "", "echo", json!({}));
+            is_shown(&format!("Bearer {value}"))
+        });
+    };
+    folder.write("role.secret", &bao.secret);
+    folder.write("store-ca.pem", folder.read("strangers.pem"));
+    folder.write("config.yaml", with_secret(&upstream.url(), &source("127.0.0.1")));
+    let process = serve(&folder, "config.yaml", &[("ROLE", &bao.role)]);
+    let why = || failing(&process)["why"].as_str().unwrap_or_default().to_owned();
+    wait_for("the reason", || why().contains("certificate"));
+    assert_eq!(failing(&process)["state"], "missing");
+    // The right one is taken up without another table, and it is the store that is asked.
+    folder.replace("store-ca.pem", folder.read("ca.pem"));
+    comes(&process, "kanarie-tls-1");
+    bao.put("kanarie-tls-2");
+    comes(&process, "kanarie-tls-2");
+    // One that is believed no more is asked nothing, and what it said is used on.
+    folder.replace("store-ca.pem", folder.read("strangers.pem"));
+    wait_for("the reason", || why().contains("certificate"));
+    assert_eq!(failing(&process)["state"], "kept");
+    bao.put("kanarie-tls-3");
+    folder.replace("store-ca.pem", "nobody");
+    wait_for("the reason", || why().contains("store-ca.pem"));
+    comes(&process, "kanarie-tls-2");
+    drop(process);
+    // A name that its certificate has not.
+    folder.replace("store-ca.pem", folder.read("ca.pem"));
+    folder.write("config.yaml", with_secret(&upstream.url(), &source("localhost")));
+    let process = serve(&folder, "config.yaml", &[("ROLE", &bao.role)]);
+    wait_for("the reason", || {
+        failing(&process)["why"].as_str().is_some_and(|why| why.contains("certificate"))
+    });
+    assert!(!process.log().contains("kanarie"), "{}", process.log());
 }
