@@ -95,6 +95,11 @@ impl Line {
         Some((status, body["error"]["data"]["reason"].as_str().unwrap_or_default().to_owned()))
     }
 
+    /// By the gateway, and not since all has its end.
+    fn was_closed(&mut self) {
+        assert_ne!(self.child.wait().expect("its end").code(), Some(124), "it stood");
+    }
+
     /// What comes until this does; all that comes, if it does not.
     fn until(&mut self, text: &str) -> String {
         let mut heard = String::new();
@@ -288,6 +293,7 @@ fn streams_end_with_their_authority_and_others_stand() {
     for line in &mut own {
         let rest = line.until("there is no such text");
         assert!(!rest.contains("\"id\":9"), "nothing more is said: {rest}");
+        line.was_closed();
     }
     // The others' are told of what changes.
     let fewer =
@@ -346,6 +352,7 @@ fn answers_under_way_end_with_their_authority() {
     assert!(rest.contains("untrusted_certificate") && !rest.contains("begun"), "{rest}");
     let rest = older.until("there is no such text");
     assert!(!rest.contains("begun"), "{rest}");
+    older.was_closed();
     gate.open();
     let (_, _, body) = waiting.answer().expect("an answer");
     assert_eq!(body["error"]["data"]["reason"], "untrusted_certificate", "{body}");
