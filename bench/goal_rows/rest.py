@@ -12,9 +12,8 @@ from .ground import EVERYTHING, Ground
 SETTLE_SECONDS = 2.0
 COUNT_SECONDS = 4.0
 WATCH_SECONDS = 2.0
-# What took longer than this under strace was waiting, not a look whether there is something. strace alone takes up to 100 us now and
-# then; what wakes a thread that sleeps for tens of milliseconds comes so early once in some hundred times.
-WAITED_SECONDS = 0.000_2
+# What took longer than this under strace was waiting, not a look whether there is something.
+WAITED_SECONDS = 0.000_05
 WAITS = "io_uring_enter,epoll_wait,epoll_pwait,epoll_pwait2,futex,clock_nanosleep,nanosleep,ppoll,poll,read"
 
 
@@ -69,17 +68,26 @@ def causes(pid: int, seconds: float) -> dict[int, tuple[float, float]] | None:
     strace = shutil.which("strace")
     if not strace:
         return None
-    command = ["timeout", f"{seconds}", strace, "-f", "-qq", "-T", "-e", f"trace={WAITS}", "-e", "signal=none", "-p", str(pid)]
+    command = ["timeout", f"{seconds}", strace, "-f", "-qq", "-T", "-e", f"trace={WAITS},write", "-e", "signal=none", "-p", str(pid)]
     ran = subprocess.run(command, capture_output=True, text=True)
     if ran.returncode != 124:  # timeout's own: strace watched until it was ended. Else it may not watch here
         return None
     counts: dict[int, list[int]] = {}
+    rang: set[int] = set()
     for line in ran.stderr.splitlines():
         line = line.removeprefix("[pid ").replace("] ", " ", 1).strip() if line.startswith("[pid") else line
         seen = LINE.match(line)
-        if not seen or float(seen[5]) < WAITED_SECONDS:
+        if not seen:
             continue
         task, call, answer, error = int(seen[1]), seen[2], seen[3], seen[4]
+        if call == "write":
+            rang.add(task)
+            continue
+        # A thread that rang at its own door has not slept, however long strace took over that.
+        rang_itself = task in rang
+        rang.discard(task)
+        if float(seen[5]) < WAITED_SECONDS or (rang_itself and answer == "1" and call.startswith("epoll")):
+            continue
         is_timer = error in ("ETIME", "ETIMEDOUT") or (answer == "0" and call not in ("futex", "read", "io_uring_enter"))
         counts.setdefault(task, [0, 0])[0 if is_timer else 1] += 1
     return {task: (timers / seconds, others / seconds) for task, (timers, others) in counts.items()}
