@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::folder::{Batch, Piece, Step};
-use crate::segment::{ENTRIES, PAYLOAD};
+use crate::segment::{CHECKPOINTS, ENTRIES, PAYLOAD};
 
 /// Through which a whole file comes to be. At most one is left by a crash; a start removes it.
 pub const NEW: &str = ".new";
@@ -38,7 +38,7 @@ impl Disk {
     pub fn make(&self) -> io::Result<()> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        for folder in ["", ENTRIES, PAYLOAD, "tile"] {
+        for folder in ["", ENTRIES, PAYLOAD, CHECKPOINTS, "tile"] {
             builder.create(self.path.join(folder))?;
         }
         sync_folder(&self.path)
@@ -142,7 +142,12 @@ impl Disk {
             );
             return Err(io::Error::other(what));
         }
-        self.place(path, offset, bytes)?.sync_data()
+        self.place(path, offset, bytes)?.sync_data()?;
+        match (offset, self.join(path).parent()) {
+            // It is made by this.
+            (0, Some(folder)) => sync_folder(folder),
+            _ => Ok(()),
+        }
     }
 
     fn place(&self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<File> {

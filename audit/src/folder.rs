@@ -21,7 +21,7 @@ use crate::note::Checkpoint;
 use crate::record::{self, Commitment, Link, Place, WRITER};
 use crate::salt::Salts;
 use crate::seal::Sealer;
-use crate::segment::{entries_path, payload_path};
+use crate::segment::{checkpoints_path, entries_path, payload_path};
 use crate::tile::Tile;
 use crate::tree::{Edge, FullTile};
 use crate::{limits, moment, seal};
@@ -221,7 +221,17 @@ pub(crate) struct Found {
     pub segments: VecDeque<SegmentFacts>,
     pub entries_bytes: u64,
     pub payload_bytes: u64,
-    pub checkpoints_bytes: u64,
+    pub history: History,
+}
+
+/// Where the history of checkpoints ends.
+pub(crate) struct History {
+    /// The segment whose checkpoints its last file has.
+    pub first: u64,
+    /// Of that file.
+    pub bytes: u64,
+    /// The newest checkpoint: the next file begins with it, too, so that each file tells where the one before it ended.
+    pub note: Vec<u8>,
 }
 
 /// A core's place in its chain.
@@ -250,7 +260,7 @@ pub struct Folder {
     edge: Edge,
     full: Vec<FullTile>,
     signed: u64,
-    checkpoints_bytes: u64,
+    history: History,
     /// Files that go once what says so is committed, and from which size on.
     retiring: Option<(u64, Vec<String>)>,
     salts: Salts,
@@ -287,7 +297,7 @@ impl Folder {
             edge: found.edge,
             full: found.full,
             signed: found.signed,
-            checkpoints_bytes: found.checkpoints_bytes,
+            history: found.history,
             retiring: None,
             salts: Salts::default(),
             sealer,
@@ -539,13 +549,24 @@ impl Folder {
         steps.push(Step::WriteAll { files: full.chain(partials).collect() });
         let origin = self.signer.public().name().to_owned();
         let note = Checkpoint { origin, size, root: self.edge.root() }.sign(&self.signer).into_bytes();
-        let offset = self.checkpoints_bytes;
-        self.checkpoints_bytes += note.len() as u64;
-        steps.push(Step::Append { path: "checkpoints".to_owned(), offset, bytes: note.clone() });
+        steps.push(self.remember(size, &note));
         steps.push(Step::Write { path: "checkpoint".to_owned(), bytes: note });
         steps.extend(outdated(self.signed, size).map(|tile| Step::Remove { path: tile.path() }));
         self.signed = size;
         Some(steps)
+    }
+
+    /// Puts a checkpoint into the history, beside the segment of the last record that it covers.
+    fn remember(&mut self, size: u64, note: &[u8]) -> Step {
+        let segment = self.segments.iter().rev().find(|segment| segment.first < size);
+        let first = segment.map_or(self.history.first, |segment| segment.first);
+        let before = std::mem::replace(&mut self.history.note, note.to_vec());
+        let (offset, bytes) = match first == self.history.first {
+            true => (self.history.bytes, note.to_vec()),
+            false => (0, [&before, note].concat()),
+        };
+        (self.history.first, self.history.bytes) = (first, offset + bytes.len() as u64);
+        Step::Append { path: checkpoints_path(first), offset, bytes }
     }
 
     /// Adds a record `retired` for the segments whose last record is older than `keep_ms`, if there are any.
@@ -562,12 +583,15 @@ impl Folder {
         let facts = format!(r#"{{"until":{until},"segments":{old},"keep_ms":{keep_ms}}}"#);
         self.add_own("retired", &facts)?;
         let gone = self.segments.drain(..old);
-        let paths = gone.flat_map(|segment| [entries_path(segment.first), payload_path(segment.first)]);
+        let paths = gone.flat_map(|SegmentFacts { first, .. }| {
+            [entries_path(first), payload_path(first), checkpoints_path(first)]
+        });
         self.retiring = Some((self.next, paths.collect()));
         Ok(Some(until))
     }
 
-    /// Files to remove, the oldest first, once a checkpoint covers the record that says so.
+    /// Files to remove, in this order, once a checkpoint covers the record that says so. The oldest come first: whatever was
+    /// removed when a kill comes, what is left is the end of the log.
     pub fn removals(&mut self) -> Vec<Step> {
         let is_said = self.retiring.as_ref().is_some_and(|(size, _)| *size <= self.signed);
         let paths = self.retiring.take_if(|_| is_said).map(|(_, paths)| paths);

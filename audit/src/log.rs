@@ -4,7 +4,7 @@
 //! a gateway that wrote on would bury it; it does not start. Behind the newest checkpoint a crash may have torn the last batch:
 //! records are taken up to the first that is not whole, or whose payloads are not, and the rest is cut off and told in the log.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -14,12 +14,15 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::disk::{Disk, NEW};
 use crate::error::{Damage, LogError};
-use crate::folder::{Folder, Found, Options, SegmentFacts};
+use crate::folder::{self, Folder, Found, Options, SegmentFacts};
 use crate::hash::{self, Hash};
 use crate::key::{PublicKey, SigningKey};
 use crate::note::{Checkpoint, notes};
 use crate::record::{self, Known, Link};
-use crate::segment::{self, ENTRIES, Next, Payloads, Segment, damaged, entries_path, payload_path};
+use crate::segment::{
+    self, CHECKPOINTS, ENTRIES, Next, PAYLOAD, Payloads, Segment, checkpoints_path, damaged, entries_path,
+    payload_path,
+};
 use crate::tile::{self, Tile};
 use crate::tree::{Edge, FullTile};
 use crate::{limits, moment, payload};
@@ -27,7 +30,6 @@ use crate::{limits, moment, payload};
 pub const KEY: &str = "key.pub";
 pub const LOCK: &str = "lock";
 pub const CHECKPOINT: &str = "checkpoint";
-pub const CHECKPOINTS: &str = "checkpoints";
 
 /// What of the history's end is looked at: the newest checkpoint, and one that its signing may have got no further than.
 const HISTORY_BYTES: u64 = 4 * 1_024;
@@ -71,15 +73,16 @@ impl Log {
         disk.remove(NEW).map_err(io("remove", NEW))?;
         check_key(&disk, signer.public())?;
         let entries = segment::firsts(dir, ENTRIES)?;
-        let History { checkpoint, bytes: checkpoints_bytes, before } = match history(&disk, signer.public())?
-        {
+        let History { checkpoint, end: history, before } = match history(&disk, signer.public(), &entries)? {
             Some(history) => history,
             None if is_fresh(&disk, &entries)? => {
                 let note = Checkpoint::empty(&options.origin).sign(&signer).into_bytes();
-                disk.replace(CHECKPOINTS, &note).map_err(io("write", CHECKPOINTS))?;
+                let path = checkpoints_path(0);
+                disk.replace(&path, &note).map_err(io("write", &path))?;
                 disk.replace(CHECKPOINT, &note).map_err(io("write", CHECKPOINT))?;
                 let checkpoint = Checkpoint::empty(&options.origin);
-                History { checkpoint, bytes: note.len() as u64, before: Vec::new() }
+                let end = folder::History { first: 0, bytes: note.len() as u64, note };
+                History { checkpoint, end, before: Vec::new() }
             }
             None => {
                 let what =
@@ -102,7 +105,7 @@ impl Log {
             entries_bytes: end.entries_bytes,
             payload_bytes: end.payload_bytes,
             edge: end.edge,
-            checkpoints_bytes,
+            history,
         };
         let said = cut.map(|cut| {
             format!(r#"{{"entries_bytes":{},"payload_bytes":{}}}"#, cut.entries_bytes, cut.payload_bytes)
@@ -171,30 +174,35 @@ fn check_key(disk: &Disk, key: &PublicKey) -> Result<(), LogError> {
 /// What was signed.
 struct History {
     checkpoint: Checkpoint,
-    /// Of the file with all of them.
-    bytes: u64,
+    end: folder::History,
     /// Sizes of some checkpoints before the newest.
     before: Vec<u64>,
 }
 
-/// What was signed; mends what a crash between its two files left.
-fn history(disk: &Disk, key: &PublicKey) -> Result<Option<History>, LogError> {
-    let io = |file: &str| {
+/// What was signed; mends what a crash left between the history and `checkpoint`.
+fn history(disk: &Disk, key: &PublicKey, entries: &[u64]) -> Result<Option<History>, LogError> {
+    let io = |doing: &'static str, file: &str| {
         let path = disk.join(file);
-        move |error| LogError::io("read", &path, error)
+        move |error| LogError::io(doing, &path, error)
     };
-    let Some(newest) = disk.read(CHECKPOINT, limits::NOTE_BYTES_MAX).map_err(io(CHECKPOINT))? else {
+    let Some(newest) = disk.read(CHECKPOINT, limits::NOTE_BYTES_MAX).map_err(io("read", CHECKPOINT))? else {
         return Ok(None);
     };
     let damage = |file: &str, what: String| damaged(disk.path(), Damage::of(file, what));
     let newest = String::from_utf8(newest).map_err(|_| damage(CHECKPOINT, "it is no text".to_owned()))?;
     let checkpoint =
         Checkpoint::open_own(&newest, key).map_err(|error| damage(CHECKPOINT, error.to_string()))?;
-    let (begin, end) = tail(&disk.join(CHECKPOINTS))?;
-    let end = String::from_utf8_lossy(&end).into_owned();
+    let (first, begin, end) = last_of_history(disk, &newest)?;
+    let path = checkpoints_path(first);
     let Some(at) = end.rfind(&newest) else {
-        return Err(damage(CHECKPOINTS, "it does not end with what `checkpoint` says".to_owned()));
+        return Err(damage(&path, "it does not end with what `checkpoint` says".to_owned()));
     };
+    if first > 0 && !entries.contains(&first) {
+        return Err(damage(
+            &entries_path(first),
+            "it is missing, and there are checkpoints of it".to_owned(),
+        ));
+    }
     let rest = &end[at + newest.len()..];
     let earlier = notes(&end[..at + newest.len()])
         .filter_map(|(_, note)| Some(Checkpoint::open_own(note, key).ok()?.size));
@@ -202,15 +210,33 @@ fn history(disk: &Disk, key: &PublicKey) -> Result<Option<History>, LogError> {
     let bytes = begin + (at + newest.len()) as u64;
     // A crash after the history was written and before `checkpoint` was.
     let later = notes(rest).next().and_then(|(_, note)| Some((note, Checkpoint::open_own(note, key).ok()?)));
-    if let Some((note, later)) = later {
-        disk.replace(CHECKPOINT, note.as_bytes())
-            .map_err(|error| LogError::io("write", &disk.join(CHECKPOINT), error))?;
-        let bytes = bytes + note.len() as u64;
-        disk.cut(CHECKPOINTS, bytes).map_err(|error| LogError::io("cut", &disk.join(CHECKPOINTS), error))?;
-        return Ok(Some(History { checkpoint: later, bytes, before }));
+    let (checkpoint, note, bytes) = match later {
+        Some((note, later)) => {
+            disk.replace(CHECKPOINT, note.as_bytes()).map_err(io("write", CHECKPOINT))?;
+            (later, note.to_owned(), bytes + note.len() as u64)
+        }
+        None => (checkpoint, newest, bytes),
+    };
+    disk.cut(&path, bytes).map_err(io("cut", &path))?;
+    let end = folder::History { first, bytes, note: note.into_bytes() };
+    Ok(Some(History { checkpoint, end, before }))
+}
+
+/// The end of the history's last file: the segment it is of, where what was read begins, and that. A file of which a crash has left
+/// less than the checkpoint it begins with goes.
+fn last_of_history(disk: &Disk, newest: &str) -> Result<(u64, u64, String), LogError> {
+    let missing = |first| damaged(disk.path(), Damage::of(checkpoints_path(first), "it is missing"));
+    let mut files = segment::firsts(disk.path(), CHECKPOINTS)?;
+    loop {
+        let first = files.pop().ok_or_else(|| missing(0))?;
+        let path = checkpoints_path(first);
+        let (begin, end) = tail(&disk.join(&path))?;
+        let is_torn = begin == 0 && end.len() < newest.len() && newest.as_bytes().starts_with(&end);
+        if !is_torn || files.is_empty() {
+            return Ok((first, begin, String::from_utf8_lossy(&end).into_owned()));
+        }
+        disk.remove(&path).map_err(|error| LogError::io("remove", &disk.join(&path), error))?;
     }
-    disk.cut(CHECKPOINTS, bytes).map_err(|error| LogError::io("cut", &disk.join(CHECKPOINTS), error))?;
-    Ok(Some(History { checkpoint, bytes, before }))
 }
 
 /// The end of a file, and where it begins.
@@ -405,7 +431,8 @@ fn remove_outdated(disk: &Disk, before: &[u64], signed: u64, size: u64) -> Resul
     Ok(())
 }
 
-/// The segments, and when each began: by its first record.
+/// The segments, and when each began: by its first record. Before them those of which a kill has left a part while they were
+/// removed: they are removed again, on a word of the log, with the next that are.
 fn segments(dir: &Path, entries: &[u64], now_ms: u64) -> Result<VecDeque<SegmentFacts>, LogError> {
     let mut segments = VecDeque::new();
     for first in entries.iter().copied() {
@@ -418,6 +445,12 @@ fn segments(dir: &Path, entries: &[u64], now_ms: u64) -> Result<VecDeque<Segment
         };
         segments.push_back(SegmentFacts { first, began_ms: began_ms.unwrap_or(now_ms) });
     }
+    let Some(SegmentFacts { first: oldest, began_ms }) = segments.front().copied() else {
+        return Ok(segments);
+    };
+    let left = [segment::firsts(dir, PAYLOAD)?, segment::firsts(dir, CHECKPOINTS)?].concat();
+    let left: BTreeSet<u64> = left.into_iter().filter(|first| *first < oldest).collect();
+    left.into_iter().rev().for_each(|first| segments.push_front(SegmentFacts { first, began_ms }));
     Ok(segments)
 }
 

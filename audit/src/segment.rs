@@ -10,6 +10,7 @@ use crate::limits;
 
 pub const ENTRIES: &str = "entries";
 pub const PAYLOAD: &str = "payload";
+pub const CHECKPOINTS: &str = "checkpoints";
 
 /// `entries/00000000000000000042`: the segment whose first record is 42.
 pub fn entries_path(first: u64) -> String {
@@ -18,6 +19,11 @@ pub fn entries_path(first: u64) -> String {
 
 pub fn payload_path(first: u64) -> String {
     format!("{PAYLOAD}/{first:020}")
+}
+
+/// The checkpoints whose last record is one of that segment, behind the one before them.
+pub fn checkpoints_path(first: u64) -> String {
+    format!("{CHECKPOINTS}/{first:020}")
 }
 
 /// The first record of a segment, by the name of its file.

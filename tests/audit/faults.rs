@@ -1,12 +1,13 @@
 //! What happens to a log that nobody should have to reckon with: a disk that takes seconds or turns read-only, a clock that goes
-//! back, files that are moved, cut and removed under the gateway.
+//! back, files that are moved, cut and removed under the gateway, a kill amid the removal of old ones.
 //!
 //! `strace` delays and fails system calls of the gateway alone; what a ring does it cannot touch, so these two use the other
 //! driver. libfaketime moves the gateway's wall clock.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use strait_tests::client::modern;
@@ -17,6 +18,11 @@ use crate::process::{Folder, Process, binary, strait};
 
 /// A gateway started by another program, which becomes it.
 fn serve_by(folder: &Folder, config: &str, by: &[&str], environment: &[(&str, &OsStr)]) -> Process {
+    let (child, log) = spawn_by(folder, config, by, environment);
+    Process::opened(child, log)
+}
+
+fn spawn_by(folder: &Folder, config: &str, by: &[&str], environment: &[(&str, &OsStr)]) -> (Child, PathBuf) {
     folder.write("strait.yaml", config);
     let log = folder.at("log");
     let file = File::create(&log).expect("make the log");
@@ -32,7 +38,25 @@ fn serve_by(folder: &Folder, config: &str, by: &[&str], environment: &[(&str, &O
         .stderr(file)
         .spawn()
         .unwrap_or_else(|error| panic!("{} (tests/run installs it): {error}", words[0]));
-    Process::opened(child, log)
+    (child, log)
+}
+
+/// The library that moves a process's wall clock by what a file says.
+fn faketime() -> PathBuf {
+    let places = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut places = places.map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
+    places.find(|library| library.exists()).expect("libfaketime (tests/run installs it)")
+}
+
+/// What a gateway is started with whose wall clock that file moves.
+fn clock<'e>(library: &'e PathBuf, file: &'e PathBuf) -> [(&'static str, &'e OsStr); 5] {
+    [
+        ("LD_PRELOAD", library.as_os_str()),
+        ("FAKETIME_TIMESTAMP_FILE", file.as_os_str()),
+        ("FAKETIME_NO_CACHE", "1".as_ref()),
+        ("DONT_FAKE_MONOTONIC", "1".as_ref()),
+        ("NO_FAKE_STAT", "1".as_ref()),
+    ]
 }
 
 /// `-D`: the gateway is our child and the tracer is not.
@@ -96,20 +120,10 @@ fn a_disk_that_turns_read_only_is_told_and_nothing_is_lost_when_it_is_over() {
 #[test]
 fn a_clock_that_goes_back_changes_no_order_and_hides_no_record() {
     let (folder, upstream) = (Folder::new(), echo());
-    let places = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
-    let mut places = places.map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
-    let library = places.find(|library| library.exists()).expect("libfaketime (tests/run installs it)");
     folder.write("clock", "+86400");
-    let clock = folder.at("clock");
-    let environment = [
-        ("LD_PRELOAD", library.as_os_str()),
-        ("FAKETIME_TIMESTAMP_FILE", clock.as_os_str()),
-        ("FAKETIME_NO_CACHE", "1".as_ref()),
-        ("DONT_FAKE_MONOTONIC", "1".as_ref()),
-        ("NO_FAKE_STAT", "1".as_ref()),
-    ];
+    let (library, file) = (faketime(), folder.at("clock"));
     let config = audited(&upstream.url(), ", keep: 1m, rotate: 1MiB");
-    let process = serve_by(&folder, &config, &["env"], &environment);
+    let process = serve_by(&folder, &config, &["env"], &clock(&library, &file));
     let mut client = process.client();
     client.roundtrip(call("ahead"));
     folder.replace("clock", "-86400");
@@ -183,13 +197,64 @@ fn a_history_that_is_removed_is_told_with_the_next_checkpoint() {
     let (folder, upstream) = (Folder::new(), echo());
     let process = serve(&folder, &audited(&upstream.url(), ""));
     process.client().roundtrip(call("x"));
-    let history = folder.at("audit").join("checkpoints");
+    let history = folder.at("audit").join("checkpoints/00000000000000000000");
     wait_for("it to be signed", || metric(&process, "strait_audit_checkpoint_records") > 1);
     std::fs::rename(&history, folder.at("aside")).unwrap();
     process.client().roundtrip(call("y"));
-    wait_for("the gateway to say so", || why(&process).contains("`checkpoints` ends at byte 0"));
+    wait_for("the gateway to say so", || {
+        why(&process).contains("`checkpoints/00000000000000000000` ends at byte 0")
+    });
     std::fs::rename(folder.at("aside"), &history).unwrap();
     wait_for("it to be over", || process.ask("/readyz").0 == 200);
     assert_eq!(process.stop(), Some(0));
     records(&folder);
+}
+
+/// Ends with the test.
+struct Ending(Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_kill_while_old_segments_are_removed_leaves_a_log_that_goes_on() {
+    let (folder, upstream) = (Folder::new(), echo());
+    folder.write("clock", "-86400");
+    let (library, file) = (faketime(), folder.at("clock"));
+    let terms = ", payload: full, rotate: 1MiB, keep: 1h";
+    let process = serve_by(&folder, &audited(&upstream.url(), terms), &["env"], &clock(&library, &file));
+    let mut client = process.client();
+    let firsts = |kind: &str| strait_audit::segment::firsts(&folder.at("audit"), kind).unwrap();
+    let text = "x".repeat(50_000);
+    wait_for("four segments", || {
+        client.roundtrip(call(&text));
+        firsts("entries").len() > 3
+    });
+    assert_eq!(process.stop(), Some(0));
+    let old = firsts("entries");
+    // A day later all but the last are too old. The second file that goes takes the gateway with it.
+    let second = format!("audit/entries/{:020}", old[1]);
+    let beside = format!("./{second}");
+    let whole = folder.at(&second);
+    let of = ["-P", whole.to_str().expect("UTF-8"), "-P", &second, "-P", &beside];
+    let ill = strace("trace=unlink,unlinkat", "inject=unlink,unlinkat:signal=KILL:when=1");
+    let (child, _) = spawn_by(&folder, &audited(&upstream.url(), terms), &[&ill[..], &of].concat(), &[]);
+    let mut killed = Ending(child);
+    wait_for("the kill", || killed.0.try_wait().expect("look at the child").is_some());
+    drop(killed);
+    let left = firsts("entries");
+    assert!(left.len() >= old.len() - 2 && left.len() < old.len(), "{old:?}, then {left:?}");
+    // Sound as it was left, and the next gateway removes the rest.
+    records(&folder);
+    let process = again(&folder);
+    wait_for("the rest to go", || firsts("entries")[0] > *old.last().unwrap() - 1);
+    wait_for("all of them to go", || {
+        firsts("payload") == firsts("entries") && firsts("checkpoints")[0] >= firsts("entries")[0]
+    });
+    assert_eq!(process.stop(), Some(0));
+    assert!(of_kind(&records(&folder), "retired").len() >= 2);
 }

@@ -242,7 +242,10 @@ fn what_is_signed_and_missing_is_damage() {
     refused(&|dir| std::fs::remove_file(dir.join("tile/0/000.p/61")).unwrap(), "tile/0/000.p/61");
     refused(&cut(CHECKPOINT.to_owned()), CHECKPOINT);
     refused(&|dir| std::fs::remove_file(dir.join(CHECKPOINT)).unwrap(), CHECKPOINT);
-    refused(&|dir| std::fs::remove_file(dir.join(CHECKPOINTS)).unwrap(), CHECKPOINTS);
+    refused(&|dir| std::fs::remove_dir_all(dir.join(CHECKPOINTS)).unwrap(), CHECKPOINTS);
+    let newest = checkpoints_path(*segment::firsts(&dir, CHECKPOINTS).unwrap().last().unwrap());
+    refused(&cut(newest.clone()), &newest);
+    refused(&|dir| std::fs::remove_file(dir.join(&newest)).unwrap(), CHECKPOINTS);
     refused(&cut(KEY.to_owned()), KEY);
     refused(&|dir| std::fs::write(dir.join(LOCK), "7").unwrap(), LOCK);
 }
@@ -305,4 +308,112 @@ fn old_segments_are_removed_once_the_log_says_so_and_that_is_signed() {
     drop(log);
     let mut log = Written::open(&dir);
     log.fill(10);
+}
+
+#[test]
+fn a_kill_while_a_file_of_the_history_is_begun_costs_nothing() {
+    let folder = Temporary::new("history-begun");
+    let dir = folder.path().join("audit");
+    let mut log = Written::open(&dir);
+    log.fill(40);
+    let files = segment::firsts(&dir, CHECKPOINTS).unwrap();
+    // Until another segment has records.
+    let (begun, before) = loop {
+        log.add(0);
+        log.commit();
+        let steps = log.folder().checkpoint().unwrap();
+        let begins = |step: &&Step| matches!(step, Step::Append { offset: 0, .. });
+        if let Some(begun) = steps.iter().find(begins) {
+            let place = steps.iter().position(|step| step == begun).unwrap();
+            break (begun.clone(), steps[..place].to_vec());
+        }
+        steps.iter().for_each(|step| log.opened.disk.apply(step).unwrap());
+    };
+    let size = log.folder().signed_size();
+    before.iter().for_each(|step| log.opened.disk.apply(step).unwrap());
+    drop(log);
+    let Step::Append { path, bytes, .. } = &begun else { unreachable!() };
+    assert!(!dir.join(path).exists() && files.len() < path.len(), "{path}");
+    for length in 0..=bytes.len() {
+        let killed = folder.path().join("killed");
+        copy(&dir, &killed);
+        std::fs::write(killed.join(path), &bytes[..length]).unwrap();
+        let report = crate::verify::verify(&killed, &crate::verify::Against::default());
+        assert!(report.unwrap().unfinished.len() <= 2, "{length}: parts of a note, and tiles");
+        let mut log = Written::try_open(&killed).unwrap_or_else(|error| panic!("{length}: {error}"));
+        assert_eq!((log.opened.cut, log.folder().start()), (None, size), "{length}");
+        assert_eq!(log.folder().signed_size() == size, length == bytes.len(), "{length}");
+        log.fill(90);
+        log.close();
+        drop(log);
+        let report = crate::verify::verify(&killed, &crate::verify::Against::default()).unwrap();
+        assert_eq!((report.unfinished, report.signed), (vec![], size + 92), "{length}");
+        std::fs::remove_dir_all(&killed).unwrap();
+    }
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+#[test]
+fn a_kill_while_old_segments_are_removed_is_no_damage_and_the_next_start_removes_the_rest() {
+    let folder = Temporary::new("removals");
+    let dir = folder.path().join("audit");
+    let mut log = Written::open(&dir);
+    log.fill(100);
+    log.folder().set_now(NOON_MS + 2 * DAY_MS);
+    log.fill(20);
+    let until = log.folder().retire(DAY_MS).unwrap().unwrap();
+    log.commit();
+    log.folder().checkpoint().unwrap().iter().for_each(|step| log.opened.disk.apply(step).unwrap());
+    let removals = log.folder().removals();
+    drop(log);
+    assert!(removals.len() >= 6, "more than one segment: {removals:?}");
+    for done in 0..=removals.len() {
+        let killed = folder.path().join("killed");
+        copy(&dir, &killed);
+        removals[..done].iter().for_each(|step| Disk::new(&killed).apply(step).unwrap());
+        crate::verify::verify(&killed, &crate::verify::Against::default())
+            .unwrap_or_else(|error| panic!("after {done}: {error}"));
+        let mut log = Written::try_open(&killed).unwrap_or_else(|error| panic!("after {done}: {error}"));
+        log.folder().set_now(NOON_MS + 2 * DAY_MS + 60_000);
+        let again = log.folder().retire(DAY_MS).unwrap();
+        assert!(again.is_some_and(|again| again >= until), "after {done}: {again:?}");
+        log.close();
+        drop(log);
+        for kind in [ENTRIES, PAYLOAD, CHECKPOINTS] {
+            assert!(segment::firsts(&killed, kind).unwrap()[0] >= until, "after {done}: {kind}");
+        }
+        let report = crate::verify::verify(&killed, &crate::verify::Against::default()).unwrap();
+        assert!(report.first >= until && report.unfinished.is_empty(), "after {done}: {report:?}");
+        std::fs::remove_dir_all(&killed).unwrap();
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_log_that_goes_on_for_months_does_not_grow() {
+    let folder = Temporary::new("months");
+    let dir = folder.path().join("audit");
+    let mut log = Written::open(&dir);
+    let mut bytes = Vec::new();
+    for day in 0..90 {
+        log.folder().set_now(NOON_MS + day * DAY_MS);
+        for _ in 0..30 {
+            log.add(0);
+            log.commit();
+            log.checkpoint();
+        }
+        log.folder().retire(7 * DAY_MS).unwrap();
+        log.commit();
+        log.checkpoint();
+        let history = segment::firsts(&dir, CHECKPOINTS).unwrap();
+        assert_eq!(history, segment::firsts(&dir, ENTRIES).unwrap(), "day {day}");
+        let of = |first: &u64| std::fs::metadata(dir.join(checkpoints_path(*first))).unwrap().len();
+        bytes.push(history.iter().map(of).sum::<u64>());
+    }
+    let later = bytes[30..].iter();
+    assert!(later.clone().max().unwrap() * 10 < later.min().unwrap() * 13, "{bytes:?}");
+    log.close();
+    drop(log);
+    let report = crate::verify::verify(&dir, &crate::verify::Against::default()).unwrap();
+    assert!(report.first > 2_000 && report.checkpoints < 400, "{report:?}");
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::disk::{Disk, NEW};
 use crate::erasures::ERASURES;
 use crate::error::{Damage, LogError};
-use crate::log::{CHECKPOINT, CHECKPOINTS, KEY, LOCK, lock_is_empty};
-use crate::segment::{ENTRIES, PAYLOAD, damaged, first_of};
+use crate::log::{CHECKPOINT, KEY, LOCK, lock_is_empty};
+use crate::segment::{CHECKPOINTS, ENTRIES, PAYLOAD, damaged, first_of};
 use crate::tile::{self, Tile, WIDTH};
 
 /// Looks at every file. `firsts`: the segments; `signed`: the size of the newest checkpoint.
@@ -19,7 +19,7 @@ pub fn check(
     unfinished: &mut Vec<String>,
 ) -> Result<(), LogError> {
     lock_is_empty(&Disk::new(dir))?;
-    let log = Log { dir, firsts, retired, signed };
+    let log = Log { dir, firsts, retired, signed, live };
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
         let path = dir.join(&folder);
@@ -58,6 +58,7 @@ struct Log<'d> {
     firsts: &'d [u64],
     retired: u64,
     signed: u64,
+    live: bool,
 }
 
 enum Place {
@@ -70,11 +71,21 @@ enum Place {
 impl Log<'_> {
     fn place(&self, file: &str) -> Place {
         match file {
-            KEY | LOCK | CHECKPOINT | CHECKPOINTS | ERASURES => return Place::Known,
+            KEY | LOCK | CHECKPOINT | ERASURES => return Place::Known,
             NEW => return Place::Ahead,
             _ => {}
         }
         match file.split_once('/') {
+            Some((CHECKPOINTS, name)) => match first_of(name) {
+                Some(first) if self.firsts.contains(&first) => Place::Known,
+                // Before there is a record.
+                Some(0) if self.firsts.is_empty() => Place::Known,
+                Some(first) if first < self.retired => Place::Ahead,
+                Some(first) if self.live && self.firsts.last().is_none_or(|last| first > *last) => {
+                    Place::Ahead
+                }
+                _ => Place::Unknown,
+            },
             Some((ENTRIES | PAYLOAD, name)) => match first_of(name) {
                 Some(first) if self.firsts.contains(&first) => Place::Known,
                 // Its segment is gone already, or comes next.
@@ -111,5 +122,5 @@ fn is_folder(file: &str) -> bool {
                 part.trim_end_matches(".p").trim_start_matches('x').bytes().all(|b| b.is_ascii_digit())
             })
     };
-    matches!(file, ENTRIES | PAYLOAD | "tile") || is_of_tiles()
+    matches!(file, ENTRIES | PAYLOAD | CHECKPOINTS | "tile") || is_of_tiles()
 }

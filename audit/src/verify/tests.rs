@@ -6,6 +6,7 @@ use super::*;
 use crate::disk::Disk;
 use crate::frame;
 use crate::key::SigningKey;
+use crate::segment::{CHECKPOINTS, checkpoints_path};
 use crate::testing::{self, Folder as Temporary, NOON_MS, Written, copy};
 use crate::tree::Edge;
 
@@ -104,6 +105,8 @@ fn every_byte_of_whole_tiles_is_covered_and_every_file_is_missed() {
         "x",
         "entries/x",
         "entries/0",
+        "checkpoints/x",
+        "checkpoints/00000000000000000001",
         "tile/0/000.p/7",
         "tile/9/000",
         "payload/00000000000000000001",
@@ -135,7 +138,7 @@ fn a_closed_log_has_no_torn_tail() {
         for more in ["\0", "{}"] {
             std::fs::write(&path, [&whole, more.as_bytes()].concat()).unwrap();
             // What follows the newest checkpoint may be a torn one.
-            if file == crate::log::CHECKPOINTS {
+            if is_newest_of_history(&dir, &file) {
                 assert_eq!(check(&dir).unwrap().unfinished.len(), 1);
             } else {
                 assert_eq!(damage(&dir).file, file);
@@ -143,6 +146,53 @@ fn a_closed_log_has_no_torn_tail() {
         }
         std::fs::write(&path, whole).unwrap();
     }
+}
+
+/// Whether it is the file that the next checkpoint goes to.
+fn is_newest_of_history(dir: &Path, file: &str) -> bool {
+    let last = segment::firsts(dir, CHECKPOINTS).unwrap().last().map(|first| checkpoints_path(*first));
+    last.is_some_and(|last| last == file)
+}
+
+#[test]
+fn what_is_taken_out_of_the_history_is_missed_there() {
+    let (folder, dir) = log("history", 300);
+    let files = segment::firsts(&dir, CHECKPOINTS).unwrap();
+    let path = |place: usize| checkpoints_path(files[place]);
+    let read = |place: usize| std::fs::read_to_string(dir.join(path(place))).unwrap();
+    assert!(files.len() > 4, "{files:?}");
+    let changed = |change: &dyn Fn(&Path)| {
+        let changed = folder.path().join("changed");
+        copy(&dir, &changed);
+        change(&changed);
+        let found = damage(&changed);
+        std::fs::remove_dir_all(&changed).unwrap();
+        found
+    };
+    for place in 0..files.len() {
+        let found = changed(&|dir| std::fs::remove_file(dir.join(path(place))).unwrap());
+        assert_eq!(found.file, path(place), "removed: {found}");
+        let begins: Vec<usize> = crate::note::notes(&read(place)).map(|(at, _)| at).collect();
+        for at in begins {
+            let found = changed(&|dir| std::fs::write(dir.join(path(place)), &read(place)[..at]).unwrap());
+            assert_eq!(found.file, path(place), "cut at {at}: {found}");
+        }
+    }
+    // Each of them is signed, and not where it was.
+    let second = read(1);
+    let (at, _) = crate::note::notes(&second).nth(1).unwrap();
+    let found = changed(&|dir| std::fs::write(dir.join(path(1)), &second[at..]).unwrap());
+    assert_eq!(found.file, path(1), "without its begin: {found}");
+    let found = changed(&|dir| {
+        std::fs::write(dir.join(path(0)), [&read(0)[..], &second[at..]].concat()).unwrap();
+        std::fs::remove_file(dir.join(path(1))).unwrap();
+    });
+    assert_eq!(found.file, path(0), "in another file: {found}");
+    let found = changed(&|dir| {
+        std::fs::write(dir.join(path(1)), read(2)).unwrap();
+        std::fs::write(dir.join(path(2)), &second).unwrap();
+    });
+    assert_eq!(found.file, path(1), "changed places: {found}");
 }
 
 #[test]
@@ -259,7 +309,7 @@ fn who_changes_tiles_as_well_needs_the_key() {
     edit(&dir, 300, "permit", "deny__");
     retile(&dir);
     let found = damage(&dir);
-    assert!(found.file == crate::log::CHECKPOINTS && found.index == Some(281), "{found}");
+    assert!(found.file.starts_with("checkpoints/") && found.index == Some(281), "{found}");
     assert!(found.what.contains("from 281 to 300"), "{found}");
 }
 

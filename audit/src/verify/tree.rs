@@ -1,6 +1,6 @@
 //! The tree of the records, and what it must agree with: tiles, and every checkpoint at its size.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::Against;
@@ -10,9 +10,9 @@ use crate::disk::Disk;
 use crate::error::{Damage, LogError};
 use crate::hash::Hash;
 use crate::key::PublicKey;
-use crate::log::{CHECKPOINT, CHECKPOINTS};
+use crate::log::CHECKPOINT;
 use crate::note::Checkpoint;
-use crate::segment::{damaged, entries_path};
+use crate::segment::{self, CHECKPOINTS, ENTRIES, checkpoints_path, damaged, entries_path};
 use crate::tile::{self, HASH_BYTES, Tile, WIDTH};
 use crate::tree::{Edge, FullTile};
 
@@ -21,6 +21,7 @@ const TRIES: usize = 100;
 
 pub struct Tree<'k> {
     disk: Disk,
+    segments: Vec<u64>,
     edge: Edge,
     full: Vec<FullTile>,
     /// What the folder's newest checkpoint signs.
@@ -48,9 +49,17 @@ struct Suspect {
 
 impl<'k> Tree<'k> {
     pub fn open(dir: &Path, key: &'k PublicKey, against: &Against) -> Result<Tree<'k>, LogError> {
-        let mut history = History::open(dir, key)?;
         let disk = Disk::new(dir);
+        // What is listed after it has all that it covers.
         let (newest, note, partials) = newest(&disk, key)?;
+        let firsts = segment::firsts(dir, ENTRIES).map_err(|error| super::missing(dir, ENTRIES, error))?;
+        // Whose records are missing is told where they are looked for.
+        let oldest = firsts.first().copied().unwrap_or(0);
+        let signed =
+            segment::firsts(dir, CHECKPOINTS).map_err(|error| super::missing(dir, CHECKPOINTS, error))?;
+        let all: BTreeSet<u64> =
+            signed.into_iter().filter(|first| *first >= oldest).chain(firsts.clone()).collect();
+        let mut history = History::new(dir, key, all.into_iter().collect());
         let mut outside = Vec::new();
         for (name, note) in &against.checkpoints {
             let checkpoint = Checkpoint::open(note, key).map_err(|error| {
@@ -62,6 +71,7 @@ impl<'k> Tree<'k> {
         let next = history.read()?;
         let mut tree = Tree {
             disk,
+            segments: firsts,
             edge: Edge::default(),
             full: Vec::new(),
             newest,
@@ -81,6 +91,11 @@ impl<'k> Tree<'k> {
 
     pub fn signed(&self) -> u64 {
         self.newest.size
+    }
+
+    /// Those that there are, by their first records.
+    pub fn segments(&self) -> &[u64] {
+        &self.segments
     }
 
     /// Takes the hashes of records that are not there any more from their tiles.
@@ -134,7 +149,7 @@ impl<'k> Tree<'k> {
         }
         let root = self.edge.root();
         while let Some(signed) = self.next.take_if(|signed| signed.checkpoint.size == size) {
-            self.agree(root, signed.checkpoint.root, CHECKPOINTS, Some(signed.offset))?;
+            self.agree(root, signed.checkpoint.root, &checkpoints_path(signed.file), Some(signed.offset))?;
             // What follows may be half written; the newest is known from its own file.
             let is_last = signed.note == self.note;
             self.is_newest_met |= is_last;
@@ -143,7 +158,8 @@ impl<'k> Tree<'k> {
         if is_newest {
             self.agree(root, self.newest.root, CHECKPOINT, None)?;
             if !self.is_newest_met {
-                return Err(self.damaged(Damage::of(CHECKPOINTS, "what `checkpoint` says is not among them")));
+                let file = checkpoints_path(self.history.file_of(size));
+                return Err(self.damaged(Damage::of(file, "what `checkpoint` says is not among them")));
             }
         }
         while let Some((name, checkpoint)) = self.outside.pop_if(|(_, checkpoint)| checkpoint.size == size) {
@@ -294,7 +310,7 @@ impl<'k> Tree<'k> {
         if let Some(signed) = &self.next {
             let what =
                 format!("it signs {} records, and the log has {}", signed.checkpoint.size, self.edge.size());
-            return Err(self.damaged(Damage::of(CHECKPOINTS, what).at(signed.offset)));
+            return Err(self.damaged(Damage::of(checkpoints_path(signed.file), what).at(signed.offset)));
         }
         let count = self.history.count;
         match self.history.read() {
@@ -305,11 +321,11 @@ impl<'k> Tree<'k> {
                 if signed.checkpoint.size > self.newest.size
                     && signed.checkpoint.size <= self.edge.size() =>
             {
-                unfinished.push("`checkpoints` has one more than `checkpoint` (a crash leaves that; the next start mends it)".to_owned());
+                unfinished.push("the history has one more than `checkpoint` (a crash leaves that; the next start mends it)".to_owned());
             }
             Ok(Some(signed)) => {
                 let what = format!("behind the newest there is one of {} records", signed.checkpoint.size);
-                return Err(self.damaged(Damage::of(CHECKPOINTS, what).at(signed.offset)));
+                return Err(self.damaged(Damage::of(checkpoints_path(signed.file), what).at(signed.offset)));
             }
             Err(error) => unfinished.push(format!("{error} (a crash leaves that; the next start mends it)")),
         }

@@ -5,6 +5,7 @@
 //! one batch. When nothing came for a while it signs what there is and sleeps until a worker wakes it. When the disk takes nothing it says so, keeps what it has, and tries again: the rings fill, and what becomes of
 //! exchanges then is `audit.when_full`. It never takes more out of the rings than one commit holds.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -148,7 +149,7 @@ impl AuditLog {
             folder: opened.folder,
             _lock: opened.lock,
             whole: opened.disk,
-            steps: Vec::new(),
+            steps: VecDeque::new(),
             cores,
             acts: told,
             common: common.clone(),
@@ -320,8 +321,8 @@ struct Writer {
     _lock: Lock,
     /// For files that are written as a whole.
     whole: strait_audit::disk::Disk,
-    /// Of a checkpoint, those that are still to be done.
-    steps: Vec<Step>,
+    /// Of a checkpoint, those that are still to be done, in this order.
+    steps: VecDeque<Step>,
     cores: Vec<Core>,
     acts: Receiver<Act>,
     common: Arc<Common>,
@@ -503,13 +504,12 @@ impl Writer {
     fn sign(&mut self) {
         if self.steps.is_empty() {
             self.retire();
-            self.steps = self.folder.checkpoint().unwrap_or_default();
-            self.steps.reverse();
+            self.steps = self.folder.checkpoint().unwrap_or_default().into();
         }
         let mut has_signed = false;
-        while let Some(step) = self.steps.pop() {
+        while let Some(step) = self.steps.pop_front() {
             if let Err(error) = self.whole.apply(&step) {
-                self.steps.push(step);
+                self.steps.push_front(step);
                 return self.ill("sign", &error);
             }
             has_signed = true;
@@ -518,7 +518,7 @@ impl Writer {
         if has_signed {
             self.common.figures.signed.store(self.folder.signed_size(), Ordering::Relaxed);
             // What says that they go is signed now.
-            self.steps = self.folder.removals();
+            self.steps = self.folder.removals().into();
             self.well();
         }
     }
