@@ -194,7 +194,9 @@ fn history(disk: &Disk, key: &PublicKey, entries: &[u64]) -> Result<Option<Histo
         Checkpoint::open_own(&newest, key).map_err(|error| damage(CHECKPOINT, error.to_string()))?;
     let (first, begin, end) = last_of_history(disk, &newest)?;
     let path = checkpoints_path(first);
-    let Some(at) = end.rfind(&newest) else {
+    // In bytes: what was read may begin within a letter.
+    let at = end.windows(newest.len()).rposition(|part| part == newest.as_bytes());
+    let Some((before, rest)) = at.and_then(|at| end.split_at_checked(at + newest.len())) else {
         return Err(damage(&path, "it does not end with what `checkpoint` says".to_owned()));
     };
     if first > 0 && !entries.contains(&first) {
@@ -203,13 +205,12 @@ fn history(disk: &Disk, key: &PublicKey, entries: &[u64]) -> Result<Option<Histo
             "it is missing, and there are checkpoints of it".to_owned(),
         ));
     }
-    let rest = &end[at + newest.len()..];
-    let earlier = notes(&end[..at + newest.len()])
-        .filter_map(|(_, note)| Some(Checkpoint::open_own(note, key).ok()?.size));
+    let bytes = begin + before.len() as u64;
+    let (before, rest) = (String::from_utf8_lossy(before), String::from_utf8_lossy(rest));
+    let earlier = notes(&before).filter_map(|(_, note)| Some(Checkpoint::open_own(note, key).ok()?.size));
     let before = earlier.collect();
-    let bytes = begin + (at + newest.len()) as u64;
     // A crash after the history was written and before `checkpoint` was.
-    let later = notes(rest).next().and_then(|(_, note)| Some((note, Checkpoint::open_own(note, key).ok()?)));
+    let later = notes(&rest).next().and_then(|(_, note)| Some((note, Checkpoint::open_own(note, key).ok()?)));
     let (checkpoint, note, bytes) = match later {
         Some((note, later)) => {
             disk.replace(CHECKPOINT, note.as_bytes()).map_err(io("write", CHECKPOINT))?;
@@ -224,7 +225,7 @@ fn history(disk: &Disk, key: &PublicKey, entries: &[u64]) -> Result<Option<Histo
 
 /// The end of the history's last file: the segment it is of, where what was read begins, and that. A file of which a crash has left
 /// less than the checkpoint it begins with goes.
-fn last_of_history(disk: &Disk, newest: &str) -> Result<(u64, u64, String), LogError> {
+fn last_of_history(disk: &Disk, newest: &str) -> Result<(u64, u64, Vec<u8>), LogError> {
     let missing = |first| damaged(disk.path(), Damage::of(checkpoints_path(first), "it is missing"));
     let mut files = segment::firsts(disk.path(), CHECKPOINTS)?;
     loop {
@@ -233,7 +234,7 @@ fn last_of_history(disk: &Disk, newest: &str) -> Result<(u64, u64, String), LogE
         let (begin, end) = tail(&disk.join(&path))?;
         let is_torn = begin == 0 && end.len() < newest.len() && newest.as_bytes().starts_with(&end);
         if !is_torn || files.is_empty() {
-            return Ok((first, begin, String::from_utf8_lossy(&end).into_owned()));
+            return Ok((first, begin, end));
         }
         disk.remove(&path).map_err(|error| LogError::io("remove", &disk.join(&path), error))?;
     }

@@ -244,6 +244,30 @@ mod tests {
         assert_eq!((report.records, report.payloads), (report.signed, 80));
     }
 
+    /// Whoever can read may also seal: what opens well need not be what was recorded.
+    #[test]
+    fn what_a_recipient_has_sealed_anew_does_not_open() {
+        let folder = Folder::new("sealed-anew");
+        let dir = folder.path().join("audit");
+        written(&dir).fill(10);
+        let (mut reader, mut beside) = (Reader::open(&dir, 0).unwrap(), Beside::new(&dir));
+        let mut opener = Opener::new(&dir, vec![identity(IDENTITY)]);
+        while let Some(entry) = reader.read().unwrap() {
+            let Some(by) = Known::read(entry.bytes).unwrap().arguments.and_then(|of| of.key) else {
+                continue;
+            };
+            let kept = beside.of(entry.first, entry.index).unwrap().swap_remove(0);
+            assert_eq!(opener.open(entry.bytes, entry.index, kept.clone()).unwrap().mode, Mode::Full);
+            let mut bytes = br#"{"q":"number 7"}"#.to_vec();
+            let key = opener.key(by).unwrap();
+            key.seal_in_place_append_tag(nonce(entry.index, kept.which), Aad::empty(), &mut bytes).unwrap();
+            let error = opener.open(entry.bytes, entry.index, KeptPayload { bytes, ..kept }).unwrap_err();
+            assert!(error.to_string().contains("not what the record commits to"), "{error}");
+            return;
+        }
+        panic!("nothing is sealed");
+    }
+
     #[test]
     fn a_key_is_in_the_segment_of_what_it_opens() {
         let folder = Folder::new("sealed-segments");

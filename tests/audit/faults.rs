@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ fn faketime() -> PathBuf {
 }
 
 /// What a gateway is started with whose wall clock that file moves.
-fn clock<'e>(library: &'e PathBuf, file: &'e PathBuf) -> [(&'static str, &'e OsStr); 5] {
+fn clock<'e>(library: &'e Path, file: &'e Path) -> [(&'static str, &'e OsStr); 5] {
     [
         ("LD_PRELOAD", library.as_os_str()),
         ("FAKETIME_TIMESTAMP_FILE", file.as_os_str()),

@@ -417,3 +417,27 @@ fn what_is_kept_of_a_log_that_goes_on_for_months_does_not_grow() {
     let report = crate::verify::verify(&dir, &crate::verify::Against::default()).unwrap();
     assert!(report.first > 2_000 && report.checkpoints < 400, "{report:?}");
 }
+
+#[test]
+fn an_end_of_the_history_that_begins_within_a_letter_is_read_as_it_is() {
+    let folder = Temporary::new("letters");
+    let dir = folder.path().join("audit");
+    let (key, path) = (SigningKey::generate().unwrap(), dir.join(checkpoints_path(0)));
+    let options = Options { origin: "strait".to_owned(), rotate_bytes: 1 << 30, ..options() };
+    let (mut cut_letters, mut before) = (0, None);
+    for start in 0..40 {
+        let mut opened = Log::open(&dir, &key, &options).unwrap();
+        let history = std::fs::read(&path).unwrap();
+        assert!(before.is_none_or(|before| before == history), "start {start} has changed the history");
+        let batch = opened.folder.batch().unwrap();
+        opened.disk.write(&batch).unwrap();
+        opened.folder.committed(batch);
+        opened.folder.checkpoint().unwrap().iter().for_each(|step| opened.disk.apply(step).unwrap());
+        let history = std::fs::read(&path).unwrap();
+        // A byte that goes on with a letter.
+        let begin = history.len().saturating_sub(HISTORY_BYTES as usize);
+        cut_letters += u32::from(history[begin] & 0xC0 == 0x80);
+        before = Some(history);
+    }
+    assert!(cut_letters > 0);
+}

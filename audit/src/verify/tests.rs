@@ -1,11 +1,14 @@
 //! Every change that can be made to a log is found, and what was changed is named.
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::age::Recipient;
 use crate::disk::Disk;
 use crate::frame;
 use crate::key::SigningKey;
+use crate::reader::{Reader, payloads};
 use crate::segment::{CHECKPOINTS, checkpoints_path};
 use crate::testing::{self, Folder as Temporary, NOON_MS, Written, copy};
 use crate::tree::Edge;
@@ -263,6 +266,43 @@ fn an_edited_record_is_the_one_that_is_named() {
         assert!(found.index == Some(index) || index == 0, "{index}: {found}");
         assert!(found.file.starts_with("entries/"), "{index}: {found}");
     }
+}
+
+#[test]
+fn an_edited_payload_is_named_though_its_checksum_is_made_right() {
+    let (folder, dir) = log("edited-payload", 40);
+    for kept in payloads(&dir, 0, 1).unwrap() {
+        let edited = folder.path().join("edited");
+        copy(&dir, &edited);
+        let bytes = vec![b'x'; kept.bytes.len()];
+        let head = frame::PayloadHead::new(1, kept.which, kept.mode, kept.salt, &bytes).bytes();
+        let file = std::fs::File::options().write(true).open(edited.join(payload_path(0))).unwrap();
+        file.write_all_at(&[&head[..], &bytes].concat(), kept.at).unwrap();
+        let found = damage(&edited);
+        assert_eq!((&found.file, found.index, found.offset), (&payload_path(0), Some(1), Some(kept.at)));
+        assert!(found.what.contains("not what the record commits to"), "{found}");
+        std::fs::remove_dir_all(&edited).unwrap();
+    }
+}
+
+#[test]
+fn a_record_that_names_a_key_of_another_segment_is_named() {
+    let folder = Temporary::new("other-key");
+    let dir = folder.path().join("audit");
+    let mut log = Written::try_open_for(&dir, &[Recipient::new([9; 32])]).unwrap();
+    log.fill(60);
+    log.close();
+    drop(log);
+    let (mut reader, mut last) = (Reader::open(&dir, 0).unwrap(), None);
+    while let Some(entry) = reader.read().unwrap() {
+        last =
+            Known::read(entry.bytes).unwrap().arguments.and_then(|of| Some((entry.index, of.key?))).or(last);
+    }
+    let (index, by) = last.unwrap();
+    edit(&dir, index, &format!("\"key\":{by}"), &format!("\"key\":{}", by - 1));
+    let found = damage(&dir);
+    let what = format!("no record of this segment is the key {}", by - 1);
+    assert_eq!((found.index, found.what), (Some(index), what));
 }
 
 #[test]

@@ -157,6 +157,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use strait_engine::figures::tools::Met;
+    use strait_engine::limits::TOOLS_COUNTED_MAX;
 
     use super::super::exemplars::Buckets;
     use super::super::exposition::{Format, Labels, Number};
@@ -254,6 +255,23 @@ mod tests {
         }
         assert!(ever.len() > TOOLS_SHOWN_MAX + 1, "some gave way");
         assert!(before.contains_key(OTHER));
+    }
+
+    /// What workers have no cell for is counted with the rest, and belongs to `other`.
+    #[test]
+    fn more_tools_than_are_counted_lose_no_call_and_make_no_series() {
+        let (workers, mut met) = ([WorkerFigures::default()], Met::default());
+        let mut shown = Shown::default();
+        for calls in [1, 2] {
+            for tool in 0..TOOLS_COUNTED_MAX + 5_000 {
+                call(&workers[0], &mut met, &format!("up.tool{tool}"), 1);
+            }
+            let read = look(&mut shown, &workers);
+            assert_eq!(read.calls.len(), TOOLS_SHOWN_MAX + 1);
+            let all = (calls * (TOOLS_COUNTED_MAX + 5_000)) as u64;
+            assert_eq!(read.calls.values().sum::<u64>(), all);
+            assert_eq!(read.calls[OTHER], all - (calls * TOOLS_SHOWN_MAX) as u64);
+        }
     }
 
     #[test]
