@@ -24,6 +24,8 @@ pub mod search;
 pub mod steady;
 pub mod think;
 pub mod threshold;
+#[cfg(test)]
+mod told;
 
 use std::io;
 use std::sync::atomic::AtomicBool;

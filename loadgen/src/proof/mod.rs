@@ -41,6 +41,8 @@ pub mod self_test;
 #[cfg(test)]
 mod tests;
 mod text;
+#[cfg(test)]
+mod told;
 pub mod verdict;
 pub mod wire;
 

@@ -151,3 +151,61 @@ fn draw_axes(out: &mut String, (x_axis, x): (&Axis, &Laid), (y_axis, y): (&Axis,
          <text class=\"label\" transform=\"translate(14 {up}) rotate(-90)\" text-anchor=\"middle\">{y_label}</text>"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::figure::{Line, Shape};
+    use super::*;
+
+    fn drawn(shape: Shape) -> String {
+        let mut out = String::new();
+        draw(&mut out, 0, &Figure { title: "t".to_owned(), caption: String::new(), shape }).unwrap();
+        out
+    }
+
+    fn axis(scale: Scale) -> Axis {
+        Axis { label: "a".to_owned(), unit: String::new(), scale }
+    }
+
+    /// Left to right and from below, by the scale; a legend has the line of its name.
+    #[test]
+    fn a_line_is_drawn_where_its_scale_says() {
+        let line = |name: &str, points| Line { name: name.to_owned(), points };
+        let lines = vec![
+            line("first", vec![(0.0, 10.0), (5.0, 100.0), (10.0, 1_000.0)]),
+            line("second", vec![(0.0, 10.0), (10.0, 10.0)]),
+        ];
+        let svg = drawn(Shape::Lines(Lines { x: axis(Scale::Linear), y: axis(Scale::Log), lines }));
+        for path in [
+            "<path class=\"line s0\" d=\"M86.0 268.0L415.0 141.0L744.0 14.0\"/>",
+            "<path class=\"line s1\" d=\"M86.0 268.0L744.0 268.0\"/>",
+            "<path class=\"line s0\" d=\"M0 4H28\"/></svg>first</li>",
+            "<path class=\"line s1\" d=\"M0 4H28\"/></svg>second</li>",
+        ] {
+            assert!(svg.contains(path), "{path}: {svg}");
+        }
+    }
+
+    /// The more, the darker; the first column left, the first cell below.
+    #[test]
+    fn a_cell_is_as_dark_as_it_is_full() {
+        let heat = Heat {
+            x: axis(Scale::Linear),
+            y: axis(Scale::Linear),
+            columns: vec![0.0, 1.0],
+            edges: vec![0.0, 1.0, 2.0],
+            counts: vec![vec![1, 0], vec![0, 9]],
+        };
+        let svg = drawn(Shape::Heat(heat));
+        let cells: Vec<&str> = svg.lines().filter(|line| line.contains("class=\"cell\"")).collect();
+        assert_eq!(cells.len(), 2, "{svg}");
+        assert!(
+            cells[0].contains("x=\"86.0\" y=\"141.0\"") && cells[0].contains("fill-opacity=\"0.38\""),
+            "{svg}"
+        );
+        assert!(
+            cells[1].contains("x=\"415.0\" y=\"14.0\"") && cells[1].contains("fill-opacity=\"1.00\""),
+            "{svg}"
+        );
+    }
+}

@@ -295,4 +295,46 @@ mod tests {
         (0..400).for_each(|second| view.take(glance(3 + second, 2_000 + second, 7)));
         assert_eq!(view.rates.len(), SECONDS_MAX);
     }
+
+    /// Lines, a bar, curves and colours: each says what its numbers say.
+    #[test]
+    fn every_figure_is_in_its_place() {
+        let view = |is_colored, failed| {
+            let (url, asked) = ("http://127.0.0.1:1/mcp".to_owned(), "100.0/s asked".to_owned());
+            let mut view = View { url, asked, is_colored, rates: Vec::new(), means: Vec::new(), last: None };
+            view.take(glance(1, 1_000, 0));
+            view.take(glance(2, 1_500, failed));
+            view
+        };
+        let screen = drawn(&view(false, 7), 80, 24);
+        let bar = format!("measuring     2 s  [{}{}]  50 %", "#".repeat(24), ".".repeat(24));
+        for words in [
+            &*bar,
+            "3 due and unsent",
+            "max 9.00 ms",
+            "answers each second, at most 1000",
+            "mean latency of each second, at most 2.00 ms",
+        ] {
+            assert!(screen.contains(words), "{words}:\n{screen}");
+        }
+        let warming = View { last: Some(Glance { warming_up: true, ..glance(1, 10, 0) }), ..view(false, 0) };
+        assert!(drawn(&warming, 80, 24).contains("warming up"));
+        // Half as many answers in the second second, as slow as in the first.
+        let lines: Vec<&str> = screen.lines().collect();
+        let top = |words: &str| {
+            let at = lines.iter().position(|line| line.contains(words)).unwrap();
+            lines[at + 1].trim_matches('"').trim_end().to_owned()
+        };
+        assert_eq!((top("answers each").as_str(), top("mean latency").as_str()), (" █", " ██"), "{screen}");
+
+        let colors = |view: &View| {
+            let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+            terminal.draw(|frame| view.draw(frame)).unwrap();
+            let cells = terminal.backend().buffer().content().to_vec();
+            [Color::Red, Color::Cyan].map(|color| cells.iter().any(|cell| cell.fg == color))
+        };
+        assert_eq!(colors(&view(true, 7)), [true, true]);
+        assert_eq!(colors(&view(true, 0)), [false, true], "nothing failed");
+        assert_eq!(colors(&view(false, 7)), [false, false], "nobody wants colours");
+    }
 }
