@@ -8,7 +8,16 @@
 pub const PIECE_BYTES: usize = 2_048;
 
 /// Appends all of `bytes`.
+#[inline]
 pub fn append(out: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() <= PIECE_BYTES {
+        return out.extend_from_slice(bytes);
+    }
+    in_pieces(out, bytes);
+}
+
+#[inline(never)]
+fn in_pieces(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len());
     for piece in bytes.chunks(PIECE_BYTES) {
         out.extend_from_slice(piece);
