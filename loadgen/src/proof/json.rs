@@ -7,7 +7,7 @@ use super::bootstrap::Estimate;
 use super::estimates::Row;
 use super::kernel::{Kernel, KernelRow};
 use super::result::{Proof, Purpose};
-use super::schedule::Arm;
+use super::schedule::{Arm, Interleave};
 use super::verdict::Judged;
 
 impl Proof {
@@ -23,7 +23,10 @@ impl Proof {
             .map(|arm| (arm.name().to_owned(), per_row(&|row| json!(row.times[arm.index()]))))
             .collect();
         let added = |arm| per_row(&|row| json!(row.of(arm).map(|of| interval(of.added))));
-        let delta = |arm| per_row(&|row| json!(row.of(arm).map(|of| interval(of.delta))));
+        // Within a slot of a block nothing was compared: its calls were not made together.
+        let has_slots = context.interleave == Interleave::Slot;
+        let delta =
+            |arm| per_row(&|row| json!(row.of(arm).filter(|_| has_slots).map(|of| interval(of.delta))));
         let quarters = |arm| per_row(&|row| json!(row.of(arm).map(|of| of.quarters)));
         let failures = self.failure_counts.iter().map(|count| {
             json!({ "arm": count.arm.name(), "layer": count.layer.name(), "count": count.count, "example": count.example })
@@ -34,7 +37,7 @@ impl Proof {
             "added_ns": added(Arm::Through),
             "null_ns": per_row(&|row| interval(row.null)),
             "delta_ns": delta(Arm::Through),
-            "null_delta_ns": per_row(&|row| interval(row.null_delta)),
+            "null_delta_ns": per_row(&|row| json!(has_slots.then(|| interval(row.null_delta)))),
             "added_quarters_ns": quarters(Arm::Through),
             "latency_ns": times,
             "cpu_us_per_request": context.cpu.as_ref().map(|cpu| cpu.us_per_request),

@@ -225,6 +225,11 @@ fn by_the_block_no_differences_are_shown() {
     let html = proof.to_html(&known());
     assert!(!html.contains("Within a slot") && !html.contains("Differences within a slot"));
     assert!(!proof.to_text().contains("within a slot"));
+    let facts = proof.to_json();
+    for path in ["/delta_ns/p50", "/null_delta_ns/p50", "/policy/delta_ns/p50"] {
+        assert_eq!(facts.pointer(path), Some(&serde_json::Value::Null), "{path}");
+    }
+    assert!(facts.pointer("/added_ns/p50/estimate").is_some());
     let slot = self::proof();
     assert!(
         slot.to_html(&known()).contains("Differences within a slot")
