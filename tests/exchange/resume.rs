@@ -78,6 +78,13 @@ fn standing(gateway: &Gateway) -> u64 {
     gateway.handle().figures().iter().map(|worker| worker.standing.get()).sum()
 }
 
+/// A client that leaves its stream, and is missed. Figures are told at every tick: those of before the stream began say nothing.
+fn leave(gateway: &Gateway, client: Client) {
+    wait_for("the stream to stand", || standing(gateway) > 0);
+    drop(client);
+    wait_for("the client to be missed", || standing(gateway) == 0);
+}
+
 #[test]
 fn a_broken_answer_is_resumed_where_it_broke() {
     for (modern, capabilities) in [(false, json!({})), (false, json!({"elicitation": {}})), (true, json!({}))]
@@ -92,8 +99,7 @@ fn a_broken_answer_is_resumed_where_it_broke() {
             client.stream_head();
             let (first, progress) = next(&mut client);
             assert_eq!(progress, 1);
-            drop(client);
-            wait_for("the client to be missed", || standing(&gateway) == 0);
+            leave(&gateway, client);
             gate.open();
             let mut back = resume(&gateway, &session, &first);
             let rest: Vec<(String, Value)> = (0..3).map(|_| next(&mut back)).collect();
@@ -178,8 +184,7 @@ fn a_question_is_there_again_for_a_client_that_lost_it() {
     client.send(call(&session, 7, ""));
     client.stream_head();
     let (first, _) = next(&mut client);
-    drop(client);
-    wait_for("the client to be missed", || standing(&gateway) == 0);
+    leave(&gateway, client);
     let mut back = resume(&gateway, &session, &first);
     let question = back.event().expect("the question").message;
     assert_eq!(question["method"], "elicitation/create");
@@ -342,8 +347,7 @@ fn abandoned_answers_are_kept_up_to_so_many_bytes() {
             client.send(legacy(KEY, session, number as i64, "tools/call", params));
             client.stream_head();
             left.push((session, next(&mut client).0));
-            drop(client);
-            wait_for("the client to be missed", || standing(&gateway) == 0);
+            leave(&gateway, client);
             gate.open();
             wait_for("the call to end without its client", || sum(|worker| worker.inflight.get()) == 0);
         }
