@@ -12,7 +12,8 @@ use strait_protocol::Span;
 use strait_protocol::trace::Parent;
 use strait_table::audit::{ArchivedAudit, Durability, Payload, WhenFull};
 
-use super::{Form, Incoming, Record, stamp};
+use super::line::{Form, stamp};
+use super::{Incoming, Record};
 use crate::audit::desk::{AtFault, Put, Terms};
 use crate::audit::ring::Part;
 use crate::core::{Adopted, Core};
